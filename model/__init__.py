@@ -1,0 +1,1 @@
+"""What training and serving share: the family, the picture, the artifact."""

@@ -1,0 +1,112 @@
+"""What `manifest.json` says about a model: everything but its numbers.
+
+The exporter fills it, the server believes it only where it can check it: digests,
+shapes and golden answers. One pydantic model, frozen, nothing undeclared.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from model.architecture import Architecture
+from model.preprocessing import Preprocessing
+from model.summary import Summary
+
+Precision = Literal["float32", "float16", "int8"]
+FILE_NAMES: Mapping[Precision, str] = MappingProxyType(
+    {"float32": "model.onnx", "float16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+)
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """A piece of the manifest: frozen, and nothing undeclared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(Part):
+    """What the graph reads: uint8 (N, size, size, channels), colours in RGB order."""
+
+    size: int = Field(ge=1, description="Side of the square picture in pixels.")
+    channels: Literal[1, 3]
+
+
+class ModelFile(Part):
+    """One ONNX file, and what it was measured to be worth when it was made."""
+
+    path: Name
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=1)
+    top1: Share | None = Field(None, description="On the test split; None: no data was given.")
+    max_abs_logit_error: float = Field(ge=0, description="Against torch in float32.")
+    top1_agreement: Share = Field(description="Share of pictures with torch's top label.")
+    golden_tolerance: float = Field(gt=0, description="Allowed difference of a probability.")
+
+
+class Metrics(Part):
+    """Figures of the float32 model on a split that training never saw."""
+
+    top1: Share
+    top5: Share
+    loss: float = Field(ge=0, description="Cross-entropy of the calibrated probabilities.")
+    ece: Share = Field(description="Expected calibration error, 15 bins.")
+    dataset: str
+    split: str
+    n: int = Field(ge=1)
+
+
+class Golden(Part):
+    """A picture and its answer, to be given again by whoever serves the model."""
+
+    png: str = Field(description="The network's input, as a PNG file in base64.")
+    top1: int = Field(ge=0)
+    probabilities: tuple[Share, ...]
+
+
+class Provenance(Part):
+    """Where the weights came from."""
+
+    recipe: str | None = Field(description="None: the weights were drawn at random.")
+    seed: int
+    dataset_sha256: str | None
+    commit: str | None
+    torch: str
+    onnx_opset: int
+    created: str = Field(description="UTC, ISO 8601.")
+
+
+class Manifest(Part):
+    """Everything about a model but its numbers."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    version: Version
+    architecture: Architecture
+    summary: Summary
+    labels: tuple[str, ...]
+    input: Input
+    preprocessing: Preprocessing
+    temperature: float = Field(gt=0, description="Divides the logits, in the graph.")
+    files: Mapping[Precision, ModelFile] = Field(min_length=1)
+    metrics: Metrics | None
+    golden: tuple[Golden, ...] = Field(min_length=1)
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        classes = self.architecture.num_classes
+        if len(self.labels) != classes or len(set(self.labels)) != classes:
+            raise ValueError(f"`labels` must be {classes} different names.")
+        if not self.input.channels == self.preprocessing.channels == self.architecture.in_channels:
+            raise ValueError("`input`, `preprocessing` and `architecture` differ in channels.")
+        if self.input.size != self.preprocessing.crop:
+            raise ValueError("`input.size` must be `preprocessing.crop`.")
+        for golden in self.golden:
+            if golden.top1 >= classes or len(golden.probabilities) != classes:
+                raise ValueError(f"`golden` answers must be for {classes} labels.")
+        return self

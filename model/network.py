@@ -1,0 +1,93 @@
+"""An `Architecture` as a torch network.
+
+The trainer builds, the exporter traces, the server never sees it. Names of the
+parameters follow torchvision (`conv1`, `layer1.0.conv1`, `fc`), so its checkpoints,
+and timm's plain ResNets, load with `load_state_dict` unchanged.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from model.architecture import Architecture, StemKind, get_architecture
+from model.blocks import (
+    GlobalAveragePool,
+    build_block,
+    initialize,
+    small_stem,
+    standard_stem,
+)
+
+
+class Normalize(nn.Module):
+    """Pictures as they are stored -> what the first convolution reads.
+
+    Args:
+        mean: Per channel, in [0, 1].
+        std: Per channel, in [0, 1].
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Keep mean and std as buffers, shaped to broadcast over (N, S, S, C)."""
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (N, S, S, C) -> float32 (N, C, S, S)."""
+        x = (images.float() / 255 - self.get_buffer("mean")) / self.get_buffer("std")
+        return x.permute(0, 3, 1, 2)
+
+
+class ResNet(nn.Module):
+    """Stem, stages of residual blocks, global average pool, linear head."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        """Build and initialise all layers from torch's global random state."""
+        super().__init__()
+        self.architecture = architecture
+        build_stem = small_stem if architecture.stem == "small" else standard_stem
+        parts = build_stem(architecture.in_channels, architecture.width)
+        for stage in architecture.stages:
+            parts[stage.path] = nn.Sequential(*map(build_block, stage.blocks))
+        self._passes = tuple(parts)
+        for name, module in parts.items():
+            self.add_module(name, module)
+        self.avgpool = GlobalAveragePool()
+        self.dropout = nn.Dropout(architecture.dropout)
+        self.fc = nn.Linear(architecture.feature_channels, architecture.num_classes)
+        self.apply(initialize)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Normalised pictures (N, C, H, W) -> the last feature map (N, F, h, w)."""
+        for name in self._passes:
+            x = getattr(self, name)(x)
+        return x
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """The last feature map (N, F, h, w) -> logits (N, K)."""
+        pooled = self.avgpool(features)  # (N, F)
+        logits: Tensor = self.fc(self.dropout(pooled))
+        return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised pictures (N, C, H, W) -> logits (N, K)."""
+        return self.forward_head(self.forward_features(x))
+
+
+def build(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    stem: StemKind | None = None,
+) -> ResNet:
+    """Build a member of the family by name, fitted to other labels, channels or sizes.
+
+    Raises:
+        ValueError: If there is no such member, or a value is out of its range.
+    """
+    return ResNet(
+        get_architecture(name, num_classes=num_classes, in_channels=in_channels, stem=stem)
+    )

@@ -1,0 +1,167 @@
+"""Turn a picture into the uint8 tensor that the network reads: one transform for all.
+
+Training data, the evaluation splits and the server call the same two steps, with the
+`Preprocessing` that the artifact's manifest carries, so they cannot drift apart:
+
+1. `upright`: whatever mode and rotation the file had -> an RGB or L image that stands up.
+2. `preprocess`: that image -> uint8 (S, S, C). Scaling to floats, mean and std are in
+   the network's graph.
+
+Pillow and NumPy only: the server has no torch.
+"""
+
+from types import MappingProxyType
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Pixels = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+"""The only decoders that a picture reaches, in training and in serving alike."""
+
+TURNS = MappingProxyType(
+    {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+)
+"""What stands a picture up, for each value of EXIF's Orientation (CIPA DC-008, 4.6.4)."""
+
+
+class Preprocessing(BaseModel):
+    """How a picture becomes the network's input."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resize: int = Field(ge=1, description="Length of the shorter side after resizing, in pixels.")
+    crop: int = Field(ge=1, description="Side of the square cut from the centre, in pixels.")
+    channels: Literal[1, 3]
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, ...] = Field(description="Per channel, in [0, 1]; applied in the graph.")
+    std: tuple[float, ...] = Field(description="Per channel, in [0, 1]; applied in the graph.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.crop > self.resize:
+            raise ValueError(f"`crop` (={self.crop}) must be at most `resize` (={self.resize}).")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"`mean` and `std` must have {self.channels} numbers each.")
+        if min(self.std) <= 0:
+            raise ValueError(f"`std` (={self.std}) must be positive.")
+        return self
+
+
+def shrink_on_load(image: Image.Image, spec: Preprocessing) -> None:
+    """Let the JPEG decoder halve a large picture up to three times while it reads.
+
+    The picture stays at least twice the size that `preprocess` makes of it. To be called
+    on a file just opened; other formats take no notice.
+
+    Source:
+        `Image.draft`; decode and resize of 4000 x 3000 fall from about 120 to 20 ms.
+    """
+    image.draft(None, (2 * spec.resize, 2 * spec.resize))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Bring any picture that our formats can hold to RGB or L, standing up.
+
+    Alpha goes over white, 16-bit greys lose their lower byte (Pillow's own conversion
+    would clip them to white), CMYK is converted, the EXIF rotation is applied.
+
+    Raises:
+        OSError: If the picture's data is broken (decoding happens here).
+        ValueError: If the mode is one that no accepted format has.
+    """
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    flat = _to_rgb_or_grey(image)
+    return flat if turn is None else flat.transpose(turn)
+
+
+def _to_rgb_or_grey(image: Image.Image) -> Image.Image:
+    match image.mode:
+        case "RGB" | "L" if "transparency" not in image.info:
+            image.load()
+            return image
+        case "1":
+            return image.convert("L")
+        case "LA" | "La":
+            return _over_white(image.convert("LA"))
+        case "L":
+            return _over_white(image.convert("LA"))
+        case "RGB" | "RGBA" | "RGBa" | "PA":
+            return _over_white(image.convert("RGBA"))
+        case "P":
+            if "transparency" in image.info:
+                return _over_white(image.convert("RGBA"))
+            return image.convert("RGB")
+        case "CMYK" | "YCbCr" | "LAB" | "HSV" | "RGBX":
+            return image.convert("RGB")
+        case "I" | "I;16" | "I;16L" | "I;16B" | "I;16N":
+            high_bytes = np.asarray(image).astype(np.int64) >> 8
+            return Image.fromarray(high_bytes.clip(0, 255).astype(np.uint8))
+        case mode:
+            raise ValueError(f"`image.mode` (={mode!r}) is none that the accepted formats have.")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """LA or RGBA -> L or RGB, as it looks on white paper."""
+    opaque = Image.new(image.mode, image.size, "white")
+    return Image.alpha_composite(opaque.convert("RGBA"), image.convert("RGBA")).convert(
+        image.mode[:-1]
+    )
+
+
+def crop_box(width: int, height: int, spec: Preprocessing) -> Box:
+    """Give the square that the network sees.
+
+    Args:
+        width: Of the upright picture, in pixels.
+        height: Of the upright picture, in pixels.
+        spec: Sizes; `crop / resize` is the share of the shorter side that is kept.
+
+    Returns:
+        (left, top, right, bottom) in pixels of the upright picture, centred.
+    """
+    side = min(width, height) * spec.crop / spec.resize
+    left, top = (width - side) / 2, (height - side) / 2
+    return (left, top, left + side, top + side)
+
+
+def preprocess(image: Image.Image, spec: Preprocessing) -> Pixels:
+    """Cut the centre square and bring it to the network's size in one resampling.
+
+    Only the square is resampled, so a picture of 1 x 10,000 costs no more than another.
+    Pillow's filters antialias when they shrink. A picture that has the size already
+    passes untouched, bit for bit.
+
+    Args:
+        image: RGB or L, any size of at least 1 x 1 pixel; see `upright`.
+        spec: Sizes in pixels, channels, filter.
+
+    Returns:
+        uint8 (crop, crop, channels), C-contiguous.
+
+    Raises:
+        ValueError: If the image's mode is neither RGB nor L.
+    """
+    if image.mode not in ("RGB", "L"):
+        raise ValueError(f"`image.mode` (={image.mode!r}) must be 'RGB' or 'L'; see `upright`.")
+    mode = "L" if spec.channels == 1 else "RGB"
+    if image.mode != mode:
+        image = image.convert(mode)
+    size = (spec.crop, spec.crop)
+    box = crop_box(*image.size, spec)
+    if image.size != size or box != (0, 0, *size):
+        image = image.resize(size, Image.Resampling[spec.interpolation.upper()], box=box)
+    return np.array(image, dtype=np.uint8).reshape(spec.crop, spec.crop, spec.channels)

@@ -1,0 +1,1 @@
+"""From a picture over HTTP to labels and probabilities."""

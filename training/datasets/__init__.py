@@ -1,0 +1,1 @@
+"""Labelled pictures in memory: where they come from, how they are split."""

@@ -1,0 +1,127 @@
+"""What every source of labelled pictures becomes: uint8 arrays, split in three.
+
+`fashion_mnist` and `folder` read a source into a `Dataset`; training, evaluation and
+export know nothing of where it came from.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler
+
+from model.preprocessing import Preprocessing
+
+Batch = tuple[Tensor, Tensor]
+"""uint8 pictures (N, S, S, C) and int64 targets (N,)."""
+
+
+class DatasetError(Exception):
+    """The pictures or their labels cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pictures and their targets, preprocessed.
+
+    Attributes:
+        images: uint8 (N, S, S, C).
+        targets: int64 (N,), positions in the data set's labels.
+    """
+
+    images: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self.targets)
+
+    def __getitem__(self, indices: slice | Sequence[int] | Tensor) -> "Split":
+        """Choose some of the pictures."""
+        return Split(self.images[indices], self.targets[indices])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Give one whole batch at once; torch's loader calls this, not `__getitem__`."""
+        return self.images[indices], self.targets[indices]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named set of labelled pictures in three splits.
+
+    Attributes:
+        name: For manifests and run folders.
+        source: Where it was read from.
+        sha256: Of its files; two data sets with one digest are the same pictures.
+        labels: Names, in the order of the targets.
+        preprocessing: What made the arrays, and what the artifact will carry.
+        train: What the network learns from.
+        validation: What chooses the checkpoint, the temperature and the recipe.
+        test: What is looked at once, at the end.
+        unreadable: Files that were left out, each with the reason.
+    """
+
+    name: str
+    source: str
+    sha256: str
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    train: Split
+    validation: Split
+    test: Split
+    unreadable: tuple[str, ...] = ()
+
+    def limited(self, pictures: int) -> "Dataset":
+        """Keep the first pictures of each split: for a quick look at the whole way."""
+        return replace(
+            self,
+            train=self.train[:pictures],
+            validation=self.validation[:pictures],
+            test=self.test[:pictures],
+        )
+
+
+def loader(split: Split, batch_size: int, shuffle_seed: int | None = None) -> DataLoader[Batch]:
+    """Give a split batch by batch, in its own order or shuffled anew each epoch.
+
+    The order depends on the seed and the epoch alone, so a resumed run sees what it would
+    have seen. Under torchrun each process gets its share. The pictures are in memory
+    already: worker processes would only copy them.
+    """
+    sampler: DistributedSampler[Batch] | None = None
+    if shuffle_seed is not None:
+        sampler = DistributedSampler(
+            split,  # type: ignore[arg-type]  # batches come from `__getitems__`
+            num_replicas=int(os.environ.get("WORLD_SIZE", "1")),
+            rank=int(os.environ.get("RANK", "0")),
+            shuffle=True,
+            seed=shuffle_seed,
+        )
+    return DataLoader(
+        split,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=_as_it_is,  # type: ignore[arg-type]  # a whole batch, not a list of pictures
+    )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of uint8 (N, S, S, C) per channel, in [0, 1].
+
+    From a histogram of the 256 values, so exact however many pictures there are.
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in range(images.shape[-1]):
+        counts = torch.bincount(images[..., channel].flatten(), minlength=256).double()
+        mean = (counts @ values) / counts.sum()
+        variance = (counts @ (values - mean).square()) / counts.sum()
+        means.append(round(mean.item(), 4))
+        deviations.append(round(max(variance.sqrt().item(), 1 / 255), 4))
+    return tuple(means), tuple(deviations)

@@ -1,0 +1,221 @@
+"""Labelled pictures from folders: `root/<label>/*` or `root/{train,val,test}/<label>/*`.
+
+The folder's names are the labels, sorted. A file that cannot be read is left out and
+named with the reason; it never stops a run. Where there is no `val` or `test` folder,
+a share of each label is held out, chosen by the seed.
+"""
+
+import hashlib
+import random
+import statistics
+import struct
+import warnings
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from model.preprocessing import FORMATS, Pixels, Preprocessing, preprocess, shrink_on_load, upright
+from training.datasets.dataset import Dataset, DatasetError, Split, channel_statistics
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+SPLIT_NAMES: Mapping[str, str] = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+HELD_OUT = 0.1
+"""Share of each label that validates, and that tests, where no folder says so."""
+
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    MemoryError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+"""What Pillow raises on broken files."""
+
+
+class _Picture(NamedTuple):
+    path: Path
+    target: int
+
+
+class _Header(NamedTuple):
+    shorter_side: int
+    is_grey: bool
+
+
+def read_picture_folder(root: Path, seed: int = 0, size: int | None = None) -> Dataset:
+    """Read a folder of labelled pictures into memory and split it.
+
+    Args:
+        root: Holds one folder per label, or `train`, `val`, `test` with those inside.
+        seed: Chooses what is held out.
+        size: Side of the network's input in pixels; None takes the pictures' usual one.
+
+    Raises:
+        DatasetError: If there are under two labels, or a split has no readable picture.
+    """
+    labels, listed = _list(root)
+    found = {name: _readable(pictures) for name, pictures in listed.items()}
+    unreadable = [reason for good, bad in found.values() for reason in bad]
+    headers = [header for good, _ in found.values() for _, header in good]
+    if not headers:
+        raise DatasetError(f"{root} has no readable picture. {_first(unreadable)}")
+    splits = {name: [picture for picture, _ in good] for name, (good, _) in found.items()}
+    _hold_out(splits, "test", seed)
+    _hold_out(splits, "validation", seed)
+    empty = [name for name, pictures in splits.items() if not pictures]
+    if empty:
+        raise DatasetError(
+            f"{root} has no readable picture for {' and '.join(empty)}; with more pictures a "
+            f"label, or a folder of that name, there is. {_first(unreadable)}"
+        )
+    draft = _preprocessing(headers, size)
+    arrays = {}
+    digest = hashlib.sha256()
+    for name in ("train", "validation", "test"):
+        arrays[name] = _decode(splits[name], draft, root, digest, unreadable)
+    mean, std = channel_statistics(arrays["train"].images)
+    return Dataset(
+        name=root.resolve().name,
+        source=str(root),
+        sha256=digest.hexdigest(),
+        labels=labels,
+        preprocessing=draft.model_copy(update={"mean": mean, "std": std}),
+        train=arrays["train"],
+        validation=arrays["validation"],
+        test=arrays["test"],
+        unreadable=tuple(unreadable),
+    )
+
+
+def _first(reasons: Sequence[str]) -> str:
+    return f"{len(reasons)} files were left out, first {reasons[0]}" if reasons else ""
+
+
+def _list(root: Path) -> tuple[tuple[str, ...], dict[str, list[_Picture]]]:
+    """Find the labels, sorted, and each split's files, sorted."""
+    if not root.is_dir():
+        raise DatasetError(f"{root} is not a folder.")
+    folders = _subfolders(root)
+    if folders and {folder.name for folder in folders} <= set(SPLIT_NAMES):
+        places = {folder: SPLIT_NAMES[folder.name] for folder in folders}
+    else:
+        places = {root: "train"}
+    labels = tuple(sorted({label.name for place in places for label in _subfolders(place)}))
+    if len(labels) < 2:
+        raise DatasetError(
+            f"{root} must hold one folder per label, at least two, or train/, val/ and test/ "
+            f"with those inside; it holds {', '.join(f.name for f in folders[:5]) or 'none'}."
+        )
+    targets = {label: target for target, label in enumerate(labels)}
+    listed: dict[str, list[_Picture]] = defaultdict(list)
+    for place, split in places.items():
+        for folder in _subfolders(place):
+            files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+            listed[split] += [_Picture(path, targets[folder.name]) for path in files]
+    return labels, listed
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+
+
+def _readable(
+    pictures: Iterable[_Picture],
+) -> tuple[list[tuple[_Picture, _Header]], list[str]]:
+    """Open each file as far as its header."""
+    good, bad = [], []
+    for picture in pictures:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(picture.path, formats=FORMATS) as image:
+                    is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+                    good.append((picture, _Header(min(image.size), is_grey)))
+        except UNREADABLE as error:
+            bad.append(_reason(picture.path, error))
+    return good, bad
+
+
+def _reason(path: Path, error: BaseException) -> str:
+    detail = str(error).split(str(path))[0].strip(" '\"") or type(error).__name__
+    return f"{path}: {detail}"
+
+
+def _hold_out(splits: dict[str, list[_Picture]], name: str, seed: int) -> None:
+    """Move a share of each label from the training split, where the split has no folder."""
+    if splits.get(name):
+        return
+    by_target: dict[int, list[_Picture]] = defaultdict(list)
+    for picture in splits.get("train", []):
+        by_target[picture.target].append(picture)
+    chooser = random.Random(f"{seed}/{name}")  # noqa: S311  # a split, not a secret
+    kept: list[_Picture] = []
+    splits[name] = []
+    for pictures in by_target.values():
+        share = max(1, round(HELD_OUT * len(pictures))) if len(pictures) > 2 else 0
+        chosen = set(chooser.sample(range(len(pictures)), share))
+        splits[name] += [picture for at, picture in enumerate(pictures) if at in chosen]
+        kept += [picture for at, picture in enumerate(pictures) if at not in chosen]
+    splits["train"] = kept
+
+
+def _preprocessing(headers: Sequence[_Header], size: int | None) -> Preprocessing:
+    """Take the pictures' usual size up to 64 pixels, else 224 by way of 256; mean and std later."""
+    channels = 1 if all(header.is_grey for header in headers) else 3
+    usual = int(statistics.median(header.shorter_side for header in headers))
+    crop = size or (usual if usual <= 64 else 224)
+    resize = crop if crop <= 64 else round(crop * 256 / 224)
+    blank = (0.0,) * channels, (1.0,) * channels
+    return Preprocessing(resize=resize, crop=crop, channels=channels, mean=blank[0], std=blank[1])
+
+
+def _decode(
+    pictures: Sequence[_Picture],
+    spec: Preprocessing,
+    root: Path,
+    digest: "hashlib._Hash",
+    unreadable: list[str],
+) -> Split:
+    """Decode a split into one array; what turns out broken is left out."""
+
+    def decode(picture: _Picture) -> tuple[bytes, Pixels] | str:
+        try:
+            with Image.open(picture.path, formats=FORMATS) as image:
+                shrink_on_load(image, spec)
+                pixels = preprocess(upright(image), spec)
+            return hashlib.sha256(picture.path.read_bytes()).digest(), pixels
+        except UNREADABLE as error:
+            return _reason(picture.path, error)
+
+    images = np.empty((len(pictures), spec.crop, spec.crop, spec.channels), np.uint8)
+    targets: list[int] = []
+    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
+        for picture, decoded in zip(pictures, pool.map(decode, pictures), strict=True):
+            if isinstance(decoded, str):
+                unreadable.append(decoded)
+                continue
+            file_digest, images[len(targets)] = decoded
+            digest.update(str(picture.path.relative_to(root)).encode() + file_digest)
+            targets.append(picture.target)
+    return Split(torch.from_numpy(images[: len(targets)]), torch.tensor(targets, dtype=torch.long))

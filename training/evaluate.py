@@ -1,0 +1,180 @@
+"""How good a network is: the same figures for torch and for ONNX.
+
+`evaluate` takes anything that turns uint8 pictures into logits and probabilities, shows
+it every picture of a split once, and lets torchmetrics count.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_calibration_error,
+    multiclass_confusion_matrix,
+)
+
+from model.network import Normalize, ResNet
+from training.datasets.dataset import Split
+from training.module import build_parts
+from training.plots import draw_confusion, draw_reliability
+from training.run import RunRecord, read_checkpoint
+
+BATCH = 500
+BINS = 15
+
+Logits = Tensor
+Predict = Callable[[Tensor], Logits]
+"""uint8 (N, S, S, C) -> logits float32 (N, K)."""
+
+
+class Evaluation(BaseModel):
+    """A network's figures on one split."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str
+    split: str
+    n: int
+    temperature: float
+    loss: float
+    top1: float
+    top5: float
+    ece: float
+    per_label: dict[str, float]
+    confusion: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Logits (N, K) and targets (N,) of a whole split, in its order."""
+
+    logits: Logits
+    targets: Tensor
+
+
+def torch_predict(network: ResNet, normalize: Normalize) -> Predict:
+    """Predict with torch, in float32."""
+    network.eval()
+
+    @torch.inference_mode()
+    def predict(images: Tensor) -> Logits:
+        logits: Tensor = network(normalize(images))
+        return logits
+
+    return predict
+
+
+def checkpoint_predict(path: Path) -> tuple[RunRecord, Predict]:
+    """Predict with the weights of a checkpoint, or of a run's best one.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    record, normalize, network = load_network(path)
+    return record, torch_predict(network, normalize)
+
+
+def load_network(path: Path) -> tuple[RunRecord, Normalize, ResNet]:
+    """Build the network of a checkpoint and load its weights.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    record, weights = read_checkpoint(path)
+    normalize, network = build_parts(record.architecture, record.preprocessing)
+    network.load_state_dict(weights)
+    return record, normalize, network.eval()
+
+
+def onnx_session(model: bytes, *, threads: int = 0) -> ort.InferenceSession:
+    """Load an ONNX file on the CPU, as the reference for all gates."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_predict(model: bytes) -> Predict:
+    """Predict with onnxruntime on the CPU."""
+    session = onnx_session(model)
+
+    def predict(images: Tensor) -> Logits:
+        logits: NDArray[np.float32]
+        (logits,) = session.run(["logits"], {"images": images.numpy()})
+        return torch.from_numpy(logits)
+
+    return predict
+
+
+def answer(predict: Predict, split: Split) -> Answers:
+    """Ask about every picture of a split, once, in order."""
+    logits = torch.cat([predict(images) for images in _batches(split.images)])
+    return Answers(logits, split.targets)
+
+
+def _batches(images: Tensor) -> Iterator[Tensor]:
+    for start in range(0, len(images), BATCH):
+        yield images[start : start + BATCH]
+
+
+def evaluate(
+    answers: Answers,
+    *,
+    labels: tuple[str, ...],
+    dataset: str,
+    split: str,
+    temperature: float = 1.0,
+) -> Evaluation:
+    """Count loss, accuracies, calibration and confusions of a split's answers.
+
+    Args:
+        answers: Of the whole split.
+        labels: In the order of the targets.
+        dataset: Its name.
+        split: Its name.
+        temperature: Divides the logits before the softmax.
+    """
+    classes = len(labels)
+    scaled, targets = answers.logits / temperature, answers.targets
+    confusion = multiclass_confusion_matrix(scaled, targets, classes)  # rows: truth
+    support = confusion.sum(1).clamp(min=1)
+    per_label = (confusion.diagonal() / support).tolist()
+    return Evaluation(
+        dataset=dataset,
+        split=split,
+        n=len(targets),
+        temperature=temperature,
+        loss=torch.nn.functional.cross_entropy(scaled, targets).item(),
+        top1=_top(scaled, targets, 1),
+        top5=_top(scaled, targets, min(5, classes)),
+        ece=multiclass_calibration_error(scaled.softmax(1), targets, classes, BINS).item(),
+        per_label=dict(zip(labels, per_label, strict=True)),
+        confusion=confusion.tolist(),
+    )
+
+
+def _top(logits: Logits, targets: Tensor, k: int) -> float:
+    classes = logits.shape[1]
+    return multiclass_accuracy(logits, targets, classes, average="micro", top_k=k).item()
+
+
+def write_report(folder: Path, evaluation: Evaluation, answers: Answers) -> tuple[Path, ...]:
+    """Write the figures as JSON, the confusion matrix and the reliability diagram as PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = tuple(folder / name for name in ("evaluation.json", "confusion.png", "reliability.png"))
+    paths[0].write_text(json.dumps(evaluation.model_dump(), indent=1) + "\n")
+    labels = tuple(evaluation.per_label)
+    draw_confusion(np.array(evaluation.confusion), labels, paths[1])
+    probabilities = (answers.logits / evaluation.temperature).softmax(1)
+    confidence, top = probabilities.max(1)
+    draw_reliability(
+        confidence.numpy(), (top == answers.targets).numpy(), paths[2], evaluation.ece, BINS
+    )
+    return paths

@@ -1,0 +1,114 @@
+"""A network as an ONNX graph that takes pictures as they are stored, and its gate.
+
+In the graph: to float, / 255, mean and std, NHWC to NCHW, the network with its norms
+folded, the temperature, the softmax. So normalisation cannot differ between training
+and serving, and what waits in a server's queue is uint8.
+"""
+
+import io
+import logging
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from model.network import Normalize, ResNet
+from model.preprocessing import Preprocessing
+
+OPSET = 20
+GATE_LOGIT_ERROR = 1e-4
+"""Largest difference of a logit that float32 on another runtime explains."""
+
+
+class ExportError(Exception):
+    """A network cannot be exported as asked; the message says why."""
+
+
+class ParityError(ExportError):
+    """onnxruntime and torch disagree about the same pictures."""
+
+
+class Servable(nn.Module):
+    """The whole graph of an artifact: stored pictures in, logits and probabilities out.
+
+    Args:
+        normalize: Scales pixels; its mean and std end up in the graph.
+        network: In evaluation mode.
+        temperature: Divides the logits before the softmax.
+    """
+
+    def __init__(self, normalize: Normalize, network: ResNet, temperature: float) -> None:
+        """Put the parts in a row."""
+        super().__init__()
+        self.normalize = normalize
+        self.network = network
+        self.temperature = temperature
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (N, S, S, C) -> float32 (N, K) logits and (N, K) probabilities."""
+        logits = self.network(self.normalize(images))
+        return logits, torch.softmax(logits / self.temperature, dim=1)
+
+
+def to_onnx(servable: Servable, preprocessing: Preprocessing) -> bytes:
+    """Trace the graph with a free batch size and fold the norms into the convolutions."""
+    side, channels = preprocessing.crop, preprocessing.channels
+    example = torch.zeros(2, side, side, channels, dtype=torch.uint8)
+    quiet = io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(quiet), redirect_stderr(quiet):
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        for name in ("onnxscript", "torch.onnx"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            servable.eval(),
+            (example,),
+            input_names=["images"],
+            output_names=["logits", "probabilities"],
+            dynamic_shapes={"images": {0: torch.export.Dim("N", min=1)}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:  # pragma: no cover  # torch's type allows it; `dynamo=True` never does it
+        raise ExportError("torch exported nothing.")
+    model: Any = program.model_proto
+    _forget_tracing(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _forget_tracing(graph: Any) -> None:  # onnx has no types
+    """Drop the notes that torch leaves on nodes and values; some name files of this machine."""
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far onnxruntime is from torch on the same pictures."""
+
+    max_abs_logit_error: float
+    top1_agreement: float
+
+
+def check_parity(expected: Tensor, actual: Tensor) -> Parity:
+    """Hold onnxruntime's logits (N, K) against torch's.
+
+    Raises:
+        ParityError: If a logit differs by more than `GATE_LOGIT_ERROR`, or any top label.
+    """
+    error = (expected - actual).abs().max().item()
+    agreement = (expected.argmax(1) == actual.argmax(1)).float().mean().item()
+    if not error <= GATE_LOGIT_ERROR or agreement < 1:  # `not <=` also stops a NaN
+        raise ParityError(
+            f"onnxruntime differs from torch by {error:.2e} in a logit (allowed: "
+            f"{GATE_LOGIT_ERROR:.0e}) and agrees on {agreement:.2%} of {len(expected):,} "
+            "pictures (needed: all). Nothing was written."
+        )
+    return Parity(error, agreement)

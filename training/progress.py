@@ -1,0 +1,99 @@
+"""What a person sees of a run while it goes: the bar, the table of epochs, the curves."""
+
+import csv
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import RichProgressBar
+
+from training.plots import draw_curves
+
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_acc",
+    "val_loss",
+    "val_acc",
+    "learning_rate",
+    "seconds",
+    "cpu_seconds",
+)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar without the logger's version, which is not a figure."""
+
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Losses and accuracies of the epoch so far."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class EpochTable(Callback):
+    """Append a row to `metrics.csv` after each epoch, and draw the curves anew.
+
+    Lightning's own CSV logger empties the file when a run is resumed; this one goes on.
+    Seconds count from the start of training, CPU seconds from the start of the process.
+
+    Args:
+        metrics: The CSV file.
+        curves: The figure.
+        title: Over the figure.
+    """
+
+    def __init__(self, metrics: Path, curves: Path, title: str) -> None:
+        """Remember where to write."""
+        self.metrics = metrics
+        self.curves = curves
+        self.title = title
+        self._started = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the clock; keep the rows of the epochs that a resumed run does not repeat."""
+        self._started = time.perf_counter()
+        if not trainer.is_global_zero:
+            return
+        rows = read_rows(self.metrics)
+        with self.metrics.open("w", newline="") as file:
+            table = csv.DictWriter(file, COLUMNS)
+            table.writeheader()
+            table.writerows(row for row in rows if int(row["epoch"]) < trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Write the epoch's row."""
+        if not trainer.is_global_zero:
+            return
+        figures: dict[str, Any] = {
+            name: f"{float(value):.6g}" for name, value in trainer.callback_metrics.items()
+        }
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        row = {
+            **{name: figures.get(name, "") for name in COLUMNS},
+            "epoch": trainer.current_epoch,
+            "learning_rate": f"{rate:.4g}",
+            "seconds": f"{time.perf_counter() - self._started:.1f}",
+            "cpu_seconds": f"{time.process_time():.1f}",
+        }
+        with self.metrics.open("a", newline="") as file:
+            csv.DictWriter(file, COLUMNS).writerow(row)
+        draw_curves(self.metrics, self.curves, self.title)
+
+
+def read_rows(metrics: Path) -> list[dict[str, str]]:
+    """Read the table of epochs; none where there is no file."""
+    if not metrics.exists():
+        return []
+    with metrics.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's remarks about hardware and its vendor's services."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,119 @@
+"""Every number of a training run, frozen and named.
+
+A `Recipe` is the only source of hyper-parameters: `training.module` and `training.train`
+read it and hold no number of their own, and the run folder keeps a copy. `--set` on the
+command line changes single fields, with pydantic's type checks.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.architecture import StemKind
+
+
+class RecipeError(ValueError):
+    """A recipe's name or a changed value is not one that training understands."""
+
+
+class Recipe(BaseModel):
+    """Hyper-parameters of one training run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    expected: str = Field(description="Test accuracy and cost, as measured; where and when.")
+    architecture: str = "mini_resnet"
+    stem: StemKind | None = Field(None, description="None: the architecture's own.")
+
+    epochs: int = Field(ge=1, description="At most, where early stopping is on.")
+    batch_size: int = Field(ge=1, description="Pictures a step, over all processes.")
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: float = Field(gt=0, description="The peak, where the schedule has one.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; SGD alone.")
+    weight_decay: float = Field(0.0, ge=0, description="Not on norms and biases.")
+    schedule: Literal["plateau", "one_cycle"]
+    warmup: float = Field(0.2, ge=0, le=1, description="Share of the steps up to the peak.")
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    plateau_patience: int = Field(3, ge=0, description="Epochs without progress.")
+    min_learning_rate: float = Field(1e-6, ge=0)
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="Per step; 0 keeps the plain weights.")
+    monitor: Literal["val_loss", "val_acc"] = Field(
+        "val_acc", description="What the best checkpoint and early stopping go by."
+    )
+    early_stopping: int | None = Field(None, ge=1, description="Epochs without progress.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "bfloat16", description="bfloat16 falls back to float32 where the processor lacks it."
+    )
+
+    flip: bool = False
+    shift: int = Field(0, ge=0, description="Pixels, each way; the border is mirrored.")
+    erase: float = Field(0.0, ge=0, le=1, description="Share of pictures with an erased box.")
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        recipe.name: recipe
+        for recipe in (
+            Recipe(
+                name="baseline",
+                expected="not measured yet",
+                epochs=10,
+                batch_size=64,
+                optimizer="adam",
+                learning_rate=1e-3,
+                schedule="plateau",
+                monitor="val_loss",
+                early_stopping=5,
+                precision="float32",
+            ),
+            Recipe(
+                name="default",
+                expected="not measured yet",
+                epochs=18,
+                batch_size=512,
+                optimizer="sgd",
+                learning_rate=0.4,
+                weight_decay=5e-4,
+                schedule="one_cycle",
+                label_smoothing=0.1,
+                ema_decay=0.99,
+                flip=True,
+                shift=2,
+            ),
+        )
+    }
+)
+
+
+def get_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """Look a recipe up and change single fields.
+
+    Args:
+        name: A key of `RECIPES`.
+        changes: `field=value` each, as typed after `--set`.
+
+    Raises:
+        RecipeError: If the name or a field is unknown, or a value does not fit its field.
+    """
+    if name not in RECIPES:
+        raise RecipeError(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}.")
+    fields: dict[str, object] = RECIPES[name].model_dump()
+    for change in changes:
+        field, separator, value = change.partition("=")
+        if not separator or field not in fields or field in ("name", "expected"):
+            raise RecipeError(
+                f"`--set {change}` must be FIELD=VALUE, with FIELD one of "
+                f"{', '.join(sorted(set(fields) - {'name', 'expected'}))}."
+            )
+        fields[field] = None if value == "none" else value
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise RecipeError(f"`--set {field}={first['input']}`: {first['msg'].lower()}.") from None

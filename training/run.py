@@ -1,0 +1,149 @@
+"""What a run leaves behind: its folder, and the record inside each checkpoint.
+
+A checkpoint carries a `RunRecord`, so that evaluation and export need nothing else to
+rebuild the network, find the data and say where the weights came from.
+"""
+
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from model.architecture import Architecture
+from model.preprocessing import Preprocessing
+from training.datasets.dataset import Dataset
+from training.recipes import Recipe
+
+RECORD_KEY = "run"
+NETWORK_PREFIX = "network."
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be read or does not fit; the message says which and why."""
+
+
+class RunRecord(BaseModel):
+    """Everything that the weights do not say themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    architecture: Architecture
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    dataset: str
+    dataset_source: str
+    dataset_sha256: str
+    seed: int
+    torch: str
+    commit: str | None
+    created: str
+
+    @classmethod
+    def of(cls, dataset: Dataset, recipe: Recipe, architecture: Architecture, seed: int) -> Self:
+        """Describe a run that is about to start."""
+        return cls(
+            recipe=recipe,
+            architecture=architecture,
+            labels=dataset.labels,
+            preprocessing=dataset.preprocessing,
+            dataset=dataset.name,
+            dataset_source=dataset.source,
+            dataset_sha256=dataset.sha256,
+            seed=seed,
+            torch=torch.__version__,
+            commit=commit(),
+            created=now(),
+        )
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where each file of a run lies."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of `best.ckpt` and `last.ckpt`."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the epoch that did best on the validation split."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """Weights and optimiser state of the last finished epoch."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def recipe(self) -> Path:
+        """The hyper-parameters, as JSON."""
+        return self.path / "recipe.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Loss and accuracy per epoch, as CSV."""
+        return self.path / "metrics.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The same as a figure."""
+        return self.path / "curves.png"
+
+
+def read_checkpoint(path: Path) -> tuple[RunRecord, dict[str, torch.Tensor]]:
+    """Read the record and the network's weights of a checkpoint, or of a run's best one.
+
+    Args:
+        path: A `.ckpt` file, or a run folder.
+
+    Raises:
+        CheckpointError: If the file is missing, broken, or not written by `train-model`.
+    """
+    if path.is_dir():
+        path = RunFolder(path).best
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        record = RunRecord.model_validate_json(content[RECORD_KEY])
+        weights = content["state_dict"]
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no checkpoint at {path}.") from None
+    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {cause}") from error
+    except (KeyError, TypeError, ValidationError) as error:
+        raise CheckpointError(
+            f"{path} holds no record of a run; only checkpoints of `train-model` do."
+        ) from error
+    network = {
+        name.removeprefix(NETWORK_PREFIX): weight
+        for name, weight in weights.items()
+        if name.startswith(NETWORK_PREFIX)
+    }
+    return record, network
+
+
+def commit() -> str | None:
+    """Name the project's commit, with a mark if files were changed; None outside git."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(  # noqa: S603  # a fixed command line
+            command, cwd=here, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def now() -> str:
+    """The present moment, in UTC, to the second (ISO 8601)."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
