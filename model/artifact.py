@@ -107,7 +107,7 @@ class Artifact:
 def _refuse_external_data(path: Path, content: bytes) -> None:
     try:
         names = external_tensors(content)
-    except (OnnxFormatError, RecursionError) as error:
+    except OnnxFormatError as error:
         raise FileDamagedError(f"{path} is not an ONNX file: {error}.") from error
     if names:
         raise ExternalDataError(
@@ -186,7 +186,8 @@ def _read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        raise ManifestError(f"{path}: {where}: {first['msg']}.") from error
+        cause = " ".join(f"{where}: {first['msg']}.".split())  # a key may hold a line's end
+        raise ManifestError(f"{path}: {cause}") from error
 
 
 def write(
@@ -208,6 +209,11 @@ def write(
         ArtifactError: If the files do not fit the manifest, or cannot be written.
     """
     refuse_taken(folder, overwrite=overwrite)
+    if set(models) != set(manifest.files):
+        raise ArtifactError(
+            f"{folder}: the manifest lists {', '.join(manifest.files)}; "
+            f"the models given are {', '.join(models) or 'none'}."
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

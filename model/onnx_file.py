@@ -35,6 +35,8 @@ _NESTED: Mapping[str, Mapping[int, str]] = MappingProxyType(
 )
 _TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_DEEPEST = 100
+"""Protobuf's own limit for messages in messages."""
 
 
 class OnnxFormatError(ValueError):
@@ -48,16 +50,18 @@ def external_tensors(content: bytes) -> list[str]:
         OnnxFormatError: If the bytes end early or are not protobuf messages.
     """
     names: list[str] = []
-    _walk(memoryview(content), "model", names)
+    _walk(memoryview(content), "model", names, 0)
     return names
 
 
-def _walk(message: memoryview, kind: str, names: list[str]) -> None:
+def _walk(message: memoryview, kind: str, names: list[str], depth: int) -> None:
+    if depth > _DEEPEST:
+        raise OnnxFormatError(f"messages lie in one another more than {_DEEPEST} deep")
     name, is_external = "", False
     for field, value in _fields(message):
         nested = _NESTED[kind].get(field)
         if nested is not None and isinstance(value, memoryview):
-            _walk(value, nested, names)
+            _walk(value, nested, names, depth + 1)
         elif kind == "tensor":
             if field == _TENSOR_NAME and isinstance(value, memoryview):
                 name = bytes(value).decode(errors="replace")
@@ -72,6 +76,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
+        if tag >> 32:  # onnxruntime's parser drops the bits above and sees another field
+            raise OnnxFormatError(f"a tag before byte {at} has more than 32 bits")
         field, wire = tag >> 3, tag & 7
         if wire == _VARINT:
             number, at = _varint(message, at)

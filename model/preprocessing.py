@@ -93,11 +93,9 @@ def _to_rgb_or_grey(image: Image.Image) -> Image.Image:
         case "RGB" | "L" if "transparency" not in image.info:
             image.load()
             return image
-        case "1":
+        case "1" if "transparency" not in image.info:
             return image.convert("L")
-        case "LA" | "La":
-            return _over_white(image.convert("LA"))
-        case "L":
+        case "1" | "L" | "LA" | "La":
             return _over_white(image.convert("LA"))
         case "RGB" | "RGBA" | "RGBa" | "PA":
             return _over_white(image.convert("RGBA"))
@@ -108,7 +106,9 @@ def _to_rgb_or_grey(image: Image.Image) -> Image.Image:
         case "CMYK" | "YCbCr" | "LAB" | "HSV" | "RGBX":
             return image.convert("RGB")
         case "I" | "I;16" | "I;16L" | "I;16B" | "I;16N":
-            high_bytes = np.asarray(image).astype(np.int64) >> 8
+            values = np.asarray(image).astype(np.int64)
+            seen_through = values == image.info.get("transparency", -1)
+            high_bytes = np.where(seen_through, 255, values >> 8)
             return Image.fromarray(high_bytes.clip(0, 255).astype(np.uint8))
         case mode:
             raise ValueError(f"`image.mode` (={mode!r}) is none that the accepted formats have.")

@@ -209,7 +209,7 @@ def _stem(walk: _Walk, architecture: Architecture) -> Section:
 
 
 def _block(walk: _Walk, plan: BlockPlan) -> Block:
-    """Walk the branch, then the shortcut, in the order in which torch runs them."""
+    """Walk the branch, then the shortcut; torch runs the shortcut first, at the same cost."""
     entered = walk.shape
     path = plan.path
     if plan.kind == "basic":

@@ -67,11 +67,14 @@ def export_checkpoint(
     """
     refuse_taken(out, overwrite=overwrite)
     record, normalize, network = load_network(checkpoint)
-    if dataset.labels != record.labels or dataset.preprocessing.crop != record.preprocessing.crop:
+    was, found = record.preprocessing, dataset.preprocessing
+    fits = (was.crop, was.channels) == (found.crop, found.channels)
+    if dataset.labels != record.labels or not fits:
         raise ExportError(
             f"The run was trained on {record.dataset} ({len(record.labels)} labels, "
-            f"{record.preprocessing.crop} pixels); {dataset.name} has {len(dataset.labels)} labels "
-            f"and {dataset.preprocessing.crop} pixels. Name the run's own data with --data."
+            f"{was.crop} pixels, {was.channels} channels); {dataset.name} has "
+            f"{len(dataset.labels)} labels, {found.crop} pixels, {found.channels} channels. "
+            "Name the run's own data with --data."
         )
     predict = torch_predict(network, normalize)
     temperature = fit_temperature(answer(predict, dataset.validation))
@@ -163,14 +166,14 @@ def _settle_norms(network: ResNet, batch: Tensor) -> None:
     """Give random weights the calm of trained ones, from one batch (N, C, S, S).
 
     Each norm takes its mean and variance from the batch; the last one of each branch is
-    halved, for 50 branches at full strength amplify float32's rounding past the gate.
+    quartered, for 50 branches at full strength amplify float32's rounding past the gate.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
         elif isinstance(module, BasicBlock | Bottleneck):
             last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
-            nn.init.constant_(last.weight, 0.5)
+            nn.init.constant_(last.weight, 0.25)
     network.train()
     network(batch)
     network.eval()

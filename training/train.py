@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from model.architecture import Architecture, get_architecture
 from training.datasets.dataset import Dataset, loader
 from training.module import Classifier
-from training.progress import EpochTable, ProgressBar, quiet_lightning
+from training.progress import EpochTable, ProgressBar, quiet_lightning, read_rows
 from training.recipes import Recipe
 from training.run import CheckpointError, RunFolder, RunRecord, read_checkpoint
 
@@ -42,16 +42,26 @@ class Outcome:
 
 
 def fit_architecture(recipe: Recipe, dataset: Dataset) -> Architecture:
-    """Give the recipe's architecture the data's labels and channels, and a stem for its size."""
+    """Give the recipe's architecture the data's labels and channels, and a stem for its size.
+
+    Raises:
+        TrainingError: If there is no such architecture, or the pictures are too small.
+    """
+    side = dataset.preprocessing.crop
+    if recipe.shift >= side:
+        raise TrainingError(f"`shift` (={recipe.shift}) must be under the picture's side (={side}).")
     stem = recipe.stem
-    if stem is None and dataset.preprocessing.crop <= 64:
+    if stem is None and side <= 64:
         stem = "small"
-    return get_architecture(
-        recipe.architecture,
-        num_classes=len(dataset.labels),
-        in_channels=dataset.preprocessing.channels,
-        stem=stem,
-    )
+    try:
+        return get_architecture(
+            recipe.architecture,
+            num_classes=len(dataset.labels),
+            in_channels=dataset.preprocessing.channels,
+            stem=stem,
+        )
+    except ValueError as error:
+        raise TrainingError(f"The recipe's architecture: {error}") from error
 
 
 def train(
@@ -115,7 +125,7 @@ def _prepare(folder: RunFolder, record: RunRecord, *, resume: bool) -> None:
                     f"{folder.path} was trained with another {field} ({was}), not {is_now}; "
                     "resume with the same, or start anew in another folder."
                 )
-    elif folder.last.exists() or folder.metrics.exists():
+    elif folder.last.exists() or read_rows(folder.metrics):
         raise TrainingError(
             f"{folder.path} holds a run already; add --resume to go on with it, "
             "or name another folder with --out."

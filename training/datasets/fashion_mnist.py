@@ -95,7 +95,8 @@ def read_fashion_mnist(
             raise DatasetError(f"Fashion-MNIST is not in {places}. {HOW_TO_GET_IT}")
     files = {name: _read(folder, name, sha256) for name in SHA256}
     train = _split(files, "train", folder)
-    held_out = min(VALIDATION_PICTURES, len(train) // 5)  # a cut-down set keeps some to train on
+    # a cut-down set keeps some to train on
+    held_out = min(VALIDATION_PICTURES, max(1, len(train) // 5))
     digests = "".join(files[name].sha256 for name in SHA256)
     return Dataset(
         name="fashion-mnist",
@@ -150,10 +151,10 @@ def _parse_idx(content: bytes, path: Path) -> Tensor:
 def _split(files: Mapping[str, _File], prefix: str, folder: Path) -> Split:
     images = files[f"{prefix}-images-idx3-ubyte"].values
     targets = files[f"{prefix}-labels-idx1-ubyte"].values
-    if images.ndim != 3 or targets.shape != images.shape[:1]:
+    if images.ndim != 3 or targets.shape != images.shape[:1] or len(targets) < 2:
         raise DatasetError(
             f"{folder}: the {prefix} pictures have shape {tuple(images.shape)} and the targets "
-            f"{tuple(targets.shape)}; there must be one target a picture."
+            f"{tuple(targets.shape)}; there must be one target a picture, and two or more."
         )
     side = PREPROCESSING.crop
     if images.shape[1:] != (side, side) or int(targets.max()) >= len(LABELS):

@@ -12,7 +12,7 @@ import struct
 import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -81,17 +81,13 @@ def read_picture_folder(root: Path, seed: int = 0, size: int | None = None) -> D
     splits = {name: [picture for picture, _ in good] for name, (good, _) in found.items()}
     _hold_out(splits, "test", seed)
     _hold_out(splits, "validation", seed)
-    empty = [name for name, pictures in splits.items() if not pictures]
-    if empty:
-        raise DatasetError(
-            f"{root} has no readable picture for {' and '.join(empty)}; with more pictures a "
-            f"label, or a folder of that name, there is. {_first(unreadable)}"
-        )
+    _refuse_empty(root, splits, unreadable)
     draft = _preprocessing(headers, size)
     arrays = {}
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):
         arrays[name] = _decode(splits[name], draft, root, digest, unreadable)
+    _refuse_empty(root, arrays, unreadable)
     mean, std = channel_statistics(arrays["train"].images)
     return Dataset(
         name=root.resolve().name,
@@ -104,6 +100,15 @@ def read_picture_folder(root: Path, seed: int = 0, size: int | None = None) -> D
         test=arrays["test"],
         unreadable=tuple(unreadable),
     )
+
+
+def _refuse_empty(root: Path, splits: Mapping[str, Sized], unreadable: Sequence[str]) -> None:
+    empty = [name for name, pictures in splits.items() if not len(pictures)]
+    if empty:
+        raise DatasetError(
+            f"{root} has no readable picture for {' and '.join(empty)}; with more pictures a "
+            f"label, or a folder of that name, there is. {_first(unreadable)}"
+        )
 
 
 def _first(reasons: Sequence[str]) -> str:

@@ -1,0 +1,99 @@
+"""Assemble the service: model, routes, the one error handler, start and end.
+
+`create_app` returns only when the model is loaded and its golden answers came out, so an
+application that listens is ready.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from service.access import Access
+from service.classifier import load_classifier
+from service.errors import (
+    InternalError,
+    InvalidParameterError,
+    MalformedRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    ServiceError,
+)
+from service.routes import architecture, health, page, predict
+from service.routes.problems import problem_response
+from service.settings import Settings
+from service.telemetry import Telemetry, log
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Load the model and put the routes before it.
+
+    Raises:
+        StartError: If the model cannot be served; the message is one line.
+    """
+    classifier = load_classifier(settings)
+    telemetry = Telemetry(classifier)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        classifier.start()
+        log.info("ready", extra={"fields": classifier.info.model_dump()})
+        yield
+        await classifier.stop()
+
+    app = FastAPI(
+        title="resnet-service",
+        version=version("resnet-service"),
+        description="A residual network from a picture to labels and probabilities.",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own page loads scripts from another host
+        redoc_url=None,
+    )
+    app.state.classifier = classifier
+    app.state.telemetry = telemetry
+    app.state.architecture = architecture.describe(classifier)
+    app.state.draining = False
+    for module in (predict, architecture, health, page):
+        app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
+    app.add_middleware(Access, telemetry=telemetry)
+    app.add_exception_handler(Exception, handle_error)
+    for kind in (ServiceError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, handle_error)
+    return app
+
+
+async def handle_error(request: Request, error: Exception) -> Response:
+    """Turn whatever went wrong into a problem, and count it by its code."""
+    refusal = as_service_error(request, error)
+    if isinstance(refusal, InternalError):
+        log.error("unexpected error", exc_info=error)
+    request.app.state.telemetry.refusals.labels(refusal.code).inc()
+    return problem_response(refusal)
+
+
+def as_service_error(request: Request, error: Exception) -> ServiceError:
+    """Find our own class for an error of ours, of the framework, or of nobody's intention."""
+    match error:
+        case ServiceError():
+            return error
+        case RequestValidationError():
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            return InvalidParameterError(f"{where}: {first['msg']}. See /docs for the bounds.")
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+            return NotFoundError(f"There is no {request.url.path[:100]}. See /docs for the routes.")
+        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
+            return MethodNotAllowedError(
+                f"{request.url.path[:100]} does not answer to {request.method[:16]}. "
+                "See /docs for the methods."
+            )
+        case HTTPException(status_code=status) if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return MalformedRequestError(f"{error.detail}.")
+        case _:
+            return InternalError("An error of the service, not of the request. The log has more.")

@@ -1,0 +1,51 @@
+"""The command `serve-model`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.cli import CommandError, script
+from service.app import create_app
+from service.errors import StartError
+from service.server import Server
+from service.settings import PREFIX, read_settings
+from service.telemetry import set_up_logging
+
+
+def _serve(
+    artifact: Annotated[
+        Path | None, typer.Argument(help="Folder <name>/<version>, or <name> for its newest.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32, float16 or int8.")] = None,
+    provider: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+) -> None:
+    """Serve an artifact over HTTP until SIGTERM or Ctrl+C.
+
+    Every setting is also a variable RESNET_<NAME>; docs/settings.md lists them.
+
+    Example: serve-model artifacts/fashion-mnist/1 --port 8080
+    """
+    given = {
+        "ARTIFACT": artifact,
+        "HOST": host,
+        "PORT": port,
+        "PRECISION": precision,
+        "PROVIDER": provider,
+    }
+    os.environ.update(
+        {PREFIX + name: str(value) for name, value in given.items() if value is not None}
+    )
+    try:
+        settings = read_settings()
+        set_up_logging(settings.log_level, settings.log_format)
+        app = create_app(settings)
+    except StartError as error:
+        raise CommandError(str(error)) from error
+    Server(app, settings).run()
+
+
+serve = script(_serve)

@@ -1,0 +1,98 @@
+"""From bytes that anybody may have sent to a Pillow image that is safe to work on.
+
+`open_image` reads no more than the header and refuses by size; `read_image` decodes.
+Five formats and no others reach a decoder; neither media type nor file name decides.
+"""
+
+import io
+import struct
+import warnings
+import zlib
+
+from PIL import Image, UnidentifiedImageError
+
+from model.preprocessing import FORMATS, Preprocessing, shrink_on_load, upright
+from service.errors import ImageTooLargeError, InvalidImageError
+
+MAX_SIDE = 16_384
+MAX_SIDE_RATIO = 200
+
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    MemoryError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+"""What Pillow's decoders raise on files that are not what they claim to be."""
+
+
+def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
+    """Read the header of a picture and check its size, before anything is decoded.
+
+    Args:
+        payload: A whole file.
+        max_pixels: Of the picture.
+        index: Which picture of the request it is, for the error.
+
+    Raises:
+        InvalidImageError: If it is none of our formats, or broken.
+        ImageTooLargeError: If it has more pixels, a longer side, or is more oblong than allowed.
+    """
+    if not payload:
+        raise InvalidImageError("The image has 0 bytes. Send a whole image file.", index=index)
+    try:
+        image = Image.open(io.BytesIO(payload), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLargeError(_too_large(str(error), max_pixels), index=index) from error
+    except UnidentifiedImageError as error:
+        raise InvalidImageError(
+            f"The {len(payload):,} bytes sent are no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} "
+            "file. Send one of those, whole and unpacked.",
+            index=index,
+        ) from error
+    except _BROKEN as error:
+        raise _broken(error, index) from error
+    width, height = image.size
+    oblong = max(width, height) > MAX_SIDE_RATIO * min(width, height)
+    if width * height > max_pixels or max(width, height) > MAX_SIDE or oblong:
+        raise ImageTooLargeError(_too_large(f"{width:,} x {height:,}", max_pixels), index=index)
+    return image
+
+
+def read_image(image: Image.Image, spec: Preprocessing, index: int = 0) -> Image.Image:
+    """Decode the first frame: RGB or L, standing up. JPEG is shrunk while it decodes.
+
+    Raises:
+        InvalidImageError: If the file is truncated or corrupt.
+    """
+    try:
+        shrink_on_load(image, spec)
+        return upright(image)
+    except _BROKEN as error:
+        raise _broken(error, index) from error
+
+
+def _broken(error: BaseException, index: int) -> InvalidImageError:
+    cause = " ".join(str(error).split())[:120] or type(error).__name__
+    return InvalidImageError(
+        f"The image cannot be decoded ({cause}). Send a whole, undamaged file.", index=index
+    )
+
+
+def _too_large(seen: str, max_pixels: int) -> str:
+    return (
+        f"The image has {seen} pixels; the limit is {max_pixels:,} in all, {MAX_SIDE:,} on a side "
+        f"and a side ratio of {MAX_SIDE_RATIO}. Send a smaller image, or raise RESNET_MAX_PIXELS."
+    )

@@ -1,0 +1,194 @@
+"""onnxruntime behind one method: uint8 pictures in, logits and probabilities out.
+
+The engine checks that the file is the graph that the manifest promises, that the
+provider is the one that was asked for, and that the golden answers come out, before
+anybody may use it. It knows neither queues nor HTTP.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from model.manifest import Manifest, Precision
+from model.preprocessing import Pixels
+from service.errors import InferenceFailedError, StartError
+
+Floats = NDArray[np.float32]
+Provider = Literal["cpu", "cuda"]
+PROVIDERS: dict[str, Provider] = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
+CUDA_OPTIONS = {
+    "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE would tune anew for each batch size
+    "use_tf32": "0",  # ten bits of mantissa would break parity with the golden answers
+}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one run gives.
+
+    Attributes:
+        logits: float32 (N, K), before the temperature.
+        probabilities: float32 (N, K).
+    """
+
+    logits: Floats
+    probabilities: Floats
+
+
+class Engine:
+    """A loaded, checked and warmed-up model. `run` may be called from any one thread.
+
+    Args:
+        model: The ONNX file's bytes, checked against the manifest.
+        manifest: What they should be.
+        precision: Which of the manifest's files it is.
+        provider: `auto` takes CUDA where it is really there.
+        policy: What to do if CUDA was asked for and is not there.
+        threads: Inside one run; 0 counts the cores that this process may use.
+
+    Raises:
+        StartError: If the model cannot be loaded or is not what the manifest says.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  # each is a setting of its own
+        self,
+        model: bytes,
+        manifest: Manifest,
+        precision: Precision,
+        provider: Literal["auto", "cpu", "cuda"] = "auto",
+        policy: Literal["require", "prefer"] = "require",
+        threads: int = 0,
+    ) -> None:
+        """Load the model; nothing has run yet."""
+        self.manifest = manifest
+        self.precision = precision
+        self.threads = threads or usable_cores()
+        self._session = _load(model, _wanted(provider), self.threads)
+        self.provider = PROVIDERS[self._session.get_providers()[0]]
+        if provider == "cuda" and self.provider != "cuda" and policy == "require":
+            raise StartError(
+                "CUDA was asked for and onnxruntime did not get it. Install the `gpu` extra and "
+                "NVIDIA's driver, or set RESNET_PROVIDER=cpu or RESNET_PROVIDER_POLICY=prefer."
+            )
+        self._check_border()
+
+    def run(self, images: Pixels) -> Outputs:
+        """Answer a batch: uint8 (N, S, S, C) -> logits and probabilities (N, K).
+
+        Raises:
+            InferenceFailedError: If onnxruntime fails.
+        """
+        try:
+            logits, probabilities = self._session.run(
+                ["logits", "probabilities"], {"images": images}
+            )
+        except Exception as error:  # onnxruntime's own classes share no base
+            raise InferenceFailedError(
+                f"The engine failed on a batch of {len(images)}. The service goes on; try again."
+            ) from error
+        return Outputs(logits, probabilities)
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        """Run each batch size once, so that no request pays for memory and kernels."""
+        size, channels = self.manifest.input.size, self.manifest.input.channels
+        for count in batch_sizes:
+            self.run(np.zeros((count, size, size, channels), np.uint8))
+
+    def check_golden(self, images: Pixels) -> None:
+        """Give the manifest's golden answers again, on the provider that will serve.
+
+        Args:
+            images: The golden pictures, uint8 (N, S, S, C).
+
+        Raises:
+            StartError: If an answer differs by more than the manifest allows.
+        """
+        golden = self.manifest.golden
+        actual = self.run(images).probabilities
+        expected = np.array([answer.probabilities for answer in golden], np.float32)
+        error = float(np.abs(actual - expected).max())
+        tolerance = self.manifest.files[self.precision].golden_tolerance
+        wrong = int((actual.argmax(1) != [answer.top1 for answer in golden]).sum())
+        if not error <= tolerance or wrong:  # `not <=` also stops a NaN
+            raise StartError(
+                f"The {self.precision} model gives {wrong} of {len(golden)} golden answers another "
+                f"label, and probabilities that differ by {error:.2g} (allowed: {tolerance:.2g}): "
+                f"the {self.provider} provider computes something else here than at export."
+            )
+
+    def _check_border(self) -> None:
+        """Compare the session's real inputs and outputs with what the manifest promises."""
+        size, channels = self.manifest.input.size, self.manifest.input.channels
+        classes = len(self.manifest.labels)
+        expected = {
+            "images": ("tensor(uint8)", [size, size, channels]),
+            "logits": ("tensor(float)", [classes]),
+            "probabilities": ("tensor(float)", [classes]),
+        }
+        nodes = [*self._session.get_inputs(), *self._session.get_outputs()]
+        actual = {node.name: (node.type, list(node.shape[1:])) for node in nodes}
+        fixed = [node.name for node in nodes if isinstance(node.shape[0], int)]
+        if actual != expected or fixed:
+            raise StartError(
+                f"The model's inputs and outputs are {actual}, and must be {expected}, each with "
+                "a free batch size; export it anew with `export-model`."
+            )
+
+
+def _wanted(provider: Literal["auto", "cpu", "cuda"]) -> list[str | tuple[str, dict[str, str]]]:
+    """List the providers to try; onnxruntime falls back silently, so the caller asks again."""
+    names: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
+    if provider != "cpu" and "CUDAExecutionProvider" in ort.get_available_providers():
+        ort.preload_dlls()  # pragma: no cover  # finds the CUDA libraries of the pip wheels
+        names.insert(0, ("CUDAExecutionProvider", CUDA_OPTIONS))  # pragma: no cover
+    return names
+
+
+def _load(
+    model: bytes, providers: list[str | tuple[str, dict[str, str]]], threads: int
+) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the event loop's core between two runs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # onnxruntime's own classes share no base
+        cause = str(error).splitlines()[0][:200]
+        raise StartError(f"onnxruntime cannot load the model: {cause}") from error
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Count the cores that this process may use: its affinity, cut by the cgroup's quota.
+
+    A container with two cores' worth of time on a 64-core host must not start 64 threads
+    (onnxruntime issue 29510).
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = affinity or 1
+    quota = _cgroup_cores(cgroup)
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def _cgroup_cores(cgroup: Path) -> float | None:
+    """Read the quota of cgroup v2 or v1; None where there is none."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:
+        return None  # "max", or -1
+    return int(quota) / int(period)

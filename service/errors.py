@@ -1,0 +1,186 @@
+"""Every refusal of the service: one class each, one stable code, one status.
+
+A `ServiceError` goes up untouched from where it was raised to the one handler in
+`service.app`, which turns it into a problem (RFC 9457). Its message says what was seen,
+the rule, and the way out.
+
+Errors:
+    ServiceError
+    ├── MalformedRequestError       400  the request breaks its own format
+    ├── InvalidParameterError       400  a parameter is out of its bounds
+    ├── NotFoundError               404  no such route
+    ├── MethodNotAllowedError       405  the route answers to other methods
+    ├── ReceiveTimeoutError         408  the body did not arrive in time
+    ├── BodyTooLargeError           413  more bytes than the limit
+    ├── TooManyImagesError          413  more pictures than the limit
+    ├── ImageTooLargeError          413  more pixels, or a longer side, than the limit
+    ├── UnsupportedMediaTypeError   415  the content type is none of ours
+    ├── InvalidImageError           422  no readable picture
+    ├── InferenceFailedError        500  the engine failed, or gave no finite numbers
+    ├── InternalError               500  our mistake
+    ├── NotReadyError               503  draining
+    ├── EngineStuckError            503  a run does not end
+    ├── OverloadedError             503  the queue is full
+    └── DeadlineExceededError       504  no answer within the deadline
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """A request that will not be answered; the message says why and what to do.
+
+    Attributes:
+        code: Stable name for clients.
+        index: Which picture of the request it was, from 0; None if it was not one of them.
+        retry_after_s: When to try again, in seconds; None if that would not help.
+    """
+
+    code: ClassVar[str]
+
+    def __init__(
+        self, message: str, *, index: int | None = None, retry_after_s: int | None = None
+    ) -> None:
+        """Keep what the problem document will say."""
+        super().__init__(message)
+        self.index = index
+        self.retry_after_s = retry_after_s
+
+
+class MalformedRequestError(ServiceError):
+    """The request breaks its own format."""
+
+    code = "malformed_request"
+
+
+class InvalidParameterError(ServiceError):
+    """A parameter is out of its bounds."""
+
+    code = "invalid_parameter"
+
+
+class NotFoundError(ServiceError):
+    """There is no such route."""
+
+    code = "not_found"
+
+
+class MethodNotAllowedError(ServiceError):
+    """The route answers to other methods."""
+
+    code = "method_not_allowed"
+
+
+class ReceiveTimeoutError(ServiceError):
+    """The body did not arrive in time."""
+
+    code = "receive_timeout"
+
+
+class BodyTooLargeError(ServiceError):
+    """The body has more bytes than the limit."""
+
+    code = "body_too_large"
+
+    def __init__(self, limit: int) -> None:
+        """Say the limit and the way out."""
+        super().__init__(
+            f"The body has more than {limit:,} bytes. Send fewer or smaller images, "
+            "or raise RESNET_MAX_BODY_BYTES."
+        )
+
+
+class TooManyImagesError(ServiceError):
+    """The request carries more pictures than the limit."""
+
+    code = "too_many_images"
+
+    def __init__(self, limit: int) -> None:
+        """Say the limit and the way out."""
+        super().__init__(
+            f"The request carries more than {limit:,} images. Send several requests, "
+            "or raise RESNET_MAX_IMAGES."
+        )
+
+
+class ImageTooLargeError(ServiceError):
+    """The image has more pixels, or a longer side, than the service will decode."""
+
+    code = "image_too_large"
+
+
+class UnsupportedMediaTypeError(ServiceError):
+    """The content type is none that the route reads."""
+
+    code = "unsupported_media_type"
+
+
+class InvalidImageError(ServiceError):
+    """The bytes are no picture that the service can read."""
+
+    code = "invalid_image"
+
+
+class InferenceFailedError(ServiceError):
+    """The engine failed, or gave numbers that are not finite."""
+
+    code = "inference_failed"
+
+
+class InternalError(ServiceError):
+    """A mistake of ours; the log has the details."""
+
+    code = "internal_error"
+
+
+class NotReadyError(ServiceError):
+    """The service is shutting down."""
+
+    code = "not_ready"
+
+
+class EngineStuckError(ServiceError):
+    """A run of the engine does not end: the process wants to be started anew."""
+
+    code = "engine_stuck"
+
+
+class OverloadedError(ServiceError):
+    """The queue is full."""
+
+    code = "overloaded"
+
+
+class DeadlineExceededError(ServiceError):
+    """There was no answer within the deadline."""
+
+    code = "deadline_exceeded"
+
+
+STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
+    {
+        MalformedRequestError: HTTPStatus.BAD_REQUEST,
+        InvalidParameterError: HTTPStatus.BAD_REQUEST,
+        NotFoundError: HTTPStatus.NOT_FOUND,
+        MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
+        ReceiveTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
+        BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        TooManyImagesError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        InvalidImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
+        InferenceFailedError: HTTPStatus.INTERNAL_SERVER_ERROR,
+        InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
+        NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
+        EngineStuckError: HTTPStatus.SERVICE_UNAVAILABLE,
+        OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
+        DeadlineExceededError: HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+
+
+class StartError(Exception):
+    """The service cannot start; the message is one line that says why."""

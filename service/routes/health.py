@@ -1,0 +1,48 @@
+"""`GET /livez`, `/readyz`, `/metrics`: what orchestrators and Prometheus ask."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.classifier import STUCK_S, Classifier
+from service.errors import EngineStuckError, NotReadyError
+from service.routes.problems import problems
+from service.schemas import Health
+
+router = APIRouter()
+
+
+@router.get(
+    "/livez",
+    summary="Is the process alive?",
+    description="No means: start it anew.",
+    response_model=Health,
+    responses=problems(503),
+)
+async def livez(request: Request) -> Health:
+    """Alive while runs of the engine end."""
+    classifier: Classifier = request.app.state.classifier
+    if classifier.is_stuck:
+        raise EngineStuckError(
+            f"The engine's run has lasted for over {STUCK_S:g} s. Start the service anew."
+        )
+    return Health(model=classifier.info)
+
+
+@router.get(
+    "/readyz",
+    summary="May requests be sent here?",
+    description="No means: send them elsewhere.",
+    response_model=Health,
+    responses=problems(503),
+)
+async def readyz(request: Request) -> Health:
+    """Ready from the golden answers until SIGTERM."""
+    if request.app.state.draining:
+        raise NotReadyError("The service is shutting down. Send requests elsewhere.")
+    return await livez(request)
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """All metrics in Prometheus' text format."""
+    return Response(request.app.state.telemetry.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,75 @@
+"""What the environment may decide: `RESNET_*`, read once, frozen, unknown names refused."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import StartError
+
+PREFIX = "RESNET_"
+
+
+class Settings(BaseSettings):
+    """All settings of the service; each is the variable `RESNET_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    artifact: Path = Field(
+        Path("artifacts/fashion-mnist/1"),
+        description="Folder `<name>/<version>`, or `<name>` for its newest version.",
+    )
+    precision: Literal["auto", "float32", "float16", "int8"] = Field(
+        "auto", description="Which of the artifact's models to load; `auto` is float32."
+    )
+    provider: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to run; `auto` takes CUDA if it is really there."
+    )
+    provider_policy: Literal["require", "prefer"] = Field(
+        "require",
+        description="If CUDA was asked for and is not there: refuse to start, or use the CPU.",
+    )
+    threads: int = Field(
+        0, ge=0, le=1024, description="Of the engine; 0 counts the cores this process may use."
+    )
+    max_batch_size: int = Field(32, ge=1, le=4096, description="Images in one run of the engine.")
+    max_queue: int = Field(512, ge=1, description="Images that may wait for the engine.")
+    deadline_ms: int = Field(
+        10_000, ge=1, description="A request that took longer is answered with 504."
+    )
+    drain_delay_s: float = Field(
+        1.0, ge=0, description="After SIGTERM: how long requests are still accepted, not ready."
+    )
+    max_body_bytes: int = Field(10_485_760, ge=1, description="Of one request.")
+    max_images: int = Field(64, ge=1, description="In one request.")
+    max_pixels: int = Field(
+        25_000_000, ge=1, description="Of one image; all of one request may have four times that."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "text"
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read and check all settings.
+
+    Raises:
+        StartError: If a `RESNET_*` name is unknown or a value is not allowed; it names it.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(environment):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise StartError(f"{name} is not a setting.{hint} docs/settings.md lists all.")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else "the settings"
+        raise StartError(f"{name} (={first['input']!r}): {first['msg']}.") from error
