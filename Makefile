@@ -1,0 +1,69 @@
+# Two environments: `.venv` serves (no torch), `.venv-dev` trains, checks and tests.
+PYTHON ?= python3
+# `make serve` takes onnxruntime for NVIDIA where a driver answers; EXTRA=cpu or gpu overrides.
+EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+PIP = -m pip install --quiet --disable-pip-version-check
+RUN = .venv-dev/bin
+
+.PHONY: help serve install test check fix bench train clean
+
+help:
+	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
+	@echo "make test    install the rest, check, and run every test"
+	@echo "make check   format, lint and types, without changing anything"
+	@echo "make fix     format and fix what can be fixed"
+	@echo "make bench   measure the service on this machine"
+	@echo "make train   train the default model and export it to artifacts/fashion-mnist/next"
+	@echo "make clean   remove both environments"
+
+serve: .venv/.serving
+	exec .venv/bin/serve-model
+
+install: .venv-dev/.installed
+
+test: check .venv/.testing
+	$(RUN)/pytest --cov
+	.venv/bin/pytest -q tests/service tests/model tests/test_layering.py
+
+check: install
+	$(RUN)/ruff format --check --quiet .
+	$(RUN)/ruff check --quiet .
+	$(RUN)/mypy
+
+fix: install
+	$(RUN)/ruff check --fix .
+	$(RUN)/ruff format .
+
+bench: install
+	$(RUN)/python -m benchmarks.engine
+	$(RUN)/python -m benchmarks.startup
+	$(RUN)/python -m benchmarks.load
+
+train: install
+	$(RUN)/train-model --recipe default --out runs/default
+	$(RUN)/evaluate-model runs/default
+	$(RUN)/export-model runs/default --out artifacts/fashion-mnist/2
+
+clean:
+	rm -rf .venv .venv-dev
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+
+.venv-dev/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv-dev
+
+.venv/.serving: pyproject.toml .venv/bin/python
+	.venv/bin/python $(PIP) -e '.[$(EXTRA)]'
+	@touch $@
+
+# The same environment with the test tools: the service's tests pass where there is no torch.
+.venv/.testing: .venv/.serving
+	.venv/bin/python $(PIP) -e '.[$(EXTRA),dev]'
+	@touch $@
+
+.venv-dev/.installed: pyproject.toml .venv-dev/bin/python
+	.venv-dev/bin/python $(PIP) -e '.[cpu,training,dev]'
+	@touch $@
