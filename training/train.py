@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, Model
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from model.architecture import Architecture, get_architecture
+from training.checkpoints import DurableCheckpoints
 from training.datasets.dataset import Dataset, loader
 from training.module import Classifier
 from training.progress import EpochTable, ProgressBar, quiet_lightning, read_rows
@@ -49,7 +50,9 @@ def fit_architecture(recipe: Recipe, dataset: Dataset) -> Architecture:
     """
     side = dataset.preprocessing.crop
     if recipe.shift >= side:
-        raise TrainingError(f"`shift` (={recipe.shift}) must be under the picture's side (={side}).")
+        raise TrainingError(
+            f"`shift` (={recipe.shift}) must be under the picture's side (={side})."
+        )
     stem = recipe.stem
     if stem is None and side <= 64:
         stem = "small"
@@ -77,7 +80,8 @@ def train(
         resume: Go on from the folder's last checkpoint.
 
     Raises:
-        TrainingError: If the folder holds another run, or there is nothing to resume.
+        TrainingError: If the folder holds another run, there is nothing to resume, or the run
+            was stopped before there were weights to keep.
     """
     folder = RunFolder(out)
     record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed)
@@ -102,6 +106,8 @@ def train(
             )
         except (KeyboardInterrupt, SystemExit):
             interrupted = True
+    if not folder.best.exists():
+        raise TrainingError(f"Stopped before the first epoch was over; {out} holds no weights.")
     return Outcome(
         folder=folder,
         epochs=trainer.current_epoch,
@@ -142,10 +148,10 @@ def _trainer(folder: RunFolder, recipe: Recipe) -> Trainer:
             filename="best",
             monitor=recipe.monitor,
             mode="max" if maximize else "min",
-            save_top_k=1,
-            save_last=True,
             enable_version_counter=False,
         ),
+        # `save_last=True` above would write only in epochs that are the best so far.
+        ModelCheckpoint(dirpath=folder.checkpoints, filename="last", enable_version_counter=False),
         EpochTable(folder.metrics, folder.curves, recipe.name),
         ProgressBar(),
     ]
@@ -165,6 +171,7 @@ def _trainer(folder: RunFolder, recipe: Recipe) -> Trainer:
         max_epochs=recipe.epochs,
         precision="bf16-mixed" if _uses_bfloat16(recipe) else "32-true",
         callbacks=callbacks,
+        plugins=[DurableCheckpoints()],
         logger=TensorBoardLogger(folder.path, name=None, version="tensorboard"),
         log_every_n_steps=10,
         num_sanity_val_steps=0,
