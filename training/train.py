@@ -5,6 +5,7 @@ draws the curves at the end. The best weights by the recipe's `monitor` are kept
 every exit, the last ones so that a run can go on.
 """
 
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,6 +95,7 @@ def train(
     interrupted = False
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own old call
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not.*")
         try:
@@ -167,7 +169,8 @@ def _trainer(folder: RunFolder, recipe: Recipe) -> Trainer:
         )
     return Trainer(
         accelerator="auto",
-        devices="auto" if torch.cuda.is_available() else 1,
+        devices=_devices(),
+        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
         max_epochs=recipe.epochs,
         precision="bf16-mixed" if _uses_bfloat16(recipe) else "32-true",
         callbacks=callbacks,
@@ -177,6 +180,14 @@ def _trainer(folder: RunFolder, recipe: Recipe) -> Trainer:
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+
+
+def _devices() -> int | str:
+    """Take as many devices as torchrun started processes here; alone, all GPUs or the CPU."""
+    processes = os.environ.get("LOCAL_WORLD_SIZE")
+    if processes is not None:
+        return int(processes)
+    return "auto" if torch.cuda.is_available() else 1
 
 
 def _uses_bfloat16(recipe: Recipe) -> bool:
