@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from model.architecture import ARCHITECTURES, get_architecture
-from model.summary import Summary, summarize
+from model.rows import Summary
+from model.summary import summarize
 
 
 class CommandError(Exception):
