@@ -1,7 +1,6 @@
 """Weights from elsewhere: checkpoints of torchvision, timm and others, into our networks.
 
-`read_weights` opens a file without running what is in it and brings its names to ours;
-`fit_to_weights` finds out which variant of an architecture it was made for; `load_weights`
+`read_weights` opens a file without running what is in it; `fit_to_weights` finds out which variant of an architecture it was made for; `load_weights`
 copies what fits and reports every key that does not. Nothing is left out in silence.
 
 Errors:
@@ -84,7 +83,7 @@ class LoadReport:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a .pth or .safetensors file, under our names.
+    """Read the tensors of a .pth or .safetensors file, under the file's names.
 
     A .pth file is a pickle, and is read with `weights_only=True`: what is in it is not run.
 
@@ -107,7 +106,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     tensors = _unwrap(content)
     if not tensors:
         raise WeightsError(f"{path} holds no weights under the names of a network's state.")
-    return {_our_name(key): tensor for key, tensor in tensors.items()}
+    return tensors
 
 
 def _read_pickle(path: Path) -> Any:
@@ -156,6 +155,7 @@ def fit_to_weights(architecture: Architecture, weights: Weights) -> Architecture
     Raises:
         ValueError: If the file asks for what the architecture cannot be.
     """
+    weights = {_our_name(key): tensor for key, tensor in weights.items()}
     changes: dict[str, Any] = {}
     head = weights.get("fc.weight")
     if head is not None:
@@ -185,7 +185,7 @@ def load_weights(network: ResNet, weights: Weights) -> LoadReport:
     adapted, mismatched, unused = [], [], []
     loaded: dict[str, Tensor] = {}
     for key, tensor in weights.items():
-        name = names.get(key)
+        name = names.get(_our_name(key))
         if name is None:
             unused.append(key)
             continue
@@ -204,7 +204,7 @@ def load_weights(network: ResNet, weights: Weights) -> LoadReport:
             f"{', '.join(list(weights)[:3])}; the network with {', '.join(list(own)[:3])}."
         )
     network.load_state_dict(loaded, strict=False)
-    known = {names[key] for key in weights if key in names}
+    known = {names.get(_our_name(key)) for key in weights}
     return LoadReport(
         loaded=len(loaded),
         total=len(own),

@@ -124,22 +124,16 @@ def test_a_head_of_any_usual_name_is_found(head: str) -> None:
     state = cifar_resnet(3, head=head)
     network = build("resnet20")
 
-    load_weights(network, _as_read(state))
+    load_weights(network, (state))
 
     assert torch.equal(network.get_parameter("fc.bias"), state[f"{head}.bias"])
-
-
-def _as_read(state: State) -> State:
-    from model.weights import _our_name  # noqa: PLC0415  # what `read_weights` does to keys
-
-    return {_our_name(key): tensor for key, tensor in state.items()}
 
 
 def test_a_linear_head_fits_a_convolution_and_back() -> None:
     state = timm_resnetv2(TWO, bottleneck=False)
     flat = state | {"head.fc.weight": state["head.fc.weight"].flatten(1)}
 
-    report = load_weights(build("resnetv2_18"), _as_read(flat))
+    report = load_weights(build("resnetv2_18"), (flat))
 
     assert report.loaded == report.total
 
@@ -177,7 +171,7 @@ def test_colours_share_the_weights_of_a_grey_network() -> None:
     state = cifar_resnet(3)
     state["conv1.weight"] = state["conv1.weight"].sum(1, keepdim=True)
 
-    report = load_weights(build("resnet20"), _as_read(state))
+    report = load_weights(build("resnet20"), (state))
 
     assert report.adapted == ("conv1.weight: one input channel spread over 3",)
 
@@ -248,10 +242,10 @@ def test_a_file_without_tensors_is_refused(content: object, tmp_path: Path) -> N
 def test_the_architecture_is_fitted_to_the_file() -> None:
     spec = get_architecture("resnet20")
 
-    fitted = fit_to_weights(spec, _as_read(cifar_resnet(3, projection="shortcut")))
+    fitted = fit_to_weights(spec, (cifar_resnet(3, projection="shortcut")))
 
     assert (fitted.shortcuts, fitted.num_classes, fitted.in_channels) == ("projection", 10, 3)
-    assert fit_to_weights(spec, _as_read(cifar_resnet(3))) == spec
+    assert fit_to_weights(spec, (cifar_resnet(3))) == spec
 
 
 def test_a_resnet18_with_a_small_stem_is_recognised() -> None:
