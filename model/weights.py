@@ -1,7 +1,8 @@
 """Weights from elsewhere: checkpoints of torchvision, timm and others, into our networks.
 
-`read_weights` opens a file without running what is in it; `fit_to_weights` finds out which variant of an architecture it was made for; `load_weights`
-copies what fits and reports every key that does not. Nothing is left out in silence.
+`read_weights` opens a file without running what is in it; `fit_to_weights` finds out which
+variant of an architecture it was made for; `load_weights` copies what fits and reports every
+key that does not. Nothing is left out in silence.
 
 Errors:
     WeightsError    a file cannot be read as weights, or none of them fits
