@@ -17,12 +17,31 @@ from tests.in_process import ask, get, post
 from training.export import export_random
 from training.graph import GATE_LOGIT_ERROR
 
+TWINS = {
+    "resnet101": "resnet152",
+    "wide_resnet101_2": "wide_resnet50_2",
+    "resnext101_32x8d": "resnext50_32x4d",
+    "resnet34": "resnet18",
+    "seresnet34": "seresnet18",
+    "resnetv2_34": "resnetv2_18",
+    **dict.fromkeys(("resnet32", "resnet44", "resnet56"), "resnet110"),
+    **dict.fromkeys(("resnet32_b", "resnet44_b", "resnet56_b", "resnet110_b"), "resnet20_b"),
+}
+"""Differ in depth (and width) alone from one that is exported at its full depth."""
+
 
 def _quick(spec: Architecture) -> Architecture:
-    """The same blocks in the same number, over small pictures and few channels."""
+    """The same blocks over small pictures and few channels; of twins, two blocks a stage."""
     if spec.block == "linear":
         return spec
-    return spec.model_copy(update={"width": 16, "size": 32, "num_classes": 10})
+    depths = tuple(min(depth, 2) for depth in spec.depths) if spec.name in TWINS else spec.depths
+    return spec.model_copy(update={"width": 16, "size": 32, "num_classes": 10, "depths": depths})
+
+
+def test_every_twin_has_a_member_of_its_kind_at_full_depth() -> None:
+    for name, whole in TWINS.items():
+        assert ARCHITECTURES[name].block == ARCHITECTURES[whole].block
+        assert whole not in TWINS
 
 
 def _picture(spec: Architecture) -> bytes:

@@ -1,0 +1,5 @@
+"""`python -m training.experiments`."""
+
+from training.experiments.cli import main
+
+main()
