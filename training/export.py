@@ -4,48 +4,25 @@ Before anything is written, onnxruntime must agree with torch on real pictures; 
 gate writes nothing.
 """
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from model.architecture import Architecture
-from model.artifact import Artifact, pack, refuse_taken, write
-from model.blocks import BasicBlock, Bottleneck
-from model.manifest import (
-    FILE_NAMES,
-    Golden,
-    Input,
-    Manifest,
-    Metrics,
-    ModelFile,
-    Precision,
-    Provenance,
-)
+from model.artifact import Artifact, refuse_taken
+from model.blocks import scale_branches
+from model.manifest import Metrics
 from model.network import ResNet
 from model.preprocessing import Preprocessing
-from model.summary import summarize
 from training.calibrate import fit_temperature
 from training.datasets.dataset import Dataset
-from training.evaluate import (
-    answer,
-    evaluate,
-    load_network,
-    onnx_predict,
-    onnx_session,
-    torch_predict,
-)
-from training.graph import OPSET, ExportError, Parity, Servable, check_parity, to_onnx
+from training.evaluate import answer, evaluate, load_network, onnx_predict, torch_predict
+from training.graph import ExportError, Servable, check_parity, to_onnx
 from training.module import build_parts
-from training.run import commit, now
+from training.packing import Export, golden, provenance, write_export
 
 GATE_PICTURES = 1_000
-GOLDEN_TOLERANCE = 1e-3
 GOLDEN_PICTURES = 10
 
 
@@ -89,10 +66,10 @@ def export_checkpoint(
         split="test",
         temperature=temperature,
     )
-    shown = _one_of_each(answers.logits.argmax(1), dataset.test.targets)
-    return _write(
+    shown = one_of_each(answers.logits.argmax(1), dataset.test.targets)
+    return write_export(
         out,
-        _Export(
+        Export(
             architecture=record.architecture,
             preprocessing=record.preprocessing,
             labels=record.labels,
@@ -100,8 +77,13 @@ def export_checkpoint(
             model=model,
             parity=parity,
             metrics=Metrics(**figures.model_dump(include=set(Metrics.model_fields))),
-            golden=_golden(model, dataset.test.images[shown]),
-            provenance=_provenance(record.seed, record.recipe.name, dataset.sha256),
+            golden=golden(model, dataset.test.images[shown]),
+            provenance=provenance(
+                record.seed,
+                recipe=record.recipe.name,
+                dataset_sha256=dataset.sha256,
+                weights=record.weights,
+            ),
         ),
         overwrite=overwrite,
     )
@@ -122,23 +104,16 @@ def export_random(
     refuse_taken(out, overwrite=overwrite)
     torch.manual_seed(seed)
     channels = architecture.in_channels
-    side = 28 if architecture.stem == "small" else 224
-    preprocessing = Preprocessing(
-        resize=side if architecture.stem == "small" else 256,
-        crop=side,
-        channels=channels,
-        mean=(0.5,) * channels,
-        std=(0.25,) * channels,
-    )
+    preprocessing = preprocessing_for(architecture, (0.5,) * channels, (0.25,) * channels)
     normalize, network = build_parts(architecture, preprocessing)
-    pictures = _random_pictures(8, preprocessing)
+    pictures = random_pictures(8, preprocessing)
     _settle_norms(network, normalize(pictures))
     predict = torch_predict(network, normalize)
     model = to_onnx(Servable(normalize, network, 1.0), preprocessing)
     parity = check_parity(predict(pictures), onnx_predict(model)(pictures))
-    return _write(
+    return write_export(
         out,
-        _Export(
+        Export(
             architecture=architecture,
             preprocessing=preprocessing,
             labels=tuple(f"label {index}" for index in range(architecture.num_classes)),
@@ -146,14 +121,28 @@ def export_random(
             model=model,
             parity=parity,
             metrics=None,
-            golden=_golden(model, pictures[:2]),
-            provenance=_provenance(seed, None, None),
+            golden=golden(model, pictures[:2]),
+            provenance=provenance(seed),
         ),
         overwrite=overwrite,
     )
 
 
-def _random_pictures(count: int, preprocessing: Preprocessing) -> Tensor:
+def preprocessing_for(
+    architecture: Architecture, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Preprocessing:
+    """Cut the square that a network is made for: whole up to 64 pixels, 224 out of 256 above."""
+    side = architecture.side
+    return Preprocessing(
+        resize=side if side <= 64 else round(side * 256 / 224),
+        crop=side,
+        channels=architecture.in_channels,
+        mean=mean,
+        std=std,
+    )
+
+
+def random_pictures(count: int, preprocessing: Preprocessing) -> Tensor:
     """Draw soft blots, uint8 (N, S, S, C): nearer to pictures than noise, and small as PNG."""
     coarse = torch.rand(count, preprocessing.channels, 4, 4)
     side = preprocessing.crop
@@ -165,21 +154,19 @@ def _random_pictures(count: int, preprocessing: Preprocessing) -> Tensor:
 def _settle_norms(network: ResNet, batch: Tensor) -> None:
     """Give random weights the calm of trained ones, from one batch (N, C, S, S).
 
-    Each norm takes its mean and variance from the batch; the last one of each branch is
+    Each norm takes its mean and variance from the batch; what ends each branch is
     quartered, for 50 branches at full strength amplify float32's rounding past the gate.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
-        elif isinstance(module, BasicBlock | Bottleneck):
-            last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
-            nn.init.constant_(last.weight, 0.25)
+    scale_branches(network, 0.25)
     network.train()
     network(batch)
     network.eval()
 
 
-def _one_of_each(answered: Tensor, targets: Tensor) -> list[int]:
+def one_of_each(answered: Tensor, targets: Tensor) -> list[int]:
     """Choose pictures to show and to check: for each label the first that was answered right."""
     right = answered == targets
     firsts = [
@@ -188,78 +175,3 @@ def _one_of_each(answered: Tensor, targets: Tensor) -> list[int]:
         if bool((right & (targets == label)).any())
     ]
     return (firsts or [0])[:GOLDEN_PICTURES]
-
-
-def _golden(model: bytes, pictures: Tensor) -> tuple[Golden, ...]:
-    images = pictures.numpy()  # uint8 (N, S, S, C)
-    probabilities: NDArray[np.float32]
-    (probabilities,) = onnx_session(model).run(["probabilities"], {"images": images})
-    return tuple(
-        Golden(
-            png=pack(image),
-            top1=int(row.argmax()),
-            probabilities=tuple(round(float(value), 6) for value in row),
-        )
-        for image, row in zip(images, probabilities, strict=True)
-    )
-
-
-def _provenance(seed: int, recipe: str | None, dataset_sha256: str | None) -> Provenance:
-    return Provenance(
-        recipe=recipe,
-        seed=seed,
-        dataset_sha256=dataset_sha256,
-        commit=commit(),
-        torch=torch.__version__,
-        onnx_opset=OPSET,
-        created=now(),
-    )
-
-
-@dataclass(frozen=True)
-class _Export:
-    """What `_write` puts into a manifest, under the manifest's names."""
-
-    architecture: Architecture
-    preprocessing: Preprocessing
-    labels: tuple[str, ...]
-    temperature: float
-    model: bytes
-    parity: Parity
-    metrics: Metrics | None
-    golden: tuple[Golden, ...]
-    provenance: Provenance
-
-
-def _write(out: Path, export: _Export, *, overwrite: bool) -> Artifact:
-    """Build the manifest and write the folder."""
-    side = export.preprocessing.crop
-    precision: Precision = "float32"
-    file = ModelFile(
-        path=FILE_NAMES[precision],
-        sha256=hashlib.sha256(export.model).hexdigest(),
-        bytes=len(export.model),
-        top1=export.metrics.top1 if export.metrics else None,
-        max_abs_logit_error=export.parity.max_abs_logit_error,
-        top1_agreement=export.parity.top1_agreement,
-        golden_tolerance=GOLDEN_TOLERANCE,
-    )
-    try:
-        manifest = Manifest(
-            name=out.absolute().parent.name,
-            version=out.name,
-            architecture=export.architecture,
-            summary=summarize(export.architecture, side, side),
-            labels=export.labels,
-            input=Input(size=side, channels=export.preprocessing.channels),
-            preprocessing=export.preprocessing,
-            temperature=export.temperature,
-            files={precision: file},
-            metrics=export.metrics,
-            golden=export.golden,
-            provenance=export.provenance,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ExportError(f"{out}: {first['loc'][0]}: {first['msg']}.") from error
-    return write(out, manifest, {precision: export.model}, overwrite=overwrite)
