@@ -37,6 +37,8 @@ def describe(classifier: Classifier) -> bytes:
             temperature=manifest.temperature,
             files=dict(manifest.files),
             metrics=manifest.metrics,
+            calibration=manifest.calibration,
+            refusal=manifest.refusal,
             provenance=manifest.provenance,
         )
         .model_dump_json()
