@@ -4,6 +4,7 @@ Options say where and which seed; the recipe says what. Failures are one line on
 and exit 1, bad usage exits 2.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +15,23 @@ import typer
 from model.architecture import get_architecture
 from model.artifact import ArtifactError
 from model.cli import CommandError, script
+from model.manifest import Precision
 from training.datasets.dataset import Dataset, DatasetError
 from training.datasets.source import read_dataset
-from training.evaluate import answer, evaluate, load_network, torch_predict, write_report
-from training.export import export_checkpoint, export_random
+from training.evaluate import (
+    answer,
+    evaluate,
+    load_network,
+    torch_predict,
+    write_report,
+)
+from training.export import Options, export_checkpoint, export_random
 from training.graph import ExportError
+from training.precisions import GATES, chosen_precisions
 from training.recipes import RECIPES, RecipeError, get_recipe
 from training.run import CheckpointError, RunRecord, read_checkpoint
 from training.train import TrainingError, train
+from training.trust_table import trust_table
 
 DataOption = Annotated[
     Path | None,
@@ -123,10 +133,27 @@ def _export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an artifact that is there.")
     ] = False,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="float32, int8, float16, or all; may be given again. float32 is always in."
+        ),
+    ] = None,
+    gates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gate",
+            metavar="PRECISION=POINTS",
+            help="Top-1 that a precision may lose on the test split; int8=0.2, float16=0.05.",
+        ),
+    ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Other pictures, to measure refusal with.")
+    ] = None,
 ) -> None:
     """Export weights as an artifact that the service loads.
 
-    Example: export-model runs/default-0 --out artifacts/fashion-mnist/1
+    Example: export-model runs/default-0 --out artifacts/fashion-mnist/1 --precision all
     """
     if out == Path():
         raise typer.BadParameter(
@@ -134,17 +161,18 @@ def _export(
         )
     if (checkpoint is None) != random or (architecture is None) != (not random):
         raise typer.BadParameter("give a CHECKPOINT, or --architecture NAME with --random")
+    options = Options(_precisions(precision), _gates(gates), photographs)
     with _told_in_one_line():
         if architecture is not None:
             try:
                 spec = get_architecture(architecture)
             except ValueError as error:
                 raise typer.BadParameter(str(error), param_hint="--architecture") from None
-            artifact = export_random(spec, out, overwrite=overwrite)
+            artifact = export_random(spec, out, options, overwrite=overwrite)
         elif checkpoint is not None:
             record, _ = read_checkpoint(checkpoint)
             dataset = _own_data(record, data)
-            artifact = export_checkpoint(checkpoint, dataset, out, overwrite=overwrite)
+            artifact = export_checkpoint(checkpoint, dataset, out, options, overwrite=overwrite)
     manifest = artifact.manifest
     file = manifest.files["float32"]
     measured = f", top-1 {manifest.metrics.top1:.2%}" if manifest.metrics else ""
@@ -152,6 +180,33 @@ def _export(
         f"written: {artifact.folder} ({manifest.architecture.name}, {file.bytes:,} bytes, "
         f"onnxruntime within {file.max_abs_logit_error:.1e} of torch{measured})",
     )
+    if manifest.calibration or len(manifest.files) > 1:
+        typer.echo(trust_table(manifest))
+
+
+def _precisions(names: list[str] | None) -> tuple[Precision, ...]:
+    try:
+        return chosen_precisions(tuple(names or ()))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--precision") from None
+
+
+def _gates(given: list[str] | None) -> dict[Precision, float]:
+    """Read PRECISION=POINTS pairs over the usual gates."""
+    gates = dict(GATES)
+    for pair in given or ():
+        name, _, points = pair.partition("=")
+        precision = next((known for known in gates if known == name), None)
+        try:
+            allowed = float(points)
+        except ValueError:
+            allowed = math.nan
+        if precision is None or not allowed >= 0:
+            raise typer.BadParameter(
+                f"{pair}: must be int8=POINTS or float16=POINTS, 0 or more", param_hint="--gate"
+            )
+        gates[precision] = allowed
+    return gates
 
 
 def _own_data(record: RunRecord, data: Path | None) -> Dataset:
