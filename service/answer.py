@@ -98,22 +98,21 @@ class Judgement:
             top_k: How many of them to show.
             wish: What else to show.
         """
-        score, features = self._score(answered), answered.outputs.features
+        score = self._score(answered)
         return Result(
             predictions=list(ranked[:top_k]),
             in_distribution=self._is_ordinary(score),
             score=score,
             prediction_set=self._prediction_set(answered, ranked, wish.coverage),
             explanation=self._explanation(answered, draw=wish.draw) if wish.explain else None,
-            features=features[answered.place].tolist()
-            if wish.features and features is not None
-            else None,
+            features=_features(answered) if wish.features else None,
         )
 
     def _score(self, answered: Answered) -> float | None:
         """Give the picture's score; None if there is no threshold to hold it against."""
-        scores = answered.outputs.score
-        return None if self.threshold is None or scores is None else float(scores[answered.place])
+        if self.threshold is None or answered.outputs.score is None:
+            return None
+        return float(answered.outputs.score[answered.place])
 
     def _is_ordinary(self, score: float | None) -> bool | None:
         return None if score is None or self.threshold is None else score >= self.threshold
@@ -143,3 +142,11 @@ class Judgement:
             self.manifest.preprocessing,
             draw=draw,
         )
+
+
+def _features(answered: Answered) -> list[float] | None:
+    features = answered.outputs.features
+    if features is None:
+        return None
+    values: list[float] = features[answered.place].tolist()
+    return values

@@ -56,7 +56,7 @@ def _table(
 ) -> PredictionSets:
     scores = conformal_scores(probabilities, penalty, free_labels)
     of_truth = np.sort(scores[np.arange(len(targets)), targets])
-    everything = 1 + penalty * probabilities.shape[1]  # no score is higher: all labels
+    everything = 2 + penalty * probabilities.shape[1]  # no score is as high: all labels
     return PredictionSets(
         penalty=penalty,
         free_labels=free_labels,
