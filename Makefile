@@ -42,7 +42,7 @@ bench: install
 train: install
 	$(RUN)/train-model --recipe default --out runs/default
 	$(RUN)/evaluate-model runs/default
-	$(RUN)/export-model runs/default --out artifacts/fashion-mnist/2
+	$(RUN)/export-model runs/default --out artifacts/fashion-mnist/2 --precision all
 
 clean:
 	rm -rf .venv .venv-dev

@@ -1,18 +1,31 @@
 """What `manifest.json` says about a model: everything but its numbers.
 
 The exporter fills it, the server believes it only where it can check it: digests,
-shapes and golden answers. One pydantic model, frozen, nothing undeclared.
+shapes and golden answers. One pydantic model, frozen, nothing undeclared. What says how
+far answers can be trusted stands in `model.trust`.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from model.architecture import Architecture
 from model.preprocessing import Preprocessing
 from model.rows import Summary
+from model.trust import (
+    Calibration,
+    CalibrationFigures,
+    Part,
+    PredictionSets,
+    Quantization,
+    Reference,
+    Refusal,
+    RefusalFigures,
+    Share,
+    Speed,
+)
 
 Precision = Literal["float32", "float16", "int8"]
 FILE_NAMES: Mapping[Precision, str] = MappingProxyType(
@@ -20,13 +33,6 @@ FILE_NAMES: Mapping[Precision, str] = MappingProxyType(
 )
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Part(BaseModel):
-    """A piece of the manifest: frozen, and nothing undeclared."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Input(Part):
@@ -46,6 +52,11 @@ class ModelFile(Part):
     max_abs_logit_error: float = Field(ge=0, description="Against torch in float32.")
     top1_agreement: Share = Field(description="Share of pictures with torch's top label.")
     golden_tolerance: float = Field(gt=0, description="Allowed difference of a probability.")
+    speed: Speed | None = Field(None, description="None: float32, or not recorded.")
+    quantization: Quantization | None = Field(None, description="int8 alone.")
+    calibration: CalibrationFigures | None = None
+    prediction_sets: PredictionSets | None = None
+    refusal: RefusalFigures | None = None
 
 
 class Metrics(Part):
@@ -86,7 +97,7 @@ class Provenance(Part):
 class Manifest(Part):
     """Everything about a model but its numbers."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = Field(2, description="1: nothing of `model.trust` recorded.")
     name: Name
     version: Version
     architecture: Architecture
@@ -94,11 +105,19 @@ class Manifest(Part):
     labels: tuple[str, ...]
     input: Input
     preprocessing: Preprocessing
-    temperature: float = Field(gt=0, description="Divides the logits, in the graph.")
+    temperature: float | None = Field(
+        gt=0, description="Divides the logits, in the graph; None: `calibration` says what does."
+    )
     files: Mapping[Precision, ModelFile] = Field(min_length=1)
     metrics: Metrics | None
     golden: tuple[Golden, ...] = Field(min_length=1)
     provenance: Provenance
+    calibration: Calibration | None = Field(None, description="None: not recorded, or not fitted.")
+    refusal: Refusal | None = Field(None, description="None: there were no pictures to fit it to.")
+    reference: Reference | None = Field(None, description="None: there were no pictures.")
+    head_bias: tuple[float, ...] | None = Field(
+        None, description="A label's logit is the mean of its activation map plus this."
+    )
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -109,6 +128,12 @@ class Manifest(Part):
             raise ValueError("`input`, `preprocessing` and `architecture` differ in channels.")
         if self.input.size != self.preprocessing.crop:
             raise ValueError("`input.size` must be `preprocessing.crop`.")
+        for name, values in (
+            ("head_bias", self.head_bias),
+            ("reference.labels", self.reference.labels if self.reference else None),
+        ):
+            if values is not None and len(values) != classes:
+                raise ValueError(f"`{name}` must have {classes} values.")
         for golden in self.golden:
             if golden.top1 >= classes or len(golden.probabilities) != classes:
                 raise ValueError(f"`golden` answers must be for {classes} labels.")

@@ -74,9 +74,12 @@ class ResNet(nn.Module):
         self.apply(initialize)
 
     @property
-    def classifier(self) -> nn.Module:
-        """The last layer, from features (N, F) to logits (N, K)."""
-        return self.head if self.architecture.is_preactivated else self.fc
+    def classifier(self) -> nn.Linear | PointwiseLinear:
+        """The last layer, from features (N, F) to logits (N, K); its weight flattens to (K, F)."""
+        layer = self.head.fc if self.architecture.is_preactivated else self.fc
+        if not isinstance(layer, nn.Linear | PointwiseLinear):  # pragma: no cover  # for the types
+            raise TypeError("the last layer is not linear")
+        return layer
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, C, H, W) -> the last feature map (N, F, h, w)."""

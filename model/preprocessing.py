@@ -122,6 +122,12 @@ def _over_white(image: Image.Image) -> Image.Image:
     )
 
 
+def lies_down(image: Image.Image) -> bool:
+    """Tell whether EXIF swaps width and height; to be asked after the file was decoded."""
+    turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return turn in (5, 6, 7, 8)
+
+
 def crop_box(width: int, height: int, spec: Preprocessing) -> Box:
     """Give the square that the network sees.
 

@@ -26,7 +26,7 @@ from service.errors import (
     NotFoundError,
     ServiceError,
 )
-from service.routes import architecture, health, page, predict
+from service.routes import architecture, drift, health, page, predict
 from service.routes.problems import problem_response
 from service.settings import Settings
 from service.telemetry import Telemetry, log
@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.telemetry = telemetry
     app.state.architecture = architecture.describe(classifier)
     app.state.draining = False
-    for module in (predict, architecture, health, page):
+    for module in (predict, architecture, drift, health, page):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
     app.add_middleware(Access, telemetry=telemetry, answer_error=handle_error)

@@ -39,6 +39,8 @@ class Ride(NamedTuple):
     queue_s: float
     infer_s: float
     batch_size: int
+    rows: Rows  # of the whole batch, with all that the engine gave
+    place: int  # of the picture in it
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,20 @@ class _Waiting:
     pixels: Pixels
     answer: "asyncio.Future[Ride]"
     since: float
+    extras: frozenset[str]
 
 
 class Batcher:
     """Collects pictures, runs them in one thread, hands each its answer.
 
     Args:
-        run: uint8 (N, S, S, C) -> rows in the same order; called in a thread of its own.
+        run: uint8 (N, S, S, C), and the names of further outputs if a picture wants any -> rows
+            in the same order; called in a thread of its own.
         max_batch_size: Pictures in one run.
         max_queue: Pictures that may be under way, from the door to the answer.
     """
 
-    def __init__(
-        self, run: Callable[[Pixels], Rows], *, max_batch_size: int, max_queue: int
-    ) -> None:
+    def __init__(self, run: Callable[..., Rows], *, max_batch_size: int, max_queue: int) -> None:
         """Prepare; nothing runs before `start`."""
         self.max_queue = max_queue
         self.under_way = 0
@@ -105,21 +107,25 @@ class Batcher:
         finally:
             self.under_way -= count
 
-    async def submit(self, images: list[Pixels]) -> list[Ride]:
+    async def submit(
+        self, images: list[Pixels], extras: frozenset[str] = frozenset()
+    ) -> list[Ride]:
         """Queue the pictures of one request and wait for all answers, in order.
 
         Args:
             images: uint8 (S, S, C) each.
+            extras: More outputs than plain requests want; batch-mates get them too.
 
         Raises:
             ServiceError: What the engine raised for a batch that one of them rode in.
         """
         loop, now = asyncio.get_running_loop(), time.perf_counter()
-        waiting = [_Waiting(pixels, loop.create_future(), now) for pixels in images]
+        waiting = [_Waiting(pixels, loop.create_future(), now, extras) for pixels in images]
         self._queue.extend(waiting)
         self._arrived.set()
         try:
-            return await asyncio.gather(*(item.answer for item in waiting))
+            rides: list[Ride] = await asyncio.gather(*(item.answer for item in waiting))
+            return rides
         finally:
             for item in waiting:  # after a failure, the rest need not run
                 item.answer.cancel()
@@ -148,8 +154,10 @@ class Batcher:
         began = self._busy_since = time.perf_counter()
         try:
             stacked = np.stack([item.pixels for item in batch])  # (N, S, S, C)
-            rows = (await loop.run_in_executor(self._thread, self._run, stacked)).probabilities
-            answered = list(zip(batch, rows, strict=True))
+            extras: frozenset[str] = frozenset().union(*(item.extras for item in batch))
+            arguments = (stacked, extras) if extras else (stacked,)
+            rows = await loop.run_in_executor(self._thread, self._run, *arguments)
+            answered = list(zip(batch, rows.probabilities, strict=True))
         except Exception as error:  # noqa: BLE001  # whatever it was, the next batch must run
             for item in batch:
                 if not item.answer.done():
@@ -158,6 +166,7 @@ class Batcher:
         finally:
             self._busy_since = None
         infer_s = time.perf_counter() - began
-        for item, row in answered:
+        for place, (item, row) in enumerate(answered):
             if not item.answer.done():
-                item.answer.set_result(Ride(row, began - item.since, infer_s, len(batch)))
+                ride = Ride(row, began - item.since, infer_s, len(batch), rows, place)
+                item.answer.set_result(ride)

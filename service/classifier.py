@@ -10,23 +10,28 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from model.artifact import Artifact, ArtifactError, read
-from model.preprocessing import Pixels, preprocess
+from model.preprocessing import Pixels, lies_down, preprocess
+from model.reference import brightness
+from service.answer import PLAIN, Answered, Judgement, Wish
 from service.batcher import Batcher, Ride
 from service.decode import open_image, read_image
-from service.engine import Engine, usable_cores
+from service.drift import Drift, Seen
+from service.engine import Engine, Outputs, usable_cores
 from service.errors import (
     DeadlineExceededError,
     ImageTooLargeError,
     InferenceFailedError,
     StartError,
 )
+from service.explain import Sent
+from service.loading import load_engine
 from service.schemas import ModelInfo, Prediction, Result
 from service.settings import Settings
 
@@ -58,6 +63,8 @@ class _Ready(NamedTuple):
     pixels: Pixels
     decode_s: float
     preprocess_s: float
+    sent: Sent
+    brightness: float
 
 
 class Classifier:
@@ -83,6 +90,8 @@ class Classifier:
             precision=engine.precision,
             provider=engine.provider,
         )
+        self.judgement = Judgement(self.manifest, engine.precision, engine.optional)
+        self.drift = Drift(self.manifest.labels, self.manifest.reference, settings.drift_window)
         self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
 
     def start(self) -> None:
@@ -99,22 +108,28 @@ class Classifier:
         """Whether the engine's present run has gone on for longer than any run should."""
         return self.batcher.busy_s() > STUCK_S
 
-    async def classify(self, payloads: Sequence[bytes], top_k: int) -> Classified:
+    async def classify(
+        self, payloads: Sequence[bytes], top_k: int, wish: Wish = PLAIN
+    ) -> Classified:
         """Answer the picture files of one request.
 
         Args:
             payloads: Whole files.
             top_k: Labels wanted for each; more than there are means all.
+            wish: What is wanted beyond labels.
 
         Raises:
             ServiceError: The first refusal; see `service.errors`.
         """
+        self.judgement.refuse_impossible(wish)
         deadline_s = self.settings.deadline_ms / 1000
         try:
             async with asyncio.timeout(deadline_s):
                 with self.batcher.admit(len(payloads)):
                     ready = await self._prepare(payloads)
-                    rides = await self.batcher.submit([picture.pixels for picture in ready])
+                    pixels = [picture.pixels for picture in ready]
+                    rides = await self.batcher.submit(pixels, wish.outputs)
+                    results = await self._results(rides, ready, top_k, wish)
         except TimeoutError:
             raise DeadlineExceededError(
                 f"There was no answer within {deadline_s:g} s; the request was dropped and nothing "
@@ -126,7 +141,7 @@ class Classifier:
             queue=max(ride.queue_s for ride in rides),
             infer=max(ride.infer_s for ride in rides),
         )
-        results = [self._result(ride, index, top_k) for index, ride in enumerate(rides)]
+        self.drift.observe(map(_seen, results, ready))
         return Classified(results, timings, max(ride.batch_size for ride in rides))
 
     async def _prepare(self, payloads: Sequence[bytes]) -> list[_Ready]:
@@ -158,18 +173,50 @@ class Classifier:
 
     def _read(self, image: Image.Image, index: int) -> _Ready:
         began = time.perf_counter()
+        width, height = image.size  # of the file: the decoder may shrink it
         decoded = read_image(image, self.manifest.preprocessing, index)
         between = time.perf_counter()
         pixels = preprocess(decoded, self.manifest.preprocessing)
-        return _Ready(pixels, between - began, time.perf_counter() - between)
+        light = brightness(pixels)
+        sent = Sent(height, width) if lies_down(image) else Sent(width, height)
+        return _Ready(pixels, between - began, time.perf_counter() - between, sent, light)
 
-    def _result(self, ride: Ride, index: int, top_k: int) -> Result:
+    async def _results(
+        self, rides: Sequence[Ride], ready: Sequence[_Ready], top_k: int, wish: Wish
+    ) -> list[Result]:
+        """Write the answers, beside the event loop where pictures must be drawn."""
+
+        def write() -> list[Result]:
+            return [
+                self._result(ride, picture, index, top_k, wish)
+                for index, (ride, picture) in enumerate(zip(rides, ready, strict=True))
+            ]
+
+        if not wish.draw:
+            return write()
+        return await asyncio.get_running_loop().run_in_executor(self._pool, write)
+
+    def _result(self, ride: Ride, picture: _Ready, index: int, top_k: int, wish: Wish) -> Result:
         if not np.isfinite(ride.probabilities).all():
             raise InferenceFailedError(
                 "The network's answer holds numbers that are not finite. Try another image.",
                 index=index,
             )
-        return Result(predictions=rank(ride.probabilities, self.manifest.labels, top_k))
+        answered = Answered(cast(Outputs, ride.rows), ride.place, picture.sent)
+        labels = self.manifest.labels
+        ranked = rank(ride.probabilities, labels, top_k if wish.coverage is None else len(labels))
+        return self.judgement.result(answered, ranked, top_k, wish)
+
+
+def _seen(result: Result, picture: _Ready) -> Seen:
+    top = result.predictions[0]
+    return Seen(
+        label=top.index,
+        confidence=top.probability,
+        in_distribution=result.in_distribution,
+        brightness=picture.brightness,
+        side=min(picture.sent),
+    )
 
 
 def rank(probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[Prediction]:
@@ -199,17 +246,7 @@ def load_classifier(settings: Settings) -> Classifier:
     """
     try:
         artifact = read(settings.artifact)
-        precision = "float32" if settings.precision == "auto" else settings.precision
-        engine = Engine(
-            artifact.model(precision),
-            artifact.manifest,
-            precision,
-            settings.provider,
-            settings.provider_policy,
-            settings.threads,
-        )
-        engine.warm_up((1, settings.max_batch_size))
-        engine.check_golden(artifact.golden_images())
+        engine = load_engine(artifact, settings)
     except (ArtifactError, InferenceFailedError) as error:
         raise StartError(str(error)) from error
     return Classifier(artifact, engine, settings)

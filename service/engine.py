@@ -7,9 +7,10 @@ anybody may use it. It knows neither queues nor HTTP.
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -28,18 +29,30 @@ CUDA_OPTIONS = {
     "use_tf32": "0",  # ten bits of mantissa would break parity with the golden answers
 }
 
+REQUIRED = ("logits", "probabilities")
+EXTRAS: Mapping[str, tuple[str, int]] = MappingProxyType(
+    {"score": ("tensor(float)", 1), "features": ("tensor(float)", 2), "maps": ("tensor(float)", 3)}
+)
+"""Outputs that a graph may have, with type and number of dimensions."""
+
 
 @dataclass(frozen=True)
 class Outputs:
     """What one run gives.
 
     Attributes:
-        logits: float32 (N, K), before the temperature.
-        probabilities: float32 (N, K).
+        logits: float32 (N, K), before calibration.
+        probabilities: float32 (N, K), calibrated.
+        score: float32 (N,), higher for more ordinary pictures; None if the graph has none.
+        maps: float32 (N, h, w) of the top labels; None if not asked for.
+        features: float32 (N, F); None if not asked for.
     """
 
     logits: Floats
     probabilities: Floats
+    score: Floats | None = None
+    maps: Floats | None = None
+    features: Floats | None = None
 
 
 class Engine:
@@ -78,26 +91,31 @@ class Engine:
                 "NVIDIA's driver, or set RESNET_PROVIDER=cpu or RESNET_PROVIDER_POLICY=prefer."
             )
         self._check_border()
+        held = {node.name for node in self._session.get_outputs()}
+        self.optional: frozenset[str] = frozenset(EXTRAS) & held
 
-    def run(self, images: Pixels) -> Outputs:
-        """Answer a batch: uint8 (N, S, S, C) -> logits and probabilities (N, K).
+    def run(self, images: Pixels, extras: Collection[str] = ()) -> Outputs:
+        """Answer a batch: uint8 (N, S, S, C) -> logits, probabilities (N, K), and score.
+
+        Args:
+            images: The batch.
+            extras: More outputs that somebody in the batch wants: `maps`, `features`.
 
         Raises:
             InferenceFailedError: If onnxruntime fails, or answers another number of pictures.
         """
+        wanted = [*REQUIRED, *({"score", *extras} & self.optional)]
         try:
-            logits, probabilities = self._session.run(
-                ["logits", "probabilities"], {"images": images}
-            )
+            answers = self._session.run(wanted, {"images": images})
         except Exception as error:  # onnxruntime's own classes share no base
             raise InferenceFailedError(
                 f"The engine failed on a batch of {len(images)}. The service goes on; try again."
             ) from error
-        if not len(logits) == len(probabilities) == len(images):
+        if any(len(answer) != len(images) for answer in answers):
             raise InferenceFailedError(
-                f"The engine gave {len(probabilities)} answers for a batch of {len(images)}."
+                f"The engine gave {len(answers[0])} answers for a batch of {len(images)}."
             )
-        return Outputs(logits, probabilities)
+        return Outputs(**dict(zip(wanted, answers, strict=True)))
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
         """Run each batch size once, so that no request pays for memory and kernels."""
@@ -137,19 +155,28 @@ class Engine:
             "probabilities": ("tensor(float)", [classes]),
         }
         nodes = [*self._session.get_inputs(), *self._session.get_outputs()]
-        actual = {node.name: (node.type, list(node.shape[1:])) for node in nodes}
+        extra = {node.name: (node.type, len(node.shape)) for node in nodes if node.name in EXTRAS}
+        actual = {
+            node.name: (node.type, list(node.shape[1:])) for node in nodes if node.name not in extra
+        }
         fixed = [node.name for node in nodes if isinstance(node.shape[0], int)]
-        if actual != expected or fixed:
+        odd = {name: seen for name, seen in extra.items() if seen != EXTRAS[name]}
+        if actual != expected or fixed or odd:
             raise StartError(
-                f"The model's inputs and outputs are {actual}, and must be {expected}, each with "
-                "a free batch size; export it anew with `export-model`."
+                f"The model's inputs and outputs are {actual | odd}, and must be {expected}, each "
+                "with a free batch size; export it anew with `export-model`."
             )
+
+
+def offers_cuda() -> bool:
+    """Tell whether this onnxruntime was built for CUDA; whether CUDA is there shows later."""
+    return "CUDAExecutionProvider" in ort.get_available_providers()
 
 
 def _wanted(provider: Literal["auto", "cpu", "cuda"]) -> list[str | tuple[str, dict[str, str]]]:
     """List the providers to try; onnxruntime falls back silently, so the caller asks again."""
     names: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
-    if provider != "cpu" and "CUDAExecutionProvider" in ort.get_available_providers():
+    if provider != "cpu" and offers_cuda():
         ort.preload_dlls()  # pragma: no cover  # finds the CUDA libraries of the pip wheels
         names.insert(0, ("CUDAExecutionProvider", CUDA_OPTIONS))  # pragma: no cover
     return names

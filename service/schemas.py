@@ -8,6 +8,7 @@ from model.architecture import Architecture
 from model.manifest import Input, Metrics, ModelFile, Precision, Provenance
 from model.preprocessing import Preprocessing
 from model.rows import Section, Stage
+from model.trust import Calibration, Refusal
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -43,10 +44,48 @@ class Prediction(Schema):
     probability: float = Field(ge=0, le=1, description="Calibrated softmax over all labels.")
 
 
+class Box(Schema):
+    """A rectangle in pixels of the upright picture; the origin is its top left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Explanation(Schema):
+    """Where the network saw the top label: what each place adds to its logit."""
+
+    map: list[list[float]] = Field(
+        description="Rows from the top; their mean plus `bias` is `logit`."
+    )
+    logit: float = Field(description="Of the top label, before calibration.")
+    bias: float | None = Field(None, description="Of that label; left out if not recorded.")
+    box: Box = Field(description="The crop that the map covers.")
+    png: str | None = Field(
+        None,
+        description="With `explain=png`: a transparent layer of the upright picture's size, as a "
+        "PNG file in base64.",
+    )
+
+
 class Result(Schema):
-    """The answer for one picture."""
+    """The answer for one picture; what was not asked for, or is not recorded, is left out."""
 
     predictions: list[Prediction] = Field(description="The likeliest first.")
+    in_distribution: bool | None = Field(
+        None, description="No: of a kind that the network never saw; do not trust the labels."
+    )
+    score: float | None = Field(
+        None, description="The higher, the more like the training pictures; no fixed range."
+    )
+    prediction_set: list[Prediction] | None = Field(
+        None, description="With `coverage`: labels that hold the truth that often. May be empty."
+    )
+    explanation: Explanation | None = Field(None, description="With `explain`.")
+    features: list[float] | None = Field(
+        None, description="With `features`: what the head reads, for search and clustering."
+    )
 
 
 class PredictResponse(Schema):
@@ -69,10 +108,31 @@ class ArchitectureResponse(Schema):
     stem: Section
     stages: tuple[Stage, ...]
     head: Section
-    temperature: float
+    temperature: float | None
     files: dict[Precision, ModelFile]
     metrics: Metrics | None = Field(description="None: the weights were never measured.")
+    calibration: Calibration | None
+    refusal: Refusal | None
     provenance: Provenance
+
+
+class Quantity(Schema):
+    """How far the distribution of one quantity is from the reference."""
+
+    psi: float = Field(ge=0, description="Population stability index, less what chance gives.")
+    by_chance: float = Field(description="What was taken off: expected if nothing changed.")
+    status: Literal["unknown", "steady", "moving", "changed"] = Field(
+        description="Under 0.1, under 0.25, above; unknown under 200 pictures."
+    )
+
+
+class DriftResponse(Schema):
+    """The last pictures of this process, held against the artifact's reference."""
+
+    window: int = Field(description="Pictures that are remembered at most.")
+    pictures: int = Field(description="Pictures in the window now.")
+    reference_pictures: int | None = Field(description="None: the artifact has no reference.")
+    quantities: dict[str, Quantity]
 
 
 class Health(Schema):

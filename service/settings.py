@@ -25,7 +25,7 @@ class Settings(BaseSettings):
         description="Folder `<name>/<version>`, or `<name>` for its newest version.",
     )
     precision: Literal["auto", "float32", "float16", "int8"] = Field(
-        "auto", description="Which of the artifact's models to load; `auto` is float32."
+        "auto", description="Which of the artifact's models to load; `auto` asks the processor."
     )
     provider: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to run; `auto` takes CUDA if it is really there."
@@ -52,6 +52,9 @@ class Settings(BaseSettings):
         ge=1,
         le=80_000_000,  # Pillow itself refuses from 89 million on
         description="Of one image; all of one request may have four times that.",
+    )
+    drift_window: int = Field(
+        2_000, ge=1, le=1_000_000, description="Pictures that `/drift` looks back on."
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"

@@ -88,6 +88,8 @@ class Telemetry:
             **classifier.info.model_dump(), architecture=classifier.manifest.architecture.name
         ).set(1)
 
+        classifier.drift.register(self.registry)
+
     def answered(self, classified: Classified) -> None:
         """Count a request that was classified."""
         self.images.inc(len(classified.results))

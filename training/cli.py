@@ -4,6 +4,7 @@ Options say where and which seed; the recipe says what. Failures are one line on
 and exit 1, bad usage exits 2.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +15,25 @@ import typer
 from model.architecture import Architecture, get_architecture
 from model.artifact import Artifact, ArtifactError
 from model.cli import CommandError, script
+from model.manifest import Precision
 from model.weights import WeightsError
 from training.datasets.dataset import Dataset, DatasetError
 from training.datasets.source import read_dataset
-from training.evaluate import answer, evaluate, load_network, torch_predict, write_report
-from training.export import export_checkpoint, export_random
+from training.evaluate import (
+    answer,
+    evaluate,
+    load_network,
+    torch_predict,
+    write_report,
+)
+from training.export import Options, export_checkpoint, export_random
 from training.foreign import NORMALIZATIONS, export_weights, fit_to_data, read_foreign
 from training.graph import ExportError
+from training.precisions import GATES, chosen_precisions
 from training.recipes import RECIPES, RecipeError, get_recipe
 from training.run import CheckpointError, RunRecord, read_checkpoint
 from training.train import TrainingError, train
+from training.trust_table import trust_table
 
 DataOption = Annotated[
     Path | None,
@@ -148,10 +158,27 @@ def _export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an artifact that is there.")
     ] = False,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="float32, int8, float16, or all; may be given again. float32 is always in."
+        ),
+    ] = None,
+    gates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gate",
+            metavar="PRECISION=POINTS",
+            help="Top-1 that a precision may lose on the test split; int8=0.2, float16=0.05.",
+        ),
+    ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Other pictures, to measure refusal with.")
+    ] = None,
 ) -> None:
     """Export weights as an artifact that the service loads.
 
-    Example: export-model runs/default-0 --out artifacts/fashion-mnist/1
+    Example: export-model runs/default-0 --out artifacts/fashion-mnist/1 --precision all
 
     Example: export-model --architecture resnet50 --weights resnet50.pth --out artifacts/imagenet/1
     """
@@ -166,20 +193,23 @@ def _export(
         )
     if labels is not None and weights is None:
         raise typer.BadParameter("needs --weights", param_hint="--labels")
+    options = Options(_precisions(precision), _gates(gates), photographs)
     with _told_in_one_line():
         if checkpoint is not None:
             record, _ = read_checkpoint(checkpoint)
             dataset = _own_data(record, data)
-            artifact = export_checkpoint(checkpoint, dataset, out, overwrite=overwrite)
+            artifact = export_checkpoint(checkpoint, dataset, out, options, overwrite=overwrite)
         else:
             spec = _member(architecture or "")
             if weights is None:
-                artifact = export_random(spec, out, overwrite=overwrite)
+                artifact = export_random(spec, out, options, overwrite=overwrite)
             else:
                 given = read_foreign(spec, weights, labels=labels, normalize=normalize)
                 measured = None if data is None else _read(data, 0, given.architecture.side)
                 given = given if measured is None else fit_to_data(given, measured, normalize)
-                artifact, report = export_weights(given, out, dataset=measured, overwrite=overwrite)
+                artifact, report = export_weights(
+                    given, out, options, dataset=measured, overwrite=overwrite
+                )
                 for line in report.lines():
                     typer.echo(line)
     _tell_export(artifact)
@@ -200,6 +230,33 @@ def _tell_export(artifact: Artifact) -> None:
         f"written: {artifact.folder} ({manifest.architecture.name}, {file.bytes:,} bytes, "
         f"onnxruntime within {file.max_abs_logit_error:.1e} of torch{measured})",
     )
+    if manifest.calibration or len(manifest.files) > 1:
+        typer.echo(trust_table(manifest))
+
+
+def _precisions(names: list[str] | None) -> tuple[Precision, ...]:
+    try:
+        return chosen_precisions(tuple(names or ()))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--precision") from None
+
+
+def _gates(given: list[str] | None) -> dict[Precision, float]:
+    """Read PRECISION=POINTS pairs over the usual gates."""
+    gates = dict(GATES)
+    for pair in given or ():
+        name, _, points = pair.partition("=")
+        precision = next((known for known in gates if known == name), None)
+        try:
+            allowed = float(points)
+        except ValueError:
+            allowed = math.nan
+        if precision is None or not allowed >= 0:
+            raise typer.BadParameter(
+                f"{pair}: must be int8=POINTS or float16=POINTS, 0 or more", param_hint="--gate"
+            )
+        gates[precision] = allowed
+    return gates
 
 
 def _own_data(record: RunRecord, data: Path | None) -> Dataset:

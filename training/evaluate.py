@@ -5,7 +5,7 @@ it every picture of a split once, and lets torchmetrics count.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from torchmetrics.functional.classification import (
 )
 
 from model.network import Normalize, ResNet
+from model.trust import Reliability
 from training.datasets.dataset import Split
 from training.module import build_parts
 from training.plots import draw_confusion, draw_reliability
@@ -43,7 +44,6 @@ class Evaluation(BaseModel):
     dataset: str
     split: str
     n: int
-    temperature: float
     loss: float
     top1: float
     top5: float
@@ -54,10 +54,19 @@ class Evaluation(BaseModel):
 
 @dataclass(frozen=True)
 class Answers:
-    """Logits (N, K) and targets (N,) of a whole split, in its order."""
+    """Logits (N, K) and targets (N,) of a whole split, in its order.
+
+    Attributes:
+        probabilities: Calibrated, (N, K); None takes the softmax of the logits.
+    """
 
     logits: Logits
     targets: Tensor
+    probabilities: Tensor | None = None
+
+    def calibrated(self) -> Tensor:
+        """Give what a user would get, (N, K)."""
+        return self.logits.softmax(1) if self.probabilities is None else self.probabilities
 
 
 def torch_predict(network: ResNet, normalize: Normalize) -> Predict:
@@ -112,11 +121,22 @@ def onnx_predict(model: bytes) -> Predict:
     session = onnx_session(model)
 
     def predict(images: Tensor) -> Logits:
-        logits: NDArray[np.float32]
-        (logits,) = session.run(["logits"], {"images": images.numpy()})
-        return torch.from_numpy(logits)
+        return onnx_outputs(session, images, ("logits",))["logits"]
 
     return predict
+
+
+def onnx_outputs(
+    session: ort.InferenceSession, images: Tensor, names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Ask a graph for some of its outputs for uint8 (N, S, S, C), in batches."""
+    parts: list[list[NDArray[np.float32]]] = [
+        session.run(list(names), {"images": batch.numpy()}) for batch in _batches(images)
+    ]
+    return {
+        name: torch.from_numpy(np.concatenate([part[place] for part in parts]))
+        for place, name in enumerate(names)
+    }
 
 
 def answer(predict: Predict, split: Split) -> Answers:
@@ -136,7 +156,6 @@ def evaluate(
     labels: tuple[str, ...],
     dataset: str,
     split: str,
-    temperature: float = 1.0,
 ) -> Evaluation:
     """Count loss, accuracies, calibration and confusions of a split's answers.
 
@@ -145,30 +164,44 @@ def evaluate(
         labels: In the order of the targets.
         dataset: Its name.
         split: Its name.
-        temperature: Divides the logits before the softmax.
     """
     classes = len(labels)
-    scaled, targets = answers.logits / temperature, answers.targets
-    confusion = multiclass_confusion_matrix(scaled, targets, classes)  # rows: truth
+    probabilities, targets = answers.calibrated(), answers.targets
+    confusion = multiclass_confusion_matrix(probabilities, targets, classes)  # rows: truth
     support = confusion.sum(1).clamp(min=1)
     per_label = (confusion.diagonal() / support).tolist()
     return Evaluation(
         dataset=dataset,
         split=split,
         n=len(targets),
-        temperature=temperature,
-        loss=torch.nn.functional.cross_entropy(scaled, targets).item(),
-        top1=_top(scaled, targets, 1),
-        top5=_top(scaled, targets, min(5, classes)),
-        ece=multiclass_calibration_error(scaled.softmax(1), targets, classes, BINS).item(),
+        loss=_cross_entropy(probabilities, targets),
+        top1=_top(probabilities, targets, 1),
+        top5=_top(probabilities, targets, min(5, classes)),
+        ece=multiclass_calibration_error(probabilities, targets, classes, BINS).item(),
         per_label=dict(zip(labels, per_label, strict=True)),
         confusion=confusion.tolist(),
     )
 
 
-def _top(logits: Logits, targets: Tensor, k: int) -> float:
-    classes = logits.shape[1]
-    return multiclass_accuracy(logits, targets, classes, average="micro", top_k=k).item()
+def reliability(probabilities: Tensor, targets: Tensor) -> Reliability:
+    """Measure how honest probabilities (N, K) are: ECE, Brier score, cross-entropy."""
+    classes = probabilities.shape[1]
+    truth = torch.nn.functional.one_hot(targets, classes)
+    return Reliability(
+        ece=multiclass_calibration_error(probabilities, targets, classes, BINS).item(),
+        brier=(probabilities - truth).square().sum(1).mean().item(),
+        nll=_cross_entropy(probabilities, targets),
+    )
+
+
+def _cross_entropy(probabilities: Tensor, targets: Tensor) -> float:
+    of_truth = probabilities.gather(1, targets[:, None]).double()
+    return -of_truth.clamp(min=1e-12).log().mean().item()
+
+
+def _top(probabilities: Tensor, targets: Tensor, k: int) -> float:
+    classes = probabilities.shape[1]
+    return multiclass_accuracy(probabilities, targets, classes, average="micro", top_k=k).item()
 
 
 def write_report(folder: Path, evaluation: Evaluation, answers: Answers) -> tuple[Path, ...]:
@@ -178,9 +211,14 @@ def write_report(folder: Path, evaluation: Evaluation, answers: Answers) -> tupl
     paths[0].write_text(json.dumps(evaluation.model_dump(), indent=1) + "\n")
     labels = tuple(evaluation.per_label)
     draw_confusion(np.array(evaluation.confusion), labels, paths[1])
-    probabilities = (answers.logits / evaluation.temperature).softmax(1)
-    confidence, top = probabilities.max(1)
-    draw_reliability(
-        confidence.numpy(), (top == answers.targets).numpy(), paths[2], evaluation.ece, BINS
-    )
+    draw_answers(paths[2], answers)
     return paths
+
+
+def draw_answers(path: Path, answers: Answers) -> None:
+    """Draw the reliability diagram of a split's answers."""
+    probabilities = answers.calibrated()
+    confidence, top = probabilities.max(1)
+    right = (top == answers.targets).numpy()
+    ece = reliability(probabilities, answers.targets).ece
+    draw_reliability(confidence.numpy(), right, path, ece, BINS)

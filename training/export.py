@@ -1,49 +1,251 @@
 """From trained or random weights to an artifact: measured, gated, with its manifest.
 
-Before anything is written, onnxruntime must agree with torch on real pictures; a failed
-gate writes nothing.
+Before anything is written, onnxruntime must agree with torch on real pictures, and each
+cheaper precision with float32 within its gate; a failed gate writes nothing.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.architecture import Architecture
-from model.artifact import Artifact, refuse_taken
-from model.blocks import scale_branches
-from model.manifest import Metrics
-from model.network import ResNet
+from model.artifact import Artifact, refuse_taken, write
+from model.manifest import Metrics, Precision, Provenance
 from model.preprocessing import Preprocessing
-from training.calibrate import fit_temperature
-from training.datasets.dataset import Dataset
-from training.evaluate import answer, evaluate, load_network, onnx_predict, torch_predict
-from training.graph import ExportError, Servable, check_parity, to_onnx
-from training.module import build_parts
-from training.packing import Export, golden, provenance, write_export
+from model.summary import summarize
+from training.assemble import assemble, difference, figures, one_of_each, provenance
+from training.datasets.dataset import Dataset, Split
+from training.evaluate import (
+    Answers,
+    Predict,
+    answer,
+    draw_answers,
+    evaluate,
+    load_network,
+    onnx_predict,
+    torch_predict,
+)
+from training.graph import ExportError, Parity, Servable, check_parity, to_onnx
+from training.judge import fit_judge
+from training.precisions import GATES, Made, Measured, gate, make, measure, speed_of
+from training.random_weights import draw
+from training.reference import sum_up
+from training.run import RunRecord
+from training.strange import strange_sets
 
 GATE_PICTURES = 1_000
-GOLDEN_PICTURES = 10
+GOLDEN_OF_UNCALIBRATED = 2
+CALIBRATED = "reliability-calibrated.png"
+"""In the run folder, beside `reliability.png`, which shows the network before calibration."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the person who exports may decide.
+
+    Attributes:
+        precisions: float32 first.
+        gates: Points of top-1 that each precision may lose.
+        photographs: A folder of pictures of anything else, to measure refusal with.
+    """
+
+    precisions: tuple[Precision, ...] = ("float32",)
+    gates: Mapping[Precision, float] = field(default_factory=lambda: GATES)
+    photographs: Path | None = None
 
 
 def export_checkpoint(
-    checkpoint: Path, dataset: Dataset, out: Path, *, overwrite: bool = False
+    checkpoint: Path,
+    dataset: Dataset,
+    out: Path,
+    options: Options | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Artifact:
-    """Export trained weights, with the temperature and the figures that the data give.
+    """Export trained weights, with everything that the data say about them.
 
     Args:
         checkpoint: A `.ckpt` file, or a run folder for its best one.
-        dataset: What the run was trained on: validation fits the temperature, test measures.
+        dataset: What the run was trained on: validation fits and chooses, test measures.
         out: `<name>/<version>/`.
+        options: See `Options`.
         overwrite: Replace an artifact that is there.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read.
-        ExportError: If the data are not the run's, or the gate fails.
+        ExportError: If the data are not the run's, or a gate fails.
+        ArtifactError: If the artifact cannot be written.
+    """
+    options = options or Options()
+    refuse_taken(out, overwrite=overwrite)
+    record, normalize, network = load_network(checkpoint)
+    _refuse_other_data(record, dataset)
+    predict, first = torch_predict(network, normalize), dataset.test[:GATE_PICTURES]
+    expected = answer(predict, first).logits
+    check_parity(expected, expected)  # weights that overflow must not get as far as the fits
+    fitted = fit_judge(normalize, network, dataset, seed=record.seed)
+    float32 = to_onnx(Servable(normalize, network, fitted.judge), record.preprocessing)
+    parity = check_parity(expected, answer(onnx_predict(float32), first).logits)
+    strange = strange_sets(dataset.test.images, record.preprocessing, options.photographs)
+    side = record.preprocessing.crop
+    macs = summarize(record.architecture, side, side).macs
+    made: list[Made] = []
+    files: dict[Precision, dict[str, Any]] = {}
+    measured: dict[Precision, Measured] = {}
+    for precision in options.precisions:
+        made.append(make(float32, precision, dataset.train.images, dataset.validation))
+        measured[precision] = measure(made[-1].model, dataset, fitted, strange)
+        full, reduced = measured["float32"].answers, measured[precision].answers
+        gate(precision, full, reduced, options.gates.get(precision, 0.0))
+        found = parity if precision == "float32" else difference(full, reduced)
+        speed = speed_of(made[-1], float32, dataset.test.images, macs)
+        files[precision] = {**figures(found, measured[precision]), "speed": speed}
+    answers = measured["float32"].answers
+    shown = one_of_each([each.answers for each in measured.values()], dataset.test.targets)
+    manifest = assemble(
+        out,
+        made,
+        files,
+        dataset.test.images[shown],
+        architecture=record.architecture,
+        labels=record.labels,
+        preprocessing=record.preprocessing,
+        temperature=fitted.chosen.calibrator.temperature(),
+        metrics=_metrics(answers, record.labels, dataset),
+        provenance=provenance(
+            record.seed,
+            recipe=record.recipe.name,
+            dataset_sha256=dataset.sha256,
+            weights=record.weights,
+        ),
+        calibration=fitted.chosen.record,
+        refusal=fitted.refusal,
+        reference=sum_up(float32, dataset, measured["float32"].refusal.threshold),
+        head_bias=tuple(network.classifier.bias.tolist()),
+    )
+    models = {item.precision: item.model for item in made}
+    artifact = write(out, manifest, models, overwrite=overwrite)
+    if checkpoint.is_dir():
+        draw_answers(checkpoint / CALIBRATED, answers)
+    return artifact
+
+
+def export_random(
+    architecture: Architecture,
+    out: Path,
+    options: Options | None = None,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Artifact:
+    """Export seeded random weights, to serve and load-test any member of the family.
+
+    Raises:
+        ExportError: If the gate fails.
         ArtifactError: If the artifact cannot be written.
     """
     refuse_taken(out, overwrite=overwrite)
-    record, normalize, network = load_network(checkpoint)
+    preprocessing, normalize, network, pictures = draw(architecture, seed)
+    subject = Subject(
+        Servable(normalize, network),
+        preprocessing,
+        tuple(f"label {index}" for index in range(architecture.num_classes)),
+        provenance(seed),
+    )
+    return export_uncalibrated(subject, pictures, out, options, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Weights that were not trained here, with what has to be known to serve them."""
+
+    servable: Servable
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    provenance: Provenance
+
+
+def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
+    subject: Subject,
+    pictures: Tensor,
+    out: Path,
+    options: Options | None = None,
+    *,
+    dataset: Dataset | None = None,
+    overwrite: bool = False,
+) -> Artifact:
+    """Export a network without a calibrator: there is nothing that may fit one.
+
+    Args:
+        subject: The network.
+        pictures: For the gate and the golden answers, uint8 (N, S, S, C).
+        out: `<name>/<version>/`.
+        options: See `Options`.
+        dataset: Its test split is measured, if there is one.
+        overwrite: Replace an artifact that is there.
+
+    Raises:
+        ExportError: If a gate fails.
+        ArtifactError: If the artifact cannot be written.
+    """
+    options = options or Options()
+    servable, preprocessing = subject.servable, subject.preprocessing
+    network, side = servable.network, preprocessing.crop
+    float32 = to_onnx(servable, preprocessing)
+    full = answer(onnx_predict(float32), Split(pictures, torch.zeros(len(pictures))))
+    split = Split(pictures, full.logits.argmax(1))  # float32's answers are the truth here
+    parity = _parity(torch_predict(network, servable.normalize), float32, split)
+    macs = summarize(network.architecture, side, side).macs
+    whole = None if dataset is None else answer(onnx_predict(float32), dataset.test)
+    made: list[Made] = []
+    files: dict[Precision, dict[str, Any]] = {}
+    right = torch.ones(len(pictures), dtype=torch.bool)
+    for precision in options.precisions:
+        made.append(make(float32, precision, pictures, split))
+        predict = onnx_predict(made[-1].model)
+        reduced = answer(predict, split)
+        right &= reduced.logits.argmax(1) == split.targets
+        found = parity if precision == "float32" else difference(full, reduced)
+        speed = speed_of(made[-1], float32, pictures.repeat(4, 1, 1, 1), macs)
+        files[precision] = {**figures(found, None), "speed": speed}
+        if whole is not None and dataset is not None:
+            answers = answer(predict, dataset.test)
+            gate(precision, whole, answers, options.gates.get(precision, 0.0))
+            files[precision]["top1"] = _top1(answers)
+    if not right.any():
+        raise ExportError("The precisions agree on no picture. Try other pictures, or float32.")
+    manifest = assemble(
+        out,
+        made,
+        files,
+        pictures[right][:GOLDEN_OF_UNCALIBRATED],
+        architecture=network.architecture,
+        labels=subject.labels,
+        preprocessing=preprocessing,
+        temperature=1.0,
+        metrics=None if whole is None else _metrics(whole, subject.labels, dataset),
+        provenance=subject.provenance,
+        head_bias=tuple(network.classifier.bias.tolist()),
+    )
+    models = {item.precision: item.model for item in made}
+    return write(out, manifest, models, overwrite=overwrite)
+
+
+def _top1(answers: Answers) -> float:
+    return (answers.logits.argmax(1) == answers.targets).double().mean().item()
+
+
+def _metrics(answers: Answers, labels: tuple[str, ...], dataset: Dataset | None) -> Metrics:
+    name = "unknown" if dataset is None else dataset.name
+    whole = evaluate(answers, labels=labels, dataset=name, split="test")
+    return Metrics(**whole.model_dump(include=set(Metrics.model_fields)))
+
+
+def _refuse_other_data(record: RunRecord, dataset: Dataset) -> None:
     was, found = record.preprocessing, dataset.preprocessing
     fits = (was.crop, was.channels) == (found.crop, found.channels)
     if dataset.labels != record.labels or not fits:
@@ -53,125 +255,8 @@ def export_checkpoint(
             f"{len(dataset.labels)} labels, {found.crop} pixels, {found.channels} channels. "
             "Name the run's own data with --data."
         )
-    predict = torch_predict(network, normalize)
-    temperature = fit_temperature(answer(predict, dataset.validation))
-    model = to_onnx(Servable(normalize, network, temperature), record.preprocessing)
-    gate = dataset.test[:GATE_PICTURES]
-    parity = check_parity(answer(predict, gate).logits, answer(onnx_predict(model), gate).logits)
-    answers = answer(onnx_predict(model), dataset.test)
-    figures = evaluate(
-        answers,
-        labels=record.labels,
-        dataset=dataset.name,
-        split="test",
-        temperature=temperature,
-    )
-    shown = one_of_each(answers.logits.argmax(1), dataset.test.targets)
-    return write_export(
-        out,
-        Export(
-            architecture=record.architecture,
-            preprocessing=record.preprocessing,
-            labels=record.labels,
-            temperature=temperature,
-            model=model,
-            parity=parity,
-            metrics=Metrics(**figures.model_dump(include=set(Metrics.model_fields))),
-            golden=golden(model, dataset.test.images[shown]),
-            provenance=provenance(
-                record.seed,
-                recipe=record.recipe.name,
-                dataset_sha256=dataset.sha256,
-                weights=record.weights,
-            ),
-        ),
-        overwrite=overwrite,
-    )
 
 
-def export_random(
-    architecture: Architecture, out: Path, *, seed: int = 0, overwrite: bool = False
-) -> Artifact:
-    """Export seeded random weights, to serve and load-test any member of the family.
-
-    The norms' statistics are taken from a few random pictures: with those of a fresh
-    network each block doubles the variance, and 50 blocks overflow the gate.
-
-    Raises:
-        ExportError: If the gate fails.
-        ArtifactError: If the artifact cannot be written.
-    """
-    refuse_taken(out, overwrite=overwrite)
-    torch.manual_seed(seed)
-    channels = architecture.in_channels
-    preprocessing = preprocessing_for(architecture, (0.5,) * channels, (0.25,) * channels)
-    normalize, network = build_parts(architecture, preprocessing)
-    pictures = random_pictures(8, preprocessing)
-    _settle_norms(network, normalize(pictures))
-    predict = torch_predict(network, normalize)
-    model = to_onnx(Servable(normalize, network, 1.0), preprocessing)
-    parity = check_parity(predict(pictures), onnx_predict(model)(pictures))
-    return write_export(
-        out,
-        Export(
-            architecture=architecture,
-            preprocessing=preprocessing,
-            labels=tuple(f"label {index}" for index in range(architecture.num_classes)),
-            temperature=1.0,
-            model=model,
-            parity=parity,
-            metrics=None,
-            golden=golden(model, pictures[:2]),
-            provenance=provenance(seed),
-        ),
-        overwrite=overwrite,
-    )
-
-
-def preprocessing_for(
-    architecture: Architecture, mean: tuple[float, ...], std: tuple[float, ...]
-) -> Preprocessing:
-    """Cut the square that a network is made for: whole up to 64 pixels, 224 out of 256 above."""
-    side = architecture.side
-    return Preprocessing(
-        resize=side if side <= 64 else round(side * 256 / 224),
-        crop=side,
-        channels=architecture.in_channels,
-        mean=mean,
-        std=std,
-    )
-
-
-def random_pictures(count: int, preprocessing: Preprocessing) -> Tensor:
-    """Draw soft blots, uint8 (N, S, S, C): nearer to pictures than noise, and small as PNG."""
-    coarse = torch.rand(count, preprocessing.channels, 4, 4)
-    side = preprocessing.crop
-    smooth = nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
-    return (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-@torch.no_grad()
-def _settle_norms(network: ResNet, batch: Tensor) -> None:
-    """Give random weights the calm of trained ones, from one batch (N, C, S, S).
-
-    Each norm takes its mean and variance from the batch; what ends each branch is
-    quartered, for 50 branches at full strength amplify float32's rounding past the gate.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    scale_branches(network, 0.25)
-    network.train()
-    network(batch)
-    network.eval()
-
-
-def one_of_each(answered: Tensor, targets: Tensor) -> list[int]:
-    """Choose pictures to show and to check: for each label the first that was answered right."""
-    right = answered == targets
-    firsts = [
-        int((right & (targets == label)).nonzero()[0])
-        for label in sorted(set(targets.tolist()))
-        if bool((right & (targets == label)).any())
-    ]
-    return (firsts or [0])[:GOLDEN_PICTURES]
+def _parity(predict: Predict, model: bytes, split: Split) -> Parity:
+    """Hold onnxruntime against torch on some pictures."""
+    return check_parity(answer(predict, split).logits, answer(onnx_predict(model), split).logits)

@@ -11,7 +11,6 @@ import torch
 from model.architecture import Architecture
 from model.artifact import Artifact, refuse_taken
 from model.labels import name_labels, read_labels
-from model.manifest import Metrics
 from model.network import ResNet
 from model.weights import (
     LoadReport,
@@ -21,12 +20,12 @@ from model.weights import (
     load_weights,
     read_weights,
 )
-from training.datasets.dataset import Dataset, Split
-from training.evaluate import answer, evaluate, onnx_predict, torch_predict
-from training.export import GATE_PICTURES, one_of_each, preprocessing_for, random_pictures
-from training.graph import ExportError, Servable, check_parity, to_onnx
+from training.assemble import provenance
+from training.datasets.dataset import Dataset
+from training.export import GATE_PICTURES, Options, Subject, export_uncalibrated
+from training.graph import ExportError, Servable
 from training.module import build_parts
-from training.packing import Export, golden, provenance, write_export
+from training.random_weights import preprocessing_for, random_pictures
 
 RANDOM_PICTURES = 16
 """That the gate looks at where there is no data."""
@@ -146,17 +145,23 @@ def fit_to_data(foreign: Foreign, dataset: Dataset, normalize: str) -> Foreign:
 
 
 def export_weights(
-    foreign: Foreign, out: Path, *, dataset: Dataset | None = None, overwrite: bool = False
+    foreign: Foreign,
+    out: Path,
+    options: Options | None = None,
+    *,
+    dataset: Dataset | None = None,
+    overwrite: bool = False,
 ) -> tuple[Artifact, LoadReport]:
     """Export weights that were trained elsewhere.
 
-    The temperature stays 1: the pictures that would fit it may be those that the weights
+    There is no calibrator: the pictures that would fit it may be those that the weights
     were trained on. Without a data set the gate looks at random pictures, and the manifest
     has no figures.
 
     Args:
         foreign: The weights.
         out: `<name>/<version>/`.
+        options: See `training.export.Options`.
         dataset: Its test split is measured; preprocessed as the architecture needs it.
         overwrite: Replace an artifact that is there.
 
@@ -175,32 +180,15 @@ def export_weights(
     normalize, network = build_parts(architecture, preprocessing)
     report = load_weights(network, foreign.weights)
     _refuse_gaps(report, network)
-    predict = torch_predict(network, normalize)
-    model = to_onnx(Servable(normalize, network, 1.0), preprocessing)
+    subject = Subject(
+        Servable(normalize, network),
+        preprocessing,
+        foreign.labels or name_labels(architecture.num_classes),
+        provenance(0, weights=foreign.source),
+    )
     pictures = dataset.test.images if dataset else random_pictures(RANDOM_PICTURES, preprocessing)
-    gate = Split(pictures[:GATE_PICTURES], torch.zeros(len(pictures[:GATE_PICTURES])))
-    parity = check_parity(answer(predict, gate).logits, answer(onnx_predict(model), gate).logits)
-    labels = foreign.labels or name_labels(architecture.num_classes)
-    metrics, shown = None, pictures[:2]
-    if dataset:
-        answers = answer(onnx_predict(model), dataset.test)
-        figures = evaluate(answers, labels=labels, dataset=dataset.name, split="test")
-        metrics = Metrics(**figures.model_dump(include=set(Metrics.model_fields)))
-        shown = pictures[one_of_each(answers.logits.argmax(1), dataset.test.targets)]
-    artifact = write_export(
-        out,
-        Export(
-            architecture=architecture,
-            preprocessing=preprocessing,
-            labels=labels,
-            temperature=1.0,
-            model=model,
-            parity=parity,
-            metrics=metrics,
-            golden=golden(model, shown),
-            provenance=provenance(0, weights=foreign.source),
-        ),
-        overwrite=overwrite,
+    artifact = export_uncalibrated(
+        subject, pictures[:GATE_PICTURES], out, options, dataset=dataset, overwrite=overwrite
     )
     return artifact, report
 

@@ -1,10 +1,11 @@
 """A network as an ONNX graph that takes pictures as they are stored, and its gate.
 
 In the graph: to float, / 255, mean and std, NHWC to NCHW, the network with its norms
-folded, the temperature, the softmax. So normalisation cannot differ between training
-and serving, and what waits in a server's queue is uint8.
+folded, the calibrator, the softmax, the score and the map. So normalisation cannot
+differ between training and serving, and what waits in a server's queue is uint8.
 """
 
+import copy
 import io
 import logging
 import warnings
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 from model.network import Normalize, ResNet
 from model.preprocessing import Preprocessing
+from training.calibrate import Calibrator
+from training.refusal import Distances, Score
 
 OPSET = 20
 GATE_LOGIT_ERROR = 1e-4
@@ -32,26 +35,77 @@ class ParityError(ExportError):
     """onnxruntime and torch disagree about the same pictures."""
 
 
+class Judge(nn.Module):
+    """What stands between the network's logits and an answer that can be trusted.
+
+    Args:
+        calibrator: Makes probabilities of logits and distances.
+        distances: In feature space, to each label.
+        score: Tells strange pictures.
+    """
+
+    def __init__(self, calibrator: Calibrator, distances: Distances, score: Score) -> None:
+        """Put the parts side by side, in single precision."""
+        super().__init__()
+        self.calibrator = copy.deepcopy(calibrator).float()
+        self.distances = distances
+        self.score = score
+
+    def forward(self, logits: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, K), (N, F) -> probabilities (N, K) and scores (N,)."""
+        distances = self.distances(features)
+        return self.calibrator(logits, distances), self.score(logits, features, distances)
+
+
 class Servable(nn.Module):
-    """The whole graph of an artifact: stored pictures in, logits and probabilities out.
+    """The whole graph of an artifact: stored pictures in, all that the service may want out.
 
     Args:
         normalize: Scales pixels; its mean and std end up in the graph.
         network: In evaluation mode.
-        temperature: Divides the logits before the softmax.
+        judge: Calibrates and scores; None gives the plain softmax and no score.
     """
 
-    def __init__(self, normalize: Normalize, network: ResNet, temperature: float) -> None:
+    def __init__(self, normalize: Normalize, network: ResNet, judge: Judge | None = None) -> None:
         """Put the parts in a row."""
         super().__init__()
         self.normalize = normalize
         self.network = network
-        self.temperature = temperature
+        self.judge = judge
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (N, S, S, C) -> float32 (N, K) logits and (N, K) probabilities."""
-        logits = self.network(self.normalize(images))
-        return logits, torch.softmax(logits / self.temperature, dim=1)
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what `forward` gives, in its order."""
+        score = () if self.judge is None else ("score",)
+        return ("logits", "probabilities", *score, "features", "maps")
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """uint8 (N, S, S, C) -> logits, probabilities (N, K), score (N,), features (N, F), maps.
+
+        The maps (N, h, w) are of the top label: the last feature map, weighted by the head's
+        row of that label. The head is linear and comes after a mean, so the map's mean plus
+        the label's bias is its logit, exactly.
+
+        Source:
+            Zhou et al., "Learning Deep Features for Discriminative Localization", 2016
+            (arXiv 1512.04150).
+        """
+        feature_map = self.network.forward_features(self.normalize(images))  # (N, F, h, w)
+        features = self.network.avgpool(feature_map)  # (N, F)
+        logits = self.network.classifier(features)
+        if feature_map.ndim == 2:  # an MLP's features have no place: one, then
+            feature_map = feature_map[:, :, None, None]
+        if self.judge is None:
+            probabilities, scores = logits.softmax(1), []
+        else:
+            probabilities, score = self.judge(logits, features)
+            scores = [score]
+        head = self.network.classifier.weight.flatten(1)  # (K, F)
+        weights = head[probabilities.argmax(1)]  # (N, F)
+        # As a product of matrices: a sum over the channels would cost 10 % of an int8 run.
+        maps = weights[:, None] @ feature_map.flatten(2)  # (N, 1, h w)
+        maps = maps.reshape(-1, *feature_map.shape[2:])
+        return (logits, probabilities, *scores, features, maps)
 
 
 def to_onnx(servable: Servable, preprocessing: Preprocessing) -> bytes:
@@ -67,7 +121,7 @@ def to_onnx(servable: Servable, preprocessing: Preprocessing) -> bytes:
             servable.eval(),
             (example,),
             input_names=["images"],
-            output_names=["logits", "probabilities"],
+            output_names=list(servable.outputs),
             dynamic_shapes={"images": {0: torch.export.Dim("N", min=1)}},
             opset_version=OPSET,
             dynamo=True,

@@ -74,6 +74,8 @@ def _write_json(classifier: Classifier) -> bytes:
             temperature=manifest.temperature,
             files=dict(manifest.files),
             metrics=manifest.metrics,
+            calibration=manifest.calibration,
+            refusal=manifest.refusal,
             provenance=manifest.provenance,
         )
         .model_dump_json()

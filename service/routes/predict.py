@@ -1,11 +1,13 @@
 """`POST /predict`: pictures in, labels and probabilities out."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.prediction_sets import HIGHEST_COVERAGE, LOWEST_COVERAGE
+from service.answer import Wish
 from service.body import ACCEPTED, JSON, MULTIPART, RAW_TYPES, media_type, payloads, receive
 from service.classifier import Classified, Classifier
 from service.routes.problems import problems
@@ -36,6 +38,20 @@ class PredictQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     top_k: int = Field(5, ge=1, le=1000, description="Labels wanted for each image.")
+    coverage: float | None = Field(
+        None,
+        ge=LOWEST_COVERAGE,
+        le=HIGHEST_COVERAGE,
+        description="Ask for the smallest set of labels that holds the truth this often.",
+    )
+    explain: Literal["false", "true", "png"] = Field(
+        "false", description="Ask where the top label was seen; `png` adds a layer to look at."
+    )
+    features: bool = Field(False, description="Ask for the embedding before the head.")
+
+    def wish(self) -> Wish:
+        """Say what is wanted beyond labels."""
+        return Wish(self.coverage, self.explain != "false", self.explain == "png", self.features)
 
 
 @router.post(
@@ -60,11 +76,11 @@ async def predict(request: Request, query: Annotated[PredictQuery, Query()]) -> 
         images = [body]
     else:  # parsing a large form or base64 would hold up the event loop
         images = await asyncio.to_thread(payloads, body, content_type, settings.max_images)
-    classified = await classifier.classify(images, query.top_k)
+    classified = await classifier.classify(images, query.top_k, query.wish())
     request.app.state.telemetry.answered(classified)
     answer = PredictResponse(model=classifier.info, results=classified.results)
     return Response(
-        answer.model_dump_json(),
+        answer.model_dump_json(exclude_none=True),
         media_type="application/json",
         headers={"Server-Timing": server_timing(classified)},
     )

@@ -146,7 +146,7 @@ def test_a_model_that_is_no_onnx_file_is_refused(
         ({"two\nlines": 1}, "two lines: Extra inputs are not permitted"),
         ({"labels": ["dark", "dark"]}, "`labels` must be 2 different names"),
         ({"version": "latest"}, "version: String should match pattern"),
-        ({"schema_version": 2}, "schema_version: Input should be 1"),
+        ({"schema_version": 3}, "schema_version: Input should be 1 or 2"),
     ],
 )
 def test_a_manifest_that_breaks_a_rule_is_refused_in_one_line(

@@ -67,7 +67,7 @@ def test_a_manifest_that_contradicts_itself_is_refused(
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("schema_version", 2),
+        ("schema_version", 3),
         ("comment", "hello"),
         ("provenance.host", "here"),
         ("files.float32.mode", "fast"),

@@ -21,6 +21,7 @@ DEFAULTS = {
     "max_body_bytes": 10_485_760,
     "max_images": 64,
     "max_pixels": 25_000_000,
+    "drift_window": 2_000,
     "log_level": "info",
     "log_format": "text",
 }
@@ -39,6 +40,7 @@ CHANGES = {
     "max_body_bytes": ("1000", 1000),
     "max_images": ("1", 1),
     "max_pixels": ("100", 100),
+    "drift_window": ("100", 100),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
 }

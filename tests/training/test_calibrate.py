@@ -1,4 +1,4 @@
-"""The temperature against a brute-force search over a grid."""
+"""The calibrator against honest logits, a brute-force search, and arithmetic by hand."""
 
 import pytest
 
@@ -6,58 +6,115 @@ pytest.importorskip("torch")
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from training.calibrate import fit_temperature
-from training.evaluate import Answers
+from training import calibrate
+from training.calibrate import METHODS, Evidence, choose, fit
 
 
-def _honest(count: int, classes: int) -> Answers:
+def _honest(count: int, classes: int = 5, spread: float = 2.0) -> Evidence:
     """Targets that are drawn by the very probabilities of the logits."""
     dice = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(count, classes, generator=dice)
+    logits = spread * torch.randn(count, classes, generator=dice)
     targets = torch.multinomial(logits.softmax(1), 1, generator=dice)[:, 0]
-    return Answers(logits, targets)
+    return Evidence(logits, torch.rand(count, classes, generator=dice), targets)
 
 
-def _loss(answers: Answers, temperature: float) -> float:
+def _times(evidence: Evidence, factor: float | Tensor) -> Evidence:
+    return Evidence(evidence.logits * factor, evidence.distances, evidence.targets)
+
+
+def _loss(evidence: Evidence, temperature: float) -> float:
     """Cross-entropy in plain NumPy."""
-    logits = answers.logits.double().numpy() / temperature
+    logits = evidence.logits.double().numpy() / temperature
     norm = np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)) + logits.max(1)
-    chosen = logits[np.arange(len(logits)), answers.targets.numpy()]
+    chosen = logits[np.arange(len(logits)), evidence.targets.numpy()]
     return float((norm - chosen).mean())
 
 
 @pytest.mark.parametrize("factor", [0.2, 0.5, 1.0, 3.0, 8.0])
-def test_the_temperature_undoes_a_factor_on_honest_logits(factor: float) -> None:
-    answers = _honest(20_000, 5)
+def test_the_temperature_undoes_a_factor_on_either_side_of_one(factor: float) -> None:
+    temperature = fit(_times(_honest(20_000), factor), ()).temperature()
 
-    temperature = fit_temperature(Answers(answers.logits * factor, answers.targets))
-
-    assert temperature == pytest.approx(factor, rel=0.05)
+    assert temperature == pytest.approx(factor, rel=0.06)
 
 
-@pytest.mark.parametrize("factor", [0.4, 2.5])
-def test_no_temperature_of_a_grid_has_a_lower_loss(factor: float) -> None:
-    answers = _honest(2_000, 5)
-    scaled = Answers(answers.logits * factor, answers.targets)
+def test_without_modesty_no_temperature_of_a_grid_has_a_lower_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calibrate, "MODESTY", 0.0)
+    evidence = _times(_honest(2_000), 2.5)
     grid = np.geomspace(0.05, 20, 400)
 
-    temperature = fit_temperature(scaled)
+    temperature = fit(evidence, ()).temperature()
 
-    best = min(grid, key=lambda candidate: _loss(scaled, candidate))
+    best = min(grid, key=lambda candidate: _loss(evidence, candidate))
     assert temperature == pytest.approx(best, rel=0.02)
-    assert _loss(scaled, temperature) <= _loss(scaled, best) + 1e-9
 
 
-def test_answers_that_are_all_right_get_the_lowest_temperature_and_no_zero() -> None:
-    logits = torch.eye(4).repeat(5, 1)
+def test_modesty_moves_the_scale_by_its_interval_and_less_with_more_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moved = []
+    for count in (500, 8_000):
+        evidence = _honest(count)
+        modest = float(fit(evidence, ()).scale)
+        with monkeypatch.context() as patch:
+            patch.setattr(calibrate, "MODESTY", 0.0)
+            moved.append(float(fit(evidence, ()).scale) - modest)
+
+    # The bootstrap, an independent way to the standard error of the log scale.
+    dice, scales = torch.Generator().manual_seed(1), []
+    monkeypatch.setattr(calibrate, "MODESTY", 0.0)
+    for _ in range(40):
+        drawn = torch.randint(0, 500, (500,), generator=dice)
+        scales.append(float(fit(_honest(500)[drawn], ()).scale))
+    assert moved[0] == pytest.approx(1.96 * np.std(scales), rel=0.4)
+    assert moved[1] == pytest.approx(moved[0] / 4, rel=0.25)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_probabilities_and_names_its_coefficients(method: str) -> None:
+    evidence = _honest(300)
+
+    calibrator = fit(evidence, METHODS[method])
+
+    answers = calibrator(evidence.logits.double(), evidence.distances.double())
+    torch.testing.assert_close(answers.sum(1), torch.ones(300, dtype=torch.float64))
+    assert "scale" in calibrator.coefficients()
+    assert (calibrator.temperature() is None) == (method != "temperature")
+
+
+def test_logits_that_are_off_by_label_choose_a_method_that_knows_labels() -> None:
+    factors = torch.tensor([0.4, 3.0, 1.0, 1.0, 2.0])
+
+    chosen = choose(_times(_honest(3_000), factors), "validation")
+
+    assert "vector" in chosen.record.method
+    assert chosen.record.n == 3_000
+
+
+def test_plain_honest_logits_gain_next_to_nothing() -> None:
+    tried = choose(_honest(3_000), "validation").record.cross_validated_nll
+
+    assert min(tried.values()) > tried["temperature"] - 0.005
+
+
+def test_each_picture_is_answered_by_a_calibrator_that_did_not_see_it() -> None:
+    evidence = _honest(200)
+    chosen = choose(evidence, "validation")
+
+    answers = chosen.honest(evidence)
+
+    number = int(chosen.fold[0])
+    again = fit(evidence[chosen.fold != number], METHODS[chosen.record.method])
+    expected = again(evidence.logits[:1].double(), evidence.distances[:1].double())
+    torch.testing.assert_close(answers[:1].double(), expected, atol=1e-6, rtol=0)
+
+
+def test_answers_that_are_all_right_still_get_finite_coefficients() -> None:
     targets = torch.arange(4).repeat(5)
 
-    assert fit_temperature(Answers(logits, targets)) == pytest.approx(0.05, rel=0.01)
+    calibrator = fit(Evidence(torch.eye(4).repeat(5, 1), torch.zeros(20, 4), targets), ())
 
-
-def test_answers_that_are_all_wrong_get_the_highest_temperature() -> None:
-    logits = torch.eye(4).repeat(5, 1)
-    targets = (torch.arange(4).repeat(5) + 1) % 4
-
-    assert fit_temperature(Answers(logits, targets)) == pytest.approx(20, rel=0.01)
+    assert np.isfinite(calibrator.temperature() or np.nan)

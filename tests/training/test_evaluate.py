@@ -41,7 +41,10 @@ def test_loss_and_accuracies_are_numpys(temperature: float) -> None:
     logits, targets = answers.logits.double().numpy() / temperature, answers.targets.numpy()
 
     figures = evaluate(
-        answers, labels=LABELS, dataset="made up", split="test", temperature=temperature
+        Answers(answers.logits / temperature, answers.targets),
+        labels=LABELS,
+        dataset="made up",
+        split="test",
     )
 
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)

@@ -15,9 +15,8 @@ import torch
 from model.architecture import get_architecture
 from model.artifact import Artifact, ArtifactExistsError, read
 from model.summary import summarize
-from training.calibrate import fit_temperature
 from training.datasets.dataset import Dataset
-from training.evaluate import answer, checkpoint_predict, evaluate, onnx_predict, onnx_session
+from training.evaluate import onnx_outputs, onnx_session
 from training.export import export_checkpoint, export_random
 from training.graph import ExportError
 from training.run import RECORD_KEY, CheckpointError
@@ -64,32 +63,34 @@ def test_the_figures_are_those_of_the_onnx_file_on_the_test_split(
     exported: Artifact, small_fashion: Dataset
 ) -> None:
     manifest = exported.manifest
-    answers = answer(onnx_predict(exported.model("float32")), small_fashion.test)
+    session = onnx_session(exported.model("float32"))
+    probabilities = onnx_outputs(session, small_fashion.test.images, ("probabilities",))[
+        "probabilities"
+    ]
 
     metrics = manifest.metrics
     assert metrics is not None
-    hits = (answers.logits.argmax(1) == small_fashion.test.targets).float().mean().item()
+    hits = (probabilities.argmax(1) == small_fashion.test.targets).float().mean().item()
     assert metrics.top1 == pytest.approx(hits, abs=1e-6)
     assert manifest.files["float32"].top1 == metrics.top1
-    scaled = answers.logits / manifest.temperature
-    loss = torch.nn.functional.cross_entropy(scaled, small_fashion.test.targets).item()
-    assert metrics.loss == pytest.approx(loss, rel=1e-5)
+    own = probabilities[torch.arange(300), small_fashion.test.targets]
+    assert metrics.loss == pytest.approx(-own.log().mean().item(), rel=1e-5)
     assert (metrics.dataset, metrics.split, metrics.n) == ("fashion-mnist", "test", 300)
 
 
-def test_the_temperature_comes_from_the_validation_split_and_helps_it(
-    exported: Artifact, trained: Outcome, small_fashion: Dataset
+def test_the_calibrator_is_chosen_on_the_validation_split_and_helps_on_the_test_split(
+    exported: Artifact,
 ) -> None:
-    _, predict = checkpoint_predict(trained.folder.path)
-    answers = answer(predict, small_fashion.validation)
-    temperature = exported.manifest.temperature
+    manifest = exported.manifest
+    chosen, figures = manifest.calibration, manifest.files["float32"].calibration
 
-    def loss(divisor: float) -> float:
-        labels = small_fashion.labels
-        return evaluate(answers, labels=labels, dataset="", split="", temperature=divisor).loss
-
-    assert temperature == fit_temperature(answers)
-    assert loss(temperature) < loss(1.0)
+    assert chosen is not None
+    assert figures is not None
+    assert (chosen.split, chosen.n, chosen.folds) == ("validation", 120, 5)
+    tried = chosen.cross_validated_nll
+    assert tried[chosen.method] == min(tried.values())
+    assert (manifest.temperature is not None) == (chosen.method == "temperature")
+    assert figures.after.nll < figures.before.nll
 
 
 def test_the_golden_answers_come_out_again(exported: Artifact, small_fashion: Dataset) -> None:

@@ -16,11 +16,25 @@ from torch import nn
 from model.network import Normalize, build
 from model.onnx_file import external_tensors
 from model.preprocessing import Preprocessing
+from training.calibrate import Calibrator
 from training.evaluate import onnx_session
-from training.graph import GATE_LOGIT_ERROR, ParityError, Servable, check_parity, to_onnx
+from training.graph import GATE_LOGIT_ERROR, Judge, ParityError, Servable, check_parity, to_onnx
+from training.refusal import Distances, Score
 
 SPEC = Preprocessing(resize=28, crop=28, channels=1, mean=(0.286,), std=(0.353,))
 TEMPERATURE = 1.7
+BORDERS = ("logits", "probabilities", "score", "features", "maps")
+
+
+def _judge() -> Judge:
+    """A judge of made-up features, with plain temperature scaling."""
+    dice = torch.Generator().manual_seed(0)
+    features, targets = torch.randn(100, 128, generator=dice), torch.arange(100) % 10
+    calibrator = Calibrator((), 10)
+    with torch.no_grad():
+        calibrator.scale.fill_(-np.log(TEMPERATURE))
+    score = Score("mahalanobis", features, targets, 10)
+    return Judge(calibrator, Distances(features, targets, 10), score)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +47,7 @@ def servable() -> Servable:
             nn.init.uniform_(module.running_mean, -0.1, 0.1)  # type: ignore[arg-type]
             nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
             nn.init.uniform_(module.weight, 0.5, 1.0)
-    return Servable(Normalize(SPEC.mean, SPEC.std), network, TEMPERATURE).eval()
+    return Servable(Normalize(SPEC.mean, SPEC.std), network, _judge()).eval()
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +62,12 @@ def _pictures(count: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
 def test_the_borders_have_the_contracts_names_types_and_shapes(exported: bytes) -> None:
     session = onnx_session(exported)
     (border,) = session.get_inputs()
-    logits, probabilities = session.get_outputs()
+    outputs = session.get_outputs()
+    logits, probabilities = outputs[:2]
 
+    assert tuple(output.name for output in outputs) == BORDERS
+    assert all(isinstance(output.shape[0], str) for output in outputs)
+    assert [output.shape[1:] for output in outputs[2:]] == [[], [128], [7, 7]]
     assert (border.name, border.type) == ("images", "tensor(uint8)")
     assert isinstance(border.shape[0], str)
     assert border.shape[1:] == [28, 28, 1]
@@ -64,17 +82,17 @@ def test_any_batch_size_gives_torchs_logits(
 ) -> None:
     images = _pictures(count)
 
-    logits, _ = onnx_session(exported).run(None, {"images": images})
+    logits, *_ = onnx_session(exported).run(None, {"images": images})
 
     with torch.inference_mode():
-        expected, _ = servable(torch.from_numpy(images))
+        expected, *_ = servable(torch.from_numpy(images))
     assert logits.shape == (count, 10)
     assert np.abs(logits - expected.numpy()).max() < GATE_LOGIT_ERROR
     assert np.abs(logits).max() > 0.01
 
 
 def test_probabilities_are_the_softmax_of_the_logits_over_the_temperature(exported: bytes) -> None:
-    logits, probabilities = onnx_session(exported).run(None, {"images": _pictures(7)})
+    logits, probabilities, *_ = onnx_session(exported).run(None, {"images": _pictures(7)})
 
     exponentials = np.exp(logits.astype(np.float64) / TEMPERATURE)
     expected = exponentials / exponentials.sum(1, keepdims=True)
@@ -85,11 +103,11 @@ def test_probabilities_are_the_softmax_of_the_logits_over_the_temperature(export
 def test_mean_and_std_are_in_the_graph(exported: bytes, servable: Servable) -> None:
     other = SPEC.model_copy(update={"mean": (0.5,), "std": (0.1,)})
     images = _pictures(2)
-    same_network = Servable(Normalize(other.mean, other.std), servable.network, TEMPERATURE)
+    same_network = Servable(Normalize(other.mean, other.std), servable.network, _judge())
 
-    logits, _ = onnx_session(to_onnx(same_network, other)).run(None, {"images": images})
+    logits, *_ = onnx_session(to_onnx(same_network, other)).run(None, {"images": images})
 
-    before, _ = onnx_session(exported).run(None, {"images": images})
+    before, *_ = onnx_session(exported).run(None, {"images": images})
     assert np.abs(logits - before).max() > 100 * GATE_LOGIT_ERROR
 
 
@@ -145,3 +163,25 @@ def test_the_gate_stops_a_swapped_label_that_lies_within_the_tolerance() -> None
 
     with pytest.raises(ParityError, match=r"agrees on 0\.00%"):
         check_parity(expected, actual)
+
+
+def test_the_map_of_the_top_label_averages_to_its_logit_less_the_bias(
+    exported: bytes, servable: Servable
+) -> None:
+    images = _pictures(9)
+
+    logits, probabilities, _, _, maps = onnx_session(exported).run(None, {"images": images})
+
+    top = probabilities.argmax(1)
+    biases = servable.network.fc.bias.detach().numpy()
+    np.testing.assert_allclose(
+        maps.mean((1, 2)) + biases[top], logits[np.arange(9), top], atol=1e-5
+    )
+
+
+def test_the_head_reads_the_features(exported: bytes, servable: Servable) -> None:
+    logits, _, _, features, _ = onnx_session(exported).run(None, {"images": _pictures(3)})
+
+    head = servable.network.fc
+    expected = features @ head.weight.detach().numpy().T + head.bias.detach().numpy()
+    np.testing.assert_allclose(logits, expected, atol=1e-5)

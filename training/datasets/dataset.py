@@ -61,6 +61,7 @@ class Dataset:
         validation: What chooses the checkpoint, the temperature and the recipe.
         test: What is looked at once, at the end.
         unreadable: Files that were left out, each with the reason.
+        side: Usual shorter side of the files in pixels; None takes the arrays'.
     """
 
     name: str
@@ -72,6 +73,12 @@ class Dataset:
     validation: Split
     test: Split
     unreadable: tuple[str, ...] = ()
+    side: int | None = None
+
+    @property
+    def usual_side(self) -> int:
+        """Shorter side of most pictures before preprocessing, in pixels."""
+        return self.side or self.preprocessing.crop
 
     def limited(self, pictures: int) -> "Dataset":
         """Keep the first pictures of each split: for a quick look at the whole way."""

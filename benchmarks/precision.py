@@ -1,0 +1,83 @@
+"""What each precision is worth in speed: the session alone, beside float32, in pairs.
+
+Random weights of any member of the family are as fast as trained ones, so nothing has to
+be trained. Both graphs of a pair answer the same batch one after the other, so other
+work on the machine hits both alike; the ratio is the median over the pairs.
+
+    python -m benchmarks.precision [ARCHITECTURE ...] [--precision int8] [--batch 8]
+"""
+
+import argparse
+import json
+import platform
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from model.architecture import get_architecture
+from model.trust import Speed
+from training.export import Options, export_random
+from training.precisions import chosen_precisions
+from training.run import commit
+from training.speed import measure_speed, processor_name
+
+RESULTS = Path(__file__).parent / "results" / "precision.json"
+
+
+def measure(name: str, precision: str, batch: int, pairs: int, threads: int) -> Speed:
+    """Export random weights in two precisions and run both."""
+    (_, reduced) = chosen_precisions((precision,))
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = export_random(
+            get_architecture(name), Path(folder) / name / "1", Options(("float32", reduced))
+        )
+        size, channels = artifact.manifest.input.size, artifact.manifest.input.channels
+        dice = np.random.default_rng(0)
+        images = dice.integers(0, 256, (batch, size, size, channels), dtype=np.uint8)
+        return measure_speed(
+            artifact.model(reduced),
+            artifact.model("float32"),
+            images,
+            threads=threads,
+            pairs=pairs,
+        )
+
+
+def main() -> None:
+    """Measure, print a table, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=["mini_resnet", "resnet18", "resnet50"])
+    parser.add_argument("--precision", choices=["int8", "float16"], default="int8")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    results: dict[str, object] = {}
+    print(f"| architecture | float32 pictures/s | {options.precision} pictures/s | ratio |")
+    print("| --- | --- | --- | --- |")
+    for name in options.names:
+        speed = measure(name, options.precision, options.batch, options.pairs, options.threads)
+        results[name] = speed.model_dump()
+        print(
+            f"| {name} | {speed.float32_images_per_second:,.0f} | {speed.images_per_second:,.0f} "
+            f"| {speed.ratio:.2f} |",
+            flush=True,
+        )
+    options.out.parent.mkdir(exist_ok=True)
+    about = {
+        "precision": options.precision,
+        "processor": processor_name(),
+        "system": platform.platform(),
+        "onnxruntime": ort.__version__,
+        "commit": commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    options.out.write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

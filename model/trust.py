@@ -1,0 +1,147 @@
+"""What an artifact says about how far its answers can be trusted.
+
+Parts of the manifest: calibration, prediction sets, refusal, speed, and the reference
+that live traffic is held against. `docs/trust.md` says how each figure is measured.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """A piece of the manifest: frozen, and nothing undeclared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Reliability(Part):
+    """How honest probabilities are; less is better in all three."""
+
+    ece: Share = Field(description="Expected calibration error of the top label, 15 equal bins.")
+    brier: float = Field(ge=0, le=2, description="Mean squared distance from the one-hot truth.")
+    nll: float = Field(ge=0, description="Mean cross-entropy, in nats.")
+
+
+class CalibrationFigures(Part):
+    """The test split before and after the calibrator."""
+
+    before: Reliability = Field(description="Plain softmax of the logits.")
+    after: Reliability = Field(description="The graph's `probabilities`.")
+
+
+class Calibration(Part):
+    """Which calibrator the graphs hold, and why this one."""
+
+    method: str = Field(examples=["temperature"])
+    coefficients: Mapping[str, tuple[float, ...]]
+    split: str = Field(description="What it was fitted on.")
+    n: int = Field(ge=1)
+    folds: int = Field(ge=2, description="Of the cross-validation that chose the method.")
+    cross_validated_nll: Mapping[str, float] = Field(description="Of every method tried.")
+
+
+class Coverage(Part):
+    """How often the sets for one wanted coverage held the truth on the test split."""
+
+    wanted: Share
+    measured: Share
+    mean_size: float = Field(ge=0, description="Labels in a set.")
+    empty: Share = Field(description="Sets without a label.")
+
+
+class PredictionSets(Part):
+    """Split conformal prediction: which labels belong into a set, for any coverage."""
+
+    penalty: float = Field(ge=0, description="RAPS: added for each label beyond the free ones.")
+    free_labels: int = Field(ge=1, description="RAPS: labels without a penalty.")
+    n: int = Field(ge=1, description="Pictures of the validation split behind the thresholds.")
+    coverages: tuple[Share, ...] = Field(min_length=2, description="Ascending.")
+    thresholds: tuple[float, ...] = Field(description="Largest score that is still in the set.")
+    measured: tuple[Coverage, ...]
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        if len(self.coverages) != len(self.thresholds):
+            raise ValueError("`coverages` and `thresholds` must be of one length.")
+        for name in ("coverages", "thresholds"):
+            values = getattr(self, name)
+            if list(values) != sorted(values):
+                raise ValueError(f"`{name}` must ascend.")
+        return self
+
+
+class StrangeSet(Part):
+    """How the score tells one set of strange pictures from the test split."""
+
+    auroc: Share
+    flagged: Share = Field(description="Pictures under the threshold.")
+    n: int = Field(ge=1)
+
+
+class RefusalFigures(Part):
+    """The threshold of one precision, and what it does."""
+
+    threshold: float = Field(description="Scores under it are out of distribution.")
+    accepted: Share = Field(description="Of the test split; 0.95 of the validation split.")
+    sets: Mapping[str, StrangeSet]
+
+
+class Refusal(Part):
+    """Which score tells strange pictures, and how the others did."""
+
+    score: str = Field(examples=["mahalanobis"])
+    chosen_on: str
+    compared: Mapping[str, Mapping[str, Share]] = Field(
+        description="Score -> set -> AUROC, on what chose; higher is better."
+    )
+
+
+class Quantization(Part):
+    """How an int8 model found its ranges."""
+
+    calibrator: str = Field(examples=["entropy"])
+    pictures: int = Field(ge=1, description="Of the training split.")
+    tried: Mapping[str, Share] = Field(
+        description="Calibrator -> agreement with float32 (no data) or top-1 on validation."
+    )
+
+
+class Speed(Part):
+    """Pictures a second beside float32, in one run: pairs of batches, one after the other."""
+
+    images_per_second: float = Field(gt=0)
+    float32_images_per_second: float = Field(gt=0)
+    ratio: float = Field(gt=0, description="Median over the pairs.")
+    batch_size: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    pairs: int = Field(ge=1)
+    processor: str
+
+
+class Histogram(Part):
+    """Shares of values between edges; the first and the last bin are open."""
+
+    edges: tuple[float, ...]
+    shares: tuple[Share, ...]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if len(self.shares) != len(self.edges) + 1 or list(self.edges) != sorted(self.edges):
+            raise ValueError("`edges` must ascend and be one fewer than `shares`.")
+        return self
+
+
+class Reference(Part):
+    """What ordinary traffic looks like, as the float32 model answers it."""
+
+    split: Literal["validation"] = "validation"
+    n: int = Field(ge=1)
+    labels: tuple[Share, ...] = Field(description="Share of each label among the answers.")
+    confidence: Histogram
+    out_of_distribution: Share | None = Field(description="None: there is no score.")
+    brightness: Histogram = Field(description="Mean of the network's input, in [0, 1].")
+    side: Histogram = Field(description="Shorter side of the pictures sent, in pixels.")

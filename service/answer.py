@@ -1,0 +1,152 @@
+"""What one picture's answer holds, beside its labels: how far to trust it, and why.
+
+`Wish` says what a request asked for beyond the labels; it travels with the pictures as the
+names of the outputs that the engine must fetch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from model.manifest import Manifest, ModelFile, Precision
+from model.prediction_sets import members
+from service.engine import Outputs
+from service.errors import InvalidParameterError
+from service.explain import Sent, explain
+from service.schemas import Explanation, Prediction, Result
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a request wants beyond labels.
+
+    Attributes:
+        coverage: Of a prediction set; None: no set.
+        explain: The activation map.
+        draw: And a layer to lay over the picture.
+        features: The embedding.
+    """
+
+    coverage: float | None = None
+    explain: bool = False
+    draw: bool = False
+    features: bool = False
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """Outputs of the graph that plain requests do without."""
+        wanted = {"maps": self.explain, "features": self.features}
+        return frozenset(name for name, is_wanted in wanted.items() if is_wanted)
+
+
+PLAIN = Wish()
+
+
+class Answered(NamedTuple):
+    """One picture among those of a batch."""
+
+    outputs: Outputs
+    place: int
+    sent: Sent
+
+
+class Judgement:
+    """Reads the outputs that say how far an answer can be trusted.
+
+    Args:
+        manifest: Thresholds and biases.
+        precision: Which of its files answers.
+        held: Optional outputs that the graph has.
+    """
+
+    def __init__(self, manifest: Manifest, precision: Precision, held: frozenset[str]) -> None:
+        """Look up what belongs to this precision."""
+        self.manifest = manifest
+        self.file: ModelFile = manifest.files[precision]
+        self.held = held
+        refusal = self.file.refusal
+        self.threshold = refusal.threshold if refusal and "score" in held else None
+
+    def refuse_impossible(self, wish: Wish) -> None:
+        """Refuse early what the artifact cannot give.
+
+        Raises:
+            InvalidParameterError: If it lacks an output or thresholds.
+        """
+        if wish.coverage is not None and self.file.prediction_sets is None:
+            raise InvalidParameterError(
+                "`coverage`: this artifact holds no thresholds for prediction sets. Leave it out, "
+                "or serve one that `export-model` made with data."
+            )
+        missing = wish.outputs - self.held
+        if missing:
+            raise InvalidParameterError(
+                f"This artifact's graph has no {' and no '.join(sorted(missing))}. Leave `explain` "
+                "and `features` out, or export the artifact anew."
+            )
+
+    def result(
+        self, answered: Answered, ranked: Sequence[Prediction], top_k: int, wish: Wish
+    ) -> Result:
+        """Write the answer for one picture.
+
+        Args:
+            answered: What the engine gave.
+            ranked: The likeliest labels first; all of them if the wish has a coverage.
+            top_k: How many of them to show.
+            wish: What else to show.
+        """
+        score = self._score(answered)
+        return Result(
+            predictions=list(ranked[:top_k]),
+            in_distribution=self._is_ordinary(score),
+            score=score,
+            prediction_set=self._prediction_set(answered, ranked, wish.coverage),
+            explanation=self._explanation(answered, draw=wish.draw) if wish.explain else None,
+            features=_features(answered) if wish.features else None,
+        )
+
+    def _score(self, answered: Answered) -> float | None:
+        """Give the picture's score; None if there is no threshold to hold it against."""
+        if self.threshold is None or answered.outputs.score is None:
+            return None
+        return float(answered.outputs.score[answered.place])
+
+    def _is_ordinary(self, score: float | None) -> bool | None:
+        return None if score is None or self.threshold is None else score >= self.threshold
+
+    def _prediction_set(
+        self, answered: Answered, ranked: Sequence[Prediction], coverage: float | None
+    ) -> list[Prediction] | None:
+        """Keep the labels that belong into the set."""
+        sets, place = self.file.prediction_sets, answered.place
+        if coverage is None or sets is None:
+            return None
+        (chosen,) = members(answered.outputs.probabilities[place : place + 1], sets, coverage)
+        return [prediction for prediction in ranked if chosen[prediction.index]]
+
+    def _explanation(self, answered: Answered, *, draw: bool) -> Explanation | None:
+        """Explain the top label."""
+        outputs, place = answered.outputs, answered.place
+        if outputs.maps is None:
+            return None
+        top = int(np.argmax(outputs.probabilities[place]))
+        biases = self.manifest.head_bias
+        return explain(
+            outputs.maps[place],
+            float(outputs.logits[place, top]),
+            None if biases is None else biases[top],
+            answered.sent,
+            self.manifest.preprocessing,
+            draw=draw,
+        )
+
+
+def _features(answered: Answered) -> list[float] | None:
+    features = answered.outputs.features
+    if features is None:
+        return None
+    values: list[float] = features[answered.place].tolist()
+    return values

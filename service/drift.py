@@ -1,0 +1,180 @@
+"""Does the traffic still look like what the network was measured on?
+
+Keeps a few numbers of the last pictures, in arrays of a fixed size, and holds their
+distribution against the manifest's reference. Knows neither queues nor HTTP.
+
+Source:
+    The population stability index is Kullback-Leibler's divergence both ways; under 0.1
+    counts as steady, over 0.25 as changed (Siddiqi, "Credit Risk Scorecards", 2006). What
+    chance alone gives, (bins - 1) (1 / n + 1 / m), is taken off (Yurdakul, 2018).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from model.reference import shares
+from model.trust import Reference
+from service.schemas import DriftResponse, Quantity
+
+FEWEST = 200
+"""With fewer pictures in the window nothing is said to have changed."""
+STEADY, CHANGED = 0.1, 0.25
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of one answered picture.
+
+    Attributes:
+        label: Position of the top label.
+        confidence: Its probability.
+        in_distribution: None where the artifact has no score.
+        brightness: Mean of the network's input, in [0, 1].
+        side: Shorter side of the picture sent, in pixels.
+    """
+
+    label: int
+    confidence: float
+    in_distribution: bool | None
+    brightness: float
+    side: int
+
+
+class Drift(Collector):
+    """The last pictures, and counters of all.
+
+    Args:
+        labels: Names, in the manifest's order.
+        reference: What ordinary traffic looks like; None: the artifact does not say.
+        window: Pictures that are remembered.
+    """
+
+    def __init__(self, labels: tuple[str, ...], reference: Reference | None, window: int) -> None:
+        """Take all the memory that will ever be needed."""
+        self.labels = labels
+        self.reference = reference
+        self.window = window
+        self.answered = np.zeros(len(labels), np.int64)
+        self.strangers = 0
+        self._seen = 0
+        self._rows = np.zeros((5, window))  # label, confidence, in distribution, brightness, side
+
+    def observe(self, pictures: Iterable[Seen]) -> None:
+        """Remember pictures in place of the oldest ones; called on the event loop alone."""
+        for picture in pictures:
+            inside = -1.0 if picture.in_distribution is None else float(picture.in_distribution)
+            self._rows[:, self._seen % self.window] = (
+                picture.label,
+                picture.confidence,
+                inside,
+                picture.brightness,
+                picture.side,
+            )
+            self._seen += 1
+            self.answered[picture.label] += 1
+            self.strangers += inside == 0
+
+    def report(self) -> DriftResponse:
+        """Hold the window against the reference, quantity by quantity."""
+        rows = self._last()
+        count = rows.shape[1]
+        quantities = {}
+        if self.reference is not None and count:
+            for name, (usual, present) in self._distributions(self.reference, rows).items():
+                quantities[name] = compare(usual, present, self.reference.n, count)
+        return DriftResponse(
+            window=self.window,
+            pictures=count,
+            reference_pictures=self.reference.n if self.reference else None,
+            quantities=quantities,
+        )
+
+    def _last(self) -> Floats:
+        return self._rows[:, : min(self._seen, self.window)]
+
+    def _distributions(
+        self, reference: Reference, rows: Floats
+    ) -> Mapping[str, tuple[Floats, Floats]]:
+        """Quantity -> shares per bin, of the reference and of the window."""
+        label, confidence, inside, brightness, side = rows
+        counts = np.bincount(label.astype(np.int64), minlength=len(self.labels))
+        found = {"labels": (np.array(reference.labels), counts / len(label))}
+        for name, values in (
+            ("confidence", confidence),
+            ("brightness", brightness),
+            ("side", side),
+        ):
+            usual = getattr(reference, name)
+            found[name] = (np.array(usual.shares), shares(values, usual.edges))
+        if reference.out_of_distribution is not None:
+            strange = float((inside == 0).mean())
+            out = reference.out_of_distribution
+            found["out_of_distribution"] = (
+                np.array([1 - out, out]),
+                np.array([1 - strange, strange]),
+            )
+        return found
+
+    def register(self, registry: CollectorRegistry) -> None:
+        """Show the figures among the service's metrics."""
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Give Prometheus counters of all pictures and gauges of the window."""
+        labels = CounterMetricFamily("resnet_answers", "Pictures by top label.", labels=("label",))
+        for name, count in zip(self.labels, self.answered.tolist(), strict=True):
+            labels.add_metric((name,), count)
+        yield labels
+        strangers = "Pictures whose score is under the threshold."
+        yield CounterMetricFamily("resnet_out_of_distribution", strangers, value=self.strangers)
+        rows = self._last()
+        if rows.shape[1]:
+            for place, name, told in (
+                (1, "confidence", "Mean probability of the top label"),
+                (3, "brightness", "Mean of the network's input, in [0, 1]"),
+                (4, "side_pixels", "Mean shorter side of the pictures sent"),
+            ):
+                about = f"{told}, over the window."
+                yield GaugeMetricFamily(f"resnet_window_{name}", about, float(rows[place].mean()))
+            share = float((rows[2] == 0).mean())
+            about = "Share of the window that is out of distribution."
+            yield GaugeMetricFamily("resnet_window_out_of_distribution", about, share)
+        index = GaugeMetricFamily(
+            "resnet_drift_psi", "Population stability index, less chance.", labels=("quantity",)
+        )
+        for name, quantity in self.report().quantities.items():
+            index.add_metric((name,), quantity.psi)
+        yield index
+
+
+def compare(usual: Floats, present: Floats, usual_count: int, count: int) -> Quantity:
+    """Give the population stability index of two distributions over the same bins.
+
+    Args:
+        usual: Shares of the reference, (B,).
+        present: Shares of the window, (B,).
+        usual_count: Pictures behind the reference.
+        count: Pictures in the window.
+    """
+    bins = len(usual)
+    # Half a picture in every bin: the logarithm of an empty one is infinite.
+    expected = (usual * usual_count + 0.5) / (usual_count + 0.5 * bins)
+    actual = (present * count + 0.5) / (count + 0.5 * bins)
+    index = float(((actual - expected) * np.log(actual / expected)).sum())
+    chance = (bins - 1) * (1 / count + 1 / usual_count)
+    beyond = max(0.0, index - chance)
+    return Quantity(psi=beyond, by_chance=chance, status=_status(beyond, count))
+
+
+def _status(index: float, count: int) -> Literal["unknown", "steady", "moving", "changed"]:
+    if count < FEWEST:
+        return "unknown"
+    return "steady" if index < STEADY else "moving" if index < CHANGED else "changed"

@@ -1,0 +1,165 @@
+"""Put a manifest together: files with digests and figures, golden answers, provenance."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from model.architecture import Architecture
+from model.artifact import pack
+from model.manifest import FILE_NAMES, Golden, Input, Manifest, ModelFile, Precision, Provenance
+from model.preprocessing import Preprocessing
+from model.summary import summarize
+from training.evaluate import Answers, onnx_outputs, onnx_session
+from training.graph import OPSET, ExportError, Parity
+from training.precisions import Made, Measured
+from training.run import commit, now
+
+GOLDEN_TOLERANCE = 1e-3
+GOLDEN_MARGIN = 2.0
+"""A cheaper precision may be this many times as far from float32 as it was at export ..."""
+GOLDEN_FLOOR = 0.01
+"""... and this much more."""
+GOLDEN_PICTURES = 10
+
+Figures = Mapping[Precision, Mapping[str, Any]]
+"""Precision -> fields of `ModelFile` that were measured."""
+
+
+def difference(full: Answers, reduced: Answers) -> Parity:
+    """Hold a precision's answers against float32's."""
+    same = full.calibrated().argmax(1) == reduced.calibrated().argmax(1)
+    return Parity(
+        max_abs_logit_error=(full.logits - reduced.logits).abs().max().item(),
+        top1_agreement=same.double().mean().item(),
+    )
+
+
+def figures(found: Parity, measured: Measured | None) -> dict[str, Any]:
+    """Collect a file's figures under the manifest's names."""
+    fields: dict[str, Any] = {
+        "max_abs_logit_error": found.max_abs_logit_error,
+        "top1_agreement": found.top1_agreement,
+    }
+    if measured is not None:
+        answers = measured.answers
+        right = answers.calibrated().argmax(1) == answers.targets
+        fields |= {
+            "top1": right.double().mean().item(),
+            "calibration": measured.calibration,
+            "prediction_sets": measured.prediction_sets,
+            "refusal": measured.refusal,
+        }
+    return fields
+
+
+def assemble(  # noqa: PLR0913  # a manifest has many parts
+    out: Path,
+    made: Sequence[Made],
+    measured: Figures,
+    shown: Tensor,
+    *,
+    architecture: Architecture,
+    preprocessing: Preprocessing,
+    **fields: Any,
+) -> Manifest:
+    """Build the manifest of an artifact that is to be written to `out`.
+
+    Args:
+        out: `<name>/<version>/`.
+        made: All precisions, float32 first.
+        measured: Their figures.
+        shown: Pictures for the golden answers, uint8 (N, S, S, C).
+        architecture: Of the network.
+        preprocessing: Its own.
+        fields: The manifest's other fields.
+
+    Raises:
+        ExportError: If the folder's name cannot be an artifact's.
+    """
+    side = preprocessing.crop
+    answers = {item.precision: _probabilities(item.model, shown) for item in made}
+    golden = _golden(shown, answers["float32"])
+    try:
+        return Manifest(
+            name=out.absolute().parent.name,
+            version=out.name,
+            architecture=architecture,
+            summary=summarize(architecture, side, side),
+            input=Input(size=side, channels=preprocessing.channels),
+            preprocessing=preprocessing,
+            files={
+                item.precision: ModelFile(
+                    path=FILE_NAMES[item.precision],
+                    sha256=hashlib.sha256(item.model).hexdigest(),
+                    bytes=len(item.model),
+                    golden_tolerance=_tolerance(answers, item.precision),
+                    quantization=item.quantization,
+                    **measured[item.precision],
+                )
+                for item in made
+            },
+            golden=golden,
+            **fields,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ExportError(f"{out}: {first['loc'][0]}: {first['msg']}.") from error
+
+
+def one_of_each(answers: Sequence[Answers], targets: Tensor) -> list[int]:
+    """Choose pictures to check by: for each label the first that every precision answers right."""
+    right = torch.stack([each.calibrated().argmax(1) == targets for each in answers]).all(0)
+    firsts = [
+        int((right & (targets == label)).nonzero()[0])
+        for label in sorted(set(targets.tolist()))
+        if bool((right & (targets == label)).any())
+    ]
+    return (firsts or [0])[:GOLDEN_PICTURES]
+
+
+def provenance(
+    seed: int,
+    *,
+    recipe: str | None = None,
+    dataset_sha256: str | None = None,
+    weights: str | None = None,
+) -> Provenance:
+    """Say where the weights came from, and what wrote the file."""
+    return Provenance(
+        recipe=recipe,
+        seed=seed,
+        dataset_sha256=dataset_sha256,
+        weights=weights,
+        commit=commit(),
+        torch=torch.__version__,
+        onnx_opset=OPSET,
+        created=now(),
+    )
+
+
+def _probabilities(model: bytes, pictures: Tensor) -> Tensor:
+    return onnx_outputs(onnx_session(model), pictures, ("probabilities",))["probabilities"]
+
+
+def _golden(pictures: Tensor, probabilities: Tensor) -> tuple[Golden, ...]:
+    return tuple(
+        Golden(
+            png=pack(image),
+            top1=int(row.argmax()),
+            probabilities=tuple(round(float(value), 6) for value in row),
+        )
+        for image, row in zip(pictures.numpy(), probabilities, strict=True)
+    )
+
+
+def _tolerance(answers: Mapping[Precision, Tensor], precision: Precision) -> float:
+    """Allow float32 the rounding of another processor, and the others what they showed here."""
+    if precision == "float32":
+        return GOLDEN_TOLERANCE
+    error = (answers[precision] - answers["float32"]).abs().max().item()
+    return round(GOLDEN_FLOOR + GOLDEN_MARGIN * error, 4)

@@ -1,0 +1,75 @@
+"""Pictures that a network was not made for, to see whether it notices.
+
+Noise, inverted and shuffled pictures can be had for any data set; scikit-learn's digits
+where it is installed; photographs where somebody gives a folder.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from model.preprocessing import FORMATS, Preprocessing, preprocess, shrink_on_load, upright
+
+PICTURES = 2_000
+PHOTOGRAPHS = ("*.jpg", "*.jpeg", "*.JPG", "*.JPEG", "*.png")
+
+
+def distort(images: Tensor, seed: int = 0) -> dict[str, Tensor]:
+    """Make three strange sets of uint8 (N, S, S, C): noise, inverted, shuffled."""
+    images = images[:PICTURES]
+    dice = torch.Generator().manual_seed(seed)
+    count, side, _, channels = images.shape
+    flat = images.reshape(count, side * side, channels)
+    shuffled = torch.stack([picture[torch.randperm(side**2, generator=dice)] for picture in flat])
+    return {
+        "noise": torch.randint(0, 256, images.shape, generator=dice, dtype=torch.uint8),
+        "inverted": 255 - images,
+        "shuffled": shuffled.reshape(images.shape),
+    }
+
+
+def strange_sets(
+    images: Tensor, spec: Preprocessing, photographs: Path | None, seed: int = 1
+) -> dict[str, Tensor]:
+    """Give every strange set that can be had: uint8 (N, S, S, C) each.
+
+    Args:
+        images: Ordinary pictures of the test split, to distort.
+        spec: The network's preprocessing.
+        photographs: A folder of pictures of anything else.
+        seed: Of noise and shuffling; another than the validation split's.
+    """
+    return distort(images, seed) | _digits(spec) | _photographs(photographs, spec)
+
+
+def _digits(spec: Preprocessing) -> dict[str, Tensor]:
+    """scikit-learn's 1,797 digits of 8 x 8 pixels: white on black, and black on white."""
+    try:
+        from sklearn.datasets import load_digits  # noqa: PLC0415  # an optional dependency
+    except ImportError:
+        return {}
+    light = (load_digits().images * (255 / 16)).round().astype(np.uint8)
+    white = [preprocess(Image.fromarray(image), spec) for image in light]
+    black = [preprocess(Image.fromarray(255 - image), spec) for image in light]
+    return {
+        "digits": torch.from_numpy(np.stack(white)),
+        "digits_inverted": torch.from_numpy(np.stack(black)),
+    }
+
+
+def _photographs(folder: Path | None, spec: Preprocessing) -> dict[str, Tensor]:
+    """Read a folder's pictures through the real preprocessing; what is broken is left out."""
+    if folder is None:
+        return {}
+    pictures = []
+    for path in sorted({path for pattern in PHOTOGRAPHS for path in folder.glob(pattern)}):
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                shrink_on_load(image, spec)
+                pictures.append(preprocess(upright(image), spec))
+        except (OSError, ValueError, SyntaxError):
+            continue
+    return {"photographs": torch.from_numpy(np.stack(pictures))} if pictures else {}
