@@ -135,7 +135,12 @@ def fit_to_data(foreign: Foreign, dataset: Dataset, normalize: str) -> Foreign:
             f"{dataset.name} has {len(dataset.labels)} labels ({', '.join(dataset.labels[:3])}); "
             f"the weights are for {count}. Leave --data out, or name the data's own with --labels."
         )
-    channels = dataset.preprocessing.channels
+    channels, crop = dataset.preprocessing.channels, dataset.preprocessing.crop
+    if crop != foreign.architecture.side:
+        raise ExportError(
+            f"{dataset.name} has pictures of {crop} pixels; {foreign.architecture.name} reads "
+            f"{foreign.architecture.side}. Leave --data out, or give a folder of larger pictures."
+        )
     return replace(
         foreign,
         architecture=foreign.architecture.model_copy(update={"in_channels": channels}),

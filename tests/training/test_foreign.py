@@ -16,11 +16,14 @@ from model.labels import IMAGENET, read_labels
 from model.weights import read_weights
 from tests.model.published import cifar_resnet, run_resnet, torchvision_resnet
 from training.cli import export_script, train_script
+from training.datasets.dataset import Dataset
+from training.datasets.fashion_mnist import read_fashion_mnist
 from training.evaluate import onnx_predict
 from training.foreign import NORMALIZATIONS, get_normalization
 from training.graph import ExportError
 from training.run import read_checkpoint
 
+FASHION_MNIST = Path(__file__).parents[1] / "data" / "fashion-mnist"
 Command = Callable[..., Any]
 MakePictures = Callable[..., Path]
 
@@ -167,6 +170,22 @@ def test_a_run_begins_with_the_weights_it_is_given(
     expected = read_weights(resnet20)["module.layer2.1.conv1.weight"]
     assert torch.allclose(weights["layer2.1.conv1.weight"], expected, atol=1e-5)
     assert str(record.weights).startswith("resnet20.th sha256:")
+
+
+def test_data_of_another_size_are_refused(
+    command: Command, resnet20: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.cli.read_dataset", lambda *_: _grey_28())
+    arguments = ("--architecture", "resnet20", "--weights", resnet20, "--out", tmp_path / "a" / "1")
+
+    finished = command(export_script, *arguments, "--data", tmp_path)
+
+    assert finished.code == 1
+    assert "has pictures of 28 pixels; resnet20 reads 32" in finished.err
+
+
+def _grey_28() -> Dataset:
+    return read_fashion_mnist(FASHION_MNIST, sha256=None)
 
 
 def test_resume_and_init_exclude_each_other(command: Command, resnet20: Path) -> None:

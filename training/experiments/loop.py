@@ -88,11 +88,11 @@ class Trial:
             weight_decay=plan.weight_decay,
             nesterov=plan.momentum > 0,
         )
-        steps = plan.epochs * len(batches)
+        total = max(plan.epochs * len(batches) + 1, 10)  # a rise of no step divides by zero
         schedule = None
         if plan.one_cycle:
             schedule = OneCycleLR(
-                optimizer, plan.learning_rate, steps + 1, pct_start=0.2, cycle_momentum=False
+                optimizer, plan.learning_rate, total, pct_start=0.2, cycle_momentum=False
             )
         dice = torch.Generator().manual_seed(self.seed)
         for epoch in range(1, plan.epochs + 1):
