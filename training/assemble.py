@@ -49,7 +49,7 @@ def figures(found: Parity, measured: Measured | None) -> dict[str, Any]:
         answers = measured.answers
         right = answers.calibrated().argmax(1) == answers.targets
         fields |= {
-            "top1": right.double().mean().item(),
+            "top1": round(right.double().mean().item(), 6),
             "calibration": measured.calibration,
             "prediction_sets": measured.prediction_sets,
             "refusal": measured.refusal,

@@ -236,7 +236,7 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
 
 
 def _top1(answers: Answers) -> float:
-    return (answers.logits.argmax(1) == answers.targets).double().mean().item()
+    return round((answers.logits.argmax(1) == answers.targets).double().mean().item(), 6)
 
 
 def _metrics(answers: Answers, labels: tuple[str, ...], dataset: Dataset | None) -> Metrics:
