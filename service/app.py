@@ -11,7 +11,6 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from service.access import Access
@@ -24,7 +23,7 @@ from service.errors import (
     NotFoundError,
     ServiceError,
 )
-from service.routes import architecture, health, page, predict
+from service.routes import architecture, card, health, page, predict
 from service.routes.problems import problem_response
 from service.settings import Settings
 from service.telemetry import Telemetry, log
@@ -58,9 +57,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.telemetry = telemetry
     app.state.architecture = architecture.describe(classifier)
     app.state.draining = False
-    for module in (predict, architecture, health, page):
+    for module in (predict, architecture, card, health, page):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
+    app.mount("/static", page.ASSETS, name="static")
     app.add_middleware(Access, telemetry=telemetry)
     app.add_exception_handler(Exception, handle_error)
     for kind in (ServiceError, HTTPException, RequestValidationError):

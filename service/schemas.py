@@ -1,6 +1,6 @@
 """What crosses the wire: requests, answers, problems. Frozen, nothing undeclared."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -73,6 +73,36 @@ class ArchitectureResponse(Schema):
     files: dict[Precision, ModelFile]
     metrics: Metrics | None = Field(description="None: the weights were never measured.")
     provenance: Provenance
+
+
+class Sample(Schema):
+    """A picture that came with the model, and the label it is known to get."""
+
+    path: str = Field(examples=["samples/0.png"], description="Relative to the page.")
+    label: str
+
+
+class Limits(Schema):
+    """What a person who sends a picture has to keep to."""
+
+    max_body_bytes: int
+    max_pixels: int
+    deadline_ms: int
+
+
+class CardResponse(Schema):
+    """What the page shows beside an answer: the manifest, and what can be asked of the model."""
+
+    model: ModelInfo
+    manifest: dict[str, Any] = Field(
+        description="`manifest.json` without `summary` (`GET /architecture` has it) and `golden`."
+    )
+    samples: list[Sample]
+    are_samples_pictures: bool = Field(
+        description="False: the weights are random, and the samples are blots, not test pictures."
+    )
+    options: list[str] = Field(description="What `POST /predict` takes behind the question mark.")
+    limits: Limits
 
 
 class Health(Schema):
