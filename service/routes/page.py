@@ -10,7 +10,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.staticfiles import StaticFiles
-from starlette.types import Scope
 
 STATIC = Path(__file__).parents[1] / "static"
 _NOWHERE_ELSE = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -27,6 +26,7 @@ DOCS_POLICY = (
 HEADERS = MappingProxyType(
     {
         "Cache-Control": "no-cache",
+        "Content-Security-Policy": POLICY,
         "Cross-Origin-Opener-Policy": "same-origin",
         "Referrer-Policy": "no-referrer",
         "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
@@ -52,16 +52,12 @@ ASSETS = Assets(directory=STATIC)
 @router.get("/")
 async def page(request: Request) -> Response:
     """Show the three views: try it, architecture, model card."""
-    return await _html("index.html", request.scope, POLICY)
+    return await ASSETS.get_response("index.html", request.scope)
 
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """Show Swagger UI, without scripts from other hosts."""
-    return await _html("docs/index.html", request.scope, DOCS_POLICY)
-
-
-async def _html(path: str, scope: Scope, policy: str) -> Response:
-    response = await ASSETS.get_response(path, scope)
-    response.headers["Content-Security-Policy"] = policy
+    response = await ASSETS.get_response("docs/index.html", request.scope)
+    response.headers["Content-Security-Policy"] = DOCS_POLICY
     return response

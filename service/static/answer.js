@@ -9,13 +9,15 @@ const FEW = 5;
 /** Everything beside the picture. */
 export function answerView({ picture, answer }, card) {
   const [top] = answer.predictions;
+  const strange = answer.trust?.fits === false;
   return [
+    strange ? trust(answer, card) : null,
     picture.door === "sample" && picture.isFirst ? h("p", { class: "hint" }, t("sample.first")) : null,
     h("div", { class: "verdict" },
       h("h2", {}, top.probability >= 0.5 ? top.label : t("low")),
       top.probability >= 0.5 ? h("p", { class: "large" }, probability(top.probability)) : null),
     bars(answer, card),
-    trust(answer, card),
+    strange ? null : trust(answer, card),
     times(answer),
   ];
 }
@@ -71,7 +73,7 @@ function times({ timing, elapsed }) {
     x += width;
     return s("rect", { class: `part${index % 4}`, x: `${(x - width).toFixed(2)}%`, width: `${width.toFixed(2)}%`, height: "100%" });
   });
-  const words = timing.map(([name, ms], index) => [index ? " │ " : "", h("span", { class: `stage part${index % 4}` }, `${t(`stage.${name}`)} ${number(ms, 1)}`)]);
+  const words = timing.map(([name, ms], index) => [index ? " │ " : "", h("span", { class: `time part${index % 4}` }, `${t(`stage.${name}`)} ${number(ms, 1)}`)]);
   return h("div", { class: "times" },
     s("svg", { class: "meter thin", "aria-hidden": "true", focusable: "false" }, parts),
     h("p", { class: "note" }, words, timing.length ? " " : "", t(timing.length ? "times" : "times.all", { server: number(total, 1), all: number(elapsed, 0) })));

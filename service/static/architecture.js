@@ -101,7 +101,7 @@ function strip(rows) {
     h("p", { class: "shares" }, parts.map((row, index) => [index ? " · " : "", h("span", {}, named(row))])));
 }
 
-const percent = (part) => share(part, part < 0.0995 ? 1 : 0);
+const percent = (part) => (part && part < 0.0005 ? t("less", { n: share(0.001) }) : share(part, part < 0.0995 ? 1 : 0));
 
 export const partName = (row) => (row.part === "stage" ? t("net.stage", { n: row.number }) : t(`net.${row.part}`));
 
@@ -119,7 +119,7 @@ function item(row, context) {
 
 function opening(row, context) {
   const inner = { ...context, block: row.type === "block" ? row : null };
-  const details = h("details", { id: row.id, class: row.type, open: view.open.has(row.id), ontoggle: () => (details.open ? view.open.add(row.id) : view.open.delete(row.id)) },
+  const details = h("details", { id: row.id, class: row.id === view.place ? `${row.type} aimed` : row.type, open: view.open.has(row.id), ontoggle: () => (details.open ? view.open.add(row.id) : view.open.delete(row.id)) },
     line(h("summary", { "aria-label": spoken(row) }), row, context),
     h("ol", {}, row.rows.map((one) => item(one, inner))));
   return details;
@@ -148,8 +148,8 @@ export const shapeText = (shape) => shape.join("×");
 
 export function pathOf(row) {
   if (row.type === "pile") return row.names;
-  if (row.type === "io" || row.part === "stem" || row.part === "head") return null;
-  return ["pool", "dropout"].includes(row.kind) ? null : row.type === "layer" || row.type === "add" ? row.id.split(".").slice(2).join(".") : row.id;
+  if (row.type === "io" || row.type === "add" || row.part === "stem" || row.part === "head") return null;
+  return ["pool", "dropout"].includes(row.kind) ? null : row.type === "layer" ? row.id.split(".").slice(2).join(".") : row.id;
 }
 
 /** What a row is called, in words. */
@@ -189,6 +189,7 @@ export function spoken(row) {
 
 /** Open a block wherever it lies, and bring it into sight. */
 function open(id) {
+  view.place = id;
   const target = document.getElementById(id) ?? unfold(id);
   if (!target || !view.root.contains(target)) return;
   for (let outer = target; outer && outer !== view.root; outer = outer.parentElement) if (outer.matches("details")) outer.open = true;
@@ -213,7 +214,7 @@ function legend() {
     ["legend.identity", s("path", { class: "arc identity", d: "M0 12H48" })],
     ["legend.projection", s("path", { class: "arc projection", d: "M0 12H48" })],
     ["legend.pile", [2, 1].map((n) => s("rect", { class: "ghost", x: 1 + 3 * n, y: 1 + 3 * n, width: 38, height: 14, rx: 3 })).concat(s("rect", { class: "conv", x: 1, y: 1, width: 38, height: 14, rx: 3 }))],
-    ["legend.size", [s("rect", { class: "frame", x: 1, y: 2, width: 20, height: 20 }), s("rect", { class: "frame", x: 32, y: 7, width: 10, height: 10 })]],
+    ["legend.size", [s("rect", { class: "mark", x: 1, y: 2, width: 20, height: 20 }), s("rect", { class: "mark", x: 32, y: 7, width: 10, height: 10 })]],
   ];
   return h("ul", { class: "legend", "aria-label": t("legend") }, entries.map(([key, inner]) => h("li", {}, sample(48, inner), t(key))));
 }

@@ -20,8 +20,7 @@ export function showCard(root, card) {
     section("precisions", precisions(manifest, card)),
     h("div", { class: "charts" }, section("reliability", reliability(manifest)), section("confusions", confusions(manifest))),
     section("labels", labels(manifest)),
-    section("data", pairs(data(manifest))),
-    section("recipe", pairs(recipe(manifest))),
+    h("div", { class: "charts" }, section("data", pairs(data(manifest))), section("recipe", pairs(recipe(manifest)))),
     section("provenance", pairs(provenance(manifest))),
     rest(manifest),
     h("p", { class: "links" }, h("a", { href: "card" }, t("footer.manifest")), " · ", h("a", { href: "card.md" }, t("footer.readme"))),
@@ -51,7 +50,7 @@ function uses(manifest) {
     h("div", {}, h("h2", {}, t("card.not")), h("ul", {},
       h("li", {}, t("card.not.other")),
       h("li", {}, t("card.not.people")),
-      h("li", {}, t("card.not.outside", { crop: number(crop), resize: number(resize) })),
+      h("li", {}, t(crop === resize ? "card.not.centre" : "card.not.outside", { crop: number(crop), resize: number(resize) })),
       manifest.metrics ? null : h("li", {}, t("card.not.random")))));
 }
 

@@ -2,6 +2,7 @@
 // channels. One function gives the marks of one row; rows stacked make an unbroken graph.
 
 import { s } from "./dom.js";
+import { has, t } from "./text.js";
 
 export const DESKTOP = {
   width: 208, spine: 72, arc: 170, scale: 1, label: 11,
@@ -99,13 +100,14 @@ function operation(row, size, x, y) {
   if (row.onShortcut && row.kind === "conv") return tag(projectionText(row, size), x, y, size);
   const feet = (row.layers ?? []).slice(1).map((layer, index) =>
     s("rect", { class: layer.kind === "norm" ? "norm" : "act", x: left, y: y + 12 + 3 * index, width, height: 2 }));
-  const text = row.kind === "conv" ? `${row.kernel}×${row.kernel}` : row.kind;
+  const text = row.kind === "conv" ? `${row.kernel}×${row.kernel}` : has(`glyph.${row.kind}`) ? t(`glyph.${row.kind}`) : row.kind;
   const kind = ["conv", "pool", "linear"].includes(row.kind) ? row.kind : "other";
   return [box(kind, left, y - 11, width, 22, text, size), feet];
 }
 
 function box(kind, x, y, width, height, text, size) {
-  const fits = text.length * size.label * 0.6 + 4 <= width;
+  const letter = /[\u2e80-\uffff]/.test(text) ? 1.05 : 0.6; // share of the type size
+  const fits = text.length * size.label * letter + 4 <= width;
   return [
     s("rect", { class: kind, x, y, width, height, rx: 3 }),
     fits ? s("text", { class: "inside", x: x + width / 2, y: y + height / 2 + size.label * 0.36, "text-anchor": "middle", "font-size": size.label }, text) : [],

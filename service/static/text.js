@@ -66,7 +66,7 @@ export function count(value) {
 }
 
 export const bytes = (value) =>
-  value >= 1e6 ? `${number(value / 1e6, 1)} MB` : value >= 1e3 ? `${number(value / 1e3, 0)} kB` : `${number(value)} B`;
+  value && value % 2 ** 20 === 0 ? `${number(value / 2 ** 20)} MiB` : value >= 1e6 ? `${number(value / 1e6, 1)} MB` : value >= 1e3 ? `${number(value / 1e3, 0)} kB` : `${number(value)} B`;
 
 /** What the browser keeps for next time; a browser that refuses is no reason to stop. */
 export function recall(name) {

@@ -35,8 +35,8 @@ function build(card) {
     h("h1", { class: "unseen" }, t("view.try")),
     h("div", { class: "pair" },
       h("div", { class: "picture" }, frame, doors.element, parts.map, parts.noMap),
-      h("div", { class: "reply" }, parts.message, parts.answer)),
-    gallery(card), parts.terminal);
+      h("div", { class: "reply" }, parts.message, parts.answer, parts.terminal)),
+    gallery(card));
 }
 
 function gallery(card) {
