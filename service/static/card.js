@@ -64,7 +64,7 @@ function precisions(manifest, card) {
 }
 
 const table = (name, columns, rows) =>
-  h("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": t(`card.${name}`) },
+  h("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": t(`card.${name}`) },
     h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, t(`col.${column}`))))),
       h("tbody", {}, rows.map((cells) => h("tr", {}, cells)))));
 

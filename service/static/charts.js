@@ -55,7 +55,7 @@ const hatch = () => s("defs", {}, s("pattern", { id: "hatch", width: 5, height: 
 export function confusionChart(matrix, labels) {
   const cell = (n, truth, answered, sum) =>
     h("td", { class: truth === answered ? "diagonal" : "", "data-depth": n ? String(Math.min(9, Math.ceil((9 * n) / sum))) : "0", title: t("confusion.cell", { truth: labels[truth], answer: labels[answered], n: number(n), share: sum ? share(n / sum) : t("none") }) }, n ? number(n) : "");
-  return h("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": t("card.confusions") },
+  return h("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": t("card.confusions") },
     h("table", { class: "confusion" },
       h("caption", {}, t("confusion.caption")),
       h("thead", {}, h("tr", {}, h("td", {}), labels.map((label) => h("th", { scope: "col" }, h("span", {}, label))))),

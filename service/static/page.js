@@ -4,7 +4,7 @@ import { showArchitecture } from "./architecture.js";
 import { showCard } from "./card.js";
 import { get } from "./facts.js";
 import { LANGUAGES, language, preferred, recall, remember, speak, t, translate } from "./text.js";
-import { showTry } from "./try.js";
+import { buildTry, showTry } from "./try.js";
 
 const THEMES = ["auto", "light", "dark"];
 const byId = (id) => document.getElementById(id);
@@ -25,6 +25,7 @@ function show() {
     else link.removeAttribute("aria-current");
   }
   document.title = [t(`view.${here.view}`), card?.model?.name].filter(Boolean).join(" · ");
+  if (here.view === "try") showTry(card);
   if (here.view === "architecture") showArchitecture(byId("architecture"), here);
   if (here.view === "card") showCard(byId("card"), card);
 }
@@ -36,7 +37,7 @@ function write() {
   Object.assign(byId("language"), { textContent: LANGUAGES[other], lang: other });
   byId("language").setAttribute("aria-label", LANGUAGES[other]);
   theme(recall("theme") ?? "auto");
-  showTry(byId("try"), card, () => place().view !== "try" && (location.hash = "#/"));
+  buildTry(byId("try"), card, () => place().view !== "try" && (location.hash = "#/"));
   show();
   ready();
 }

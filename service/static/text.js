@@ -1,4 +1,4 @@
-// Words and figures in the reader's language: `t("key", {n: 3})`, shares, counts, units.
+// Words and figures in the reader's language: `t`, shares, counts, units.
 
 export const LANGUAGES = { en: "English", "zh-CN": "中文" };
 const texts = {};

@@ -10,18 +10,21 @@ import { bytes, has, number, t } from "./text.js";
 
 const view = { root: null, asking: null, parts: null, rendered: null };
 
-/** Build the view; the first sample is asked at once. */
-export function showTry(root, card, arrive) {
+/** Build the view, anew in each language; its machine and its doors are made once. */
+export function buildTry(root, card, arrive) {
   view.root = root;
-  const isFirst = !view.asking;
-  if (isFirst) {
+  if (!view.asking) {
     view.asking = new Asking(card, update);
     openDoors(() => view.asking, { arrive });
   }
   build(card);
   update(view.asking);
+}
+
+/** The view comes into sight: if nothing was asked yet, the first sample is. */
+export function showTry(card) {
   const [sample] = samples(card);
-  if (isFirst && sample) view.asking.ask({ ...fromSample(sample), isFirst: true });
+  if (sample && !view.asking.controller && view.asking.state === "empty") view.asking.ask({ ...fromSample(sample), isFirst: true });
 }
 
 function build(card) {
