@@ -70,7 +70,7 @@ const table = (name, columns, rows) =>
 
 function reliability(manifest) {
   const found = reliabilityOf(manifest);
-  return found ? [reliabilityChart(found), h("p", { class: "note" }, t("reliability.note", { bins: number(found.after.length) }))] : h("p", {}, none());
+  return found ? [reliabilityChart(found), h("p", { class: "note" }, t("reliability.note", { bins: number(found.after.length) }), found.before ? ` ${t("reliability.before")}` : "")] : h("p", {}, none());
 }
 
 function confusions(manifest) {

@@ -4,7 +4,7 @@ import io
 import time
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from model.architecture import get_architecture
 from model.summary import summarize
@@ -13,17 +13,16 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 
-def picture(
-    width: int = 60, height: int = 40, *, turn: int = 1, kind: str = "JPEG", spot: bool = False
-) -> bytes:
-    """A grey picture; `spot` paints its top left corner white, `turn` is EXIF's Orientation."""
-    image = Image.new("L", (width, height), 60)
-    if spot:
-        image.paste(255, (0, 0, width // 4, height // 4))
-    file = io.BytesIO()
+def phone_picture(turn: int) -> bytes:
+    """A JPEG that stands 40 x 60 when EXIF's `turn` is applied, white from (0, 10) to (10, 20)."""
+    upright = Image.new("L", (40, 60), 60)
+    upright.paste(255, (0, 10, 10, 20))
+    lying = {1: None, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[turn]
     exif = Image.Exif()
-    exif[0x0112] = turn
-    image.save(file, kind, **({"exif": exif} if kind == "JPEG" else {}))
+    exif[ExifTags.Base.Orientation] = turn
+    file = io.BytesIO()
+    stored = upright if lying is None else upright.transpose(lying)
+    stored.save(file, "JPEG", quality=95, exif=exif)
     return file.getvalue()
 
 

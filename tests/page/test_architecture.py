@@ -89,6 +89,8 @@ def test_the_drawing_holds_at_every_width_closed_and_with_everything_open(
         assert page.locator(".net details:not([open])").count() == 0 or state == "closed"
         for width in (1280, 390, 320):
             page.set_viewport_size({"width": width, "height": 800})
+            size = "desktop" if width > 640 else "phone"
+            until(page, f"document.querySelector('.net').dataset.size === '{size}'")
             assert_drawn_well(page)
 
 

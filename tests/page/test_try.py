@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.page.conftest import Visit, Watch
-from tests.page.given import picture, until, upload
+from tests.page.given import phone_picture, until, upload
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -335,22 +335,20 @@ def test_a_bar_is_as_long_as_its_probability(visit: Visit) -> None:
     assert "100 %" not in page.inner_text("main")
 
 
-@pytest.mark.parametrize(
-    ("top", "shown", "spoken"),
-    [
+def test_no_probability_is_rounded_to_certainty(visit: Visit) -> None:
+    page = visit()
+
+    for top, shown, spoken in (
         (0.99999, "> 99.9 %", "more than 99 percent"),
         (0.9994, "99.9 %", "more than 99 percent"),
         (0.969, "96.9 %", "97 percent"),
-    ],
-)
-def test_no_probability_is_rounded_to_certainty(
-    visit: Visit, top: float, shown: str, spoken: str
-) -> None:
-    page = visit(before=lambda page: page.route("**/predict*", stub(top)))
+    ):
+        page.route("**/predict*", stub(top))
+        page.click(".thumb >> text=Bag")
+        page.wait_for_selector(f"main[data-state=answer] .large:text-is('{shown}')")
 
-    assert page.inner_text(".large") == shown
-    assert page.locator(".bars .figure").all_inner_texts()[-1] == "< 0.1 %"
-    assert page.text_content("#status") == f"Ankle boot, {spoken}."
+        assert page.locator(".bars .figure").all_inner_texts()[-1] == "< 0.1 %"
+        assert page.text_content("#status") == f"Ankle boot, {spoken}."
 
 
 def test_a_low_probability_is_no_heading(visit: Visit) -> None:
@@ -371,23 +369,22 @@ def stub(top: float, **more: Any) -> Callable[["Route"], None]:
     return lambda route: route.fulfill(body=body, content_type="application/json")
 
 
-@pytest.mark.parametrize(
-    ("more", "text"),
-    [
+def test_it_says_whether_the_picture_looks_like_the_training_data(visit: Visit) -> None:
+    page = visit()
+    assert "looks like the training data: not recorded." in page.inner_text(".trust")
+
+    for more, text in (
         (
             {"in_distribution": True, "score": 0.21, "threshold": 0.87},
             "Looks like the training data (score 0.21, limit 0.87)",
         ),
         ({"in_distribution": False, "score": 1.4}, "The figures below may mean nothing."),
-        ({}, "Whether it looks like the training data: not recorded."),
-    ],
-)
-def test_it_says_whether_the_picture_looks_like_the_training_data(
-    visit: Visit, more: dict[str, Any], text: str
-) -> None:
-    page = visit(before=lambda page: page.route("**/predict*", stub(0.9, **more)))
+    ):
+        page.route("**/predict*", stub(0.9, **more))
+        page.click(".thumb >> text=Bag")
 
-    assert text in page.inner_text(".trust")
+        page.wait_for_selector(f".trust:has-text('{text}')")
+        assert "like the training data." in (page.text_content("#status") or "")
 
 
 def test_the_stages_of_the_server_are_told_apart(visit: Visit) -> None:
@@ -431,24 +428,40 @@ def with_map(page: "Page") -> None:
     page.route("**/predict*", explain)
 
 
-@pytest.mark.parametrize("turn", [1, 6, 8])
-def test_the_map_lies_on_the_crop_of_a_turned_phone_picture(visit: Visit, turn: int) -> None:
+GREYS = """() => {
+  const image = document.querySelector('.shot img');
+  const shot = image.getBoundingClientRect();
+  const map = document.querySelector('canvas.map').getBoundingClientRect();
+  const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+  const context = canvas.getContext('2d', {willReadFrequently: true});
+  context.drawImage(image, 0, 0);
+  return [1 / 8, 5 / 8].map(cell => {
+    const x = (map.left + cell * map.width - shot.left) / shot.width * image.naturalWidth;
+    const y = (map.top + cell * map.height - shot.top) / shot.height * image.naturalHeight;
+    return context.getImageData(x, y, 1, 1).data[0];
+  });
+}"""
+
+
+def test_the_map_lies_on_the_crop_of_a_turned_phone_picture(visit: Visit) -> None:
     page = visit(before=with_map)
-    size = (40, 60) if turn == 1 else (60, 40)
-
-    choose(page, picture(*size, turn=turn), f"turned{turn}.jpg", "image/jpeg")
-    page.wait_for_selector(f"img[alt='turned{turn}.jpg']")
-    page.wait_for_selector("main[data-state=answer] canvas.map")
-
-    shot, crop = (page.locator(name).bounding_box() for name in (".shot", "canvas.map"))
-    assert shot
-    assert crop
-    assert abs(shot["height"] / shot["width"] - 1.5) < 0.02
-    assert abs(crop["width"] - shot["width"]) < 1
-    assert abs(crop["height"] - crop["width"]) < 1
-    assert abs(crop["y"] - shot["y"] - shot["height"] / 6) < 1
     alpha = "c => [...c.getContext('2d').getImageData(0, 0, 4, 4).data].filter((_, i) => i % 4 > 2)"
-    assert page.locator("canvas.map").evaluate(alpha) == [255, *[0] * 15]
+
+    for turn in (1, 6, 8):
+        choose(page, phone_picture(turn), f"turned{turn}.jpg", "image/jpeg")
+        page.wait_for_selector(f".shot:has(img[alt='turned{turn}.jpg']) canvas.map")
+
+        shot, crop = (page.locator(name).bounding_box() for name in (".shot", "canvas.map"))
+        assert shot
+        assert crop
+        assert abs(shot["height"] / shot["width"] - 1.5) < 0.02
+        assert abs(crop["width"] - shot["width"]) < 1
+        assert abs(crop["height"] - crop["width"]) < 1
+        assert abs(crop["y"] - shot["y"] - shot["height"] / 6) < 1
+        assert page.locator("canvas.map").evaluate(alpha) == [255, *[0] * 15]
+        under, elsewhere = page.evaluate(GREYS)
+        assert under > 200, turn  # the white spot lies where the map's only cell does
+        assert elsewhere < 100
 
 
 def test_the_maps_slider_and_its_cells(visit: Visit) -> None:
