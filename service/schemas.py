@@ -76,7 +76,7 @@ class ArchitectureResponse(Schema):
 
 
 class Sample(Schema):
-    """A picture that came with the model, and the label it is known to get."""
+    """A picture that came with the model, and the label that it is known to get."""
 
     path: str = Field(examples=["samples/0.png"], description="Relative to the page.")
     label: str

@@ -4,7 +4,6 @@ The page builds its third view and its row of samples from these. All of it is r
 the manifest at the time of asking, so it is always that of the model that answers.
 """
 
-import base64
 import hashlib
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from service.classifier import Classifier
 from service.errors import NotFoundError
 from service.routes.predict import PredictQuery
 from service.routes.problems import problems
+from service.samples import sample_png
 from service.schemas import CardResponse, Limits, Sample
 
 router = APIRouter()
@@ -60,12 +60,12 @@ async def model_card_markdown(request: Request) -> Response:
     responses={200: {"content": {"image/png": {}}}, **problems(404)},
 )
 async def sample(request: Request, index: Annotated[int, Path(ge=0)]) -> Response:
-    """Give a golden picture, as the network reads it."""
+    """Give a golden picture, with the margin that preprocessing cuts off."""
     classifier: Classifier = request.app.state.classifier
     golden = classifier.manifest.golden
     if index >= len(golden):
         raise NotFoundError(f"There are {len(golden)} samples, from 0; there is no {index}.")
-    png = base64.b64decode(golden[index].png)
+    png = sample_png(golden[index].png, classifier.manifest.preprocessing)
     headers = {
         "ETag": f'"{hashlib.sha256(png).hexdigest()[:32]}"',
         "Cache-Control": "no-cache",

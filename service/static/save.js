@@ -8,9 +8,9 @@ import { blocksOf } from "./rows.js";
 import { count, number, t } from "./text.js";
 
 const WIDTH = 1040, NAME = 224, SHAPE = 760, BAR = 800, BAR_WIDTH = 130, FIGURE = 1020, TOP = 76;
-const CSS = `text{font:14px system-ui,sans-serif;fill:#1B1F24}.inside{fill:#fff;font-weight:600}.code{font:11px ui-monospace,monospace;fill:#57606A}
+const CSS = `text{font:14px system-ui,sans-serif;fill:#1B1F24}.inside,.ontag{font-size:11px;font-weight:600}.inside{fill:#fff}.code{font:11px ui-monospace,monospace;fill:#57606A}
 .spine,.arc,.cross,.io,.plus{fill:none;stroke:#1B1F24;stroke-width:2}.io,.plus{fill:#fff}.cross{stroke-width:1.5}.dot{fill:#1B1F24}
-.projection{stroke:#C44E00;stroke-dasharray:6 3}.tag{fill:#fff;stroke:#C44E00;stroke-width:2}.ontag{fill:#C44E00;font-weight:600}
+.projection{stroke:#C44E00;stroke-dasharray:6 3}.tag{fill:#fff;stroke:#C44E00;stroke-width:2}.ontag{fill:#C44E00}
 .conv,.cost{fill:#0072B2}.pool{fill:#007F5F}.linear{fill:#9C4A7D}.norm{fill:#8A6A00}.act,.other{fill:#6E7781}.ghost{fill:#fff;stroke:#0072B2}
 .band{fill:#F3F4F8}.bold{font-weight:600}.end{text-anchor:end}`;
 

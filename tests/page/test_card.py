@@ -24,7 +24,9 @@ def show(visit: Visit) -> ShowCard:
             change(body["manifest"])
             route.fulfill(json=body)
 
-        return visit("#/card", ready="empty", before=lambda page: page.route("**/card", answer))
+        page = visit("#/card", ready="empty", before=lambda page: page.route("**/card", answer))
+        page.wait_for_selector("#card h1")
+        return page
 
     return open_page
 
