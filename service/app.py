@@ -12,10 +12,12 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service.access import Access
 from service.classifier import load_classifier
 from service.errors import (
+    InferenceFailedError,
     InternalError,
     InvalidParameterError,
     MalformedRequestError,
@@ -60,9 +62,8 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (predict, architecture, card, health, page):
         app.include_router(module.router)
     app.mount("/static", page.ASSETS, name="static")
-    app.add_middleware(Access, telemetry=telemetry)
-    app.add_exception_handler(Exception, handle_error)
-    for kind in (ServiceError, HTTPException, RequestValidationError):
+    app.add_middleware(Access, telemetry=telemetry, answer_error=handle_error)
+    for kind in (ServiceError, HTTPException, RequestValidationError, ClientDisconnect):
         app.add_exception_handler(kind, handle_error)
     return app
 
@@ -70,10 +71,13 @@ def create_app(settings: Settings) -> FastAPI:
 async def handle_error(request: Request, error: Exception) -> Response:
     """Turn whatever went wrong into a problem, and count it by its code."""
     refusal = as_service_error(request, error)
-    if isinstance(refusal, InternalError):
-        log.error("unexpected error", exc_info=error)
+    if isinstance(refusal, InternalError | InferenceFailedError):
+        log.error(refusal.code, exc_info=error)
     request.app.state.telemetry.refusals.labels(refusal.code).inc()
-    return problem_response(refusal)
+    response = problem_response(refusal)
+    if isinstance(error, HTTPException):
+        response.headers.update(error.headers or {})  # 405 must say what is allowed
+    return response
 
 
 def as_service_error(request: Request, error: Exception) -> ServiceError:
@@ -83,8 +87,10 @@ def as_service_error(request: Request, error: Exception) -> ServiceError:
             return error
         case RequestValidationError():
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
+            where = ".".join(map(str, first["loc"]))[:100]
             return InvalidParameterError(f"{where}: {first['msg']}. See /docs for the bounds.")
+        case ClientDisconnect():
+            return MalformedRequestError("The client left before the body was whole.")
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
             return NotFoundError(f"There is no {request.url.path[:100]}. See /docs for the routes.")
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):

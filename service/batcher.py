@@ -118,7 +118,11 @@ class Batcher:
         waiting = [_Waiting(pixels, loop.create_future(), now) for pixels in images]
         self._queue.extend(waiting)
         self._arrived.set()
-        return await asyncio.gather(*(item.answer for item in waiting))
+        try:
+            return await asyncio.gather(*(item.answer for item in waiting))
+        finally:
+            for item in waiting:  # after a failure, the rest need not run
+                item.answer.cancel()
 
     async def _serve(self) -> None:
         while True:
@@ -141,10 +145,11 @@ class Batcher:
     async def _ride(self, batch: list[_Waiting]) -> None:
         """Run a batch; an error reaches exactly the pictures in it, and the loop goes on."""
         loop = asyncio.get_running_loop()
-        stacked = np.stack([item.pixels for item in batch])  # (N, S, S, C)
         began = self._busy_since = time.perf_counter()
         try:
+            stacked = np.stack([item.pixels for item in batch])  # (N, S, S, C)
             rows = (await loop.run_in_executor(self._thread, self._run, stacked)).probabilities
+            answered = list(zip(batch, rows, strict=True))
         except Exception as error:  # noqa: BLE001  # whatever it was, the next batch must run
             for item in batch:
                 if not item.answer.done():
@@ -153,6 +158,6 @@ class Batcher:
         finally:
             self._busy_since = None
         infer_s = time.perf_counter() - began
-        for item, row in zip(batch, rows, strict=True):
+        for item, row in answered:
             if not item.answer.done():
                 item.answer.set_result(Ride(row, began - item.since, infer_s, len(batch)))

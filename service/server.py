@@ -6,7 +6,7 @@ import time
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.settings import Settings
@@ -65,7 +65,7 @@ class Server(uvicorn.Server):
         settings: Address and drain delay.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: Starlette, settings: Settings) -> None:
         """Configure uvicorn; our own log replaces its access log."""
         super().__init__(
             uvicorn.Config(

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -49,20 +48,23 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(10_485_760, ge=1, description="Of one request.")
     max_images: int = Field(64, ge=1, description="In one request.")
     max_pixels: int = Field(
-        25_000_000, ge=1, description="Of one image; all of one request may have four times that."
+        25_000_000,
+        ge=1,
+        le=80_000_000,  # Pillow itself refuses from 89 million on
+        description="Of one image; all of one request may have four times that.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
 
 
-def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read and check all settings.
+def read_settings() -> Settings:
+    """Read and check all settings in the environment.
 
     Raises:
         StartError: If a `RESNET_*` name is unknown or a value is not allowed; it names it.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in sorted(environment):
+    for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             close = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""

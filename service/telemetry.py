@@ -24,6 +24,8 @@ from service.classifier import Classified, Classifier
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+LIBRARIES = ("asyncio", "PIL", "python_multipart")
+"""Only their warnings are worth a line; Pillow tells each chunk of a file at debug level."""
 STAGES = ("decode", "preprocess", "queue", "infer")
 
 log = logging.getLogger("service")
@@ -128,12 +130,13 @@ class TextFormatter(logging.Formatter):
 
 
 def set_up_logging(level: str, style: Literal["json", "text"]) -> None:
-    """Send our log and uvicorn's to stderr, in one style."""
+    """Send our log, and those of what we use, to stderr in one style."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    for name in ("service", "uvicorn"):
+    least = logging.getLevelNamesMapping()[level.upper()]
+    for name in ("service", "uvicorn", *LIBRARIES):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(level.upper())
+        logger.setLevel(max(least, logging.WARNING) if name in LIBRARIES else least)
         logger.propagate = False
     logging.getLogger("uvicorn.access").disabled = True  # ours has the request's id and stages
