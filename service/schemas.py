@@ -102,6 +102,7 @@ class CardResponse(Schema):
         description="False: the weights are random, and the samples are blots, not test pictures."
     )
     options: list[str] = Field(description="What `POST /predict` takes behind the question mark.")
+    routes: list[str] = Field(description="What this service answers, without asking in vain.")
     limits: Limits
 
 

@@ -34,6 +34,7 @@ async def model_card(request: Request) -> CardResponse:
         ],
         are_samples_pictures=manifest.metrics is not None,
         options=list(PredictQuery.model_fields),
+        routes=sorted(request.app.openapi()["paths"]),
         limits=Limits(
             max_body_bytes=settings.max_body_bytes,
             max_pixels=settings.max_pixels,

@@ -72,7 +72,7 @@ export class Asking {
       return { state: "answer", picture, answer };
     }
     const problem = problemOf(response, text);
-    if (this.explain && problem.code === "invalid_parameter") {
+    if (this.explain && [400, 404, 409, 501].includes(problem.status) && problem.code !== "malformed_request") {
       this.explain = false; // this model has no map
       return this.#post(picture, signal);
     }

@@ -2,7 +2,7 @@
 
 import { confusionChart, largestConfusions, reliabilityChart } from "./charts.js";
 import { h } from "./dom.js";
-import { confusionOf, labelsOf, precisionsOf, reliabilityOf, restOf, wilson } from "./facts.js";
+import { confusionOf, driftOf, labelsOf, precisionsOf, reliabilityOf, restOf, wilson } from "./facts.js";
 import { bytes, number, share, t } from "./text.js";
 
 const MANY = 20;
@@ -22,6 +22,7 @@ export function showCard(root, card) {
     section("labels", labels(manifest)),
     h("div", { class: "charts" }, section("data", pairs(data(manifest))), section("recipe", pairs(recipe(manifest)))),
     section("provenance", pairs(provenance(manifest))),
+    drift(card),
     rest(manifest),
     h("p", { class: "links" }, h("a", { href: "card" }, t("footer.manifest")), " · ", h("a", { href: "card.md" }, t("footer.readme"))),
   );
@@ -125,6 +126,15 @@ const provenance = ({ provenance: origin, files, ...manifest }) => [
 const pairs = (entries) =>
   h("dl", { class: "pairs" }, entries.map(([key, value, tag = "span", name = ""]) => [
     h("dt", {}, t(key, { name })), h("dd", {}, value === null || value === undefined || value === "" ? none() : h(tag, {}, String(value)))]));
+
+/** How far what is served has moved from what was trained on; the service may be asked for it. */
+function drift(card) {
+  const place = h("div", {}, h("p", {}, none()));
+  driftOf(card).then((rows) => rows && place.replaceChildren(
+    table("drift", ["quantity", "psi"], rows.map(({ name, psi }) => [h("th", { scope: "row" }, name), h("td", {}, number(psi, 3))])),
+    h("p", { class: "note" }, t("drift.note"))));
+  return section("drift", place);
+}
 
 /** What a newer exporter measured and no section above knows. */
 function rest(manifest) {

@@ -131,6 +131,18 @@ function fromMatrix(matrix, names, label, index) {
   };
 }
 
+/** What `GET /drift` says, if this service has it: [{name, psi}]. */
+export async function driftOf(card) {
+  if (!(card?.routes ?? []).includes("/drift")) return null;
+  const raw = await get("drift").catch(() => null);
+  const found = raw?.quantities ?? raw?.psi ?? raw;
+  const rows = Array.isArray(found)
+    ? found.map((one) => ({ name: one.name ?? one.quantity, psi: number(one.psi, one.value) }))
+    : Object.entries(found ?? {}).map(([name, one]) => ({ name, psi: number(one, one?.psi) }));
+  const known = rows.filter((row) => row.name && row.psi !== null);
+  return known.length ? known : null;
+}
+
 /** One row per file of the artifact. */
 export const precisionsOf = (manifest) =>
   Object.entries(manifest?.files ?? {}).map(([precision, file]) => ({

@@ -109,6 +109,22 @@ def test_labels_come_worst_recall_first_with_what_they_are_taken_for(show: ShowC
     assert page.locator(".confusion .diagonal").count() == 10
 
 
+def test_drift_is_shown_where_the_service_measures_it(visit: Visit) -> None:
+    def serve(page: "Page") -> None:
+        def card(route: "Route") -> None:
+            body = route.fetch().json()
+            route.fulfill(json={**body, "routes": [*body["routes"], "/drift"]})
+
+        drift = {"quantities": {"brightness": {"psi": 0.31}, "confidence": {"psi": 0.02}}}
+        page.route("**/card", card)
+        page.route("**/drift", lambda route: route.fulfill(json=drift))
+
+    page = visit("#/card", ready="empty", before=serve)
+
+    page.wait_for_selector(".part-drift table")
+    assert page.locator(".part-drift td").all_inner_texts() == ["0.310", "0.020"]
+
+
 def test_what_the_page_does_not_know_is_shown_as_it_is(show: ShowCard) -> None:
     def add(manifest: dict[str, Any]) -> None:
         manifest["drift_reference"] = {"brightness": [1, 2, 3]}

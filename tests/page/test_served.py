@@ -102,6 +102,7 @@ def test_the_card_is_the_manifest_and_what_can_be_asked(client: httpx.Client) ->
         name: value for name, value in shipped.items() if name not in left_out
     }
     assert "top_k" in card["options"]
+    assert "/predict" in card["routes"]
     assert card["limits"]["max_body_bytes"] == 2**20
 
 
