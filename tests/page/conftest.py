@@ -90,9 +90,12 @@ def served() -> Iterator[Served]:
     thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """Debian's Chromium, started once."""
+    """Debian's Chromium, started for each module.
+
+    While Playwright runs, this thread has an event loop; tests of other folders start their own.
+    """
     with sync_playwright() as running:
         started = running.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         yield started
