@@ -5,7 +5,7 @@ EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP = -m pip install --quiet --disable-pip-version-check
 RUN = .venv-dev/bin
 
-.PHONY: help serve install test check fix bench train clean
+.PHONY: help serve install test check chromium fix bench train clean
 
 help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
@@ -21,7 +21,7 @@ serve: .venv/.serving
 
 install: .venv-dev/.installed
 
-test: check .venv/.testing
+test: check chromium .venv/.testing
 	$(RUN)/pytest --cov
 	.venv/bin/pytest -q tests/service tests/model tests/test_layering.py
 
@@ -29,6 +29,13 @@ check: install
 	$(RUN)/ruff format --check --quiet .
 	$(RUN)/ruff check --quiet .
 	$(RUN)/mypy
+
+# The page is tested in Debian's Chromium. Where it is missing and cannot be installed, those tests
+# skip and say so; everything else runs.
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+	    || echo "chromium is missing: the page's tests in a browser are skipped (apt-get install chromium)"
 
 fix: install
 	$(RUN)/ruff check --fix .

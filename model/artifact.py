@@ -29,11 +29,13 @@ import numpy as np
 from PIL import Image
 from pydantic import ValidationError
 
+from model.card import card
 from model.manifest import Input, Manifest, Precision
 from model.onnx_file import OnnxFormatError, external_tensors
 from model.preprocessing import Pixels
 
 MANIFEST = "manifest.json"
+CARD = "README.md"
 
 
 class ArtifactError(Exception):
@@ -220,6 +222,7 @@ def write(
         try:
             for precision, content in models.items():
                 _write_synced(temporary / manifest.files[precision].path, content)
+            _write_synced(temporary / CARD, card(manifest).encode())
             _write_synced(temporary / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
             read(temporary)
             temporary.chmod(0o755)  # mkdtemp's 0700 would hide it from a server's own user

@@ -11,7 +11,6 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -26,7 +25,7 @@ from service.errors import (
     NotFoundError,
     ServiceError,
 )
-from service.routes import architecture, drift, health, page, predict
+from service.routes import architecture, card, drift, health, page, predict
 from service.routes.problems import problem_response
 from service.settings import Settings
 from service.telemetry import Telemetry, log
@@ -60,9 +59,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.telemetry = telemetry
     app.state.architecture = architecture.describe(classifier)
     app.state.draining = False
-    for module in (predict, architecture, drift, health, page):
+    for module in (predict, architecture, card, drift, health, page):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
+    app.mount("/static", page.ASSETS, name="static")
     app.add_middleware(Access, telemetry=telemetry, answer_error=handle_error)
     for kind in (ServiceError, HTTPException, RequestValidationError, ClientDisconnect):
         app.add_exception_handler(kind, handle_error)

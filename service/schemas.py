@@ -1,6 +1,6 @@
 """What crosses the wire: requests, answers, problems. Frozen, nothing undeclared."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -133,6 +133,37 @@ class DriftResponse(Schema):
     pictures: int = Field(description="Pictures in the window now.")
     reference_pictures: int | None = Field(description="None: the artifact has no reference.")
     quantities: dict[str, Quantity]
+
+
+class Sample(Schema):
+    """A picture that came with the model, and the label that it is known to get."""
+
+    path: str = Field(examples=["samples/0.png"], description="Relative to the page.")
+    label: str
+
+
+class Limits(Schema):
+    """What a person who sends a picture has to keep to."""
+
+    max_body_bytes: int
+    max_pixels: int
+    deadline_ms: int
+
+
+class CardResponse(Schema):
+    """What the page shows beside an answer: the manifest, and what can be asked of the model."""
+
+    model: ModelInfo
+    manifest: dict[str, Any] = Field(
+        description="`manifest.json` without `summary` (`GET /architecture` has it) and `golden`."
+    )
+    samples: list[Sample]
+    are_samples_pictures: bool = Field(
+        description="False: the weights are random, and the samples are blots, not test pictures."
+    )
+    options: list[str] = Field(description="What `POST /predict` takes behind the question mark.")
+    routes: list[str] = Field(description="What this service answers, without asking in vain.")
+    limits: Limits
 
 
 class Health(Schema):

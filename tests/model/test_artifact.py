@@ -68,6 +68,7 @@ def test_what_was_written_is_read_back(tiny: Artifact, tiny_onnx: bytes) -> None
 def test_an_artifact_can_be_read_by_a_user_other_than_its_writer(tiny: Artifact) -> None:
     assert tiny.folder.stat().st_mode & 0o777 == 0o755
     assert sorted(path.name for path in tiny.folder.iterdir()) == [
+        "README.md",
         "manifest.json",
         "model.float32.onnx",
     ]

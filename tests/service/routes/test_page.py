@@ -29,11 +29,14 @@ class Links(HTMLParser):
             self.inline.append(tag)
 
 
-async def test_the_root_leads_to_the_description(shipped: Service) -> None:
+async def test_the_root_is_the_page(shipped: Service) -> None:
     response = await shipped.client.get("/")
+    links = Links()
+    links.feed(response.text)
 
-    assert response.status_code == 307
-    assert response.headers["location"] == "/docs"
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert links.inline == []
+    assert URL.findall(response.text) == []
 
 
 async def test_the_page_loads_only_what_is_served_here(shipped: Service) -> None:
@@ -120,7 +123,7 @@ async def test_the_description_names_every_code_that_a_client_can_meet(shipped: 
     ]
     text = json.dumps(responses)
     missing = {kind.code for kind in STATUS if kind.code not in text}
-    assert missing == {"not_found", "method_not_allowed"}  # of no route
+    assert missing == {"method_not_allowed"}  # of no route
 
 
 async def test_the_description_has_every_route_of_the_interface(shipped: Service) -> None:
@@ -129,9 +132,13 @@ async def test_the_description_has_every_route_of_the_interface(shipped: Service
     assert set(described["paths"]) == {
         "/predict",
         "/architecture",
+        "/card",
+        "/card.md",
+        "/samples/{index}.png",
         "/livez",
         "/readyz",
         "/metrics",
+        "/drift",
     }
 
 

@@ -1,0 +1,144 @@
+// The third view: the model card, every figure from the manifest; what is missing says so.
+
+import { confusionChart, largestConfusions, reliabilityChart } from "./charts.js";
+import { h } from "./dom.js";
+import { confusionOf, driftOf, labelsOf, precisionsOf, reliabilityOf, restOf, wilson } from "./facts.js";
+import { bytes, number, share, t } from "./text.js";
+
+const MANY = 20;
+
+export function showCard(root, card) {
+  const manifest = card?.manifest;
+  if (!manifest) {
+    root.replaceChildren(h("p", { class: "notice" }, t("unreachable", { host: location.host })));
+    return;
+  }
+  root.replaceChildren(
+    h("h1", {}, t(manifest.input.channels === 1 ? "card.title.grey" : "card.title", { name: manifest.name, labels: number(manifest.labels.length), size: manifest.input.size })),
+    verdict(manifest),
+    uses(manifest),
+    section("precisions", precisions(manifest, card)),
+    h("div", { class: "charts" }, section("reliability", reliability(manifest)), section("confusions", confusions(manifest))),
+    section("labels", labels(manifest)),
+    h("div", { class: "charts" }, section("data", pairs(data(manifest))), section("recipe", pairs(recipe(manifest)))),
+    section("provenance", pairs(provenance(manifest))),
+    drift(card),
+    rest(manifest),
+    h("p", { class: "links" }, h("a", { href: "card" }, t("footer.manifest")), " · ", h("a", { href: "card.md" }, t("footer.readme"))),
+  );
+}
+
+const none = () => h("span", { class: "none" }, t("none"));
+const section = (name, ...children) => h("section", { "aria-labelledby": `card-${name}`, class: `part-${name}` }, h("h2", { id: `card-${name}` }, t(`card.${name}`)), children);
+
+/** Top-1 with its interval, calibration error, and on how many pictures. */
+function verdict({ metrics }) {
+  const figure = (key, value, note) => h("div", { class: "figure-box" }, h("dt", {}, t(key)), h("dd", {}, value ?? none(), note ? h("small", {}, " ", note) : null));
+  const around = metrics ? wilson(metrics.top1, metrics.n) : null;
+  return h("dl", { class: "verdict" },
+    figure("card.top1", metrics && share(metrics.top1), around && t("card.interval", { low: share(around.low), high: share(around.high) })),
+    figure("card.top5", metrics && share(metrics.top5, 2)),
+    figure("card.ece", metrics && share(metrics.ece)),
+    figure("card.n", metrics && number(metrics.n), metrics && `${metrics.dataset}, ${metrics.split}`));
+}
+
+function uses(manifest) {
+  const names = manifest.labels.slice(0, MANY).join(", ");
+  const more = manifest.labels.length > MANY ? ` ${t("card.more", { n: number(manifest.labels.length - MANY) })}` : "";
+  const { crop, resize } = manifest.preprocessing;
+  return h("div", { class: "uses" },
+    h("div", {}, h("h2", {}, t("card.for")), h("p", {}, t("card.for.text", { dataset: manifest.metrics?.dataset ?? t("none") }), " ", h("span", {}, names), more)),
+    h("div", {}, h("h2", {}, t("card.not")), h("ul", {},
+      h("li", {}, t("card.not.other")),
+      h("li", {}, t("card.not.people")),
+      h("li", {}, t(crop === resize ? "card.not.centre" : "card.not.outside", { crop: number(crop), resize: number(resize) })),
+      manifest.metrics ? null : h("li", {}, t("card.not.random")))));
+}
+
+function precisions(manifest, card) {
+  const cell = (value, write) => h("td", {}, value === null ? none() : write(value));
+  return table("precisions", ["precision", "bytes", "top1", "agreement", "error", "speed"], precisionsOf(manifest).map((row) => [
+    h("th", { scope: "row" }, row.precision, row.precision === card.model.precision ? h("span", { class: "here" }, ` ● ${t("card.served")}`) : null),
+    cell(row.bytes, bytes), cell(row.top1, (value) => share(value, 2)), cell(row.agreement, (value) => share(value, 2)),
+    cell(row.error, (value) => value.toExponential(1)), cell(row.speed, (value) => number(value, 0)),
+  ]));
+}
+
+const table = (name, columns, rows) =>
+  h("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": t(`card.${name}`) },
+    h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, t(`col.${column}`))))),
+      h("tbody", {}, rows.map((cells) => h("tr", {}, cells)))));
+
+function reliability(manifest) {
+  const found = reliabilityOf(manifest);
+  return found ? [reliabilityChart(found), h("p", { class: "note" }, t("reliability.note", { bins: number(found.after.length) }), found.before ? ` ${t("reliability.before")}` : "")] : h("p", {}, none());
+}
+
+function confusions(manifest) {
+  const matrix = confusionOf(manifest);
+  if (!matrix) return h("p", {}, none());
+  return manifest.labels.length > MANY ? largestConfusions(matrix, manifest.labels, MANY) : confusionChart(matrix, manifest.labels);
+}
+
+/** Worst recall first; labels that were never measured stand in their own order. */
+function labels(manifest) {
+  const rows = labelsOf(manifest);
+  if (rows.every((row) => row.recall === null)) {
+    return [h("p", {}, t("card.labels.unmeasured"), " ", none()), h("ol", { class: "names", start: "0" }, manifest.labels.slice(0, 100).map((label) => h("li", {}, label))),
+      manifest.labels.length > 100 ? h("p", { class: "note" }, t("card.more", { n: number(manifest.labels.length - 100) })) : null];
+  }
+  const cell = (value) => h("td", {}, value === null ? none() : share(value));
+  const sorted = rows.toSorted((a, b) => (a.recall ?? 2) - (b.recall ?? 2));
+  return table("labels", ["label", "support", "precision.label", "recall", "f1", "confused"], sorted.map((row) => [
+    h("th", { scope: "row" }, row.label), h("td", {}, row.support === null ? none() : number(row.support)),
+    cell(row.precision), cell(row.recall), cell(row.f1), h("td", { class: "words" }, row.confused ?? "–"),
+  ]));
+}
+
+const data = ({ metrics, provenance: origin, preprocessing: spec, ...manifest }) => [
+  ["data.name", metrics?.dataset],
+  ["data.licence", manifest.data?.licence ?? manifest.data?.license],
+  ["data.sha256", origin?.dataset_sha256, "code"],
+  ["data.splits", manifest.data?.splits && JSON.stringify(manifest.data.splits)],
+  ["data.input", `${manifest.input.size}×${manifest.input.size}×${manifest.input.channels}`],
+  ["data.preprocessing", `${spec.interpolation}, ${spec.resize} → ${spec.crop}`],
+  ["data.mean", spec.mean.map((value) => number(value, 3)).join(" · ")],
+  ["data.std", spec.std.map((value) => number(value, 3)).join(" · ")],
+];
+
+const recipe = ({ provenance: origin, metrics, temperature, ...manifest }) => [
+  ["recipe.name", origin?.recipe],
+  ["recipe.seed", origin?.seed],
+  ["recipe.cost", origin?.training_s ?? manifest.cost],
+  ["recipe.loss", metrics && number(metrics.loss, 4)],
+  ["recipe.temperature", temperature === undefined ? null : number(temperature, 4)],
+];
+
+const provenance = ({ provenance: origin, files, ...manifest }) => [
+  ["provenance.version", `${manifest.name} ${manifest.version}`],
+  ["provenance.created", origin?.created],
+  ["provenance.commit", origin?.commit, "code"],
+  ["provenance.torch", origin?.torch],
+  ["provenance.opset", origin?.onnx_opset],
+  ...Object.entries(files ?? {}).map(([name, file]) => ["provenance.digest", file.sha256, "code", name]),
+];
+
+const pairs = (entries) =>
+  h("dl", { class: "pairs" }, entries.map(([key, value, tag = "span", name = ""]) => [
+    h("dt", {}, t(key, { name })), h("dd", {}, value === null || value === undefined || value === "" ? none() : h(tag, {}, String(value)))]));
+
+/** How far what is served has moved from what was trained on; the service may be asked for it. */
+function drift(card) {
+  const place = h("div", {}, h("p", {}, none()));
+  driftOf(card).then((rows) => rows && place.replaceChildren(
+    table("drift", ["quantity", "psi"], rows.map(({ name, psi }) => [h("th", { scope: "row" }, name), h("td", {}, number(psi, 3))])),
+    h("p", { class: "note" }, t("drift.note"))));
+  return section("drift", place);
+}
+
+/** What a newer exporter measured and no section above knows. */
+function rest(manifest) {
+  const entries = restOf(manifest);
+  if (!entries.length) return section("rest", h("p", {}, t("card.rest.none"), " ", none()));
+  return section("rest", entries.map(([name, value]) => h("details", {}, h("summary", {}, h("code", {}, name)), h("pre", { tabindex: "0" }, JSON.stringify(value, null, 1)))));
+}
