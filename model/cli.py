@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from model.architecture import ARCHITECTURES, get_architecture
-from model.summary import Summary, summarize
+from model.drawing import draw, draw_mermaid
+from model.rows import Summary
+from model.summary import summarize
 
 
 class CommandError(Exception):
@@ -31,35 +34,54 @@ def script(function: Callable[..., None]) -> Callable[[], None]:
     return run
 
 
+class Form(StrEnum):
+    """How a network is shown."""
+
+    table = "table"
+    json = "json"
+    mermaid = "mermaid"
+    svg = "svg"
+
+
 def _describe(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(ARCHITECTURES)}.")],
     input_shape: Annotated[
         str | None,
-        typer.Option("--input", metavar="CxHxW", help="Picture; 3x224x224 if not said."),
+        typer.Option("--input", metavar="CxHxW", help="Picture; what it was made for if not said."),
     ] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Labels of the head.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    form: Annotated[
+        Form, typer.Option("--format", help="A table, or for machines, or a drawing.")
+    ] = Form.table,
+    as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
 ) -> None:
     """Print a network's layers with their shapes, parameters and multiply-adds.
 
     Example: describe-model resnet34 --input 3x224x224
+
+    Example: describe-model resnet34 --format svg > resnet34.svg
     """
     try:
         shape = None if input_shape is None else _shape(input_shape)
         architecture = get_architecture(
             name, num_classes=classes, in_channels=None if shape is None else shape[0]
         )
+        side = architecture.side
+        height, width = (side, side) if shape is None else shape[1:]
+        summary = summarize(architecture, height, width)
     except ValueError as error:
         raise typer.BadParameter(_one_line(error)) from None
-    side = 28 if architecture.stem == "small" else 224
-    height, width = (side, side) if shape is None else shape[1:]
-    summary = summarize(architecture, height, width)
-    if as_json:
-        sys.stdout.write(summary.model_dump_json(indent=1) + "\n")
-    else:
-        console = Console()
-        console.width = max(console.width, 110)  # a narrow pipe would cut the figures
-        console.print(_table(architecture.name, summary))
+    match Form.json if as_json else form:
+        case Form.json:
+            sys.stdout.write(summary.model_dump_json(indent=1) + "\n")
+        case Form.svg:
+            sys.stdout.write(draw(architecture.name, summary))
+        case Form.mermaid:
+            sys.stdout.write(draw_mermaid(architecture.name, summary))
+        case Form.table:
+            console = Console()
+            console.width = max(console.width, 120)  # a narrow pipe would cut the figures
+            console.print(_table(architecture.name, summary))
 
 
 def _one_line(error: ValueError) -> str:
@@ -81,6 +103,7 @@ def _table(title: str, summary: Summary) -> Table:
     table.add_column("output shape", _dimensions(summary.input_shape) + " in")
     table.add_column("parameters", f"{summary.parameters:,}", justify="right")
     table.add_column("multiply-adds", f"{summary.macs:,}", justify="right")
+    table.add_column("sees", str(summary.receptive_field or ""), justify="right")
     table.add_column("shortcut")
     for layer, shortcut in summary.layers():
         table.add_row(
@@ -89,6 +112,7 @@ def _table(title: str, summary: Summary) -> Table:
             _dimensions(layer.output_shape),
             f"{layer.parameters:,}" if layer.parameters else "",
             f"{layer.macs:,}" if layer.macs else "",
+            str(layer.receptive_field or ""),
             shortcut or "",
         )
     return table

@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from model.architecture import Architecture
 from model.preprocessing import Preprocessing
-from model.summary import Summary
+from model.rows import Summary
 from model.trust import (
     Calibration,
     CalibrationFigures,
@@ -82,7 +82,10 @@ class Golden(Part):
 class Provenance(Part):
     """Where the weights came from."""
 
-    recipe: str | None = Field(description="None: the weights were drawn at random.")
+    recipe: str | None = Field(description="None: the weights were not trained here.")
+    weights: str | None = Field(
+        None, description="File of weights from elsewhere, and its SHA-256; None: there was none."
+    )
     seed: int
     dataset_sha256: str | None
     commit: str | None

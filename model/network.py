@@ -1,23 +1,20 @@
 """An `Architecture` as a torch network.
 
 The trainer builds, the exporter traces, the server never sees it. Names of the
-parameters follow torchvision (`conv1`, `layer1.0.conv1`, `fc`), so its checkpoints,
-and timm's plain ResNets, load with `load_state_dict` unchanged.
+parameters follow torchvision (`conv1`, `layer1.0.conv1`, `fc`), those of squeeze-and-
+excitation (`layer1.0.se.fc1`) and pre-activation (`stages.0.blocks.0.norm1`, `head.fc`)
+timm, so that their checkpoints load with `load_state_dict` unchanged.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from model.architecture import Architecture, StemKind, get_architecture
-from model.blocks import (
-    GlobalAveragePool,
-    build_block,
-    initialize,
-    small_stem,
-    standard_stem,
-)
+from model.architecture import Architecture, get_architecture
+from model.blocks import GlobalAveragePool, PointwiseLinear, build_block, build_stem, initialize
+from model.plan import StemKind
 
 
 class Normalize(nn.Module):
@@ -41,23 +38,45 @@ class Normalize(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem, stages of residual blocks, global average pool, linear head."""
+    """Stem, stages of residual blocks, global average pool, linear head.
+
+    Pre-activated networks have a norm and a ReLU between the last block and the pool; an
+    MLP has no picture left to pool.
+    """
 
     def __init__(self, architecture: Architecture) -> None:
         """Build and initialise all layers from torch's global random state."""
         super().__init__()
         self.architecture = architecture
-        build_stem = small_stem if architecture.stem == "small" else standard_stem
-        parts = build_stem(architecture.in_channels, architecture.width)
-        for stage in architecture.stages:
-            parts[stage.path] = nn.Sequential(*map(build_block, stage.blocks))
+        parts = build_stem(architecture)
+        depth = sum(architecture.depths)
+        stages = [
+            nn.Sequential(*(build_block(block, depth) for block in stage.blocks))
+            for stage in architecture.stages
+        ]
+        features, classes = architecture.feature_channels, architecture.num_classes
+        if architecture.is_preactivated:
+            folders = [nn.Sequential(OrderedDict(blocks=stage)) for stage in stages]
+            parts["stages"] = nn.Sequential(*folders)
+            parts["norm"] = nn.BatchNorm2d(features)
+            parts["relu"] = nn.ReLU()
+        else:
+            parts.update((f"layer{number}", stage) for number, stage in enumerate(stages, 1))
         self._passes = tuple(parts)
         for name, module in parts.items():
             self.add_module(name, module)
-        self.avgpool = GlobalAveragePool()
+        self.avgpool = nn.Identity() if architecture.block == "linear" else GlobalAveragePool()
         self.dropout = nn.Dropout(architecture.dropout)
-        self.fc = nn.Linear(architecture.feature_channels, architecture.num_classes)
+        if architecture.is_preactivated:
+            self.head = nn.Sequential(OrderedDict(fc=PointwiseLinear(features, classes)))
+        else:
+            self.fc = nn.Linear(features, classes)
         self.apply(initialize)
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The last layer, from features (N, F) to logits (N, K)."""
+        return self.head if self.architecture.is_preactivated else self.fc
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, C, H, W) -> the last feature map (N, F, h, w)."""
@@ -68,7 +87,7 @@ class ResNet(nn.Module):
     def forward_head(self, features: Tensor) -> Tensor:
         """The last feature map (N, F, h, w) -> logits (N, K)."""
         pooled = self.avgpool(features)  # (N, F)
-        logits: Tensor = self.fc(self.dropout(pooled))
+        logits: Tensor = self.classifier(self.dropout(pooled))
         return logits
 
     def forward(self, x: Tensor) -> Tensor:

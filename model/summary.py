@@ -9,152 +9,12 @@ Multiply-adds (MACs) are those of convolutions and linear layers for one picture
 torchvision and timm count them; they print the figure as "GFLOPS".
 """
 
-from collections.abc import Iterator
-from typing import Literal, Self
+from model.architecture import Architecture
+from model.plan import BlockPlan
+from model.rows import Block, Layer, Section, Stage, Summary
+from model.walk import View, Walk
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from model.architecture import Architecture, BlockKind, BlockPlan, ShortcutKind
-
-LayerKind = Literal["conv", "norm", "activation", "pool", "add", "dropout", "linear"]
-Shape = tuple[int, ...]
-
-
-class Costed(BaseModel):
-    """Something with a path in the network, an output shape and a cost."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str = Field(description="Name of the weights, as in the checkpoint.")
-    output_shape: Shape = Field(description="(C, H, W), or (K,) after pooling; for one picture.")
-    parameters: int = Field(ge=0)
-    macs: int = Field(ge=0, description="Multiply-adds for one picture.")
-
-
-class Layer(Costed):
-    """One operation."""
-
-    kind: LayerKind
-    kernel: int | None = Field(None, description="Side of the window in pixels.")
-    stride: int | None = None
-
-
-class Block(Costed):
-    """One residual block: its branch, its shortcut and the addition."""
-
-    kind: BlockKind
-    shortcut: ShortcutKind
-    layers: tuple[Layer, ...]
-
-
-class Stage(Costed):
-    """Blocks at one picture size."""
-
-    blocks: tuple[Block, ...]
-
-
-class Section(Costed):
-    """The stem or the head: layers without a shortcut."""
-
-    layers: tuple[Layer, ...]
-
-
-class Summary(BaseModel):
-    """A network's shapes and costs, from the input to the logits."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    input_shape: Shape = Field(description="(C, H, W) of one picture.")
-    parameters: int
-    macs: int
-    stem: Section
-    stages: tuple[Stage, ...]
-    head: Section
-
-    def layers(self) -> Iterator[tuple[Layer, ShortcutKind | None]]:
-        """Yield each layer in order, with the shortcut's kind beside each addition."""
-        for layer in self.stem.layers:
-            yield layer, None
-        for stage in self.stages:
-            for block in stage.blocks:
-                for layer in block.layers:
-                    yield layer, block.shortcut if layer.kind == "add" else None
-        for layer in self.head.layers:
-            yield layer, None
-
-
-class _Walk:
-    """The picture's shape on its way, and the layers it has passed since the last `take`."""
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self._layers: list[Layer] = []
-
-    def take(self) -> tuple[Layer, ...]:
-        layers, self._layers = tuple(self._layers), []
-        return layers
-
-    def _note(  # noqa: PLR0913  # a layer has as many properties
-        self,
-        path: str,
-        kind: LayerKind,
-        parameters: int = 0,
-        macs: int = 0,
-        *,
-        kernel: int | None = None,
-        stride: int | None = None,
-    ) -> Self:
-        self._layers.append(
-            Layer(
-                path=path,
-                kind=kind,
-                output_shape=self.shape,
-                parameters=parameters,
-                macs=macs,
-                kernel=kernel,
-                stride=stride,
-            )
-        )
-        return self
-
-    def conv(self, path: str, out_channels: int, kernel: int, stride: int = 1) -> Self:
-        in_channels, height, width = self.shape
-        self.shape = (out_channels, _windows(height, stride), _windows(width, stride))
-        weights = in_channels * out_channels * kernel * kernel
-        macs = weights * self.shape[1] * self.shape[2]
-        return self._note(path, "conv", weights, macs, kernel=kernel, stride=stride)
-
-    def norm(self, path: str) -> Self:
-        return self._note(path, "norm", 2 * self.shape[0])
-
-    def relu(self, path: str) -> Self:
-        return self._note(path, "activation")
-
-    def max_pool(self, path: str, kernel: int, stride: int) -> Self:
-        channels, height, width = self.shape
-        self.shape = (channels, _windows(height, stride), _windows(width, stride))
-        return self._note(path, "pool", kernel=kernel, stride=stride)
-
-    def average_pool(self, path: str) -> Self:
-        self.shape = self.shape[:1]
-        return self._note(path, "pool")
-
-    def dropout(self, path: str) -> Self:
-        return self._note(path, "dropout")
-
-    def linear(self, path: str, out_features: int) -> Self:
-        in_features = self.shape[0]
-        self.shape = (out_features,)
-        macs = in_features * out_features
-        return self._note(path, "linear", macs + out_features, macs)
-
-    def add(self, path: str) -> Self:
-        return self._note(path, "add")
-
-
-def _windows(side: int, stride: int) -> int:
-    """Positions of an odd window with symmetric padding (kernel // 2) along one side."""
-    return (side - 1) // stride + 1
+__all__ = ["Block", "Layer", "Section", "Stage", "Summary", "summarize"]
 
 
 def summarize(architecture: Architecture, height: int, width: int) -> Summary:
@@ -166,12 +26,17 @@ def summarize(architecture: Architecture, height: int, width: int) -> Summary:
         width: Of the picture, in pixels.
 
     Raises:
-        ValueError: If a side is under one pixel.
+        ValueError: If a side is under one pixel, or not the one that an MLP is made for.
     """
     if height < 1 or width < 1:
         raise ValueError(f"`height`, `width` (={height}, {width}) must be at least 1 pixel.")
-    walk = _Walk((architecture.in_channels, height, width))
-    input_shape = walk.shape
+    side = architecture.side
+    if architecture.block == "linear" and (height, width) != (side, side):
+        raise ValueError(
+            f"`height`, `width` (={height}, {width}) must be {side}: {architecture.name} reads "
+            "all pixels of a picture at once."
+        )
+    walk = Walk((architecture.in_channels, height, width))
     stem = _stem(walk, architecture)
     stages = tuple(
         _stage(plan.path, tuple(_block(walk, block) for block in plan.blocks))
@@ -180,7 +45,7 @@ def summarize(architecture: Architecture, height: int, width: int) -> Summary:
     head = _head(walk, architecture)
     parts = (stem, *stages, head)
     return Summary(
-        input_shape=input_shape,
+        input_shape=(architecture.in_channels, height, width),
         parameters=sum(part.parameters for part in parts),
         macs=sum(part.macs for part in parts),
         stem=stem,
@@ -199,34 +64,124 @@ def _section(path: str, layers: tuple[Layer, ...]) -> Section:
     )
 
 
-def _stem(walk: _Walk, architecture: Architecture) -> Section:
-    if architecture.stem == "small":
-        walk.conv("conv1", architecture.width, 3).norm("bn1").relu("relu")
-    else:
-        walk.conv("conv1", architecture.width, 7, 2).norm("bn1").relu("relu")
-        walk.max_pool("maxpool", 3, 2)
+def _stem(walk: Walk, architecture: Architecture) -> Section:
+    width, bias = architecture.width, architecture.bias
+    match architecture.stem:
+        case "standard" | "small" if architecture.is_preactivated:
+            _first_conv(walk, architecture, "stem.conv")
+        case "standard" | "small":
+            _first_conv(walk, architecture, "conv1", bias=bias).norm("bn1").relu("relu")
+        case "bare":
+            walk.conv("conv1", width, 3, bias=True).relu("relu")
+        case "flatten":
+            walk.flatten("fc_in.flatten").linear("fc_in.linear", width).relu("relu")
+    if architecture.stem == "standard":
+        walk.max_pool("stem.pool" if architecture.is_preactivated else "maxpool", 3, 2)
     return _section("stem", walk.take())
 
 
-def _block(walk: _Walk, plan: BlockPlan) -> Block:
-    """Walk the branch, then the shortcut; torch runs the shortcut first, at the same cost."""
-    entered = walk.shape
-    path = plan.path
-    if plan.kind == "basic":
-        walk.conv(f"{path}.conv1", plan.channels, 3, plan.stride).norm(f"{path}.bn1")
-        walk.relu(f"{path}.relu")
-        walk.conv(f"{path}.conv2", plan.channels, 3).norm(f"{path}.bn2")
-    else:
-        walk.conv(f"{path}.conv1", plan.channels, 1).norm(f"{path}.bn1").relu(f"{path}.relu")
-        walk.conv(f"{path}.conv2", plan.channels, 3, plan.stride).norm(f"{path}.bn2")
-        walk.relu(f"{path}.relu")
-        walk.conv(f"{path}.conv3", plan.out_channels, 1).norm(f"{path}.bn3")
-    if plan.shortcut == "projection":
-        walk.shape = entered
-        walk.conv(f"{path}.downsample.0", plan.out_channels, 1, plan.stride)
-        walk.norm(f"{path}.downsample.1")
-    section = _section(path, walk.add(f"{path}.add").relu(f"{path}.relu").take())
+def _first_conv(walk: Walk, architecture: Architecture, path: str, *, bias: bool = False) -> Walk:
+    kernel, stride = (7, 2) if architecture.stem == "standard" else (3, 1)
+    return walk.conv(path, architecture.width, kernel, stride, bias=bias)
+
+
+def _block(walk: Walk, plan: BlockPlan) -> Block:
+    """Walk the branch, then the shortcut; torch may run them the other way, at the same cost."""
+    entered = walk.view
+    match plan.kind:
+        case "basic":
+            _basic(walk, plan)
+        case "bottleneck":
+            _bottleneck(walk, plan)
+        case "preact_basic" | "preact_bottleneck":
+            entered = _preactivated(walk, plan)
+        case "bare":
+            _bare(walk, plan)
+        case "linear":
+            path = plan.path
+            walk.linear(f"{path}.fc1", plan.channels).relu(f"{path}.relu")
+            walk.linear(f"{path}.fc2", plan.out_channels)
+    _join(walk, plan, entered)
+    if plan.kind in ("basic", "bottleneck", "linear"):
+        walk.relu(f"{plan.path}.relu")
+    section = _section(plan.path, walk.take())
     return Block(**dict(section), kind=plan.kind, shortcut=plan.shortcut)
+
+
+def _basic(walk: Walk, plan: BlockPlan) -> None:
+    path, bias = plan.path, plan.bias
+    walk.conv(f"{path}.conv1", plan.channels, 3, plan.stride, bias=bias)
+    walk.norm(f"{path}.bn1").relu(f"{path}.relu")
+    walk.conv(f"{path}.conv2", plan.channels, 3, bias=bias).norm(f"{path}.bn2")
+    if plan.squeeze:
+        walk.squeeze_excite(f"{path}.se", plan.squeeze)
+
+
+def _bottleneck(walk: Walk, plan: BlockPlan) -> None:
+    path, bias, waist = plan.path, plan.bias, plan.waist or plan.channels
+    walk.conv(f"{path}.conv1", waist, 1, bias=bias).norm(f"{path}.bn1").relu(f"{path}.relu")
+    walk.conv(f"{path}.conv2", waist, 3, plan.stride, groups=plan.groups, bias=bias)
+    walk.norm(f"{path}.bn2").relu(f"{path}.relu")
+    walk.conv(f"{path}.conv3", plan.out_channels, 1, bias=bias).norm(f"{path}.bn3")
+    if plan.squeeze:
+        walk.squeeze_excite(f"{path}.se", plan.squeeze)
+
+
+def _preactivated(walk: Walk, plan: BlockPlan) -> View:
+    """Walk the branch; give what a projection reads: the input after norm and ReLU."""
+    path, stride = plan.path, plan.stride
+    activated = walk.norm(f"{path}.norm1").relu(f"{path}.relu").view
+    if plan.kind == "preact_basic":
+        walk.conv(f"{path}.conv1", plan.channels, 3, stride)
+        walk.norm(f"{path}.norm2").relu(f"{path}.relu")
+        walk.conv(f"{path}.conv2", plan.out_channels, 3)
+    else:
+        walk.conv(f"{path}.conv1", plan.channels, 1)
+        walk.norm(f"{path}.norm2").relu(f"{path}.relu")
+        walk.conv(f"{path}.conv2", plan.channels, 3, stride)
+        walk.norm(f"{path}.norm3").relu(f"{path}.relu")
+        walk.conv(f"{path}.conv3", plan.out_channels, 1)
+    return activated
+
+
+def _bare(walk: Walk, plan: BlockPlan) -> None:
+    path = plan.path
+    for number in (1, 2):
+        walk.conv(f"{path}.conv{number}", plan.channels, 3, bias=True).relu(f"{path}.relu")
+    if plan.stride > 1:
+        walk.max_pool(f"{path}.pool", plan.stride, plan.stride)
+
+
+def _join(walk: Walk, plan: BlockPlan, entered: View) -> None:
+    """Walk the shortcut from where it leaves, and let both ways meet."""
+    path, branch = plan.path, walk.view
+    walk.view = entered
+    match plan.shortcut:
+        case "projection":
+            _projection(walk, plan)
+        case "padding":
+            walk.pad(f"{path}.downsample", plan.out_channels, plan.stride)
+        case "concat" if plan.stride > 1:
+            walk.pad(f"{path}.downsample", plan.in_channels, plan.stride)
+        case _:
+            pass
+    shortcut, walk.view = walk.view, branch
+    if plan.shortcut == "concat":
+        walk.concat(f"{path}.join.concat", shortcut)
+        walk.conv(f"{path}.join.conv", plan.out_channels, 1).norm(f"{path}.join.bn")
+    elif plan.shortcut != "none":
+        walk.add(f"{path}.add", shortcut)
+
+
+def _projection(walk: Walk, plan: BlockPlan) -> None:
+    path = f"{plan.path}.downsample"
+    if plan.kind in ("preact_basic", "preact_bottleneck"):
+        walk.conv(f"{path}.conv", plan.out_channels, 1, plan.stride)
+        return
+    bias = plan.bias or plan.kind == "bare"
+    walk.conv(f"{path}.0", plan.out_channels, 1, plan.stride, bias=bias)
+    if plan.projection_norm and plan.kind != "bare":
+        walk.norm(f"{path}.1")
 
 
 def _stage(path: str, blocks: tuple[Block, ...]) -> Stage:
@@ -239,9 +194,12 @@ def _stage(path: str, blocks: tuple[Block, ...]) -> Stage:
     )
 
 
-def _head(walk: _Walk, architecture: Architecture) -> Section:
-    walk.average_pool("avgpool")
+def _head(walk: Walk, architecture: Architecture) -> Section:
+    if architecture.is_preactivated:
+        walk.norm("norm").relu("relu")
+    if architecture.block != "linear":
+        walk.average_pool("avgpool")
     if architecture.dropout:
         walk.dropout("dropout")
-    walk.linear("fc", architecture.num_classes)
+    walk.linear("head.fc" if architecture.is_preactivated else "fc", architecture.num_classes)
     return _section("head", walk.take())

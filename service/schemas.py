@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.architecture import Architecture
 from model.manifest import Input, Metrics, ModelFile, Precision, Provenance
 from model.preprocessing import Preprocessing
-from model.summary import Section, Stage
+from model.rows import Section, Stage
 from model.trust import Calibration, Refusal
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"

@@ -29,8 +29,9 @@ def _modules(package: str) -> dict[str, Path]:
 MODULES = {package: _modules(package) for package in PACKAGES}
 EVERY_MODULE = {name: path for package in PACKAGES for name, path in MODULES[package].items()}
 WITH_TORCH = ("model.blocks", "model.network", "model.weights")
-SERVED = [name for name in (*MODULES["model"], *MODULES["service"]) if name not in WITH_TORCH]
-TRAINED = [*(name for name in WITH_TORCH if name in MODULES["model"]), *MODULES["training"]]
+TORCH_HALF = [name for name in MODULES["model"] if name.startswith(WITH_TORCH)]
+SERVED = [name for name in (*MODULES["model"], *MODULES["service"]) if name not in TORCH_HALF]
+TRAINED = [*TORCH_HALF, *MODULES["training"]]
 
 ALLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {  # library -> the rooms, or whole packages, that may name it in an import

@@ -1,4 +1,4 @@
-"""Put a manifest together: files with digests and figures, golden answers, provenance."""
+"""Put the manifest of a measured artifact together: every file with its digest and figures."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,14 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from model.architecture import Architecture
-from model.artifact import pack
-from model.manifest import FILE_NAMES, Golden, Input, Manifest, ModelFile, Precision, Provenance
+from model.manifest import FILE_NAMES, Input, Manifest, ModelFile, Precision
 from model.preprocessing import Preprocessing
 from model.summary import summarize
 from training.evaluate import Answers, onnx_outputs, onnx_session
-from training.graph import OPSET, ExportError, Parity
+from training.graph import ExportError, Parity
+from training.packing import GOLDEN_TOLERANCE, golden
 from training.precisions import Made, Measured
-from training.run import commit, now
 
-GOLDEN_TOLERANCE = 1e-3
 GOLDEN_MARGIN = 2.0
 """A cheaper precision may be this many times as far from float32 as it was at export ..."""
 GOLDEN_FLOOR = 0.01
@@ -83,7 +81,7 @@ def assemble(  # noqa: PLR0913  # a manifest has many parts
     """
     side = preprocessing.crop
     answers = {item.precision: _probabilities(item.model, shown) for item in made}
-    golden = _golden(shown, answers["float32"])
+    expected = golden(made[0].model, shown)
     try:
         return Manifest(
             name=out.absolute().parent.name,
@@ -103,7 +101,7 @@ def assemble(  # noqa: PLR0913  # a manifest has many parts
                 )
                 for item in made
             },
-            golden=golden,
+            golden=expected,
             **fields,
         )
     except ValidationError as error:
@@ -122,32 +120,8 @@ def one_of_each(answers: Sequence[Answers], targets: Tensor) -> list[int]:
     return (firsts or [0])[:GOLDEN_PICTURES]
 
 
-def provenance(seed: int, recipe: str | None, dataset_sha256: str | None) -> Provenance:
-    """Say where the weights came from, as far as this room knows."""
-    return Provenance(
-        recipe=recipe,
-        seed=seed,
-        dataset_sha256=dataset_sha256,
-        commit=commit(),
-        torch=torch.__version__,
-        onnx_opset=OPSET,
-        created=now(),
-    )
-
-
 def _probabilities(model: bytes, pictures: Tensor) -> Tensor:
     return onnx_outputs(onnx_session(model), pictures, ("probabilities",))["probabilities"]
-
-
-def _golden(pictures: Tensor, probabilities: Tensor) -> tuple[Golden, ...]:
-    return tuple(
-        Golden(
-            png=pack(image),
-            top1=int(row.argmax()),
-            probabilities=tuple(round(float(value), 6) for value in row),
-        )
-        for image, row in zip(pictures.numpy(), probabilities, strict=True)
-    )
 
 
 def _tolerance(answers: Mapping[Precision, Tensor], precision: Precision) -> float:

@@ -12,20 +12,16 @@ from typing import Annotated
 
 import typer
 
-from model.architecture import get_architecture
-from model.artifact import ArtifactError
+from model.architecture import Architecture, get_architecture
+from model.artifact import Artifact, ArtifactError
 from model.cli import CommandError, script
 from model.manifest import Precision
+from model.weights import WeightsError
 from training.datasets.dataset import Dataset, DatasetError
 from training.datasets.source import read_dataset
-from training.evaluate import (
-    answer,
-    evaluate,
-    load_network,
-    torch_predict,
-    write_report,
-)
+from training.evaluate import answer, evaluate, load_network, torch_predict, write_report
 from training.export import Options, export_checkpoint, export_random
+from training.foreign import NORMALIZATIONS, export_weights, fit_to_data, read_foreign
 from training.graph import ExportError
 from training.precisions import GATES, chosen_precisions
 from training.recipes import RECIPES, RecipeError, get_recipe
@@ -55,6 +51,7 @@ def _told_in_one_line() -> Iterator[None]:
         ExportError,
         RecipeError,
         TrainingError,
+        WeightsError,
     ) as error:
         raise CommandError(str(error)) from error
 
@@ -71,17 +68,25 @@ def _train(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights to begin with: .pth, .ckpt or .safetensors."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch.")] = False,
 ) -> None:
     """Train a network of the family and keep its best weights.
 
     Example: train-model --recipe default --data pictures --out runs/pictures
     """
+    if init is not None and resume:
+        raise typer.BadParameter("a run that goes on has weights already", param_hint="--init")
     with _told_in_one_line():
         chosen = get_recipe(recipe, changes or ())
         dataset = _read(data, seed)
         folder = out or Path("runs") / f"{recipe}-{seed}"
-        outcome = train(dataset, chosen, folder, seed=seed, resume=resume)
+        outcome = train(
+            dataset, chosen, folder, seed=seed, resume=resume, init=init, tell=typer.echo
+        )
     how = "stopped by hand" if outcome.interrupted else "done"
     typer.echo(
         f"{how} after {outcome.epochs} epochs; best {outcome.monitor} {outcome.best:.4f}, "
@@ -125,8 +130,22 @@ def _export(
     ] = Path(),
     data: DataOption = None,
     architecture: Annotated[
-        str | None, typer.Option(help="With --random: which member of the family.")
+        str | None, typer.Option(help="With --weights or --random: which member of the family.")
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Trained elsewhere: .pth or .safetensors."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --weights: names, one a line; ImageNet's for 1,000."
+        ),
+    ] = None,
+    normalize: Annotated[
+        str,
+        typer.Option(help=f"With --weights: {', '.join(NORMALIZATIONS)}, or M,M,M/S,S,S."),
+    ] = "imagenet",
     random: Annotated[
         bool, typer.Option("--random", help="Seeded random weights, to serve without training.")
     ] = False,
@@ -154,25 +173,50 @@ def _export(
     """Export weights as an artifact that the service loads.
 
     Example: export-model runs/default-0 --out artifacts/fashion-mnist/1 --precision all
+
+    Example: export-model --architecture resnet50 --weights resnet50.pth --out artifacts/imagenet/1
     """
     if out == Path():
         raise typer.BadParameter(
             "say where to write, for example artifacts/shoes/1", param_hint="--out"
         )
-    if (checkpoint is None) != random or (architecture is None) != (not random):
-        raise typer.BadParameter("give a CHECKPOINT, or --architecture NAME with --random")
+    sources = (checkpoint is not None, random, weights is not None)
+    if sum(sources) != 1 or (architecture is None) != (checkpoint is not None):
+        raise typer.BadParameter(
+            "give a CHECKPOINT, or --architecture NAME with --random or with --weights FILE"
+        )
+    if labels is not None and weights is None:
+        raise typer.BadParameter("needs --weights", param_hint="--labels")
     options = Options(_precisions(precision), _gates(gates), photographs)
+    if weights is not None and len(options.precisions) > 1:
+        raise typer.BadParameter("not with --weights", param_hint="--precision")
     with _told_in_one_line():
-        if architecture is not None:
-            try:
-                spec = get_architecture(architecture)
-            except ValueError as error:
-                raise typer.BadParameter(str(error), param_hint="--architecture") from None
-            artifact = export_random(spec, out, options, overwrite=overwrite)
-        elif checkpoint is not None:
+        if checkpoint is not None:
             record, _ = read_checkpoint(checkpoint)
             dataset = _own_data(record, data)
             artifact = export_checkpoint(checkpoint, dataset, out, options, overwrite=overwrite)
+        else:
+            spec = _member(architecture or "")
+            if weights is None:
+                artifact = export_random(spec, out, options, overwrite=overwrite)
+            else:
+                given = read_foreign(spec, weights, labels=labels, normalize=normalize)
+                measured = None if data is None else _read(data, 0, given.architecture.side)
+                given = given if measured is None else fit_to_data(given, measured, normalize)
+                artifact, report = export_weights(given, out, dataset=measured, overwrite=overwrite)
+                for line in report.lines():
+                    typer.echo(line)
+    _tell_export(artifact)
+
+
+def _member(name: str) -> Architecture:
+    try:
+        return get_architecture(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--architecture") from None
+
+
+def _tell_export(artifact: Artifact) -> None:
     manifest = artifact.manifest
     file = manifest.files["float32"]
     measured = f", top-1 {manifest.metrics.top1:.2%}" if manifest.metrics else ""

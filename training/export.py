@@ -15,7 +15,7 @@ from model.architecture import Architecture
 from model.artifact import Artifact, refuse_taken, write
 from model.manifest import Metrics, Precision
 from model.summary import summarize
-from training.assemble import assemble, difference, figures, one_of_each, provenance
+from training.assemble import assemble, difference, figures, one_of_each
 from training.datasets.dataset import Dataset, Split
 from training.evaluate import (
     Predict,
@@ -26,8 +26,9 @@ from training.evaluate import (
     onnx_predict,
     torch_predict,
 )
-from training.graph import ExportError, Parity, Servable, check_parity, to_onnx
+from training.graph import ExportError, Parity, Servable, check_parity, head_bias, to_onnx
 from training.judge import fit_judge
+from training.packing import provenance
 from training.precisions import GATES, Made, Measured, gate, make, measure, speed_of
 from training.random_weights import draw
 from training.reference import sum_up
@@ -113,11 +114,16 @@ def export_checkpoint(
         preprocessing=record.preprocessing,
         temperature=fitted.chosen.calibrator.temperature(),
         metrics=Metrics(**whole.model_dump(include=set(Metrics.model_fields))),
-        provenance=provenance(record.seed, record.recipe.name, dataset.sha256),
+        provenance=provenance(
+            record.seed,
+            recipe=record.recipe.name,
+            dataset_sha256=dataset.sha256,
+            weights=record.weights,
+        ),
         calibration=fitted.chosen.record,
         refusal=fitted.refusal,
         reference=sum_up(float32, dataset, measured["float32"].refusal.threshold),
-        head_bias=tuple(network.fc.bias.tolist()),
+        head_bias=head_bias(network),
     )
     models = {item.precision: item.model for item in made}
     artifact = write(out, manifest, models, overwrite=overwrite)
@@ -173,8 +179,8 @@ def export_random(
         preprocessing=preprocessing,
         temperature=1.0,
         metrics=None,
-        provenance=provenance(seed, None, None),
-        head_bias=tuple(network.fc.bias.tolist()),
+        provenance=provenance(seed),
+        head_bias=head_bias(network),
     )
     models = {item.precision: item.model for item in made}
     return write(out, manifest, models, overwrite=overwrite)

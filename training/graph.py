@@ -11,12 +11,13 @@ import logging
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+from model.blocks import GlobalAveragePool
 from model.network import Normalize, ResNet
 from model.preprocessing import Preprocessing
 from training.calibrate import Calibrator
@@ -72,12 +73,14 @@ class Servable(nn.Module):
         self.normalize = normalize
         self.network = network
         self.judge = judge
+        self.has_maps = isinstance(network.avgpool, GlobalAveragePool)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what `forward` gives, in its order."""
         score = () if self.judge is None else ("score",)
-        return ("logits", "probabilities", *score, "features", "maps")
+        maps = ("maps",) if self.has_maps else ()
+        return ("logits", "probabilities", *score, "features", *maps)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """uint8 (N, S, S, C) -> logits, probabilities (N, K), score (N,), features (N, F), maps.
@@ -92,17 +95,25 @@ class Servable(nn.Module):
         """
         feature_map = self.network.forward_features(self.normalize(images))  # (N, F, h, w)
         features = self.network.avgpool(feature_map)  # (N, F)
-        logits = self.network.fc(features)
+        logits = self.network.classifier(features)
         if self.judge is None:
             probabilities, scores = logits.softmax(1), []
         else:
             probabilities, score = self.judge(logits, features)
             scores = [score]
-        weights = self.network.fc.weight[probabilities.argmax(1)]  # (N, F)
+        if not self.has_maps:
+            return (logits, probabilities, *scores, features)
+        head = cast(Tensor, self.network.classifier.weight).flatten(1)  # (K, F)
+        weights = head[probabilities.argmax(1)]  # (N, F)
         # As a product of matrices: a sum over the channels would cost 10 % of an int8 run.
         maps = weights[:, None] @ feature_map.flatten(2)  # (N, 1, h w)
         maps = maps.reshape(-1, *feature_map.shape[2:])
         return (logits, probabilities, *scores, features, maps)
+
+
+def head_bias(network: ResNet) -> tuple[float, ...]:
+    """Give what the head adds to each label's logit, (K,)."""
+    return tuple(cast(Tensor, network.classifier.bias).tolist())
 
 
 def to_onnx(servable: Servable, preprocessing: Preprocessing) -> bytes:

@@ -81,7 +81,7 @@ def _look(normalize: Normalize, network: ResNet, images: Tensor) -> tuple[Tensor
     parts = []
     for batch in torch.split(images, BATCH):
         features = network.avgpool(network.forward_features(normalize(batch)))
-        parts.append((features, network.fc(features)))
+        parts.append((features, network.classifier(features)))
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 

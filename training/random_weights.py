@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from model.architecture import Architecture
-from model.blocks import BasicBlock, Bottleneck
+from model.blocks import scale_branches
 from model.network import Normalize, ResNet
 from model.preprocessing import Preprocessing
 from training.module import build_parts
@@ -21,21 +21,28 @@ def draw(architecture: Architecture, seed: int) -> tuple[Preprocessing, Normaliz
     """
     torch.manual_seed(seed)
     channels = architecture.in_channels
-    side = 28 if architecture.stem == "small" else 224
-    preprocessing = Preprocessing(
-        resize=side if architecture.stem == "small" else 256,
-        crop=side,
-        channels=channels,
-        mean=(0.5,) * channels,
-        std=(0.25,) * channels,
-    )
+    preprocessing = preprocessing_for(architecture, (0.5,) * channels, (0.25,) * channels)
     normalize, network = build_parts(architecture, preprocessing)
-    pictures = _random_pictures(8, preprocessing)
+    pictures = random_pictures(8, preprocessing)
     _settle_norms(network, normalize(pictures))
     return preprocessing, normalize, network, pictures
 
 
-def _random_pictures(count: int, preprocessing: Preprocessing) -> Tensor:
+def preprocessing_for(
+    architecture: Architecture, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Preprocessing:
+    """Cut the square that a network is made for: whole up to 64 pixels, 224 out of 256 above."""
+    side = architecture.side
+    return Preprocessing(
+        resize=side if side <= 64 else round(side * 256 / 224),
+        crop=side,
+        channels=architecture.in_channels,
+        mean=mean,
+        std=std,
+    )
+
+
+def random_pictures(count: int, preprocessing: Preprocessing) -> Tensor:
     """Draw soft blots, uint8 (N, S, S, C): nearer to pictures than noise, and small as PNG."""
     coarse = torch.rand(count, preprocessing.channels, 4, 4)
     side = preprocessing.crop
@@ -47,15 +54,13 @@ def _random_pictures(count: int, preprocessing: Preprocessing) -> Tensor:
 def _settle_norms(network: ResNet, batch: Tensor) -> None:
     """Give random weights the calm of trained ones, from one batch (N, C, S, S).
 
-    Each norm takes its mean and variance from the batch; the last one of each branch is
+    Each norm takes its mean and variance from the batch; what ends each branch is
     quartered, for 50 branches at full strength amplify float32's rounding past the gate.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
-        elif isinstance(module, BasicBlock | Bottleneck):
-            last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
-            nn.init.constant_(last.weight, 0.25)
+    scale_branches(network, 0.25)
     network.train()
     network(batch)
     network.eval()

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from model.architecture import StemKind
+from model.plan import StemKind
 
 
 class RecipeError(ValueError):

@@ -52,12 +52,20 @@ class RunRecord(BaseModel):
     dataset_source: str
     dataset_sha256: str
     seed: int
+    weights: str | None = None
     torch: str
     commit: str | None
     created: str
 
     @classmethod
-    def of(cls, dataset: Dataset, recipe: Recipe, architecture: Architecture, seed: int) -> Self:
+    def of(
+        cls,
+        dataset: Dataset,
+        recipe: Recipe,
+        architecture: Architecture,
+        seed: int,
+        weights: str | None = None,
+    ) -> Self:
         """Describe a run that is about to start."""
         return cls(
             recipe=recipe,
@@ -68,6 +76,7 @@ class RunRecord(BaseModel):
             dataset_source=dataset.source,
             dataset_sha256=dataset.sha256,
             seed=seed,
+            weights=weights,
             torch=torch.__version__,
             commit=commit(),
             created=now(),

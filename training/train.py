@@ -5,8 +5,9 @@ draws the curves at the end. The best weights by the recipe's `monitor` are kept
 every exit, the last ones so that a run can go on.
 """
 
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, Model
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from model.architecture import Architecture, get_architecture
+from model.weights import describe_file, load_weights, read_weights
 from training.checkpoints import DurableCheckpoints
 from training.datasets.dataset import Dataset, loader
 from training.module import Classifier
@@ -54,21 +56,30 @@ def fit_architecture(recipe: Recipe, dataset: Dataset) -> Architecture:
             f"`shift` (={recipe.shift}) must be under the picture's side (={side})."
         )
     stem = recipe.stem
-    if stem is None and side <= 64:
-        stem = "small"
     try:
+        member = get_architecture(recipe.architecture)
+        if stem is None and side <= 64 and member.stem == "standard":
+            stem = "small"
         return get_architecture(
             recipe.architecture,
             num_classes=len(dataset.labels),
             in_channels=dataset.preprocessing.channels,
             stem=stem,
+            size=side if member.size else None,
         )
     except ValueError as error:
         raise TrainingError(f"The recipe's architecture: {error}") from error
 
 
-def train(
-    dataset: Dataset, recipe: Recipe, out: Path, *, seed: int = 0, resume: bool = False
+def train(  # noqa: PLR0913  # where, what, which seed, from where
+    dataset: Dataset,
+    recipe: Recipe,
+    out: Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    init: Path | None = None,
+    tell: Callable[[str], None] = print,
 ) -> Outcome:
     """Train until the recipe's last epoch, early stopping, or Ctrl+C.
 
@@ -78,22 +89,31 @@ def train(
         out: Run folder, made if needed.
         seed: Of the weights, the order of the pictures and the augmentation.
         resume: Go on from the folder's last checkpoint.
+        init: Weights to begin with, from a file of any origin.
+        tell: Hears what became of each key of that file, a line each.
 
     Raises:
         TrainingError: If the folder holds another run, there is nothing to resume, or the run
             was stopped before there were weights to keep.
+        WeightsError: If `init` cannot be read, or none of it fits.
     """
     folder = RunFolder(out)
-    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed)
+    start = None if init is None or resume else read_weights(init)
+    source = None if init is None else describe_file(init)
+    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed, source)
     _prepare(folder, record, resume=resume)
     quiet_lightning()
     seed_everything(seed, verbose=False)
     module = Classifier(record)
+    if start is not None:
+        for line in load_weights(module.network, start).lines():
+            tell(line)
     trainer = _trainer(folder, recipe)
     best = _best_keeper(trainer)
     interrupted = False
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own old call
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not.*")
         try:
@@ -167,7 +187,8 @@ def _trainer(folder: RunFolder, recipe: Recipe) -> Trainer:
         )
     return Trainer(
         accelerator="auto",
-        devices="auto" if torch.cuda.is_available() else 1,
+        devices=_devices(),
+        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
         max_epochs=recipe.epochs,
         precision="bf16-mixed" if _uses_bfloat16(recipe) else "32-true",
         callbacks=callbacks,
@@ -177,6 +198,14 @@ def _trainer(folder: RunFolder, recipe: Recipe) -> Trainer:
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+
+
+def _devices() -> int | str:
+    """Take as many devices as torchrun started processes here; alone, all GPUs or the CPU."""
+    processes = os.environ.get("LOCAL_WORLD_SIZE")
+    if processes is not None:
+        return int(processes)
+    return "auto" if torch.cuda.is_available() else 1
 
 
 def _uses_bfloat16(recipe: Recipe) -> bool:

@@ -82,8 +82,8 @@ def test_get_architecture_changes_only_what_is_given() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(ValueError, match=r"(?s)'resnet5'.*resnet152.*Did you mean 'resnet50'\?"):
-        get_architecture("resnet5")
+    with pytest.raises(ValueError, match=r"(?s)'resnt152'.*resnet18.*Did you mean 'resnet152'\?"):
+        get_architecture("resnt152")
 
 
 def test_a_name_near_to_none_is_refused_without_a_hint() -> None:

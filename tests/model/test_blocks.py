@@ -7,7 +7,6 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
-from model.architecture import BlockPlan
 from model.blocks import (
     BasicBlock,
     Bottleneck,
@@ -20,6 +19,7 @@ from model.blocks import (
     small_stem,
     standard_stem,
 )
+from model.plan import BlockPlan
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 7])

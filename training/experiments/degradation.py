@@ -1,0 +1,78 @@
+"""Experiment 1: do deeper plain networks train worse, and does the shortcut cure it?"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from model.architecture import Architecture
+from training.datasets.dataset import Dataset
+from training.experiments.experiment import Experiment, Row, Setting
+from training.experiments.figures import (
+    Rows,
+    draw_lines,
+    last_epoch_table,
+    mean_and_spread,
+    over_arms,
+    percent,
+)
+from training.experiments.loop import Plan, Trial, fitted
+
+WIDTH = 8
+ARMS = ("plain-20", "plain-56", "residual-20", "residual-56")
+ERRORS = {"train_error": "training error", "test_error": "test error"}
+
+
+def architecture(arm: str, dataset: Dataset) -> Architecture:
+    """Build the 20 or 56 layers of He et al., section 4.2, with or without option A shortcuts."""
+    kind, layers = arm.split("-")
+    blocks = (int(layers) - 2) // 6
+    shortcuts = "none" if kind == "plain" else "padding"
+    return fitted(dataset, depths=(blocks,) * 3, width=WIDTH, shortcuts=shortcuts)
+
+
+def _measure(arm: str, setting: Setting) -> Iterator[Row]:
+    trial = Trial(architecture(arm, setting.dataset), setting.dataset, setting.seed)
+    for epoch in trial.fit(Plan(setting.epochs)):
+        yield asdict(epoch)
+
+
+def _draw(rows: Rows, out: Path) -> None:
+    draw_lines(rows, out, "epoch", ERRORS, "Deeper plain networks, deeper residual networks")
+
+
+def _sum_up(rows: Rows) -> str:
+    last = str(max(int(row["epoch"]) for row in rows))
+    errors = over_arms(rows, "train_error", lambda row: row["epoch"] == last)
+    lines = [last_epoch_table(rows, ERRORS)]
+    for kind, expected in (("plain", "higher"), ("residual", "not higher")):
+        shallow, deep = errors.get(f"{kind}-20"), errors.get(f"{kind}-56")
+        if not shallow or not deep:
+            continue
+        higher = mean_and_spread(deep)[0] > mean_and_spread(shallow)[0]
+        found = "higher" if higher else "not higher"
+        verdict = "as claimed" if found == expected else "**against the claim**"
+        lines.append(
+            f"The training error of the {kind} network of 56 layers is {found} than that of 20 "
+            f"({percent(deep)} against {percent(shallow)}): {verdict}."
+        )
+    return "\n\n".join(lines)
+
+
+EXPERIMENT = Experiment(
+    name="degradation",
+    title="Degradation",
+    claim="With plain networks the training error of 56 layers is higher than that of 20; with "
+    "shortcuts it is not (He et al., 2015, figures 1 and 6, on CIFAR-10).",
+    done=f"The 6n + 2 layer networks of He et al., section 4.2, at {WIDTH}-{2 * WIDTH}-{4 * WIDTH} "
+    "channels instead of 16-32-64, with option A shortcuts or none; Nesterov SGD, one cycle "
+    "with its peak of 0.1 at a fifth of the steps, batch 128.",
+    arms=ARMS,
+    epochs=10,
+    seeds=3,
+    limit=20_000,
+    cost="about 2 hours of CPU time",
+    columns=("epoch", "train_loss", "train_error", "test_loss", "test_error"),
+    measure=_measure,
+    draw=_draw,
+    sum_up=_sum_up,
+)

@@ -1,0 +1,56 @@
+"""The page of all experiments: what was done, what came out, from the CSV files alone."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from training.experiments.experiment import Experiment
+from training.experiments.run import read_rows
+
+HEAD = """# Experiments
+
+Claims about residual networks, measured. Each section is written by
+`python -m training.experiments` from the CSV beside its figure; no figure on this page was
+typed by hand. Every run is on Fashion-MNIST, errors are shares of wrong answers in evaluation
+mode, and what stands behind ± is the standard deviation over the seeds.
+
+    python -m training.experiments all          # every experiment, as stated below
+    python -m training.experiments NAME --seeds 1 --epochs 2 --limit 2000 --out runs/quick
+"""
+
+
+def write_page(experiments: Iterable[Experiment], folder: Path, page: Path) -> None:
+    """Write all sections anew; an experiment without a CSV is said not to have run."""
+    sections = [HEAD, *(_section(experiment, folder) for experiment in experiments)]
+    page.write_text("\n".join(sections))
+
+
+def _section(experiment: Experiment, folder: Path) -> str:
+    lines = [
+        f"## {experiment.title}",
+        f"**Claim.** {experiment.claim}",
+        f"**Done.** {experiment.done}",
+        f"**Command.** `python -m training.experiments {experiment.name}`: "
+        f"{experiment.seeds} seeds, {experiment.epochs} epochs, "
+        f"{experiment.limit or 'all'} training pictures; expected: {experiment.cost}.",
+    ]
+    rows = read_rows(folder / f"{experiment.name}.csv")
+    if not rows:
+        return "\n\n".join([*lines, "**Result.** Not run yet.\n"])
+    record = json.loads((folder / f"{experiment.name}.json").read_text())
+    lines += [
+        f"**Result.** {_provenance(record)}",
+        experiment.sum_up(rows),
+        f"![{experiment.title}]({folder.name}/{experiment.name}.png)\n",
+    ]
+    return "\n\n".join(lines)
+
+
+def _provenance(record: dict[str, Any]) -> str:
+    plan = record["plan"]
+    return (
+        f"{plan['pictures']:,} training pictures, {plan['epochs']} epochs, "
+        f"{record['cpu_seconds'] / 60:.0f} minutes of CPU time on {record['processor']}, "
+        f"torch {record['torch']}, commit {record['commit']}, {record['finished']}."
+    )

@@ -1,0 +1,221 @@
+"""From weights that were trained elsewhere to an artifact, gated as our own are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+
+from model.architecture import Architecture
+from model.artifact import Artifact, refuse_taken
+from model.labels import name_labels, read_labels
+from model.manifest import Metrics
+from model.network import ResNet
+from model.weights import (
+    LoadReport,
+    Weights,
+    describe_file,
+    fit_to_weights,
+    load_weights,
+    read_weights,
+)
+from training.assemble import one_of_each
+from training.datasets.dataset import Dataset, Split
+from training.evaluate import answer, evaluate, onnx_predict, torch_predict
+from training.export import GATE_PICTURES
+from training.graph import ExportError, Servable, check_parity, to_onnx
+from training.module import build_parts
+from training.packing import Export, golden, provenance, write_export
+from training.random_weights import preprocessing_for, random_pictures
+
+RANDOM_PICTURES = 16
+"""That the gate looks at where there is no data."""
+
+
+class Normalization(NamedTuple):
+    """Mean and standard deviation of the pictures that weights were trained on, in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+NORMALIZATIONS: Mapping[str, Normalization] = MappingProxyType(
+    {
+        "imagenet": Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        "cifar10": Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        "half": Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    }
+)
+"""What published weights were trained with; most with ImageNet's, also many for CIFAR-10."""
+
+
+def get_normalization(text: str, channels: int) -> Normalization:
+    """Look a normalisation up, or read one: `0.5,0.5,0.5/0.25,0.25,0.25`.
+
+    Grey pictures take the mean of the three colours' figures.
+
+    Raises:
+        ExportError: If it is neither a name nor figures in (0, 1] for each channel.
+    """
+    if text in NORMALIZATIONS:
+        known = NORMALIZATIONS[text]
+        if channels == 3:
+            return known
+        return Normalization(*((round(sum(part) / 3, 4),) for part in known))
+    try:
+        mean, std = (tuple(map(float, part.split(","))) for part in text.split("/"))
+    except ValueError:
+        mean, std = (), ()
+    if (
+        not len(mean) == len(std) == channels
+        or not all(0 <= m <= 1 for m in mean)
+        or not all(0 < s <= 1 for s in std)
+    ):
+        raise ExportError(
+            f"`--normalize {text}` must be one of {', '.join(NORMALIZATIONS)}, or {channels} means "
+            "and standard deviations in [0, 1]: 0.5,0.5,0.5/0.25,0.25,0.25."
+        )
+    return Normalization(mean, std)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Weights from elsewhere, and what has to be known to serve them.
+
+    Attributes:
+        architecture: Fitted to the labels and the pictures.
+        weights: As `read_weights` gives them.
+        normalization: Of the pictures they were trained on.
+        labels: As many as the architecture has; None names them by their number.
+        source: File and SHA-256, for the manifest.
+    """
+
+    architecture: Architecture
+    weights: Weights
+    normalization: Normalization
+    labels: tuple[str, ...] | None
+    source: str
+
+
+def read_foreign(
+    architecture: Architecture, path: Path, *, labels: Path | None, normalize: str
+) -> Foreign:
+    """Read weights, and find out for which labels and pictures they were made.
+
+    Args:
+        architecture: The member of the family that they are for.
+        path: A .pth or .safetensors file.
+        labels: Names, one a line; another number than the file's draws the head anew.
+        normalize: A key of `NORMALIZATIONS`, or figures.
+
+    Raises:
+        WeightsError: If the file cannot be read.
+        ExportError: If labels, normalisation or the file's shapes cannot be used.
+    """
+    weights = read_weights(path)
+    try:
+        fitted = fit_to_weights(architecture, weights)
+        names = None if labels is None else read_labels(labels)
+    except ValueError as error:
+        raise ExportError(" ".join(str(error).split())) from error
+    if names is not None:
+        fitted = fitted.model_copy(update={"num_classes": len(names)})
+    normalization = get_normalization(normalize, fitted.in_channels)
+    return Foreign(fitted, weights, normalization, names, describe_file(path))
+
+
+def fit_to_data(foreign: Foreign, dataset: Dataset, normalize: str) -> Foreign:
+    """Take input channels and labels from the data that the artifact will be measured on.
+
+    Raises:
+        ExportError: If labels were named, or trained, that are not the data's.
+    """
+    count = foreign.architecture.num_classes
+    if len(dataset.labels) != count or foreign.labels not in (None, dataset.labels):
+        raise ExportError(
+            f"{dataset.name} has {len(dataset.labels)} labels ({', '.join(dataset.labels[:3])}); "
+            f"the weights are for {count}. Leave --data out, or name the data's own with --labels."
+        )
+    channels = dataset.preprocessing.channels
+    return replace(
+        foreign,
+        architecture=foreign.architecture.model_copy(update={"in_channels": channels}),
+        normalization=get_normalization(normalize, channels),
+        labels=dataset.labels,
+    )
+
+
+def export_weights(
+    foreign: Foreign, out: Path, *, dataset: Dataset | None = None, overwrite: bool = False
+) -> tuple[Artifact, LoadReport]:
+    """Export weights that were trained elsewhere.
+
+    The temperature stays 1: the pictures that would fit it may be those that the weights
+    were trained on. Without a data set the gate looks at random pictures, and the manifest
+    has no figures.
+
+    Args:
+        foreign: The weights.
+        out: `<name>/<version>/`.
+        dataset: Its test split is measured; preprocessed as the architecture needs it.
+        overwrite: Replace an artifact that is there.
+
+    Returns:
+        The artifact, and what became of each key of the file.
+
+    Raises:
+        WeightsError: If no tensor of the file fits.
+        ExportError: If tensors other than the head's are missing, or the gate fails.
+        ArtifactError: If the artifact cannot be written.
+    """
+    refuse_taken(out, overwrite=overwrite)
+    torch.manual_seed(0)
+    architecture = foreign.architecture
+    preprocessing = preprocessing_for(architecture, *foreign.normalization)
+    normalize, network = build_parts(architecture, preprocessing)
+    report = load_weights(network, foreign.weights)
+    _refuse_gaps(report, network)
+    predict = torch_predict(network, normalize)
+    model = to_onnx(Servable(normalize, network), preprocessing)
+    pictures = dataset.test.images if dataset else random_pictures(RANDOM_PICTURES, preprocessing)
+    gate = Split(pictures[:GATE_PICTURES], torch.zeros(len(pictures[:GATE_PICTURES])))
+    parity = check_parity(answer(predict, gate).logits, answer(onnx_predict(model), gate).logits)
+    labels = foreign.labels or name_labels(architecture.num_classes)
+    metrics, shown = None, pictures[:2]
+    if dataset:
+        answers = answer(onnx_predict(model), dataset.test)
+        figures = evaluate(answers, labels=labels, dataset=dataset.name, split="test")
+        metrics = Metrics(**figures.model_dump(include=set(Metrics.model_fields)))
+        shown = pictures[one_of_each([answers], dataset.test.targets)]
+    artifact = write_export(
+        out,
+        Export(
+            architecture=architecture,
+            preprocessing=preprocessing,
+            labels=labels,
+            temperature=1.0,
+            model=model,
+            parity=parity,
+            metrics=metrics,
+            golden=golden(model, shown),
+            provenance=provenance(0, weights=foreign.source),
+        ),
+        overwrite=overwrite,
+    )
+    return artifact, report
+
+
+def _refuse_gaps(report: LoadReport, network: ResNet) -> None:
+    """Let a head be drawn anew; a network with other holes would answer nonsense."""
+    head = {key for key in network.state_dict() if key.startswith(("fc.", "head.fc."))}
+    kept = [note.split(": ")[0] for note in (*report.mismatched, *report.missing)]
+    holes = [key for key in kept if key not in head and not key.endswith("num_batches_tracked")]
+    if holes:
+        raise ExportError(
+            f"The file lacks {len(holes)} tensors of {network.architecture.name}, or has them in "
+            f"other shapes: {', '.join(holes)}. Of the file, not used: "
+            f"{', '.join(report.unused) or 'none'}. "
+            "Name the architecture that the weights were trained for."
+        )
