@@ -130,6 +130,7 @@ async def test_the_description_has_every_route_of_the_interface(shipped: Service
     described = (await shipped.client.get("/openapi.json")).json()
 
     assert set(described["paths"]) == {
+        "/drift",
         "/predict",
         "/architecture",
         "/card",
