@@ -253,7 +253,8 @@ def _further(manifest: Manifest) -> str:
     """List what a newer exporter may have measured, whatever it is."""
     parts = manifest.model_dump(mode="json", exclude=set(KNOWN))
     known = {name: _short(value) for name, value in parts.items()}
-    return "## Further measurements\n\n" + (_list(known) if known else f"Nothing else: {NOT_RECORDED}.")
+    told = _list(known) if known else f"Nothing else: {NOT_RECORDED}."
+    return f"## Further measurements\n\n{told}"
 
 
 def _short(value: Any) -> str | None:

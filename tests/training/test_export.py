@@ -40,7 +40,11 @@ def test_the_artifact_reads_back_with_all_checks(exported: Artifact) -> None:
     assert manifest == exported.manifest
     assert (manifest.name, manifest.version) == ("small-fashion", "3")
     assert manifest.files["float32"].sha256 == hashlib.sha256(model).hexdigest()
-    assert {path.name for path in exported.folder.iterdir()} == {"manifest.json", "model.onnx"}
+    assert {path.name for path in exported.folder.iterdir()} == {
+        "README.md",
+        "manifest.json",
+        "model.onnx",
+    }
 
 
 def test_the_manifest_carries_what_the_run_was(

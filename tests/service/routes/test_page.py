@@ -139,7 +139,6 @@ async def test_the_description_has_every_route_of_the_interface(shipped: Service
         "/livez",
         "/readyz",
         "/metrics",
-        "/drift",
     }
 
 
