@@ -15,7 +15,6 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from service.access import Access
-from service.classifier import load_classifier
 from service.errors import (
     InternalError,
     InvalidParameterError,
@@ -24,27 +23,31 @@ from service.errors import (
     NotFoundError,
     ServiceError,
 )
+from service.log import log
+from service.models import Models
 from service.routes import architecture, health, page, predict
 from service.routes.problems import problem_response
 from service.settings import Settings
-from service.telemetry import Telemetry, log
+from service.telemetry import Telemetry
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Load the model and put the routes before it.
+    """Load the models and put the routes before them.
 
     Raises:
-        StartError: If the model cannot be served; the message is one line.
+        StartError: If the default model cannot be served; the message is one line.
     """
-    classifier = load_classifier(settings)
-    telemetry = Telemetry(classifier)
+    models = Models(settings)
+    telemetry = Telemetry(models)
+    models.on_change = telemetry.changed
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        classifier.start()
-        log.info("ready", extra={"fields": classifier.info.model_dump()})
+        models.start()
+        for classifier in models.all():
+            log.info("ready", extra={"fields": classifier.info.model_dump()})
         yield
-        await classifier.stop()
+        await models.stop()
 
     app = FastAPI(
         title="resnet-service",
@@ -54,9 +57,9 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # FastAPI's own page loads scripts from another host
         redoc_url=None,
     )
-    app.state.classifier = classifier
+    app.state.models = models
+    app.state.settings = settings
     app.state.telemetry = telemetry
-    app.state.architecture = architecture.describe(classifier)
     app.state.draining = False
     for module in (predict, architecture, health, page):
         app.include_router(module.router)

@@ -2,30 +2,40 @@
 
 A batch is whatever waited while the engine was busy, up to a limit. There is no timer:
 a lone picture never waits. Pictures of one request may ride in several batches, and a
-batch may carry pictures of many requests. A request that was cancelled leaves the queue
+batch may carry pictures of many requests. What is cancelled or too late leaves the queue
 and is never run.
+
+Threads: `admit`, `submit` and `leave` belong to the event loop, the runs to one thread
+an instance. A queue that both sides may touch lies between them; answers go back to the
+loop a whole batch at a time, since waking it costs as much as a small picture.
 """
 
 import asyncio
+import math
+import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.preprocessing import Pixels
-from service.errors import OverloadedError
+from service.errors import ClientLeftError, DeadlineExceededError, OverloadedError
+from service.plan import Plan
 
 Floats = NDArray[np.float32]
 
 
 class Rows(Protocol):
     """What a run of the engine gives for a batch."""
+
+    @property
+    def logits(self) -> Floats:
+        """float32 (N, K)."""
 
     @property
     def probabilities(self) -> Floats:
@@ -35,124 +45,269 @@ class Rows(Protocol):
 class Ride(NamedTuple):
     """A picture's way through the queue and the engine; times in seconds."""
 
+    logits: Floats  # (K,)
     probabilities: Floats  # (K,)
     queue_s: float
     infer_s: float
     batch_size: int
 
 
-@dataclass(frozen=True)
-class _Waiting:
+class Submission:
+    """The pictures of one request on their way; `await` its `answer`.
+
+    Attributes:
+        deadline: On `time.perf_counter`'s clock; pictures that wait longer never run.
+        answer: All rides, in the order of the pictures.
+    """
+
+    __slots__ = ("_left", "_rides", "answer", "deadline", "since")
+
+    def __init__(self, count: int, deadline: float, answer: "asyncio.Future[list[Ride]]") -> None:
+        """Wait for `count` rides."""
+        self.answer = answer
+        self.deadline = deadline
+        self.since = time.perf_counter()
+        self._rides: list[Ride | None] = [None] * count
+        self._left = count
+
+    def arrive(self, position: int, ride: Ride) -> None:
+        """Take one picture's answer; the last one completes the request."""
+        self._rides[position] = ride
+        self._left -= 1
+        if not self._left and not self.answer.done():
+            self.answer.set_result([ride for ride in self._rides if ride is not None])
+
+    def fail(self, error: Exception) -> None:
+        """End the request; its other pictures are passed over."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+    def expire(self) -> None:
+        """The deadline has come: whatever still waits is never run."""
+        waited_s = time.perf_counter() - self.since
+        self.fail(
+            DeadlineExceededError(
+                f"There was no answer after {waited_s:.3g} s, which is the deadline; the request "
+                "was dropped and nothing else was. Try again, or allow more time."
+            )
+        )
+
+    def leave(self) -> None:
+        """The client is gone: whatever still waits is never run."""
+        self.fail(ClientLeftError("The client closed the connection before the answer."))
+
+
+class _Waiting(NamedTuple):
     pixels: Pixels
-    answer: "asyncio.Future[Ride]"
-    since: float
+    submission: Submission
+    position: int
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a thread reports to the event loop after one turn."""
+
+    batch: Sequence[_Waiting]
+    late: Sequence[_Waiting]
+    rows: Rows | None
+    error: Exception | None
+    began: float
+    ended: float
 
 
 class Batcher:
-    """Collects pictures, runs them in one thread, hands each its answer.
+    """Collects pictures, runs them in threads of its own, hands each its answer.
 
     Args:
-        run: uint8 (N, S, S, C) -> rows in the same order; called in a thread of its own.
+        run: uint8 (N, S, S, C) -> rows in the same order.
+        plan: Times of the engine, for admission; it learns from the runs.
         max_batch_size: Pictures in one run.
         max_queue: Pictures that may be under way, from the door to the answer.
+        observe: Called on the loop after each run with its size and seconds.
     """
 
     def __init__(
-        self, run: Callable[[Pixels], Rows], *, max_batch_size: int, max_queue: int
+        self,
+        run: Callable[[Pixels], Rows],
+        plan: Plan,
+        *,
+        max_batch_size: int,
+        max_queue: int,
+        observe: Callable[[int, float], None] = lambda _size, _seconds: None,
     ) -> None:
         """Prepare; nothing runs before `start`."""
         self.max_queue = max_queue
+        self.plan = plan
         self.under_way = 0
+        self.executed = 0  # pictures that the engine was given, answered or not
+        self.observe = observe
         self._run = run
         self._max_batch_size = max_batch_size
-        self._queue: deque[_Waiting] = deque()
-        self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._worker: asyncio.Task[None] | None = None
-        self._busy_since: float | None = None
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._busy_since: dict[int, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Begin to serve the queue; to be called on the event loop."""
-        self._worker = asyncio.create_task(self._serve(), name="batcher")
+        self._loop = asyncio.get_running_loop()
+        for number in range(self.plan.instances):
+            thread = threading.Thread(
+                target=self._serve, args=(number,), name=f"engine-{number}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
 
     async def stop(self) -> None:
-        """End after the run under way."""
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
-        self._thread.shutdown()
+        """End after the runs under way; nothing may be submitted any more."""
+        for _ in self._threads:
+            self._queue.put(None)
+        await asyncio.to_thread(self._join)
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
 
     def busy_s(self) -> float:
-        """Tell for how many seconds the present run has been going on; 0 between runs."""
-        return 0.0 if self._busy_since is None else time.perf_counter() - self._busy_since
+        """Tell for how many seconds the longest present run has been going on; 0 if none."""
+        since = min(list(self._busy_since.values()), default=None)
+        return 0.0 if since is None else time.perf_counter() - since
+
+    def queued(self) -> int:
+        """Count the pictures that wait for a run."""
+        return self._queue.qsize()
 
     @contextmanager
-    def admit(self, count: int) -> Iterator[None]:
+    def admit(self, count: int, patience_s: float) -> Iterator[None]:
         """Hold places for pictures from before they are decoded until they are answered.
 
+        Args:
+            count: Pictures.
+            patience_s: Seconds until the request's deadline.
+
         Raises:
-            OverloadedError: If there are not enough; the client may come back in a second.
+            OverloadedError: If there are not enough places, or the engine's measured rate
+                says that the answer would come too late. It says when to come back.
         """
-        if self.under_way + count > self.max_queue:
-            raise OverloadedError(
-                f"{self.under_way} images are under way and {self.max_queue} are allowed; "
-                f"{count} more do not fit. Try again in a second, or raise RESNET_MAX_QUEUE.",
-                retry_after_s=1,
-            )
+        self.refuse_overload(count, patience_s)
         self.under_way += count
         try:
             yield
         finally:
             self.under_way -= count
 
-    async def submit(self, images: list[Pixels]) -> list[Ride]:
-        """Queue the pictures of one request and wait for all answers, in order.
+    def refuse_overload(self, count: int, patience_s: float) -> None:
+        """Say early what `admit` would say, before a body is read for nothing.
+
+        Raises:
+            OverloadedError: See `admit`.
+        """
+        waiting, limit = self.under_way, self.max_queue
+        if waiting + count > limit:
+            message = f"{waiting} images are under way and {limit} are allowed; {count} do not fit."
+            wait_s = self.plan.wait_s(waiting + count - limit)
+        elif (need_s := self.plan.wait_s(waiting + count)) > patience_s:
+            message = (
+                f"{waiting} images are under way, so the answer would take about {need_s:.2g} s; "
+                f"the deadline is in {patience_s:.2g} s."
+            )
+            wait_s = need_s - patience_s
+        else:
+            return
+        retry_after_s = max(1, math.ceil(wait_s))
+        raise OverloadedError(
+            f"{message} Try again in {retry_after_s} s, or raise RESNET_MAX_QUEUE and "
+            "RESNET_DEADLINE_MS.",
+            retry_after_s=retry_after_s,
+        )
+
+    def submit(self, images: Sequence[Pixels], deadline: float) -> Submission:
+        """Queue the pictures of one request.
 
         Args:
             images: uint8 (S, S, C) each.
+            deadline: On `time.perf_counter`'s clock.
 
-        Raises:
-            ServiceError: What the engine raised for a batch that one of them rode in.
+        Returns:
+            Its `answer` brings all rides in order, or what the engine raised for a batch
+            that one of them rode in, or `DeadlineExceededError`, or `ClientLeftError`.
         """
-        loop, now = asyncio.get_running_loop(), time.perf_counter()
-        waiting = [_Waiting(pixels, loop.create_future(), now) for pixels in images]
-        self._queue.extend(waiting)
-        self._arrived.set()
-        return await asyncio.gather(*(item.answer for item in waiting))
+        loop = self._loop or asyncio.get_running_loop()
+        submission = Submission(len(images), deadline, loop.create_future())
+        for position, pixels in enumerate(images):
+            self._queue.put(_Waiting(pixels, submission, position))
+        return submission
 
-    async def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
+        """Run batches until told to end; the whole life of one thread."""
+        idle_since = 0.0
         while True:
-            batch = self._take()
-            if batch:
-                await self._ride(batch)
-            else:
-                self._arrived.clear()
-                await self._arrived.wait()
+            batch, late, waited, goes_on = self._take()
+            if batch or late:
+                done = self._turn(number, batch, late)
+                if batch and done.error is None:
+                    began = done.began if waited else idle_since
+                    self.plan.follow(len(batch), done.ended - began)
+                self._report(done)
+            if not goes_on:
+                return
+            idle_since = time.perf_counter()
 
-    def _take(self) -> list[_Waiting]:
-        """Take what waits, up to the limit; pass over what was cancelled."""
+    def _take(self) -> tuple[list[_Waiting], list[_Waiting], bool, bool]:
+        """Wait for a picture, then take what is there, up to the limit.
+
+        Returns:
+            The batch, the pictures that are too late, whether the queue was empty at first,
+            and whether the thread shall go on.
+        """
         batch: list[_Waiting] = []
-        while self._queue and len(batch) < self._max_batch_size:
-            item = self._queue.popleft()
-            if not item.answer.done():
+        late: list[_Waiting] = []
+        waited = self._queue.empty()
+        item = self._queue.get()
+        now = time.perf_counter()
+        while item is not None:
+            if item.submission.deadline < now:
+                late.append(item)
+            elif not item.submission.answer.done():
                 batch.append(item)
-        return batch
+            if len(batch) == self._max_batch_size:
+                break
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                break
+        return batch, late, waited, item is not None
 
-    async def _ride(self, batch: list[_Waiting]) -> None:
-        """Run a batch; an error reaches exactly the pictures in it, and the loop goes on."""
-        loop = asyncio.get_running_loop()
-        stacked = np.stack([item.pixels for item in batch])  # (N, S, S, C)
-        began = self._busy_since = time.perf_counter()
+    def _turn(self, number: int, batch: list[_Waiting], late: list[_Waiting]) -> _Done:
+        """Run a batch; an error is kept for exactly the pictures in it."""
+        rows, error = None, None
+        began = self._busy_since[number] = time.perf_counter()
         try:
-            rows = (await loop.run_in_executor(self._thread, self._run, stacked)).probabilities
-        except Exception as error:  # noqa: BLE001  # whatever it was, the next batch must run
-            for item in batch:
-                if not item.answer.done():
-                    item.answer.set_exception(error)
-            return
+            if batch:
+                rows = self._run(np.stack([item.pixels for item in batch]))  # (N, S, S, C)
+        except Exception as raised:  # noqa: BLE001  # whatever it was, the next batch must run
+            error = raised
         finally:
-            self._busy_since = None
-        infer_s = time.perf_counter() - began
-        for item, row in zip(batch, rows, strict=True):
-            if not item.answer.done():
-                item.answer.set_result(Ride(row, began - item.since, infer_s, len(batch)))
+            del self._busy_since[number]
+        return _Done(batch, late, rows, error, began, time.perf_counter())
+
+    def _report(self, done: _Done) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._deliver, done)
+
+    def _deliver(self, done: _Done) -> None:
+        """Hand out the answers of one batch, on the event loop."""
+        for item in done.late:
+            item.submission.expire()
+        size, seconds = len(done.batch), done.ended - done.began
+        self.executed += size
+        if done.rows is not None:
+            self.observe(size, seconds)
+            logits, probabilities = done.rows.logits, done.rows.probabilities
+            for row, item in enumerate(done.batch):
+                queue_s = done.began - item.submission.since
+                ride = Ride(logits[row], probabilities[row], queue_s, seconds, size)
+                item.submission.arrive(item.position, ride)
+        elif done.error is not None:
+            for item in done.batch:
+                item.submission.fail(done.error)

@@ -56,6 +56,21 @@ class PredictResponse(Schema):
     results: list[Result]
 
 
+class BatchTime(Schema):
+    """What a run of one batch size took when the service started."""
+
+    images: int
+    ms: float
+
+
+class Serving(Schema):
+    """How the model is run here."""
+
+    instances: int = Field(description="Runs side by side in this process.")
+    threads: int = Field(description="In each run.")
+    batches: list[BatchTime]
+
+
 class ArchitectureResponse(Schema):
     """The network that is loaded: its parts, their shapes and costs, and where it came from."""
 
@@ -73,13 +88,23 @@ class ArchitectureResponse(Schema):
     files: dict[Precision, ModelFile]
     metrics: Metrics | None = Field(description="None: the weights were never measured.")
     provenance: Provenance
+    serving: Serving
+
+
+class RefusedModel(Schema):
+    """A candidate that is not served."""
+
+    folder: str
+    reason: str
 
 
 class Health(Schema):
     """The service lives, or is ready for requests; a problem says why it is not."""
 
     status: Literal["ok"] = "ok"
-    model: ModelInfo
+    model: ModelInfo = Field(description="The default model.")
+    models: list[ModelInfo] = Field(description="All that are served, the default first.")
+    refused: list[RefusedModel] = Field(description="Candidates that could not be loaded.")
 
 
 class Problem(Schema):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import StartError
@@ -25,6 +25,12 @@ class Settings(BaseSettings):
         Path("artifacts/fashion-mnist/1"),
         description="Folder `<name>/<version>`, or `<name>` for its newest version.",
     )
+    models: Path | None = Field(
+        None, description="Folder whose every `<name>/<version>` is served beside the default."
+    )
+    watch_s: float = Field(
+        5.0, ge=0, description="How often to look for new versions; 0 waits for SIGHUP."
+    )
     precision: Literal["auto", "float32", "float16", "int8"] = Field(
         "auto", description="Which of the artifact's models to load; `auto` is float32."
     )
@@ -35,8 +41,14 @@ class Settings(BaseSettings):
         "require",
         description="If CUDA was asked for and is not there: refuse to start, or use the CPU.",
     )
+    workers: Literal["auto"] | PositiveInt = Field(
+        1, description="Processes; `auto` takes one a core for small networks on the CPU."
+    )
+    instances: int = Field(
+        0, ge=0, le=64, description="Runs side by side in a process; 0 means 2 where cores allow."
+    )
     threads: int = Field(
-        0, ge=0, le=1024, description="Of the engine; 0 counts the cores this process may use."
+        0, ge=0, le=1024, description="In each run; 0 shares the cores that may be used."
     )
     max_batch_size: int = Field(32, ge=1, le=4096, description="Images in one run of the engine.")
     max_queue: int = Field(512, ge=1, description="Images that may wait for the engine.")

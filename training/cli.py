@@ -55,7 +55,9 @@ def _train(
     out: Annotated[
         Path | None, typer.Option(help="Run folder; runs/<recipe>-<seed> if not said.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of weights, order and augmentation.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of weights, order and augmentation.")
+    ] = 0,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
     ] = None,

@@ -49,7 +49,9 @@ def fit_architecture(recipe: Recipe, dataset: Dataset) -> Architecture:
     """
     side = dataset.preprocessing.crop
     if recipe.shift >= side:
-        raise TrainingError(f"`shift` (={recipe.shift}) must be under the picture's side (={side}).")
+        raise TrainingError(
+            f"`shift` (={recipe.shift}) must be under the picture's side (={side})."
+        )
     stem = recipe.stem
     if stem is None and side <= 64:
         stem = "small"

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from service.classifier import Classifier
-from service.schemas import ArchitectureResponse
+from service.schemas import ArchitectureResponse, BatchTime, Serving
 
 router = APIRouter()
 
@@ -15,11 +15,11 @@ router = APIRouter()
 )
 async def architecture(request: Request) -> Response:
     """Spec, stages, blocks, shapes, costs, figures, provenance: from the manifest."""
-    return Response(request.app.state.architecture, media_type="application/json")
+    return Response(describe(request.app.state.models.find()), media_type="application/json")
 
 
 def describe(classifier: Classifier) -> bytes:
-    """Write the answer once; it does not change while the model is loaded."""
+    """Write what the manifest says, and how the engine was measured here."""
     manifest = classifier.manifest
     summary = manifest.summary
     return (
@@ -38,6 +38,14 @@ def describe(classifier: Classifier) -> bytes:
             files=dict(manifest.files),
             metrics=manifest.metrics,
             provenance=manifest.provenance,
+            serving=Serving(
+                instances=classifier.batcher.plan.instances,
+                threads=classifier.engine.threads,
+                batches=[
+                    BatchTime(images=size, ms=round(1000 * seconds, 3))
+                    for size, seconds in classifier.batcher.plan.seconds.items()
+                ],
+            ),
         )
         .model_dump_json()
         .encode()
