@@ -1,0 +1,201 @@
+"""A load generator that costs little: raw HTTP/1.1 over asyncio, requests prepared once.
+
+Closed loop: each connection sends its next request when it has its answer. Open loop:
+requests leave at a constant rate whatever the server does, and latency counts from the
+moment a request was due, so that a stall is not hidden (no coordinated omission).
+"""
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from statistics import quantiles
+from typing import Self
+from urllib.parse import urlsplit
+
+STAGES = ("decode", "preprocess", "queue", "infer")
+
+
+@dataclass
+class Load:
+    """What came back.
+
+    Attributes:
+        seconds: From the first request to the last answer.
+        latencies: Of answers with status 200, in seconds.
+        refusals: Of all others, in seconds.
+        statuses: How often each status came; 0 stands for a broken connection.
+        stages: Server-Timing of the answers, in milliseconds.
+    """
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    refusals: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    stages: dict[str, list[float]] = field(default_factory=dict)
+    without_retry_after: int = 0
+
+    def note(self, answer: "Answer", latency_s: float) -> None:
+        """Count one answer."""
+        self.statuses[answer.status] += 1
+        (self.latencies if answer.status == 200 else self.refusals).append(latency_s)
+        if answer.status == 503 and b"retry-after" not in answer.head.lower():
+            self.without_retry_after += 1
+        for stage, milliseconds in answer.timings().items():
+            self.stages.setdefault(stage, []).append(milliseconds)
+
+    @property
+    def per_second(self) -> float:
+        """Answers with status 200 a second."""
+        return len(self.latencies) / self.seconds
+
+    def percentile_ms(self, percent: int, *, refused: bool = False) -> float:
+        """A percentile of the latencies, in milliseconds."""
+        values = self.refusals if refused else self.latencies
+        if len(values) < 2:
+            return 1000 * values[0] if values else float("nan")
+        return 1000 * quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status and head of one response."""
+
+    status: int
+    head: bytes
+
+    def timings(self) -> dict[str, float]:
+        """Read Server-Timing."""
+        for line in self.head.split(b"\r\n"):
+            if line.lower().startswith(b"server-timing:"):
+                parts = line.split(b":", 1)[1].decode().split(",")
+                pairs = (part.strip().split(";dur=") for part in parts if ";dur=" in part)
+                return {name: float(value) for name, value in pairs}
+        return {}
+
+
+BROKEN = Answer(0, b"")
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection; `ask` sends a request and waits for its answer."""
+
+    def __init__(self) -> None:
+        """Not connected yet."""
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._waiter: asyncio.Future[Answer] | None = None
+
+    @classmethod
+    async def open(cls, host: str, port: int) -> Self:
+        """Connect."""
+        _, connection = await asyncio.get_running_loop().create_connection(cls, host, port)
+        return connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a further request can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Collect until the answer is whole."""
+        self._received += data
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(self._received[:end])
+        at = head.lower().find(b"content-length:")
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        if len(self._received) >= end + 4 + length:
+            del self._received[: end + 4 + length]
+            if b"connection: close" in head.lower() and self._transport is not None:
+                self._transport.close()
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(Answer(int(head[9:12]), head))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Tell whoever waits."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(BROKEN)
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send and wait."""
+        if not self.is_open or self._transport is None:
+            return BROKEN
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._waiter
+
+    def close(self) -> None:
+        """Leave."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def prepare(url: str, body: bytes, content_type: str = "image/png", headers: str = "") -> bytes:
+    """Write a POST request as it goes over the wire."""
+    parts = urlsplit(url)
+    return (
+        f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\n{headers}\r\n"
+    ).encode() + body
+
+
+async def closed_loop(url: str, request: bytes, connections: int, seconds: float) -> Load:
+    """Ask on so many connections at once, for so long."""
+    parts, load = urlsplit(url), Load()
+    end = time.perf_counter() + seconds
+    began = time.perf_counter()
+
+    async def one() -> None:
+        connection = await Connection.open(parts.hostname or "", parts.port or 80)
+        while (now := time.perf_counter()) < end:
+            answer = await connection.ask(request)
+            load.note(answer, time.perf_counter() - now)
+            if not connection.is_open:
+                connection = await Connection.open(parts.hostname or "", parts.port or 80)
+        connection.close()
+
+    await asyncio.gather(*(one() for _ in range(connections)))
+    load.seconds = time.perf_counter() - began
+    return load
+
+
+async def open_loop(url: str, request: bytes, rate: float, seconds: float) -> Load:
+    """Send at a constant rate, on as many connections as that takes."""
+    parts, load = urlsplit(url), Load()
+    free: list[Connection] = []
+    tasks: set[asyncio.Task[None]] = set()
+    began = time.perf_counter()
+
+    async def one(due: float) -> None:
+        usable = None
+        while free and usable is None:
+            candidate = free.pop()
+            usable = candidate if candidate.is_open else None
+        try:
+            usable = usable or await Connection.open(parts.hostname or "", parts.port or 80)
+        except OSError:
+            load.note(BROKEN, time.perf_counter() - due)
+            return
+        load.note(await usable.ask(request), time.perf_counter() - due)
+        free.append(usable)
+
+    for number in range(int(rate * seconds)):
+        due = began + number / rate
+        if (early := due - time.perf_counter()) > 0:
+            await asyncio.sleep(early)
+        task = asyncio.create_task(one(due))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    if tasks:
+        await asyncio.wait(tasks, timeout=30)
+    load.seconds = time.perf_counter() - began
+    for connection in free:
+        connection.close()
+    return load

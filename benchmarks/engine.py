@@ -1,0 +1,74 @@
+"""The ceiling: the bare session, by threads, runs side by side and batch size.
+
+`python -m benchmarks.engine [ARTIFACT]`: pictures a second; each cell is the best of
+several short runs, since other work on the machine only ever slows one down.
+"""
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.process import write_result
+from model.artifact import read
+from model.preprocessing import Pixels
+from service.engine import Engine, usable_cores
+
+RUNS, RUN_S = 5, 0.4
+
+
+def per_second(engine: Engine, batch: Pixels, instances: int) -> float:
+    """Pictures a second with so many runs side by side."""
+
+    def work(end: float, done: list[int]) -> None:
+        while time.perf_counter() < end:
+            engine.run(batch)
+            done.append(len(batch))
+
+    best = 0.0
+    for _ in range(RUNS):
+        done: list[int] = []
+        began = time.perf_counter()
+        threads = [
+            threading.Thread(target=work, args=(began + RUN_S, done)) for _ in range(instances)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        best = max(best, sum(done) / (time.perf_counter() - began))
+    return best
+
+
+def main(path: str = "artifacts/fashion-mnist/1") -> None:
+    """Measure and print a table."""
+    artifact = read(Path(path))
+    example = artifact.golden_images()[:1]
+    cores, rows = usable_cores(), []
+    for precision in artifact.manifest.files:
+        for instances, threads in sorted({(1, 1), (1, cores), (cores, 1)}):
+            engine = Engine(
+                artifact.model(precision), artifact.manifest, precision, "cpu", threads=threads
+            )
+            cells = {}
+            for size in (1, 4, 16, 32):
+                batch = np.repeat(example, size, axis=0)
+                engine.run(batch)
+                cells[size] = round(per_second(engine, batch, instances), 1)
+            rows.append(
+                {
+                    "precision": precision,
+                    "instances": instances,
+                    "threads": threads,
+                    "pictures_per_s_by_batch_size": cells,
+                }
+            )
+            print(rows[-1])
+    name = artifact.manifest.architecture.name
+    print(write_result(f"engine-{name}", {"artifact": path, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

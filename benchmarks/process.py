@@ -1,0 +1,145 @@
+"""Start a server for a measurement, pin it to cores, and read what it costs."""
+
+import http.client
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Process:
+    """A server and its children, as the operating system sees them."""
+
+    def __init__(self, started: "subprocess.Popen[bytes]", port: int, ready_s: float) -> None:
+        """Remember what was started."""
+        self.started = started
+        self.port = port
+        self.ready_s = ready_s
+
+    def url(self, path: str) -> str:
+        """Give the address of a route."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def _pids(self) -> list[int]:
+        found, new = [], [self.started.pid]
+        while new:
+            found += new
+            new = [
+                int(child)
+                for pid in new
+                for children in Path(f"/proc/{pid}/task").glob("*/children")
+                for child in children.read_text().split()
+            ]
+        return found
+
+    def cpu_s(self) -> float:
+        """Processor seconds of all processes so far."""
+        ticks = 0
+        for pid in self._pids():
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / TICK
+
+    def resident_bytes(self) -> int:
+        """Resident memory of all processes, shared pages counted in each."""
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._pids())
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def serving(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    cores: set[int] | None = None,
+    ready_path: str = "/readyz",
+    port_variable: str = "RESNET_PORT",
+) -> Iterator[Process]:
+    """Start a server on a free port, wait until it answers, and end it afterwards."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    began = time.perf_counter()
+    started = subprocess.Popen(
+        command,
+        env={**os.environ, **(environment or {}), port_variable: str(port)},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=None if cores is None else lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509
+    )
+    try:
+        while not _answers(port, ready_path):
+            if started.poll() is not None or time.perf_counter() - began > 120:
+                raise RuntimeError(f"{' '.join(command)} did not start")
+            time.sleep(0.02)
+        yield Process(started, port, time.perf_counter() - began)
+    finally:
+        started.send_signal(signal.SIGTERM)
+        started.wait(timeout=60)
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def ours(**settings: str) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of our own server."""
+    environment = {f"RESNET_{name.upper()}": value for name, value in settings.items()}
+    return [sys.executable, "-c", "from service.cli import serve; serve()"], environment
+
+
+def pin_to(cores: set[int]) -> None:
+    """Keep this process, which makes the load, on some cores."""
+    os.sched_setaffinity(0, cores)
+
+
+def machine() -> dict[str, object]:
+    """Say where a measurement was made, for its result."""
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    versions = {}
+    for package in ("onnxruntime", "onnxruntime-gpu", "fastapi", "uvicorn", "pillow", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "versions": versions,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_result(name: str, measured: object) -> Path:
+    """Keep a measurement beside the others, as JSON."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), "measured": measured}, indent=1) + "\n")
+    return path

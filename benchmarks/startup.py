@@ -1,0 +1,36 @@
+"""How soon the service is ready, and how much memory it holds.
+
+`python -m benchmarks.startup [ARTIFACT]`: five starts of the whole process; then 200
+requests; resident memory of all its processes.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from statistics import median
+
+from benchmarks.client import closed_loop, prepare
+from benchmarks.pictures import picture
+from benchmarks.process import ours, serving, write_result
+
+
+def main(artifact: str = "artifacts/fashion-mnist/1") -> None:
+    """Measure and print."""
+    command, environment = ours(artifact=artifact)
+    ready, resident = [], []
+    for _ in range(5):
+        with serving(command, environment) as server:
+            url = server.url("/predict")
+            asyncio.run(closed_loop(url, prepare(url, picture(28)), 4, 0.5))
+            ready.append(server.ready_s)
+            resident.append(server.resident_bytes() / 1e6)
+    measured = {
+        "artifact": artifact,
+        "ready_s": round(median(ready), 2),
+        "resident_mb": round(median(resident), 1),
+    }
+    print(measured, write_result(f"startup-{Path(artifact).parent.name}", measured))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
