@@ -252,7 +252,7 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 def _replace(temporary: Path, folder: Path) -> None:
     """Move the whole folder into place; an old one steps aside first and is then removed."""
-    _sync_folder(temporary)
+    sync_folder(temporary)
     if folder.exists():
         old = temporary.with_name(f"{temporary.name}.old")
         folder.rename(old)
@@ -260,10 +260,11 @@ def _replace(temporary: Path, folder: Path) -> None:
         shutil.rmtree(old)
     else:
         temporary.rename(folder)
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the folder's names last through a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,20 +1,30 @@
-"""Around every request: an id, a line in the log, the counters, headers of every answer."""
+"""Around every request: an id, a line in the log, the counters, headers of every answer.
+
+The outer door, too: what nobody foresaw becomes an answer here.
+"""
 
 import itertools
 import logging
 import os
 import re
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.log import log
+from service.log import log, log_request
 from service.telemetry import Telemetry
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+METHODS = frozenset({"GET", "POST"})
+"""Those that our routes answer to; a client's own inventions share a label."""
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at debug level only."""
+
+AnswerError = Callable[[Request, Exception], Awaitable[Response]]
 
 
 class Access:
@@ -23,12 +33,14 @@ class Access:
     Args:
         app: What answers.
         telemetry: What counts.
+        answer_error: What answers when `app` raised before it answered.
     """
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, answer_error: AnswerError) -> None:
         """Prepare ids that no other process or start of this one gives."""
         self.app = app
         self.telemetry = telemetry
+        self.answer_error = answer_error
         self._prefix = os.urandom(8).hex()
         self._numbers = itertools.count()
         self._requests: dict[tuple[str, str, int], Any] = {}
@@ -41,12 +53,12 @@ class Access:
             return
         began = time.perf_counter()
         request_id = self._request_id(scope)
-        status = 500
+        status, has_begun = 500, False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, has_begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, has_begun = message["status"], True
                 headers = message["headers"] = list(message.get("headers", ()))
                 headers.append((b"x-request-id", request_id))
                 headers.append((b"x-content-type-options", b"nosniff"))
@@ -56,6 +68,11 @@ class Access:
 
         try:
             await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            if has_begun:  # half an answer cannot be taken back
+                raise
+            response = await self.answer_error(Request(scope), error)
+            await response(scope, receive, send_with_headers)
         finally:
             self._note(scope, status, request_id, time.perf_counter() - began)
 
@@ -68,7 +85,7 @@ class Access:
 
     def _note(self, scope: Scope, status: int, request_id: bytes, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        method = scope["method"] if route != "none" else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
         key = (route, method, status)
         if key not in self._requests:  # routes and methods are ours, so there are few
             self._requests[key] = self.telemetry.requests.labels(route, method, str(status))
@@ -77,11 +94,13 @@ class Access:
         self._seconds[route].observe(seconds)
         level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
         if log.isEnabledFor(level):
-            fields = {
-                "request_id": request_id.decode(),
-                "method": scope["method"][:16],
-                "path": scope["path"][:200],
-                "status": status,
-                "ms": round(1000 * seconds, 2),
-            }
-            log.log(level, "request", extra={"fields": fields})
+            log_request(
+                level,
+                {
+                    "request_id": request_id.decode(),
+                    "method": scope["method"][:16],
+                    "path": scope["path"][:200],
+                    "status": status,
+                    "ms": round(1000 * seconds, 2),
+                },
+            )

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from service.access import Access
 from service.errors import (
+    InferenceFailedError,
     InternalError,
     InvalidParameterError,
     MalformedRequestError,
@@ -61,11 +62,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.telemetry = telemetry
     app.state.draining = False
-    for module in (predict, architecture, health, page):
+    app.router.routes.extend(predict.router.routes)  # an included router costs each request 0.02 ms
+    for module in (architecture, health, page):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
-    app.add_middleware(Access, telemetry=telemetry)
-    app.add_exception_handler(Exception, handle_error)
+    app.add_middleware(Access, telemetry=telemetry, answer_error=handle_error)
     for kind in (ServiceError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, handle_error)
     return app
@@ -74,10 +75,13 @@ def create_app(settings: Settings) -> FastAPI:
 async def handle_error(request: Request, error: Exception) -> Response:
     """Turn whatever went wrong into a problem, and count it by its code."""
     refusal = as_service_error(request, error)
-    if isinstance(refusal, InternalError):
-        log.error("unexpected error", exc_info=error)
+    if isinstance(refusal, InternalError | InferenceFailedError):
+        log.error(refusal.code, exc_info=error)
     request.app.state.telemetry.refusals.labels(refusal.code).inc()
-    return problem_response(refusal)
+    response = problem_response(refusal)
+    if isinstance(error, HTTPException):
+        response.headers.update(error.headers or {})  # 405 must say what is allowed
+    return response
 
 
 def as_service_error(request: Request, error: Exception) -> ServiceError:
@@ -87,7 +91,7 @@ def as_service_error(request: Request, error: Exception) -> ServiceError:
             return error
         case RequestValidationError():
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
+            where = ".".join(map(str, first["loc"]))[:100]
             return InvalidParameterError(f"{where}: {first['msg']}. See /docs for the bounds.")
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
             return NotFoundError(f"There is no {request.url.path[:100]}. See /docs for the routes.")

@@ -24,10 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.preprocessing import Pixels
-from service.errors import ClientLeftError, DeadlineExceededError, OverloadedError
+from service.errors import (
+    ClientLeftError,
+    DeadlineExceededError,
+    InferenceFailedError,
+    OverloadedError,
+)
 from service.plan import Plan
 
 Floats = NDArray[np.float32]
+JOIN_S = 10.0
 
 
 class Rows(Protocol):
@@ -165,8 +171,8 @@ class Batcher:
         await asyncio.to_thread(self._join)
 
     def _join(self) -> None:
-        for thread in self._threads:
-            thread.join()
+        for thread in self._threads:  # daemons: a run that never ends must not hold the process
+            thread.join(JOIN_S)
 
     def busy_s(self) -> float:
         """Tell for how many seconds the longest present run has been going on; 0 if none."""
@@ -280,13 +286,16 @@ class Batcher:
 
     def _turn(self, number: int, batch: list[_Waiting], late: list[_Waiting]) -> _Done:
         """Run a batch; an error is kept for exactly the pictures in it."""
-        rows, error = None, None
+        rows: Rows | None = None
+        error: Exception | None = None
         began = self._busy_since[number] = time.perf_counter()
         try:
             if batch:
                 rows = self._run(np.stack([item.pixels for item in batch]))  # (N, S, S, C)
+                if not len(rows.logits) == len(rows.probabilities) == len(batch):
+                    raise InferenceFailedError("The engine answered another number of images.")
         except Exception as raised:  # noqa: BLE001  # whatever it was, the next batch must run
-            error = raised
+            rows, error = None, raised
         finally:
             del self._busy_since[number]
         return _Done(batch, late, rows, error, began, time.perf_counter())

@@ -120,7 +120,7 @@ def _json(body: bytes, max_images: int) -> list[bytes]:
         images = JsonImages.model_validate_json(body).images
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
+        where = ".".join(map(str, first["loc"]))[:100] or "the body"
         raise MalformedRequestError(
             f"{where}: {first['msg']}. Send "
             '{"images": ["<base64>", ...]}, each a whole image file in base64.'
@@ -146,6 +146,7 @@ class _Files:
 
     def __init__(self, max_images: int) -> None:
         self.files: list[bytes] = []
+        self.is_whole = False
         self._max_images = max_images
         self._header = bytearray()
         self._value = bytearray()
@@ -162,6 +163,7 @@ class _Files:
             "on_headers_finished": self._end_headers,
             "on_part_data": self._on_data,
             "on_part_end": self._end,
+            "on_end": self._end_form,
         }
 
     def _begin(self) -> None:
@@ -205,6 +207,9 @@ class _Files:
     def _end(self) -> None:
         self.files.append(bytes(self._part))
 
+    def _end_form(self) -> None:
+        self.is_whole = True
+
 
 def _multipart(body: bytes, content_type: str, max_images: int) -> list[bytes]:
     _, options = parse_options_header(content_type)
@@ -221,6 +226,8 @@ def _multipart(body: bytes, content_type: str, max_images: int) -> list[bytes]:
             f"The body is no multipart/form-data: {error}. Send it whole, each part ended by "
             "the boundary."
         ) from error
+    if not collected.is_whole:  # the parser would drop a part that was cut off
+        raise MalformedRequestError("The form ends before its last boundary. Send it whole.")
     if not collected.files:
         raise MalformedRequestError("The form holds no part named 'file'. Send at least one image.")
     return collected.files

@@ -11,7 +11,7 @@ from service.app import create_app
 from service.errors import StartError
 from service.loading import choose_workers
 from service.log import set_up_logging
-from service.server import Server, configure
+from service.server import Server, bind, configure
 from service.settings import PREFIX, read_settings
 from service.supervisor import run_workers
 
@@ -46,16 +46,17 @@ def _serve(
     try:
         settings = read_settings()
         set_up_logging(settings.log_level, settings.log_format)
+        sock = bind(settings)
         number = choose_workers(settings)
         os.environ[PREFIX + "WORKERS"] = str(number)  # what `auto` came to, for the workers
         if number > 1:
-            if not run_workers(settings, number):
+            if not run_workers(settings, number, sock):
                 raise CommandError("A worker could not start; its own line says why.")
             return
         app = create_app(read_settings())
     except StartError as error:
         raise CommandError(str(error)) from error
-    Server(configure(settings, app)).run()
+    Server(configure(settings, app)).run([sock])
 
 
 serve = script(_serve)

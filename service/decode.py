@@ -55,7 +55,8 @@ def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(payload), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLargeError(_too_large(str(error), max_pixels), index=index) from error
+        seen = f"more than {Image.MAX_IMAGE_PIXELS:,}"
+        raise ImageTooLargeError(_too_large(seen, max_pixels), index=index) from error
     except UnidentifiedImageError as error:
         raise InvalidImageError(
             f"The {len(payload):,} bytes sent are no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} "

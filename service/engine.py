@@ -83,7 +83,7 @@ class Engine:
         """Answer a batch: uint8 (N, S, S, C) -> logits and probabilities (N, K).
 
         Raises:
-            InferenceFailedError: If onnxruntime fails.
+            InferenceFailedError: If onnxruntime fails, or answers another number of pictures.
         """
         try:
             logits, probabilities = self._session.run(
@@ -93,6 +93,10 @@ class Engine:
             raise InferenceFailedError(
                 f"The engine failed on a batch of {len(images)}. The service goes on; try again."
             ) from error
+        if not len(logits) == len(probabilities) == len(images):
+            raise InferenceFailedError(
+                f"The engine gave {len(probabilities)} answers for a batch of {len(images)}."
+            )
         return Outputs(logits, probabilities)
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
@@ -159,7 +163,7 @@ def _load(
     options.inter_op_num_threads = 1
     # Spinning threads would take the event loop's core between two runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is worse than a warning is raised, and in our log then
     try:
         return ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime's own classes share no base

@@ -9,11 +9,15 @@ import json
 import logging
 import sys
 import threading
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 FLUSH_S = 0.2
 BUNCH = 200
+LIBRARIES = ("asyncio", "PIL", "python_multipart")
+"""Only their warnings are worth a line; Pillow tells each chunk of a file at debug level."""
 
 log = logging.getLogger("service")
 
@@ -23,16 +27,15 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Time, level, message, and what `extra={"fields": {...}}` adds."""
-        moment = datetime.fromtimestamp(record.created, UTC)
-        fields = {
-            "time": moment.isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
+        fields = dict(getattr(record, "fields", {}))
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields)
+        return self.line(record.created, record.levelname, record.getMessage(), fields)
+
+    def line(self, created: float, level: str, message: str, fields: Mapping[str, Any]) -> str:
+        """Write one line."""
+        moment = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")
+        return json.dumps({"time": moment, "level": level.lower(), "message": message, **fields})
 
 
 class TextFormatter(logging.Formatter):
@@ -41,11 +44,15 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Level, message, fields."""
         fields = getattr(record, "fields", {})
-        told = "".join(f" {name}={json.dumps(value)}" for name, value in fields.items())
-        text = f"{record.levelname.lower():7} {record.getMessage()}{told}"
+        text = self.line(record.created, record.levelname, record.getMessage(), fields)
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text
+
+    def line(self, created: float, level: str, message: str, fields: Mapping[str, Any]) -> str:  # noqa: ARG002
+        """Write one line."""
+        told = "".join(f" {name}={json.dumps(value)}" for name, value in fields.items())
+        return f"{level.lower():7} {message}{told}"
 
 
 class BunchHandler(logging.Handler):
@@ -59,9 +66,15 @@ class BunchHandler(logging.Handler):
         atexit.register(self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line, or write all if there are many or it is urgent."""
-        self._lines.append(self.format(record))
-        if record.levelno > logging.INFO or len(self._lines) >= BUNCH:
+        """Keep a line, or write all if it is urgent."""
+        self.keep(self.format(record))
+        if record.levelno > logging.INFO:
+            self.flush()
+
+    def keep(self, line: str) -> None:
+        """Keep a line for a moment, unless there are many."""
+        self._lines.append(line)
+        if len(self._lines) >= BUNCH:
             self.flush()
         elif self._timer is None:
             self._timer = threading.Timer(FLUSH_S, self.flush)
@@ -77,12 +90,24 @@ class BunchHandler(logging.Handler):
             sys.stderr.flush()
 
 
+def log_request(level: int, fields: Mapping[str, Any]) -> None:
+    """Log a request without the records of `logging`, which cost more than the line itself."""
+    for handler in log.handlers:
+        formatter = handler.formatter
+        if isinstance(handler, BunchHandler) and isinstance(
+            formatter, JsonFormatter | TextFormatter
+        ):
+            name = logging.getLevelName(level)
+            handler.keep(formatter.line(time.time(), name, "request", fields))
+
+
 def set_up_logging(level: str, style: Literal["json", "text"]) -> None:
-    """Send our log and uvicorn's to stderr, in one style."""
+    """Send our log, and those of what we use, to stderr in one style."""
     handler = BunchHandler()
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    for name in ("service", "uvicorn"):
+    least = logging.getLevelNamesMapping()[level.upper()]
+    for name in ("service", "uvicorn", *LIBRARIES):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(level.upper())
+        logger.setLevel(max(least, logging.WARNING) if name in LIBRARIES else least)
         logger.propagate = False

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.classifier import ON_LEAVE, Departure
+from service.errors import StartError
 from service.log import log
 from service.settings import Settings
 
@@ -70,6 +71,27 @@ class PatientProtocol(HttpToolsProtocol):
             self._headers_timeout = None
 
 
+def bind(settings: Settings) -> socket.socket:
+    """Take the port, before a model is loaded for nothing.
+
+    Raises:
+        StartError: If it is taken, or not ours to take.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+    except OSError as error:
+        sock.close()
+        raise StartError(
+            f"Port {settings.port} of {settings.host} cannot be taken: {error.strerror}. "
+            "Choose another with RESNET_PORT or --port."
+        ) from error
+    sock.set_inheritable(True)
+    return sock
+
+
 def configure(settings: Settings, app: Any, **more: Any) -> uvicorn.Config:
     """Configure uvicorn for an application, or for the path of a function that makes one."""
     return uvicorn.Config(
@@ -81,6 +103,7 @@ def configure(settings: Settings, app: Any, **more: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=int(settings.deadline_ms / 1000) + 1,
         **more,
     )

@@ -2,11 +2,10 @@
 
 import difflib
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import StartError
@@ -56,25 +55,40 @@ class Settings(BaseSettings):
         10_000, ge=1, description="A request that took longer is answered with 504."
     )
     drain_delay_s: float = Field(
-        1.0, ge=0, description="After SIGTERM: how long requests are still accepted, not ready."
+        1.0,
+        ge=0,
+        le=3600,
+        description="After SIGTERM: how long requests are still accepted, not ready.",
     )
     max_body_bytes: int = Field(10_485_760, ge=1, description="Of one request.")
     max_images: int = Field(64, ge=1, description="In one request.")
     max_pixels: int = Field(
-        25_000_000, ge=1, description="Of one image; all of one request may have four times that."
+        25_000_000,
+        ge=1,
+        le=80_000_000,  # Pillow itself refuses from 89 million on
+        description="Of one image; all of one request may have four times that.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
 
+    @model_validator(mode="after")
+    def _a_request_fits_the_queue(self) -> Self:
+        if self.max_images > self.max_queue:
+            raise ValueError(
+                f"RESNET_MAX_IMAGES (={self.max_images}) must be at most RESNET_MAX_QUEUE "
+                f"(={self.max_queue}): a larger request could never be admitted"
+            )
+        return self
 
-def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read and check all settings.
+
+def read_settings() -> Settings:
+    """Read and check all settings in the environment.
 
     Raises:
         StartError: If a `RESNET_*` name is unknown or a value is not allowed; it names it.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in sorted(environment):
+    for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             close = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""

@@ -98,8 +98,13 @@ class Supervisor(Multiprocess):
         return worker
 
 
-def run_workers(settings: Settings, workers: int) -> bool:
+def run_workers(settings: Settings, workers: int, sock: socket) -> bool:
     """Serve with several processes until SIGTERM or Ctrl+C.
+
+    Args:
+        settings: Of each.
+        workers: How many.
+        sock: Bound; all accept from it.
 
     Returns:
         Whether it was a clean end; False if a worker could not start.
@@ -107,6 +112,6 @@ def run_workers(settings: Settings, workers: int) -> bool:
     config = configure(settings, "service.supervisor:worker_app", factory=True, workers=workers)
     with tempfile.TemporaryDirectory(prefix="resnet-metrics-") as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder
-        supervisor = Supervisor(config, [config.bind_socket()])
+        supervisor = Supervisor(config, [sock])
         supervisor.run()
     return not supervisor.failed

@@ -156,20 +156,27 @@ def _export(
 
 def _own_data(record: RunRecord, data: Path | None) -> Dataset:
     """Read the data that a run was trained on, from where it lay unless told otherwise."""
-    dataset = _read(data or Path(record.dataset_source), record.seed)
+    spec = record.preprocessing
+    dataset = _read(data or Path(record.dataset_source), record.seed, spec.crop)
     if dataset.labels != record.labels:
         raise DatasetError(
             f"{dataset.source} has the labels {', '.join(dataset.labels[:5])}...; the run was "
             f"trained on {', '.join(record.labels[:5])}.... Name the run's own data with --data."
+        )
+    found = dataset.preprocessing
+    if (found.crop, found.channels) != (spec.crop, spec.channels):
+        raise DatasetError(
+            f"{dataset.source} gives pictures of {found.crop} pixels, {found.channels} channels; "
+            f"the run was trained on {spec.crop} and {spec.channels}."
         )
     if dataset.sha256 != record.dataset_sha256:
         typer.echo("note: these are not the very pictures that the run was trained on")
     return dataset
 
 
-def _read(source: Path | None, seed: int) -> Dataset:
+def _read(source: Path | None, seed: int, size: int | None = None) -> Dataset:
     """Read the data and say what was found, and what was left out."""
-    dataset = read_dataset(source, seed)
+    dataset = read_dataset(source, seed, size)
     shape = tuple(dataset.train.images.shape[1:])
     typer.echo(
         f"{dataset.name}: {len(dataset.train):,} + {len(dataset.validation):,} + "

@@ -25,7 +25,7 @@ from model.network import Normalize, ResNet
 from training.datasets.dataset import Split
 from training.module import build_parts
 from training.plots import draw_confusion, draw_reliability
-from training.run import RunRecord, read_checkpoint
+from training.run import CheckpointError, RunRecord, read_checkpoint
 
 BATCH = 500
 BINS = 15
@@ -86,11 +86,17 @@ def load_network(path: Path) -> tuple[RunRecord, Normalize, ResNet]:
     """Build the network of a checkpoint and load its weights.
 
     Raises:
-        CheckpointError: If it cannot be read.
+        CheckpointError: If it cannot be read, or its weights are not the network's.
     """
     record, weights = read_checkpoint(path)
     normalize, network = build_parts(record.architecture, record.preprocessing)
-    network.load_state_dict(weights)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        cause = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"The weights in {path} are not those of {record.architecture.name}: {cause}"
+        ) from error
     return record, normalize, network.eval()
 
 

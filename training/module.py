@@ -104,11 +104,12 @@ class Classifier(LightningModule):
                 min_lr=recipe.min_learning_rate,
             )
             return {"scheduler": plateau, "interval": "epoch", "monitor": "val_loss"}
+        steps = int(self.trainer.estimated_stepping_batches) + 1  # it ends above zero
         one_cycle = OneCycleLR(
             optimizer,
             max_lr=recipe.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches) + 1,  # it ends above zero
-            pct_start=recipe.warmup,
+            total_steps=steps,
+            pct_start=min(1.0, max(recipe.warmup, 2 / steps)),  # torch divides by warm-up - 1
             anneal_strategy="linear",
             cycle_momentum=False,
         )

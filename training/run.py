@@ -5,6 +5,7 @@ rebuild the network, find the data and say where the weights came from.
 """
 
 import subprocess
+import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from pickle import UnpicklingError
 from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from model.architecture import Architecture
 from model.preprocessing import Preprocessing
@@ -21,6 +22,17 @@ from training.recipes import Recipe
 
 RECORD_KEY = "run"
 NETWORK_PREFIX = "network."
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    UnpicklingError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
+"""What `torch.load` raises on broken and on foreign files."""
 
 
 class CheckpointError(Exception):
@@ -110,25 +122,36 @@ def read_checkpoint(path: Path) -> tuple[RunRecord, dict[str, torch.Tensor]]:
     """
     if path.is_dir():
         path = RunFolder(path).best
+    content = _load(path)
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         record = RunRecord.model_validate_json(content[RECORD_KEY])
-        weights = content["state_dict"]
-    except FileNotFoundError:
-        raise CheckpointError(f"There is no checkpoint at {path}.") from None
-    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {cause}") from error
-    except (KeyError, TypeError, ValidationError) as error:
+        weights = dict(content["state_dict"])
+    except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} holds no record of a run; only checkpoints of `train-model` do."
         ) from error
     network = {
         name.removeprefix(NETWORK_PREFIX): weight
         for name, weight in weights.items()
-        if name.startswith(NETWORK_PREFIX)
+        if isinstance(name, str) and name.startswith(NETWORK_PREFIX)
     }
     return record, network
+
+
+def _load(path: Path) -> Any:
+    """Unpack a file of `torch.save` without running what it may hold.
+
+    Only the zip format is let through: torch reads bare pickles, too.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint at {path}.")
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: it is no whole zip file.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {cause}") from error
 
 
 def commit() -> str | None:

@@ -5,6 +5,7 @@ draws the curves at the end. The best weights by the recipe's `monitor` are kept
 every exit, the last ones so that a run can go on.
 """
 
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, Model
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from model.architecture import Architecture, get_architecture
+from training.checkpoints import DurableCheckpoints
 from training.datasets.dataset import Dataset, loader
 from training.module import Classifier
 from training.progress import EpochTable, ProgressBar, quiet_lightning, read_rows
@@ -79,7 +81,8 @@ def train(
         resume: Go on from the folder's last checkpoint.
 
     Raises:
-        TrainingError: If the folder holds another run, or there is nothing to resume.
+        TrainingError: If the folder holds another run, there is nothing to resume, or the run
+            was stopped before there were weights to keep.
     """
     folder = RunFolder(out)
     record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed)
@@ -92,6 +95,7 @@ def train(
     interrupted = False
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own old call
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not.*")
         try:
@@ -104,6 +108,8 @@ def train(
             )
         except (KeyboardInterrupt, SystemExit):
             interrupted = True
+    if not folder.best.exists():
+        raise TrainingError(f"Stopped before the first epoch was over; {out} holds no weights.")
     return Outcome(
         folder=folder,
         epochs=trainer.current_epoch,
@@ -144,10 +150,10 @@ def _trainer(folder: RunFolder, recipe: Recipe) -> Trainer:
             filename="best",
             monitor=recipe.monitor,
             mode="max" if maximize else "min",
-            save_top_k=1,
-            save_last=True,
             enable_version_counter=False,
         ),
+        # `save_last=True` above would write only in epochs that are the best so far.
+        ModelCheckpoint(dirpath=folder.checkpoints, filename="last", enable_version_counter=False),
         EpochTable(folder.metrics, folder.curves, recipe.name),
         ProgressBar(),
     ]
@@ -163,15 +169,25 @@ def _trainer(folder: RunFolder, recipe: Recipe) -> Trainer:
         )
     return Trainer(
         accelerator="auto",
-        devices="auto" if torch.cuda.is_available() else 1,
+        devices=_devices(),
+        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
         max_epochs=recipe.epochs,
         precision="bf16-mixed" if _uses_bfloat16(recipe) else "32-true",
         callbacks=callbacks,
+        plugins=[DurableCheckpoints()],
         logger=TensorBoardLogger(folder.path, name=None, version="tensorboard"),
         log_every_n_steps=10,
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+
+
+def _devices() -> int | str:
+    """Take as many devices as torchrun started processes here; alone, all GPUs or the CPU."""
+    processes = os.environ.get("LOCAL_WORLD_SIZE")
+    if processes is not None:
+        return int(processes)
+    return "auto" if torch.cuda.is_available() else 1
 
 
 def _uses_bfloat16(recipe: Recipe) -> bool:

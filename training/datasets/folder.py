@@ -78,7 +78,8 @@ def read_picture_folder(root: Path, seed: int = 0, size: int | None = None) -> D
     headers = [header for good, _ in found.values() for _, header in good]
     if not headers:
         raise DatasetError(f"{root} has no readable picture. {_first(unreadable)}")
-    splits = {name: [picture for picture, _ in good] for name, (good, _) in found.items()}
+    splits: dict[str, list[_Picture]] = {"train": []}
+    splits |= {name: [picture for picture, _ in good] for name, (good, _) in found.items()}
     _hold_out(splits, "test", seed)
     _hold_out(splits, "validation", seed)
     _refuse_empty(root, splits, unreadable)

@@ -1,0 +1,96 @@
+"""`describe-model`, and the manners that all commands share."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from model.cli import CommandError, describe, script
+from model.summary import Summary
+
+Command = Callable[..., Any]
+
+
+def test_describe_prints_each_layer_and_the_totals(command: Command) -> None:
+    finished = command(describe, "mini_resnet")
+
+    lines = finished.out.splitlines()
+    (row,) = [line for line in lines if "layer2.0.downsample.0" in line]
+    assert finished.code == 0
+    assert [cell.strip() for cell in row.strip("│┃ ").split("│")][1:5] == [
+        "conv",
+        "64x14x14",
+        "2,048",
+        "401,408",
+    ]
+    assert "696,042" in finished.out
+    assert "1x28x28 in" in finished.out
+
+
+def test_describe_fits_the_network_to_another_picture_and_other_labels(command: Command) -> None:
+    finished = command(describe, "resnet18", "--input", "1x64x48", "--classes", "10", "--json")
+
+    summary = Summary.model_validate_json(finished.out)
+    assert summary.input_shape == (1, 64, 48)
+    assert summary.parameters == 11_175_370
+
+
+def test_describe_takes_the_size_that_the_network_is_made_for(command: Command) -> None:
+    finished = command(describe, "resnet34", "--json")
+
+    assert json.loads(finished.out)["input_shape"] == [3, 224, 224]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (("resnet19",), "Did you mean 'resnet18'"),
+        (("resnet18", "--input", "224x224"), "must be CxHxW"),
+        (("resnet18", "--input", "3x0x224"), "must be CxHxW"),
+        (("resnet18", "--input", "3x-1x224"), "must be CxHxW"),
+        (("resnet18", "--input", "2x224x224"), "in_channels"),
+        (("resnet18", "--classes", "0"), "--classes"),
+        (("resnet18", "--fast"), "--fast"),
+        ((), "Missing argument"),
+    ],
+)
+def test_bad_usage_exits_with_2_and_says_why(
+    command: Command, arguments: tuple[str, ...], cause: str
+) -> None:
+    finished = command(describe, *arguments)
+
+    assert finished.code == 2
+    assert cause in finished.err
+    assert finished.out == ""
+
+
+def test_help_shows_an_example(command: Command) -> None:
+    finished = command(describe, "--help")
+
+    assert finished.code == 0
+    assert "Example: describe-model resnet34 --input 3x224x224" in finished.out
+
+
+def test_a_command_error_is_one_line_on_stderr_and_exit_1(command: Command) -> None:
+    def fail() -> None:
+        raise CommandError("the oven is cold.")
+
+    finished = command(script(fail))
+
+    assert (finished.code, finished.out, finished.err) == (1, "", "error: the oven is cold.\n")
+
+
+def test_the_command_runs_as_a_process_of_its_own() -> None:
+    code = "from model.cli import describe; describe()"
+    finished = subprocess.run(
+        [sys.executable, "-c", code, "mini_resnet", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert json.loads(finished.stdout)["parameters"] == 696_042
+    assert finished.stderr == ""

@@ -1,0 +1,164 @@
+"""Fixtures of the service's tests: artifacts to serve, and the service in this process."""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from numpy.typing import NDArray
+
+from model.artifact import write
+from model.manifest import Manifest, Precision
+from model.preprocessing import Pixels
+from service.app import create_app
+from service.batcher import Batcher, Rows
+from service.classifier import Classifier
+from service.settings import PREFIX, Settings
+from tests.service import graphs
+
+SHIPPED = Path(__file__).parents[2] / "artifacts/fashion-mnist/1"
+
+MakeArtifact = Callable[..., Path]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run gives; the batcher asks for no more."""
+
+    probabilities: NDArray[np.float32]
+
+
+class Gate:
+    """An engine's run that waits to be let through, and notes what it was given.
+
+    A picture's first pixel is its name; its answer is that number, twice.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.entered = threading.Semaphore(0)
+        self._open = threading.Semaphore(0)
+
+    def __call__(self, images: Pixels) -> Rows:
+        names = images[:, 0, 0, 0]
+        self.batches.append(names.tolist())
+        self.entered.release()
+        if not self._open.acquire(timeout=20):
+            raise TimeoutError("Nobody opened the gate.")
+        return Answer(np.stack([names, names], axis=1).astype(np.float32))
+
+    async def has_entered(self) -> None:
+        """Wait until one more run has begun."""
+        assert await asyncio.to_thread(self.entered.acquire, timeout=10)
+
+    def let_through(self, runs: int = 1) -> None:
+        """Let this many runs end."""
+        self._open.release(runs)
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service in this process, between its start and its end."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+
+    @property
+    def classifier(self) -> Classifier:
+        classifier = self.app.state.classifier
+        assert isinstance(classifier, Classifier)
+        return classifier
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[Service]:
+    """Start an application, and end it."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+    ):
+        yield Service(app, client)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Asynchronous tests run on asyncio, as uvicorn does."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _untouched_process() -> Iterator[None]:
+    """Hide the settings of whoever runs the tests; undo what a command did to this process."""
+    given = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
+    names = ("service", "uvicorn", "uvicorn.access", "asyncio", "PIL", "python_multipart")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(log.handlers, log.level, log.propagate, log.disabled) for log in loggers]
+    yield
+    for log, state in zip(loggers, before, strict=True):
+        log.handlers, log.level, log.propagate, log.disabled = state
+        log.setLevel(log.level)  # forgets what the logger remembers of its level
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    os.environ.update(given)
+
+
+@pytest.fixture
+def make_artifact(
+    tmp_path: Path, make_manifest: Callable[[Mapping[Precision, bytes]], Manifest]
+) -> MakeArtifact:
+    """Write an artifact of hand-made models: `<tmp>/<name>/<version>`."""
+
+    def make(
+        model: bytes = graphs.plain(),
+        version: str = "1",
+        precision: Precision = "float32",
+        overwrite: bool = False,
+    ) -> Path:
+        models: dict[Precision, bytes] = {precision: model}
+        manifest = make_manifest(models).model_copy(update={"version": version})
+        return write(tmp_path / "tiny" / version, manifest, models, overwrite=overwrite).folder
+
+    return make
+
+
+Serve = Callable[..., Awaitable[Service]]
+
+
+@pytest.fixture
+async def serve(make_artifact: MakeArtifact) -> AsyncIterator[Serve]:
+    """Serve a hand-made model, or let `run` answer in the engine's place."""
+    async with AsyncExitStack() as stack:
+
+        async def start(
+            model: bytes = graphs.plain(),
+            run: Callable[[Pixels], Rows] | None = None,
+            overwrite: bool = False,
+            **changes: Any,
+        ) -> Service:
+            artifact = make_artifact(model, overwrite=overwrite)
+            settings = Settings(artifact=artifact, threads=1, **changes)
+            app = create_app(settings)
+            if run is not None:
+                app.state.classifier.batcher = Batcher(
+                    run, max_batch_size=settings.max_batch_size, max_queue=settings.max_queue
+                )
+            return await stack.enter_async_context(serving(app))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+async def shipped() -> AsyncIterator[Service]:
+    """The default model, served once for all tests that only ask."""
+    async with serving(create_app(Settings(artifact=SHIPPED, threads=1))) as service:
+        yield service

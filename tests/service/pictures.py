@@ -1,0 +1,55 @@
+"""Pictures as bytes, for the tests of the service."""
+
+import gzip
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.preprocessing import Pixels
+
+TEST_SPLIT = Path(__file__).parents[1] / "data/fashion-mnist"
+
+
+def fashion_pictures() -> tuple[Pixels, NDArray[np.uint8]]:
+    """Give pictures of Fashion-MNIST's test split: uint8 (N, 28, 28), targets (N,)."""
+    images = gzip.decompress((TEST_SPLIT / "t10k-images-idx3-ubyte.gz").read_bytes())
+    targets = gzip.decompress((TEST_SPLIT / "t10k-labels-idx1-ubyte.gz").read_bytes())
+    return (
+        np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28),
+        np.frombuffer(targets, np.uint8, offset=8),
+    )
+
+
+def encode(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    """Write an image as a file."""
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def grey(value: int, side: int = 4) -> bytes:
+    """Give a PNG file of one colour."""
+    return encode(Image.new("L", (side, side), value))
+
+
+WHITE, BLACK, GREY = grey(255), grey(0), grey(128)
+
+
+def png_by_hand(width: int, height: int, depth: int, colour_type: int, row: bytes) -> bytes:
+    """Write a PNG whose rows are all the same, without Pillow and without much memory."""
+    deflate = zlib.compressobj(9)
+    line = b"\0" + row  # filter 0
+    rows = b"".join(deflate.compress(line) for _ in range(height)) + deflate.flush()
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)

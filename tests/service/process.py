@@ -1,0 +1,85 @@
+"""The service as its user starts it: the command `serve-model` in a process of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+COMMAND = Path(sysconfig.get_path("scripts")) / "serve-model"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process that serves, and what it wrote to stderr."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    written: IO[bytes]
+    ready_after_s: float
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def stderr(self) -> str:
+        return Path(self.written.name).read_text()
+
+    def connect(self) -> socket.socket:
+        """Open a connection for what no HTTP client would send."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
+@contextmanager
+def serve_model(**settings: str) -> Iterator[Running]:
+    """Start the command with settings in its environment, and wait until it is ready."""
+    port = free_port()
+    given = {f"RESNET_{name.upper()}": value for name, value in settings.items()}
+    environment = {**os.environ, "RESNET_PORT": str(port), "RESNET_THREADS": "1", **given}
+    with tempfile.NamedTemporaryFile() as written:
+        began = time.perf_counter()
+        process = subprocess.Popen([COMMAND], cwd=ROOT, env=environment, stderr=written)
+        try:
+            _wait_until_ready(process, port, began + 60)
+            yield Running(process, port, written, time.perf_counter() - began)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, until: float) -> None:
+    while True:
+        assert process.poll() is None, "The service ended before it was ready."
+        assert time.perf_counter() < until, "The service did not become ready."
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """Read until the other side closes."""
+    answer = b""
+    while received := connection.recv(65_536):
+        answer += received
+    return answer

@@ -1,0 +1,34 @@
+import pytest
+from fastapi import Request
+from starlette.exceptions import HTTPException
+
+from service.app import as_service_error, create_app
+from service.errors import InternalError, MalformedRequestError, ServiceError, StartError
+from service.settings import Settings
+from tests.service import graphs
+from tests.service.conftest import MakeArtifact
+
+REQUEST = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, MalformedRequestError),
+        (413, MalformedRequestError),
+        (499, MalformedRequestError),
+        (500, InternalError),
+        (503, InternalError),
+    ],
+)
+def test_the_frameworks_other_errors_are_the_clients_up_to_500(
+    status: int, kind: type[ServiceError]
+) -> None:
+    error = as_service_error(REQUEST, HTTPException(status, "What was wrong"))
+
+    assert type(error) is kind
+
+
+def test_a_service_whose_model_cannot_be_trusted_is_not_made(make_artifact: MakeArtifact) -> None:
+    with pytest.raises(StartError, match="golden"):
+        create_app(Settings(artifact=make_artifact(graphs.swapped())))

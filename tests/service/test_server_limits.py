@@ -1,0 +1,167 @@
+"""uvicorn in a thread of this process, where its limits can be made short."""
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from service import server
+from service.app import create_app
+from service.batcher import Batcher
+from service.server import Server
+from service.settings import Settings
+from tests.service.conftest import Gate, MakeArtifact
+from tests.service.pictures import BLACK
+from tests.service.process import read_answer
+
+TIMEOUT_S = 0.4
+HEAD = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BLACK)}\r\n"
+REQUEST = HEAD.encode() + b"\r\n" + BLACK
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A server that listens, and the gate in the place of its engine."""
+
+    server: Server
+    gate: Gate
+
+    def connect(self) -> socket.socket:
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+@pytest.fixture
+def listening(make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
+    monkeypatch.setattr(server, "HEADERS_TIMEOUT_S", TIMEOUT_S)
+    settings = Settings(
+        artifact=make_artifact(), threads=1, port=0, drain_delay_s=0, max_body_bytes=1_000
+    )
+    app = create_app(settings)
+    gate = Gate()
+    app.state.classifier.batcher = Batcher(gate, max_batch_size=1, max_queue=9)
+    running = Server(app, settings)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    wait_until(lambda: running.started)
+    yield Listening(running, gate)
+    gate.let_through(9)
+    running.handle_exit(signal.SIGTERM, None)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.perf_counter() + 10
+    while not condition():
+        assert time.perf_counter() < until
+        time.sleep(0.01)
+
+
+def seconds_until_closed(connection: socket.socket, trickle: bytes = b"") -> float:
+    """Send a byte now and then; tell when the other side had enough."""
+    began = time.perf_counter()
+    connection.settimeout(0.05)
+    sending = iter(trickle)
+    while time.perf_counter() - began < 10:
+        try:
+            if (byte := next(sending, None)) is not None:
+                connection.send(bytes([byte]))
+            if connection.recv(65_536) == b"":
+                break
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    return time.perf_counter() - began
+
+
+@pytest.mark.parametrize(
+    "trickle", [b"", b"GET", b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"X-Header: x\r\n" * 50]
+)
+def test_headers_that_do_not_arrive_in_time_are_cut_off(
+    trickle: bytes, listening: Listening
+) -> None:
+    with listening.connect() as connection:
+        seconds = seconds_until_closed(connection, trickle)
+
+    assert TIMEOUT_S - 0.05 < seconds < TIMEOUT_S + 2
+
+
+def test_the_headers_of_a_second_request_have_as_long(listening: Listening) -> None:
+    listening.gate.let_through()
+    with listening.connect() as connection:
+        connection.sendall(REQUEST)
+        first = connection.recv(65_536)
+        time.sleep(0.75 * TIMEOUT_S)
+        seconds = seconds_until_closed(connection, b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 50)
+
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert TIMEOUT_S - 0.05 < seconds < TIMEOUT_S + 2
+
+
+def test_an_idle_connection_may_be_used_again(listening: Listening) -> None:
+    listening.gate.let_through(2)
+    with listening.connect() as connection:
+        connection.sendall(REQUEST)
+        first = connection.recv(65_536)
+        time.sleep(1.5 * TIMEOUT_S)
+        connection.sendall(REQUEST)
+        second = connection.recv(65_536)
+
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert second.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_may_take_longer_than_the_headers(listening: Listening) -> None:
+    listening.gate.let_through()
+    with listening.connect() as connection:
+        connection.sendall(REQUEST[:-10])
+        time.sleep(1.5 * TIMEOUT_S)
+        connection.sendall(REQUEST[-10:])
+
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_answer_may_take_longer_than_the_headers(listening: Listening) -> None:
+    with listening.connect() as connection:
+        connection.sendall(REQUEST)
+        time.sleep(1.5 * TIMEOUT_S)
+        listening.gate.let_through()
+
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_rest_of_a_refused_body_cannot_trickle_for_ever(listening: Listening) -> None:
+    with listening.connect() as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n")
+        answer = connection.recv(65_536)
+        seconds = seconds_until_closed(connection, b"x" * 200)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert seconds < TIMEOUT_S + 2
+
+
+def test_a_client_that_leaves_is_forgotten(listening: Listening) -> None:
+    with listening.connect() as connection:
+        connection.sendall(b"GET")
+        wait_until(lambda: len(listening.server.server_state.connections) == 1)
+
+    wait_until(lambda: len(listening.server.server_state.connections) == 0)
+
+
+def test_a_request_under_way_is_answered_before_the_end(listening: Listening) -> None:
+    with listening.connect() as connection:
+        connection.sendall(REQUEST)
+        assert listening.gate.entered.acquire(timeout=10)
+        listening.server.handle_exit(signal.SIGTERM, None)
+        listening.server.handle_exit(signal.SIGINT, None)
+        time.sleep(0.3)
+        listening.gate.let_through()
+        answer = read_answer(connection)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")

@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.errors import StartError
+from service.settings import Settings, read_settings
+
+DEFAULTS = {
+    "host": "127.0.0.1",
+    "port": 8000,
+    "artifact": Path("artifacts/fashion-mnist/1"),
+    "precision": "auto",
+    "provider": "auto",
+    "provider_policy": "require",
+    "threads": 0,
+    "max_batch_size": 32,
+    "max_queue": 512,
+    "deadline_ms": 10_000,
+    "drain_delay_s": 1.0,
+    "max_body_bytes": 10_485_760,
+    "max_images": 64,
+    "max_pixels": 25_000_000,
+    "log_level": "info",
+    "log_format": "text",
+}
+CHANGES = {
+    "host": ("0.0.0.0", "0.0.0.0"),  # noqa: S104  # nothing listens there
+    "port": ("0", 0),
+    "artifact": ("models/x", Path("models/x")),
+    "precision": ("int8", "int8"),
+    "provider": ("cuda", "cuda"),
+    "provider_policy": ("prefer", "prefer"),
+    "threads": ("3", 3),
+    "max_batch_size": ("7", 7),
+    "max_queue": ("9", 9),
+    "deadline_ms": ("250", 250),
+    "drain_delay_s": ("0.5", 0.5),
+    "max_body_bytes": ("1000", 1000),
+    "max_images": ("1", 1),
+    "max_pixels": ("100", 100),
+    "log_level": ("debug", "debug"),
+    "log_format": ("json", "json"),
+}
+BAD = {
+    "RESNET_PORT": ("65536", "-1", "http", "", "8000.5", "tcp://10.0.0.1:8000"),
+    "RESNET_PRECISION": ("float8", "FLOAT32"),
+    "RESNET_PROVIDER": ("tpu",),
+    "RESNET_PROVIDER_POLICY": ("maybe",),
+    "RESNET_THREADS": ("-1", "1025"),
+    "RESNET_MAX_BATCH_SIZE": ("0", "4097", "eight"),
+    "RESNET_MAX_QUEUE": ("0",),
+    "RESNET_DEADLINE_MS": ("0", "1s"),
+    "RESNET_DRAIN_DELAY_S": ("-0.1", "nan", "soon"),
+    "RESNET_MAX_BODY_BYTES": ("0", "10MB"),
+    "RESNET_MAX_IMAGES": ("0",),
+    "RESNET_MAX_PIXELS": ("0", "1e7", "90000000"),
+    "RESNET_LOG_LEVEL": ("loud",),
+    "RESNET_LOG_FORMAT": ("xml", "json\ntext"),
+}
+
+
+def test_defaults_hold_where_nothing_is_set() -> None:
+    assert read_settings().model_dump() == DEFAULTS
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_is_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, value = CHANGES[name]
+    monkeypatch.setenv(f"RESNET_{name.upper()}", text)
+
+    settings = read_settings()
+
+    assert value != DEFAULTS[name]
+    assert settings.model_dump() == {**DEFAULTS, name: value}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("RESNET_MAX_BATCHSIZE", "Did you mean RESNET_MAX_BATCH_SIZE?"),
+        ("RESNET_PROT", "Did you mean RESNET_PORT?"),
+        ("resnet_devicee", "resnet_devicee is not a setting."),
+        ("RESNET_", "RESNET_ is not a setting."),
+    ],
+)
+def test_an_unknown_name_is_refused_with_a_hint(
+    name: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "1")
+
+    with pytest.raises(StartError) as refused:
+        read_settings()
+
+    assert str(refused.value).startswith(f"{name} is not a setting.")
+    assert hint in str(refused.value)
+
+
+def test_names_of_other_programs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESNETS_PORT", "1")
+
+    assert read_settings().port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts]
+)
+def test_a_bad_value_is_refused_in_one_line_that_names_it(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, text)
+
+    with pytest.raises(StartError) as refused:
+        read_settings()
+
+    assert str(refused.value).startswith(f"{name} (={text!r}): ")
+    assert str(refused.value).isprintable()
+
+
+def test_settings_are_frozen() -> None:
+    settings = Settings()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1  # type: ignore[misc]

@@ -1,0 +1,212 @@
+"""From weights to an artifact: what its manifest says is what the file does."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import numpy as np
+import torch
+
+from model.architecture import get_architecture
+from model.artifact import Artifact, ArtifactExistsError, read
+from model.summary import summarize
+from training.calibrate import fit_temperature
+from training.datasets.dataset import Dataset
+from training.evaluate import answer, checkpoint_predict, evaluate, onnx_predict, onnx_session
+from training.export import export_checkpoint, export_random
+from training.graph import ExportError
+from training.run import RECORD_KEY, CheckpointError
+from training.train import Outcome
+
+
+@pytest.fixture(scope="module")
+def exported(
+    trained: Outcome, small_fashion: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Artifact:
+    """The finished run's artifact, to be read only."""
+    out = tmp_path_factory.mktemp("artifacts") / "small-fashion" / "3"
+    return export_checkpoint(trained.folder.path, small_fashion, out)
+
+
+def test_the_artifact_reads_back_with_all_checks(exported: Artifact) -> None:
+    artifact = read(exported.folder)
+
+    manifest = artifact.manifest
+    model = artifact.model("float32")
+    assert manifest == exported.manifest
+    assert (manifest.name, manifest.version) == ("small-fashion", "3")
+    assert manifest.files["float32"].sha256 == hashlib.sha256(model).hexdigest()
+    assert {path.name for path in exported.folder.iterdir()} == {"manifest.json", "model.onnx"}
+
+
+def test_the_manifest_carries_what_the_run_was(
+    exported: Artifact, small_fashion: Dataset, trained: Outcome
+) -> None:
+    manifest = exported.manifest
+
+    assert manifest.labels == small_fashion.labels
+    assert manifest.preprocessing == small_fashion.preprocessing
+    assert manifest.architecture.name == "mini_resnet"
+    assert manifest.summary == summarize(manifest.architecture, 14, 14)
+    assert manifest.provenance.recipe == "default"
+    assert manifest.provenance.seed == 3
+    assert manifest.provenance.dataset_sha256 == small_fashion.sha256
+    assert manifest.provenance.torch == torch.__version__
+    assert trained.folder.path.name not in manifest.model_dump_json()
+
+
+def test_the_figures_are_those_of_the_onnx_file_on_the_test_split(
+    exported: Artifact, small_fashion: Dataset
+) -> None:
+    manifest = exported.manifest
+    answers = answer(onnx_predict(exported.model("float32")), small_fashion.test)
+
+    metrics = manifest.metrics
+    assert metrics is not None
+    hits = (answers.logits.argmax(1) == small_fashion.test.targets).float().mean().item()
+    assert metrics.top1 == pytest.approx(hits, abs=1e-6)
+    assert manifest.files["float32"].top1 == metrics.top1
+    scaled = answers.logits / manifest.temperature
+    loss = torch.nn.functional.cross_entropy(scaled, small_fashion.test.targets).item()
+    assert metrics.loss == pytest.approx(loss, rel=1e-5)
+    assert (metrics.dataset, metrics.split, metrics.n) == ("fashion-mnist", "test", 300)
+
+
+def test_the_temperature_comes_from_the_validation_split_and_helps_it(
+    exported: Artifact, trained: Outcome, small_fashion: Dataset
+) -> None:
+    _, predict = checkpoint_predict(trained.folder.path)
+    answers = answer(predict, small_fashion.validation)
+    temperature = exported.manifest.temperature
+
+    def loss(divisor: float) -> float:
+        labels = small_fashion.labels
+        return evaluate(answers, labels=labels, dataset="", split="", temperature=divisor).loss
+
+    assert temperature == fit_temperature(answers)
+    assert loss(temperature) < loss(1.0)
+
+
+def test_the_golden_answers_come_out_again(exported: Artifact, small_fashion: Dataset) -> None:
+    images = exported.golden_images()
+    session = onnx_session(exported.model("float32"))
+
+    (probabilities,) = session.run(["probabilities"], {"images": images})
+
+    stored = [image.tobytes() for image in small_fashion.test.images.numpy()]
+    for image, row, golden in zip(images, probabilities, exported.manifest.golden, strict=True):
+        np.testing.assert_allclose(row, golden.probabilities, atol=2e-6)
+        assert int(row.argmax()) == golden.top1
+        # It is a picture of the test split, and the answer is its label.
+        assert int(small_fashion.test.targets[stored.index(image.tobytes())]) == golden.top1
+
+
+def test_the_golden_answers_show_each_label_at_most_once(exported: Artifact) -> None:
+    shown = [golden.top1 for golden in exported.manifest.golden]
+
+    assert len(shown) == len(set(shown)) > 1
+
+
+def test_a_place_that_is_taken_is_refused_before_any_work(
+    exported: Artifact, tmp_path: Path, small_fashion: Dataset
+) -> None:
+    before = (exported.folder / "manifest.json").read_bytes()
+
+    with pytest.raises(ArtifactExistsError, match="--overwrite"):
+        export_checkpoint(tmp_path / "no-checkpoint", small_fashion, exported.folder)
+    with pytest.raises(ArtifactExistsError, match="--overwrite"):
+        export_random(get_architecture("mini_resnet"), exported.folder)
+
+    assert (exported.folder / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"labels": ("a", "b")}, "2 labels"),
+        ({"crop": 10}, "10 pixels"),
+        ({"channels": 3}, "3 channels"),
+    ],
+)
+def test_data_other_than_the_runs_are_refused(
+    trained: Outcome,
+    small_fashion: Dataset,
+    tmp_path: Path,
+    change: dict[str, Any],
+    cause: str,
+) -> None:
+    if "labels" not in change:
+        change = {"preprocessing": small_fashion.preprocessing.model_copy(update=change)}
+    dataset = replace(small_fashion, **change)
+
+    with pytest.raises(ExportError, match=cause) as refused:
+        export_checkpoint(trained.folder.path, dataset, tmp_path / "a" / "1")
+
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_overflow_do_not_pass_the_gate_and_write_nothing(
+    trained: Outcome, small_fashion: Dataset, tmp_path: Path
+) -> None:
+    content = torch.load(trained.folder.best, weights_only=True)
+    content["state_dict"]["network.layer2.0.conv1.weight"].fill_(float("inf"))
+    torch.save(content, tmp_path / "broken.ckpt")
+
+    with pytest.raises(ExportError, match="by nan in a logit"):
+        export_checkpoint(tmp_path / "broken.ckpt", small_fashion, tmp_path / "a" / "1")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.ckpt"]
+
+
+def test_a_checkpoint_that_is_none_of_ours_is_refused(
+    small_fashion: Dataset, tmp_path: Path
+) -> None:
+    torch.save({"state_dict": {}, RECORD_KEY: None}, tmp_path / "foreign.ckpt")
+
+    with pytest.raises(CheckpointError, match="holds no record of a run"):
+        export_checkpoint(tmp_path / "foreign.ckpt", small_fashion, tmp_path / "a" / "1")
+
+
+def test_a_version_that_is_no_number_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="version") as refused:
+        export_random(get_architecture("mini_resnet"), tmp_path / "random" / "latest")
+
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "side"), [("mini_resnet", 28), ("resnet18", 224)])
+def test_random_weights_of_any_member_make_an_artifact(
+    tmp_path: Path, name: str, side: int
+) -> None:
+    spec = get_architecture(name)
+
+    artifact = export_random(spec, tmp_path / name / "1", seed=5)
+
+    manifest = read(tmp_path / name).manifest
+    assert manifest == artifact.manifest
+    assert manifest.architecture == spec
+    assert (manifest.input.size, manifest.input.channels) == (side, spec.in_channels)
+    assert manifest.metrics is None
+    assert manifest.provenance.recipe is None
+    assert manifest.provenance.seed == 5
+    assert len(set(manifest.labels)) == spec.num_classes
+    assert manifest.files["float32"].max_abs_logit_error <= 1e-4
+    assert len(manifest.golden) == 2
+
+
+def test_random_weights_repeat_by_their_seed(tmp_path: Path) -> None:
+    spec = get_architecture("mini_resnet")
+
+    first, again = (
+        export_random(spec, tmp_path / name / "1", seed=1) for name in ("first", "again")
+    )
+
+    assert first.model("float32") == again.model("float32")
+    assert first.manifest.golden == again.manifest.golden

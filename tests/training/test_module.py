@@ -1,0 +1,118 @@
+"""One step of training: its loss, its optimiser, its schedule, its dice."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.datasets.dataset import Dataset
+from training.module import Classifier
+from training.progress import COLUMNS, read_rows
+from training.recipes import Recipe, get_recipe
+from training.run import RunRecord
+from training.train import Outcome, fit_architecture
+
+
+def _module(dataset: Dataset, recipe: Recipe, seed: int = 0) -> Classifier:
+    torch.manual_seed(seed)
+    return Classifier(RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed))
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_weight_decay_spares_norms_and_biases(small_fashion: Dataset, name: str) -> None:
+    changes = [f"optimizer={name}", "weight_decay=0.1", "schedule=plateau"]
+    module = _module(small_fashion, get_recipe("baseline", changes))
+
+    optimizer = module.configure_optimizers()["optimizer"]
+
+    decayed, spared = optimizer.param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    matrices = {
+        id(part.weight)
+        for part in module.network.modules()
+        if isinstance(part, nn.Conv2d | nn.Linear)
+    }
+    assert {id(weight) for weight in decayed["params"]} == matrices
+    every = {id(weight) for weight in module.network.parameters()}
+    assert {id(weight) for weight in spared["params"]} == every - matrices
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [("0.9", True), ("0", False)])
+def test_momentum_is_nesterovs(small_fashion: Dataset, momentum: str, nesterov: bool) -> None:
+    changes = ["optimizer=sgd", f"momentum={momentum}", "learning_rate=0.3"]
+    module = _module(small_fashion, get_recipe("baseline", changes))
+
+    optimizer = module.configure_optimizers()["optimizer"]
+
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert optimizer.param_groups[0]["nesterov"] is nesterov
+    assert optimizer.param_groups[0]["lr"] == 0.3
+
+
+def test_the_plateau_halves_the_rate_after_three_epochs_without_progress(
+    small_fashion: Dataset,
+) -> None:
+    configured = _module(small_fashion, get_recipe("baseline")).configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]
+    rates = []
+    for loss in (1.0, 2.0, 2.0, 2.0, 2.0):
+        schedule["scheduler"].step(loss)
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    assert rates == [1e-3, 1e-3, 1e-3, 1e-3, 5e-4]
+    assert (schedule["interval"], schedule["monitor"]) == ("epoch", "val_loss")
+
+
+def test_smoothing_is_in_the_training_loss(small_fashion: Dataset) -> None:
+    module = _module(small_fashion, get_recipe("baseline", ["label_smoothing=0.2"]))
+    logits, targets = torch.randn(5, 10), torch.tensor([1, 2, 3, 4, 5])
+
+    loss = module.loss(logits, targets).item()
+
+    logs = logits.log_softmax(1).numpy()
+    wanted = np.full((5, 10), 0.02)
+    wanted[np.arange(5), targets.numpy()] += 0.8
+    assert loss == pytest.approx(-(wanted * logs).sum(1).mean(), rel=1e-5)
+
+
+def test_forward_normalises_stored_pictures(small_fashion: Dataset) -> None:
+    module = _module(small_fashion, get_recipe("baseline")).eval()
+    images = small_fashion.test.images[:3]
+
+    logits = module(images)
+
+    pixels = (images.float() / 255 - 0.2860) / 0.3530
+    expected = module.network(pixels.permute(0, 3, 1, 2))
+    assert torch.allclose(logits, expected, atol=1e-5)
+
+
+def test_a_checkpoint_takes_the_dice_up_where_they_lay(
+    small_fashion: Dataset, small_recipe: Recipe
+) -> None:
+    module = _module(small_fashion, small_recipe)
+    checkpoint: dict[str, object] = {}
+    module.on_save_checkpoint(checkpoint)
+    drawn = torch.rand(3), torch.rand(3, generator=module.augmentation)
+
+    other = _module(small_fashion, small_recipe, seed=9)
+    other.on_load_checkpoint(checkpoint)
+
+    assert torch.equal(torch.rand(3), drawn[0])
+    assert torch.equal(torch.rand(3, generator=other.augmentation), drawn[1])
+
+
+def test_the_table_of_epochs_has_the_documented_columns(trained: Outcome) -> None:
+    rows = read_rows(trained.folder.metrics)
+
+    assert tuple(rows[0]) == COLUMNS
+    seconds = [float(row["seconds"]) for row in rows]
+    assert seconds == sorted(seconds)
+
+
+def test_there_are_no_rows_without_a_file(tmp_path: Path) -> None:
+    assert read_rows(tmp_path / "metrics.csv") == []

@@ -1,0 +1,189 @@
+"""A run that was stopped goes on as if it had not been."""
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from training.datasets.dataset import Dataset
+from training.datasets.folder import read_picture_folder
+from training.recipes import Recipe, get_recipe
+from training.run import RunFolder
+from training.train import Outcome, TrainingError, train
+
+MakePictures = Callable[..., Path]
+# Every source of chance and every state that a checkpoint must carry: order, augmentation,
+# dropout, momentum, a schedule by steps, averaged weights.
+CHANGES = (
+    "epochs=4",
+    "batch_size=24",
+    "learning_rate=0.05",
+    "precision=float32",
+    "ema_decay=0.9",
+    "shift=1",
+    "erase=0.2",
+)
+TRAIN = "from training.cli import train_script; train_script()"
+
+
+@pytest.fixture
+def pictures(make_pictures: MakePictures) -> Path:
+    return make_pictures(labels={"bag": 40, "boot": 40, "coat": 40}, side=14)
+
+
+def _start(pictures: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
+    settings = [part for change in CHANGES for part in ("--set", change)]
+    return subprocess.Popen(
+        [sys.executable, "-c", TRAIN, "--data", pictures, "--out", out, *settings, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for_epoch(process: "subprocess.Popen[str]", folder: RunFolder) -> None:
+    """Wait until one epoch is in the table and its weights are on the disk."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if folder.last.exists() and len(_rows(folder)) >= 1:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"no epoch came to its end: {process.communicate()}")
+
+
+def _rows(folder: RunFolder) -> list[dict[str, str]]:
+    with folder.metrics.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Averaged and current weights, and what the optimiser remembers."""
+    content = torch.load(checkpoint, weights_only=True)
+    state = {f"averaged {name}": value for name, value in content["state_dict"].items()}
+    state |= {f"current {name}": value for name, value in content["current_model_state"].items()}
+    for number, memory in content["optimizer_states"][0]["state"].items():
+        state |= {f"memory {number} {name}": value for name, value in memory.items()}
+    return state
+
+
+def _assert_same_run(folder: RunFolder, reference: RunFolder) -> None:
+    state, expected = _state(folder.last), _state(reference.last)
+    assert state.keys() == expected.keys()
+    different = [name for name in expected if not torch.equal(state[name], expected[name])]
+    assert different == []
+    clocks = {"seconds", "cpu_seconds"}
+    figures = [{k: v for k, v in row.items() if k not in clocks} for row in _rows(folder)]
+    wanted = [{k: v for k, v in row.items() if k not in clocks} for row in _rows(reference)]
+    assert figures == wanted
+
+
+def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
+    pictures: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "killed")
+    process = _start(pictures, folder.path)
+    _wait_for_epoch(process, folder)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(_rows(folder)) < 4
+    dataset, recipe = read_picture_folder(pictures), get_recipe("default", CHANGES)
+
+    resumed = train(dataset, recipe, folder.path, resume=True)
+
+    whole = train(dataset, recipe, tmp_path / "whole")
+    assert resumed.epochs == whole.epochs == 4
+    assert resumed.best == whole.best
+    _assert_same_run(resumed.folder, whole.folder)
+
+
+def test_ctrl_c_ends_a_run_with_its_weights_kept_and_resume_takes_it_up(
+    pictures: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "stopped")
+    process = _start(pictures, folder.path)
+    _wait_for_epoch(process, folder)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert "stopped by hand after" in out, err
+    assert process.returncode == 0
+    assert folder.best.exists()
+
+    again = _start(pictures, folder.path, "--resume")
+    out, err = again.communicate(timeout=120)
+
+    assert "done after 4 epochs" in out, err
+    dataset, recipe = read_picture_folder(pictures), get_recipe("default", CHANGES)
+    _assert_same_run(folder, train(dataset, recipe, tmp_path / "whole").folder)
+
+
+def test_ctrl_c_before_the_first_epoch_is_over_says_that_there_are_no_weights(
+    pictures: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "stopped")
+    process = _start(pictures, folder.path, "--set", "batch_size=1", "--set", "epochs=9")
+    deadline = time.monotonic() + 120
+    while not folder.metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+    process.send_signal(signal.SIGINT)
+
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, out
+    assert err.splitlines()[-1].startswith("error: Stopped before the first epoch was over")
+
+
+def test_a_finished_run_can_be_resumed_and_stays_as_it_was(
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = small_recipe.model_copy(update={"epochs": 1})
+    data = small_fashion.limited(60)
+    first = train(data, recipe, tmp_path / "run")
+    before = _state(first.folder.last)
+
+    resumed = train(data, recipe, tmp_path / "run", resume=True)
+
+    after = _state(resumed.folder.last)
+    assert resumed.best == first.best
+    assert len(_rows(first.folder)) == 1
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_there_must_be_something_to_resume(
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="There is nothing to resume: There is no checkpoint"):
+        train(small_fashion, small_recipe, tmp_path / "run", resume=True)
+
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("field", ["recipe", "seed", "dataset_sha256", "architecture"])
+def test_a_run_is_not_resumed_as_another(
+    trained: Outcome, small_fashion: Dataset, small_recipe: Recipe, field: str
+) -> None:
+    dataset, recipe, seed = small_fashion, small_recipe, 3
+    if field == "recipe":
+        recipe = small_recipe.model_copy(update={"epochs": 9})
+    elif field == "seed":
+        seed = 4
+    elif field == "dataset_sha256":
+        dataset = replace(small_fashion, sha256="0" * 64)
+    else:
+        dataset = replace(small_fashion, labels=("a", "b"))
+    before = trained.folder.last.stat().st_mtime_ns
+
+    with pytest.raises(TrainingError, match=f"was trained with another {field}") as refused:
+        train(dataset, recipe, trained.folder.path, seed=seed, resume=True)
+
+    assert "\n" not in str(refused.value)
+    assert trained.folder.last.stat().st_mtime_ns == before
