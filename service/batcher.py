@@ -64,17 +64,24 @@ class Submission:
     Attributes:
         deadline: On `time.perf_counter`'s clock; pictures that wait longer never run.
         answer: All rides, in the order of the pictures.
+        images: Its pictures, until it ends without an answer: what waits is then passed over.
     """
 
-    __slots__ = ("_left", "_rides", "answer", "deadline", "since")
+    __slots__ = ("_left", "_rides", "answer", "deadline", "images", "since")
 
-    def __init__(self, count: int, deadline: float, answer: "asyncio.Future[list[Ride]]") -> None:
-        """Wait for `count` rides."""
+    def __init__(
+        self,
+        images: Sequence[Pixels],
+        deadline: float,
+        answer: "asyncio.Future[list[Ride]]",
+    ) -> None:
+        """Wait for as many rides as pictures."""
+        self.images = images
         self.answer = answer
         self.deadline = deadline
         self.since = time.perf_counter()
-        self._rides: list[Ride | None] = [None] * count
-        self._left = count
+        self._rides: list[Ride | None] = [None] * len(images)
+        self._left = len(images)
 
     def arrive(self, position: int, ride: Ride) -> None:
         """Take one picture's answer; the last one completes the request."""
@@ -84,7 +91,8 @@ class Submission:
             self.answer.set_result([ride for ride in self._rides if ride is not None])
 
     def fail(self, error: Exception) -> None:
-        """End the request; its other pictures are passed over."""
+        """End the request; its other pictures are passed over, and their memory is free."""
+        self.images = ()
         if not self.answer.done():
             self.answer.set_exception(error)
 
@@ -104,6 +112,11 @@ class Submission:
 
 
 class _Waiting(NamedTuple):
+    submission: Submission
+    position: int
+
+
+class _Riding(NamedTuple):
     pixels: Pixels
     submission: Submission
     position: int
@@ -113,8 +126,8 @@ class _Waiting(NamedTuple):
 class _Done:
     """What a thread reports to the event loop after one turn."""
 
-    batch: Sequence[_Waiting]
-    late: Sequence[_Waiting]
+    batch: Sequence[_Riding]
+    late: Sequence[Submission]
     rows: Rows | None
     error: Exception | None
     began: float
@@ -209,10 +222,11 @@ class Batcher:
             OverloadedError: See `admit`.
         """
         waiting, limit = self.under_way, self.max_queue
+        need_s = self.plan.wait_s(waiting + count, is_idle=not waiting)
         if waiting + count > limit:
             message = f"{waiting} images are under way and {limit} are allowed; {count} do not fit."
             wait_s = self.plan.wait_s(waiting + count - limit)
-        elif (need_s := self.plan.wait_s(waiting + count)) > patience_s:
+        elif need_s > patience_s:
             message = (
                 f"{waiting} images are under way, so the answer would take about {need_s:.2g} s; "
                 f"the deadline is in {patience_s:.2g} s."
@@ -239,9 +253,9 @@ class Batcher:
             that one of them rode in, or `DeadlineExceededError`, or `ClientLeftError`.
         """
         loop = self._loop or asyncio.get_running_loop()
-        submission = Submission(len(images), deadline, loop.create_future())
-        for position, pixels in enumerate(images):
-            self._queue.put(_Waiting(pixels, submission, position))
+        submission = Submission(images, deadline, loop.create_future())
+        for position in range(len(images)):
+            self._queue.put(_Waiting(submission, position))
         return submission
 
     def _serve(self, number: int) -> None:
@@ -259,23 +273,25 @@ class Batcher:
                 return
             idle_since = time.perf_counter()
 
-    def _take(self) -> tuple[list[_Waiting], list[_Waiting], bool, bool]:
+    def _take(self) -> tuple[list[_Riding], list[Submission], bool, bool]:
         """Wait for a picture, then take what is there, up to the limit.
 
         Returns:
-            The batch, the pictures that are too late, whether the queue was empty at first,
+            The batch, the requests that are too late, whether the queue was empty at first,
             and whether the thread shall go on.
         """
-        batch: list[_Waiting] = []
-        late: list[_Waiting] = []
+        batch: list[_Riding] = []
+        late: list[Submission] = []
         waited = self._queue.empty()
         item = self._queue.get()
         now = time.perf_counter()
         while item is not None:
-            if item.submission.deadline < now:
-                late.append(item)
-            elif not item.submission.answer.done():
-                batch.append(item)
+            submission, position = item
+            images = submission.images  # the event loop may take them away meanwhile
+            if submission.deadline < now:
+                late.append(submission)
+            elif images and not submission.answer.done():
+                batch.append(_Riding(images[position], submission, position))
             if len(batch) == self._max_batch_size:
                 break
             try:
@@ -284,7 +300,7 @@ class Batcher:
                 break
         return batch, late, waited, item is not None
 
-    def _turn(self, number: int, batch: list[_Waiting], late: list[_Waiting]) -> _Done:
+    def _turn(self, number: int, batch: list[_Riding], late: list[Submission]) -> _Done:
         """Run a batch; an error is kept for exactly the pictures in it."""
         rows: Rows | None = None
         error: Exception | None = None
@@ -296,6 +312,8 @@ class Batcher:
                     raise InferenceFailedError("The engine answered another number of images.")
         except Exception as raised:  # noqa: BLE001  # whatever it was, the next batch must run
             rows, error = None, raised
+            for item in batch:
+                item.submission.images = ()  # at once: the next batch may begin before it is told
         finally:
             del self._busy_since[number]
         return _Done(batch, late, rows, error, began, time.perf_counter())
@@ -306,12 +324,13 @@ class Batcher:
 
     def _deliver(self, done: _Done) -> None:
         """Hand out the answers of one batch, on the event loop."""
-        for item in done.late:
-            item.submission.expire()
+        for submission in done.late:
+            submission.expire()
         size, seconds = len(done.batch), done.ended - done.began
         self.executed += size
-        if done.rows is not None:
+        if size:
             self.observe(size, seconds)
+        if done.rows is not None:
             logits, probabilities = done.rows.logits, done.rows.probabilities
             for row, item in enumerate(done.batch):
                 queue_s = done.began - item.submission.since

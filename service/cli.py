@@ -46,17 +46,15 @@ def _serve(
     try:
         settings = read_settings()
         set_up_logging(settings.log_level, settings.log_format)
-        sock = bind(settings)
-        number = choose_workers(settings)
-        os.environ[PREFIX + "WORKERS"] = str(number)  # what `auto` came to, for the workers
-        if number > 1:
-            if not run_workers(settings, number, sock):
+        with bind(settings) as sock:
+            number = choose_workers(settings)
+            os.environ[PREFIX + "WORKERS"] = str(number)  # what `auto` came to, for the workers
+            if number == 1:
+                Server(configure(settings, create_app(read_settings()))).run([sock])
+            elif not run_workers(settings, number, sock):
                 raise CommandError("A worker could not start; its own line says why.")
-            return
-        app = create_app(read_settings())
     except StartError as error:
         raise CommandError(str(error)) from error
-    Server(configure(settings, app)).run([sock])
 
 
 serve = script(_serve)

@@ -95,13 +95,15 @@ def choose_workers(settings: Settings) -> int:
         StartError: If the model cannot be loaded.
     """
     usable = usable_cores()
-    if settings.workers != "auto":
-        return settings.workers
-    if usable == 1 or settings.provider == "cuda":
+    is_auto = settings.workers == "auto"
+    if settings.workers == 1 or (is_auto and (usable == 1 or settings.provider == "cuda")):
         return 1
     try:
         artifact = read(settings.artifact)
         engine = load_engine(artifact, settings, threads=1)
+        engine.check_golden(artifact.golden_images())  # one line here, not one from each worker
+        if settings.workers != "auto":
+            return settings.workers
         if engine.provider != "cpu":
             return 1
         plan = measure(engine.run, np.asarray(artifact.golden_images()[0]), (1,))

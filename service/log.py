@@ -63,6 +63,7 @@ class BunchHandler(logging.Handler):
         super().__init__()
         self._lines: list[str] = []
         self._timer: threading.Timer | None = None
+        self._keeping = threading.Lock()
         atexit.register(self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -73,17 +74,19 @@ class BunchHandler(logging.Handler):
 
     def keep(self, line: str) -> None:
         """Keep a line for a moment, unless there are many."""
-        self._lines.append(line)
-        if len(self._lines) >= BUNCH:
+        with self._keeping:
+            self._lines.append(line)
+            is_full = len(self._lines) >= BUNCH
+            if self._timer is None and not is_full:
+                self._timer = threading.Timer(FLUSH_S, self.flush)
+                self._timer.daemon = True
+                self._timer.start()
+        if is_full:
             self.flush()
-        elif self._timer is None:
-            self._timer = threading.Timer(FLUSH_S, self.flush)
-            self._timer.daemon = True
-            self._timer.start()
 
     def flush(self) -> None:
         """Write what is kept."""
-        with self.lock or threading.RLock():
+        with self._keeping:
             lines, self._lines, self._timer = self._lines, [], None
         if lines:
             sys.stderr.write("\n".join(lines) + "\n")

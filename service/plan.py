@@ -58,7 +58,7 @@ class Plan:
         self.seconds = dict(seconds)
         self.instances = instances
         largest = max(self.seconds)
-        self._per_image_s = self.seconds[largest] / largest
+        self._per_image_s = self._first_per_image_s = self.seconds[largest] / largest
         self._lock = threading.Lock()
 
     @property
@@ -71,6 +71,11 @@ class Plan:
         with self._lock:
             self._per_image_s += FOLLOW * (seconds / images - self._per_image_s)
 
-    def wait_s(self, ahead: int) -> float:
-        """Tell how long the engine needs for the pictures ahead."""
-        return ahead * self.per_image_s
+    def wait_s(self, ahead: int, *, is_idle: bool = False) -> float:
+        """Tell how long the engine needs for the pictures ahead.
+
+        Where nothing is under way, what was measured at the start counts: a rate that one
+        slow run has spoilt could otherwise refuse every run that would mend it.
+        """
+        per_image_s = self._first_per_image_s / self.instances if is_idle else self.per_image_s
+        return ahead * per_image_s

@@ -132,7 +132,9 @@ class Server(uvicorn.Server):
 
         uvicorn's own handler would raise the signal again at the end: an exit code of 143.
         """
-        if self._leave_at is None:
+        if not self.config.loaded:  # there is no application to ask yet, and no client
+            self.should_exit = True
+        elif self._leave_at is None:
             delay_s = self.state.settings.drain_delay_s if sig == signal.SIGTERM else 0
             self._leave_at = time.monotonic() + delay_s
             self.state.draining = True

@@ -11,8 +11,8 @@ import sys
 import tempfile
 from socket import socket
 
-from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
+from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
@@ -24,7 +24,7 @@ from service.settings import Settings, read_settings
 from service.telemetry import MULTIPROCESS_FOLDER
 
 
-def worker_app() -> FastAPI:
+def worker_app() -> ASGIApp:
     """Make the application of one worker; called in its process.
 
     A model that cannot be served ends the worker, and with it the supervisor.
@@ -85,6 +85,12 @@ class Supervisor(Multiprocess):
                 return
             log.warning("worker replaced", extra={"fields": {"pid": worker.pid}})
             self.processes[index] = self._start()
+
+    def terminate_all(self) -> None:
+        """Pass the end on, and let go of the port, which nobody here accepts from."""
+        for sock in self.sockets:
+            sock.close()
+        super().terminate_all()
 
     def handle_hup(self) -> None:
         """Have every worker look for a new version of its model."""

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.body import ACCEPTED, JSON, MULTIPART, RAW_TYPES, media_type, payloads, receive
-from service.classifier import ON_LEAVE, Answered, Classifier, Departure
+from service.classifier import ON_LEAVE, Answered, Departure
 from service.errors import InvalidParameterError
+from service.models import Models
 from service.routes.lean import LeanRoute
 from service.routes.problems import problems
 from service.schemas import JsonImages, PredictResponse
@@ -79,7 +80,7 @@ def _parameters() -> list[dict[str, Any]]:
 )
 async def predict(request: Request) -> Response:
     """Classify with the default model."""
-    return await answer(request, request.app.state.models.find())
+    return await answer(request, None)
 
 
 @router.post(
@@ -98,15 +99,21 @@ async def predict(request: Request) -> Response:
 )
 async def predict_with(request: Request) -> Response:
     """The same, for the model that the path names."""
-    return await answer(request, request.app.state.models.find(request.path_params["name"]))
+    return await answer(request, request.path_params["name"])
 
 
-async def answer(request: Request, classifier: Classifier) -> Response:
+async def answer(request: Request, name: str | None) -> Response:
     """Read the body, classify its pictures, and say where the time went.
+
+    Args:
+        request: Any of this room's routes.
+        name: Of the model; the default one if None.
 
     Raises:
         ServiceError: The first refusal; see `service.errors`.
     """
+    models: Models = request.app.state.models
+    classifier = models.find(name)
     limits = classifier.settings
     content_type = request.headers.get("content-type")
     is_raw = media_type(content_type) in RAW_TYPES
@@ -119,6 +126,7 @@ async def answer(request: Request, classifier: Classifier) -> Response:
         images = [body]
     else:  # parsing a large form or base64 would hold up the event loop
         images = await asyncio.to_thread(payloads, body, content_type, limits.max_images)
+    classifier = models.find(name)  # it may have been replaced while the body came in
     answered = await classifier.answer(images, patience_s, departure)
     request.app.state.telemetry.answered(answered)
     body_out = PredictResponse(
@@ -153,7 +161,7 @@ def _read_patience_s(request: Request) -> float | None:
 
 def _invalid(place: str, error: ValidationError) -> InvalidParameterError:
     first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
+    where = ".".join(map(str, first["loc"]))[:100]
     return InvalidParameterError(f"{place}.{where}: {first['msg']}. See /docs for the bounds.")
 
 

@@ -22,6 +22,7 @@ from model.preprocessing import Pixels
 from service.app import create_app
 from service.batcher import Batcher, Rows
 from service.classifier import Classifier
+from service.plan import Plan
 from service.settings import PREFIX, Settings
 from tests.service import graphs
 
@@ -35,6 +36,10 @@ class Answer:
     """What a run gives; the batcher asks for no more."""
 
     probabilities: NDArray[np.float32]
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        return self.probabilities
 
 
 class Gate:
@@ -74,7 +79,7 @@ class Service:
 
     @property
     def classifier(self) -> Classifier:
-        classifier = self.app.state.classifier
+        classifier = self.app.state.models.find()
         assert isinstance(classifier, Classifier)
         return classifier
 
@@ -132,6 +137,22 @@ def make_artifact(
 
 
 Serve = Callable[..., Awaitable[Service]]
+LEAN = {"threads": 1, "instances": 1}
+"""One run at a time, so that a test can say what waits."""
+
+
+def replace_engine(app: FastAPI, run: Callable[[Pixels], Rows], instances: int = 1) -> Batcher:
+    """Let `run` answer in the default model's place, counted as the engine would be."""
+    classifier = app.state.models.find()
+    settings = classifier.settings
+    batcher = classifier.batcher = Batcher(
+        run,
+        Plan({1: 1e-4}, instances),
+        max_batch_size=settings.max_batch_size,
+        max_queue=settings.max_queue,
+    )
+    app.state.telemetry.changed(classifier, None)
+    return batcher
 
 
 @pytest.fixture
@@ -146,12 +167,11 @@ async def serve(make_artifact: MakeArtifact) -> AsyncIterator[Serve]:
             **changes: Any,
         ) -> Service:
             artifact = make_artifact(model, overwrite=overwrite)
-            settings = Settings(artifact=artifact, threads=1, **changes)
+            changes.setdefault("max_images", min(64, changes.get("max_queue", 64)))
+            settings = Settings(artifact=artifact, **{**LEAN, **changes})
             app = create_app(settings)
             if run is not None:
-                app.state.classifier.batcher = Batcher(
-                    run, max_batch_size=settings.max_batch_size, max_queue=settings.max_queue
-                )
+                replace_engine(app, run)
             return await stack.enter_async_context(serving(app))
 
         yield start
@@ -160,5 +180,5 @@ async def serve(make_artifact: MakeArtifact) -> AsyncIterator[Serve]:
 @pytest.fixture(scope="session")
 async def shipped() -> AsyncIterator[Service]:
     """The default model, served once for all tests that only ask."""
-    async with serving(create_app(Settings(artifact=SHIPPED, threads=1))) as service:
+    async with serving(create_app(Settings(artifact=SHIPPED, threads=1, instances=1))) as service:
         yield service

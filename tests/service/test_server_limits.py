@@ -11,10 +11,9 @@ import pytest
 
 from service import server
 from service.app import create_app
-from service.batcher import Batcher
-from service.server import Server
+from service.server import Server, bind, configure
 from service.settings import Settings
-from tests.service.conftest import Gate, MakeArtifact
+from tests.service.conftest import Gate, MakeArtifact, replace_engine
 from tests.service.pictures import BLACK
 from tests.service.process import read_answer
 
@@ -39,13 +38,19 @@ class Listening:
 def listening(make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
     monkeypatch.setattr(server, "HEADERS_TIMEOUT_S", TIMEOUT_S)
     settings = Settings(
-        artifact=make_artifact(), threads=1, port=0, drain_delay_s=0, max_body_bytes=1_000
+        artifact=make_artifact(),
+        threads=1,
+        instances=1,
+        port=0,
+        drain_delay_s=0,
+        max_body_bytes=1_000,
+        max_batch_size=1,
     )
     app = create_app(settings)
     gate = Gate()
-    app.state.classifier.batcher = Batcher(gate, max_batch_size=1, max_queue=9)
-    running = Server(app, settings)
-    thread = threading.Thread(target=running.run)
+    replace_engine(app, gate)
+    running = Server(configure(settings, app))
+    thread = threading.Thread(target=running.run, args=([bind(settings)],))
     thread.start()
     wait_until(lambda: running.started)
     yield Listening(running, gate)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from service.telemetry import JsonFormatter, TextFormatter, set_up_logging
+from service.log import JsonFormatter, TextFormatter, set_up_logging
 
 FORGED = "real\r\nerror forged\x1b[31m\u2028line\0"
 
