@@ -41,6 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     models = Models(settings)
     telemetry = Telemetry(models)
     models.on_change = telemetry.changed
+    models.on_reload = telemetry.reloaded
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

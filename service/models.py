@@ -9,23 +9,22 @@ everything else as it was, and the reason stays to be seen.
 
 import asyncio
 import hashlib
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from model.artifact import MANIFEST, ArtifactError, resolve
 from service.classifier import Classifier
 from service.errors import ModelNotFoundError, StartError
 from service.loading import load_classifier
 from service.log import log
-from service.settings import PREFIX, Settings
+from service.probe import probe
+from service.settings import Settings
 
-PROBE_TIMEOUT_S = 120.0
 RETIRE_S = 0.05
+Outcome = Literal["loaded", "refused"]
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -34,6 +33,7 @@ class Refused:
     """A candidate that is not served, and why."""
 
     folder: Path
+    digest: str
     reason: str
 
 
@@ -52,26 +52,30 @@ class Models:
 
     Attributes:
         on_change: Called on the event loop with what came and what went.
+        on_reload: Called on the event loop for each candidate that was looked at.
     """
 
     def __init__(self, settings: Settings) -> None:
         """Load all; the default model must be good, a bad one among the others is refused.
 
         Raises:
-            StartError: If the default model cannot be served.
+            StartError: If the default model cannot be served, or there is no root.
         """
+        if settings.models is not None and not settings.models.is_dir():
+            raise StartError(f"RESNET_MODELS (={settings.models}) is no folder.")
         self._settings = settings
         self._served: dict[Path, _Served] = {}
-        self._refused: dict[Path, tuple[str, Refused]] = {}
+        self._refused: dict[Path, Refused] = {}
         self._reloading = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[Classifier | None, Classifier | None], None] = _nothing
+        self.on_reload: Callable[[Outcome], None] = lambda _: None
         self._default = _default_folder(settings)
         digest = _digest(self._default)
         self._served[self._default] = _Served(self._default, digest, _load(settings, self._default))
         for folder in self._wanted():
-            if folder != self._default:
-                self._look_at(folder)
+            if folder != self._default and (found := self._look_at(folder)) is not None:
+                self._enter(found)
 
     def all(self) -> list[Classifier]:
         """Every model that is served; the default one first."""
@@ -81,7 +85,7 @@ class Models:
 
     def refused(self) -> list[Refused]:
         """Candidates that were looked at and are not served."""
-        return [refused for _, refused in self._refused.values()]
+        return list(self._refused.values())
 
     def find(self, name: str | None = None, version: str | None = None) -> Classifier:
         """Find a model; the newest version if none is named, the default if no name is.
@@ -116,24 +120,44 @@ class Models:
         """Look for new, changed and removed versions, and swap what can be swapped."""
         async with self._reloading:
             default = await asyncio.to_thread(_default_folder_or_none, self._settings)
-            wanted = await asyncio.to_thread(self._wanted)
-            for folder in {*wanted, *([default] if default else [])}:
-                before = self._served.get(folder)
-                if await asyncio.to_thread(self._look_at, folder):
-                    after = self._served[folder].classifier
-                    after.start()
-                    self._changed(after, before.classifier if before else None)
+            wanted = set(await asyncio.to_thread(self._wanted))
+            for folder in sorted(wanted | ({default} if default else set())):
+                found = await asyncio.to_thread(self._look_at, folder)
+                if found is not None:
+                    self._replace(found)
             if default in self._served and default != self._default:
                 log.info("default model", extra={"fields": {"folder": str(default)}})
                 self._default = default
-            for folder in [f for f in self._served if f not in {*wanted, self._default}]:
+            for folder in self._refused.keys() - wanted - {default}:
+                del self._refused[folder]
+            for folder in self._served.keys() - wanted - {self._default}:
+                log.info("model removed", extra={"fields": {"folder": str(folder)}})
                 self._changed(None, self._served.pop(folder).classifier)
+
+    def _replace(self, found: "_Served | Refused") -> None:
+        before = self._served.get(found.folder)
+        self._enter(found)
+        self.on_reload("refused" if isinstance(found, Refused) else "loaded")
+        if isinstance(found, _Served):
+            found.classifier.start()
+            self._changed(found.classifier, before.classifier if before else None)
+
+    def _enter(self, found: "_Served | Refused") -> None:
+        """Keep what came of a look at a folder, and tell it to the log."""
+        fields = {"folder": str(found.folder)}
+        if isinstance(found, Refused):
+            self._refused[found.folder] = found
+            log.error("model refused", extra={"fields": {**fields, "reason": found.reason}})
+        else:
+            self._refused.pop(found.folder, None)
+            self._served[found.folder] = found
+            log.info("model loaded", extra={"fields": fields})
 
     def _wanted(self) -> list[Path]:
         """List every version folder under the root, or none if there is no root."""
-        root = self._settings.models
-        if root is None or not root.is_dir():
+        if self._settings.models is None or not self._settings.models.is_dir():
             return []
+        root = self._settings.models.absolute()
         return [
             version
             for name in sorted(root.iterdir())
@@ -142,24 +166,20 @@ class Models:
             if VERSION.fullmatch(version.name) and (version / MANIFEST).is_file()
         ]
 
-    def _look_at(self, folder: Path) -> bool:
-        """Load a folder if it is new or changed since it was last looked at; say if it was."""
+    def _look_at(self, folder: Path) -> "_Served | Refused | None":
+        """Load a folder if it is new or has changed since the last look; None if it is not.
+
+        Any thread: nothing of ours changes here.
+        """
         digest = _digest(folder)
-        served, refused = self._served.get(folder), self._refused.get(folder)
-        if (served and served.digest == digest) or (refused and refused[0] == digest):
-            return False
+        known = self._refused.get(folder) or self._served.get(folder)
+        if known is not None and known.digest == digest:
+            return None
         try:
             probe(folder)
-            classifier = _load(self._settings, folder)
+            return _Served(folder, digest, _load(self._settings, folder))
         except StartError as error:
-            self._refused[folder] = (digest, Refused(folder, str(error)))
-            fields = {"folder": str(folder), "reason": str(error)}
-            log.error("model refused", extra={"fields": fields})
-            return False
-        self._refused.pop(folder, None)
-        self._served[folder] = _Served(folder, digest, classifier)
-        log.info("model loaded", extra={"fields": {"folder": str(folder)}})
-        return True
+            return Refused(folder, digest, str(error))
 
     def _changed(self, came: Classifier | None, went: Classifier | None) -> None:
         self.on_change(came, went)
@@ -175,7 +195,7 @@ def _nothing(came: Classifier | None, went: Classifier | None) -> None:
 
 def _default_folder(settings: Settings) -> Path:
     try:
-        return resolve(settings.artifact)
+        return resolve(settings.artifact.absolute())
     except ArtifactError as error:
         raise StartError(str(error)) from error
 
@@ -188,11 +208,16 @@ def _default_folder_or_none(settings: Settings) -> Path | None:
 
 
 def _digest(folder: Path) -> str:
-    """Tell one state of an artifact from another: its manifest lists all other digests."""
+    """Tell one state of an artifact from another, also while it is still being copied."""
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir()):
+            state = path.stat()
+            digest.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+        digest.update((folder / MANIFEST).read_bytes())
     except OSError:
         return ""
+    return digest.hexdigest()
 
 
 def _load(settings: Settings, folder: Path) -> Classifier:
@@ -204,46 +229,3 @@ async def _retire(classifier: Classifier) -> None:
     while classifier.batcher.under_way:  # noqa: ASYNC110  # rare, and nothing else would tell
         await asyncio.sleep(RETIRE_S)
     await classifier.stop()
-
-
-def probe(folder: Path) -> None:
-    """Load a candidate and ask its golden answers in a process of its own.
-
-    Raises:
-        StartError: If it fails there, however it fails.
-    """
-    command = [sys.executable, "-m", "service.models", str(folder)]
-    environment = {**os.environ, PREFIX + "ARTIFACT": str(folder)}
-    try:
-        done = subprocess.run(  # noqa: S603  # our own module, on a folder that the operator named
-            command,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StartError(f"{folder} did not load within {PROBE_TIMEOUT_S:g} s.") from error
-    if done.returncode:
-        told = _last_line(done.stderr.splitlines())
-        how = f"signal {-done.returncode}" if done.returncode < 0 else told
-        raise StartError(how.removeprefix("error: ") or f"{folder} failed to load.")
-
-
-def _last_line(lines: Iterable[str]) -> str:
-    return next((line for line in reversed(list(lines)) if line.strip()), "")
-
-
-def main() -> int:
-    """Be the child of `probe`: exit 0 if the artifact may be served."""
-    try:
-        load_classifier(Settings())
-    except StartError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

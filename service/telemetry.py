@@ -10,6 +10,7 @@ and whichever worker is asked adds them up.
 """
 
 import os
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,7 +25,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.classifier import Answered, Classifier
-from service.models import Models
+from service.models import Models, Outcome
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -90,10 +91,12 @@ class Telemetry:
         )
         self.reloads = Counter(
             "resnet_reloads_total",
-            "Attempts to replace a model by a newer version.",
+            "Candidates looked at on a reload: loaded or refused.",
             ("outcome",),
             registry=registry,
         )
+        for outcome in get_args(Outcome):
+            self.reloads.labels(outcome)  # there from the start, so that its first rise shows
         self._models = models
         for classifier in models.all():
             self.changed(classifier, None)
@@ -105,6 +108,10 @@ class Telemetry:
         if came is not None:
             came.batcher.observe = self._ran
             self._named(came).set(1)
+
+    def reloaded(self, outcome: Outcome) -> None:
+        """Count a candidate that was looked at."""
+        self.reloads.labels(outcome).inc()
 
     def _named(self, classifier: Classifier) -> Gauge:
         architecture = classifier.manifest.architecture.name

@@ -121,17 +121,18 @@ def _untouched_process() -> Iterator[None]:
 def make_artifact(
     tmp_path: Path, make_manifest: Callable[[Mapping[Precision, bytes]], Manifest]
 ) -> MakeArtifact:
-    """Write an artifact of hand-made models: `<tmp>/<name>/<version>`."""
+    """Write an artifact of a hand-made model: `<tmp>/<name>/<version>`."""
 
     def make(
         model: bytes = graphs.plain(),
         version: str = "1",
         precision: Precision = "float32",
         overwrite: bool = False,
+        name: str = "tiny",
     ) -> Path:
         models: dict[Precision, bytes] = {precision: model}
-        manifest = make_manifest(models).model_copy(update={"version": version})
-        return write(tmp_path / "tiny" / version, manifest, models, overwrite=overwrite).folder
+        manifest = make_manifest(models).model_copy(update={"version": version, "name": name})
+        return write(tmp_path / name / version, manifest, models, overwrite=overwrite).folder
 
     return make
 
