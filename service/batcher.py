@@ -87,7 +87,11 @@ class Submission:
         """Take one picture's answer; the last one completes the request."""
         self._rides[position] = ride
         self._left -= 1
-        if not self._left and not self.answer.done():
+        if self._left or self.answer.done():
+            return
+        if time.perf_counter() > self.deadline:  # its timer may be a moment late
+            self.expire()
+        else:
             self.answer.set_result([ride for ride in self._rides if ride is not None])
 
     def fail(self, error: Exception) -> None:
