@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from socket import socket
 
 from prometheus_client.multiprocess import mark_process_dead
@@ -22,6 +23,9 @@ from service.log import log, set_up_logging
 from service.server import Server, configure
 from service.settings import Settings, read_settings
 from service.telemetry import MULTIPROCESS_FOLDER
+
+RETRY_S = 5.0
+"""Between two tries to start a worker that could not, while others serve."""
 
 
 def worker_app() -> ASGIApp:
@@ -63,26 +67,37 @@ class Supervisor(Multiprocess):
         """Take over the signals; nothing is started yet."""
         super().__init__(config, sockets)
         self.failed = False
+        self._has_served = False
+        self._next_try = 0.0
 
     def init_processes(self) -> None:
         """Start all workers."""
         self.processes = [self._start() for _ in range(self.processes_num)]
 
     def keep_subprocess_alive(self) -> None:
-        """Replace workers that died or hang; end if one cannot start at all."""
+        """Replace workers that died or hang; end if one cannot start and none ever did.
+
+        Where others serve, a worker that cannot start, say for a damaged artifact, is tried
+        again now and then.
+        """
         for index, worker in enumerate(self.processes):
             if self.should_exit.is_set():
                 return
             if worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
+                self._has_served = self._has_served or worker.is_ready()
                 continue
             worker.kill()
             worker.join()
             if worker.pid is not None:
                 mark_process_dead(worker.pid)
             if worker.exitcode == STARTUP_FAILURE:
-                self.failed = True
-                self.should_exit.set()
-                return
+                if not self._has_served:
+                    self.failed = True
+                    self.should_exit.set()
+                    return
+                if time.monotonic() < self._next_try:
+                    continue
+                self._next_try = time.monotonic() + RETRY_S
             log.warning("worker replaced", extra={"fields": {"pid": worker.pid}})
             self.processes[index] = self._start()
 

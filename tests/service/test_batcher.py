@@ -330,3 +330,63 @@ async def test_stop_before_the_start_is_allowed() -> None:
     await batcher.stop()
 
     assert batcher.under_way == 0
+
+
+async def test_what_the_engine_was_given_is_counted_answered_or_not() -> None:
+    observed: list[int] = []
+    async with started(failing_on(3, []), max_batch_size=2) as batcher:
+        batcher.observe = lambda size, _: observed.append(size)
+
+        await asyncio.gather(*(ask(batcher, name) for name in range(5)), return_exceptions=True)
+
+    assert batcher.executed == 5
+    assert sum(observed) == 5
+
+
+async def test_two_instances_run_side_by_side() -> None:
+    gate = Gate()
+    async with started(gate, max_batch_size=1, instances=2) as batcher:
+        asked = [ask(batcher, name) for name in (1, 2)]
+        await gate.has_entered()
+        await gate.has_entered()  # while the first is still under way
+        gate.let_through(2)
+
+        rides = await asyncio.gather(*asked)
+
+    assert [names(own) for own in rides] == [[1], [2]]
+
+
+async def test_a_request_that_left_or_expired_says_so() -> None:
+    gate = Gate()
+    async with started(gate) as batcher:
+        first = ask(batcher, 1)
+        await gate.has_entered()
+        leaving, late = submit(batcher, 2), submit(batcher, 3, patience_s=-1)
+        leaving.leave()
+        leaving.leave()
+        gate.let_through()
+        await first
+
+        with pytest.raises(ClientLeftError):
+            await leaving.answer
+        with pytest.raises(DeadlineExceededError, match="no answer after"):
+            await late.answer
+
+    assert batcher.executed == 1
+
+
+@pytest.mark.parametrize(("image_s", "patience_s", "retry_after_s"), [(0.5, 1.0, 2), (4, 5, 7)])
+async def test_a_refusal_computes_when_to_come_back(
+    image_s: float, patience_s: float, retry_after_s: int
+) -> None:
+    batcher = batcher_of(answer, 1, 9, image_s=image_s)
+
+    with (
+        batcher.admit(2, 60),
+        pytest.raises(OverloadedError) as refused,
+        batcher.admit(4 if image_s == 0.5 else 1, patience_s),
+    ):
+        pass
+
+    assert refused.value.retry_after_s == retry_after_s
+    assert batcher.under_way == 0

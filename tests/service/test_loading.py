@@ -1,10 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service import loading
 from service.errors import StartError
-from service.loading import load_classifier
+from service.loading import Cores, choose_workers, load_classifier, share_cores
+from service.plan import Plan
 from service.settings import Settings
 from tests.service import graphs
 from tests.service.conftest import SHIPPED, MakeArtifact
@@ -110,3 +113,82 @@ def test_the_shipped_artifact_is_whole() -> None:
 
     assert loaded.info.name == "fashion-mnist"
     assert loaded.manifest.labels[9] == "Ankle boot"
+
+
+def test_the_engine_is_measured_for_each_batch_size(make_artifact: MakeArtifact) -> None:
+    settings = Settings(artifact=make_artifact(), threads=1, instances=3, max_batch_size=6)
+
+    plan = load_classifier(settings).batcher.plan
+
+    assert [*plan.seconds] == [1, 2, 4, 6]
+    assert all(0 < seconds < 1 for seconds in plan.seconds.values())
+    assert plan.instances == 3
+
+
+# share_cores and choose_workers
+
+
+@pytest.mark.parametrize(
+    ("usable", "settings", "cores"),
+    [
+        (1, {}, Cores(1, 1, 1)),
+        (2, {}, Cores(1, 2, 1)),
+        (3, {}, Cores(1, 2, 1)),
+        (4, {}, Cores(1, 2, 2)),
+        (64, {}, Cores(1, 2, 32)),
+        (4, {"instances": 1}, Cores(1, 1, 4)),
+        (4, {"instances": 8}, Cores(1, 8, 1)),
+        (4, {"threads": 3}, Cores(1, 2, 3)),
+        (4, {"instances": 3, "threads": 5}, Cores(1, 3, 5)),
+        (4, {"workers": 2}, Cores(2, 2, 1)),
+        (4, {"workers": 4}, Cores(4, 1, 1)),
+        (2, {"workers": 8}, Cores(8, 1, 1)),
+        (16, {"workers": 2}, Cores(2, 2, 4)),
+        (2, {"workers": "auto"}, Cores(1, 2, 1)),
+    ],
+)
+def test_the_cores_are_shared(usable: int, settings: dict[str, Any], cores: Cores) -> None:
+    assert share_cores(Settings(**settings), usable) == cores
+
+
+@pytest.mark.parametrize(
+    ("asked", "usable", "image_s", "workers"),
+    [
+        (1, 8, 0.0001, 1),
+        (3, 8, 1.0, 3),
+        (3, 1, 1.0, 3),
+        ("auto", 1, 0.0001, 1),
+        ("auto", 4, 0.0001, 4),
+        ("auto", 4, 0.0049, 4),
+        ("auto", 4, 0.0051, 1),
+    ],
+)
+def test_a_small_network_gets_a_worker_for_each_core_if_that_is_left_to_us(  # noqa: PLR0913, PLR0917
+    asked: Any,
+    usable: int,
+    image_s: float,
+    workers: int,
+    make_artifact: MakeArtifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda: usable)
+    monkeypatch.setattr(loading, "measure", lambda *_: Plan({1: image_s}))
+
+    assert choose_workers(Settings(artifact=make_artifact(), workers=asked)) == workers
+
+
+def test_on_cuda_one_worker_is_chosen_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda: 8)
+    settings = Settings(artifact=Path("nothing"), provider="cuda", workers="auto")
+
+    assert choose_workers(settings) == 1
+
+
+@pytest.mark.parametrize("asked", [2, "auto"])
+def test_a_model_that_cannot_be_trusted_is_refused_before_any_worker_starts(
+    asked: Any, make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda: 2)
+
+    with pytest.raises(StartError, match="golden"):
+        choose_workers(Settings(artifact=make_artifact(graphs.swapped()), workers=asked))

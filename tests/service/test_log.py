@@ -1,10 +1,18 @@
 import json
 import logging
+import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import pytest
 
-from service.log import JsonFormatter, TextFormatter, set_up_logging
+from service import log as log_module
+from service.log import JsonFormatter, TextFormatter, log_request, set_up_logging
+from service.server import configure
+from service.settings import Settings
+from tests.service.process import ROOT
 
 FORGED = "real\r\nerror forged\x1b[31m\u2028line\0"
 
@@ -96,10 +104,12 @@ def test_the_level_is_what_was_said(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_uvicorns_own_lines_about_requests_are_off(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("debug", "text")
+    configure(Settings(), "app")
 
-    logging.getLogger("uvicorn.access").info("GET /")
+    logging.getLogger("uvicorn.access").warning("GET /")
+    logging.getLogger("uvicorn.error").warning("heard")
 
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "warning heard\n"
 
 
 def test_libraries_are_heard_from_warnings_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,3 +119,92 @@ def test_libraries_are_heard_from_warnings_on(capsys: pytest.CaptureFixture[str]
     logging.getLogger("PIL.PngImagePlugin").warning("a warning")
 
     assert capsys.readouterr().err == "warning a warning\n"
+
+
+# Bunches
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_a_request_is_a_line_as_any_other(
+    style: Literal["json", "text"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging("info", style)
+
+    log_request(logging.INFO, {"path": FORGED, "status": 200})
+    logging.getLogger("service").warning("now")
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert "request" in first
+    assert "forged" in first
+    assert "200" in first
+    assert "now" in second
+
+
+def test_lines_of_info_wait_for_company_but_not_for_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log_module, "FLUSH_S", 0.15)
+    set_up_logging("info", "text")
+
+    for _ in range(3):
+        log_request(logging.INFO, {})
+    at_once = capsys.readouterr().err
+    time.sleep(0.5)
+
+    assert at_once == ""
+    assert capsys.readouterr().err == "info    request\n" * 3
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.ERROR])
+def test_an_urgent_line_waits_for_nobody_and_brings_the_others(
+    level: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging("info", "text")
+    log_request(logging.INFO, {})
+
+    logging.getLogger("service").log(level, "urgent")
+
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == [
+        "request",
+        "urgent",
+    ]
+
+
+def test_many_lines_are_written_without_a_timer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log_module, "FLUSH_S", 60)
+    set_up_logging("info", "text")
+
+    for _ in range(log_module.BUNCH + 1):
+        log_request(logging.INFO, {})
+
+    assert capsys.readouterr().err.count("\n") == log_module.BUNCH
+    logging.getLogger("service").warning("the rest")
+
+
+def test_no_line_is_lost_between_threads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log_module, "FLUSH_S", 0.001)
+    set_up_logging("info", "text")
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(4):
+            threads.submit(lambda: [log_request(logging.INFO, {}) for _ in range(2_000)])
+    logging.getLogger("service").warning("the rest")
+
+    assert capsys.readouterr().err.count("request\n") == 8_000
+
+
+def test_what_is_left_is_written_at_the_end_of_the_process() -> None:
+    code = (
+        "import service.log as log; log.set_up_logging('info', 'text'); "
+        "log.log.info('last'); log.log_request(20, {'status': 200})"
+    )
+
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert run.stderr == "info    last\ninfo    request status=200\n"

@@ -133,3 +133,16 @@ def test_settings_are_frozen() -> None:
 
     with pytest.raises(ValidationError, match="frozen"):
         settings.port = 1  # type: ignore[misc]
+
+
+def test_a_request_that_could_never_be_admitted_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RESNET_MAX_QUEUE", "63")
+
+    with pytest.raises(StartError) as refused:
+        read_settings()
+
+    assert "RESNET_MAX_IMAGES (=64) must be at most RESNET_MAX_QUEUE (=63)" in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300

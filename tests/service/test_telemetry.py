@@ -1,0 +1,85 @@
+"""What Prometheus' own checker would say, and what leaves the machine: nothing."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.service.conftest import Serve
+from tests.service.pictures import WHITE
+from tests.service.process import ROOT, environ
+
+pytestmark = pytest.mark.anyio
+
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+UNITS = ("seconds", "bytes", "images", "info", "total")
+OTHERS = re.compile(r"milliseconds|_ms\b|minutes|hours|kilobytes|megabytes|_created\b|percent")
+GIVEN = ("process_", "python_")
+"""Prefixes of what the client library measures by itself, under names that all programs use."""
+
+
+@pytest.fixture
+async def families(serve: Serve) -> dict[str, Metric]:
+    """All metrics after an answer and a refusal."""
+    service = await serve()
+    await service.client.post("/predict", content=WHITE)
+    await service.client.post("/predict", content=b"junk")
+    text = (await service.client.get("/metrics")).text
+    found = [*text_string_to_metric_families(text)]
+    assert len({family.name for family in found}) == len(found)
+    return {family.name: family for family in found}
+
+
+async def test_every_metric_says_what_it_is(families: dict[str, Metric]) -> None:
+    for name, family in families.items():
+        assert family.type in {"counter", "gauge", "histogram"}, name
+        assert len(family.documentation) > 8, name
+
+
+async def test_names_are_of_the_fields_habit(families: dict[str, Metric]) -> None:
+    ours = [family for name, family in families.items() if not name.startswith(GIVEN)]
+
+    for family in ours:
+        assert family.name.startswith("resnet_")
+        assert NAME.fullmatch(family.name)
+        for sample in family.samples:
+            assert not OTHERS.search(sample.name)
+            assert (sample.name.endswith("_total")) == (family.type == "counter")
+        if family.type != "counter":
+            assert {*family.name.split("_")} & {*UNITS}
+    assert len(ours) == 11
+
+
+async def test_labels_are_plain_and_histograms_are_whole(families: dict[str, Metric]) -> None:
+    for family in families.values():
+        for sample in family.samples:
+            assert all(NAME.fullmatch(label) for label in sample.labels)
+        if family.type == "histogram":
+            bounds = [sample.labels["le"] for sample in family.samples if "le" in sample.labels]
+            assert bounds[-1] == "+Inf"
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
+def test_onnxruntimes_reports_are_off_before_it_is_loaded_unless_asked_for(
+    given: dict[str, str], kept: str
+) -> None:
+    code = (
+        "import os, sys, service; assert 'onnxruntime' not in sys.modules; "
+        "before = os.environ['ORT_DISABLE_TELEMETRY']; "
+        "import service.engine; assert 'onnxruntime' in sys.modules; print(before)"
+    )
+    environment = {name: value for name, value in environ().items() if not name.startswith("ORT_")}
+
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**environment, **given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert run.stdout.strip() == kept
