@@ -10,6 +10,8 @@ import pytest
 from model.preprocessing import Pixels
 from service.batcher import Batcher, Ride, Rows, Submission
 from service.errors import (
+    ClientLeftError,
+    DeadlineExceededError,
     InferenceFailedError,
     OverloadedError,
 )

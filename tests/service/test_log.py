@@ -106,7 +106,7 @@ def test_uvicorns_own_lines_about_requests_are_off(capsys: pytest.CaptureFixture
     set_up_logging("debug", "text")
     configure(Settings(), "app")
 
-    logging.getLogger("uvicorn.access").warning("GET /")
+    logging.getLogger("uvicorn.access").info("GET /")
     logging.getLogger("uvicorn.error").warning("heard")
 
     assert capsys.readouterr().err == "warning heard\n"
@@ -189,9 +189,13 @@ def test_no_line_is_lost_between_threads(
     monkeypatch.setattr(log_module, "FLUSH_S", 0.001)
     set_up_logging("info", "text")
 
+    def write() -> None:
+        for _ in range(2_000):
+            log_request(logging.INFO, {})
+
     with ThreadPoolExecutor(4) as threads:
         for _ in range(4):
-            threads.submit(lambda: [log_request(logging.INFO, {}) for _ in range(2_000)])
+            threads.submit(write)
     logging.getLogger("service").warning("the rest")
 
     assert capsys.readouterr().err.count("request\n") == 8_000
