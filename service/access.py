@@ -3,19 +3,22 @@
 The outer door, too: what nobody foresaw becomes an answer here.
 """
 
+import itertools
+import logging
+import os
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.telemetry import Telemetry, log
+from service.log import log, log_request
+from service.telemetry import Telemetry
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"GET", "POST"})
 """Those that our routes answer to; a client's own inventions share a label."""
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
@@ -34,10 +37,14 @@ class Access:
     """
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry, answer_error: AnswerError) -> None:
-        """Remember them."""
+        """Prepare ids that no other process or start of this one gives."""
         self.app = app
         self.telemetry = telemetry
         self.answer_error = answer_error
+        self._prefix = os.urandom(8).hex()
+        self._numbers = itertools.count()
+        self._requests: dict[tuple[str, str, int], Any] = {}
+        self._seconds: dict[str, Any] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and note how it ended."""
@@ -45,18 +52,18 @@ class Access:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        request_id = _request_id(Headers(scope=scope).get("x-request-id"))
+        request_id = self._request_id(scope)
         status, has_begun = 500, False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status, has_begun
             if message["type"] == "http.response.start":
                 status, has_begun = message["status"], True
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                headers = message["headers"] = list(message.get("headers", ()))
+                headers.append((b"x-request-id", request_id))
+                headers.append((b"x-content-type-options", b"nosniff"))
                 if scope["app"].state.draining:
-                    headers["Connection"] = "close"
+                    headers.append((b"connection", b"close"))
             await send(message)
 
         try:
@@ -69,21 +76,31 @@ class Access:
         finally:
             self._note(scope, status, request_id, time.perf_counter() - began)
 
-    def _note(self, scope: Scope, status: int, request_id: str, seconds: float) -> None:
+    def _request_id(self, scope: Scope) -> bytes:
+        """Take the client's id if it is short and plain, else make one."""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+                return bytes(value)
+        return f"{self._prefix}-{next(self._numbers):x}".encode()
+
+    def _note(self, scope: Scope, status: int, request_id: bytes, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in METHODS else "other"
-        self.telemetry.requests.labels(route, method, str(status)).inc()
-        self.telemetry.request_seconds.labels(route).observe(seconds)
-        fields = {
-            "request_id": request_id,
-            "method": scope["method"][:16],
-            "path": scope["path"][:200],
-            "status": status,
-            "ms": round(1000 * seconds, 2),
-        }
-        (log.debug if route in QUIET_ROUTES else log.info)("request", extra={"fields": fields})
-
-
-def _request_id(given: str | None) -> str:
-    """Take the client's id if it is short and plain, else make one."""
-    return given if given and REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        key = (route, method, status)
+        if key not in self._requests:  # routes and methods are ours, so there are few
+            self._requests[key] = self.telemetry.requests.labels(route, method, str(status))
+            self._seconds[route] = self.telemetry.request_seconds.labels(route)
+        self._requests[key].inc()
+        self._seconds[route].observe(seconds)
+        level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
+        if log.isEnabledFor(level):
+            log_request(
+                level,
+                {
+                    "request_id": request_id.decode(),
+                    "method": scope["method"][:16],
+                    "path": scope["path"][:200],
+                    "status": status,
+                    "ms": round(1000 * seconds, 2),
+                },
+            )

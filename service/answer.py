@@ -44,7 +44,7 @@ class Wish:
 PLAIN = Wish()
 
 
-class Answered(NamedTuple):
+class Answer(NamedTuple):
     """One picture among those of a batch."""
 
     outputs: Outputs
@@ -88,48 +88,50 @@ class Judgement:
             )
 
     def result(
-        self, answered: Answered, ranked: Sequence[Prediction], top_k: int, wish: Wish
+        self, answer: Answer, ranked: Sequence[Prediction], top_k: int, wish: Wish
     ) -> Result:
         """Write the answer for one picture.
 
         Args:
-            answered: What the engine gave.
+            answer: What the engine gave.
             ranked: The likeliest labels first; all of them if the wish has a coverage.
             top_k: How many of them to show.
             wish: What else to show.
         """
-        score = self._score(answered)
+        outputs, place = answer.outputs, answer.place
         return Result(
             predictions=list(ranked[:top_k]),
-            in_distribution=self._is_ordinary(score),
-            score=score,
-            prediction_set=self._prediction_set(answered, ranked, wish.coverage),
-            explanation=self._explanation(answered, draw=wish.draw) if wish.explain else None,
-            features=_features(answered) if wish.features else None,
+            in_distribution=self.is_ordinary(outputs, place),
+            score=self._score(outputs, place),
+            prediction_set=self._prediction_set(answer, ranked, wish.coverage),
+            explanation=self._explanation(answer, draw=wish.draw) if wish.explain else None,
+            features=_features(answer) if wish.features else None,
         )
 
-    def _score(self, answered: Answered) -> float | None:
-        """Give the picture's score; None if there is no threshold to hold it against."""
-        if self.threshold is None or answered.outputs.score is None:
-            return None
-        return float(answered.outputs.score[answered.place])
-
-    def _is_ordinary(self, score: float | None) -> bool | None:
+    def is_ordinary(self, outputs: Outputs, place: int) -> bool | None:
+        """Whether a picture looks like the training data; None where nothing tells."""
+        score = self._score(outputs, place)
         return None if score is None or self.threshold is None else score >= self.threshold
 
+    def _score(self, outputs: Outputs, place: int) -> float | None:
+        """Give the picture's score; None if there is no threshold to hold it against."""
+        if self.threshold is None or outputs.score is None:
+            return None
+        return float(outputs.score[place])
+
     def _prediction_set(
-        self, answered: Answered, ranked: Sequence[Prediction], coverage: float | None
+        self, answer: Answer, ranked: Sequence[Prediction], coverage: float | None
     ) -> list[Prediction] | None:
         """Keep the labels that belong into the set."""
-        sets, place = self.file.prediction_sets, answered.place
+        sets, place = self.file.prediction_sets, answer.place
         if coverage is None or sets is None:
             return None
-        (chosen,) = members(answered.outputs.probabilities[place : place + 1], sets, coverage)
+        (chosen,) = members(answer.outputs.probabilities[place : place + 1], sets, coverage)
         return [prediction for prediction in ranked if chosen[prediction.index]]
 
-    def _explanation(self, answered: Answered, *, draw: bool) -> Explanation | None:
+    def _explanation(self, answer: Answer, *, draw: bool) -> Explanation | None:
         """Explain the top label."""
-        outputs, place = answered.outputs, answered.place
+        outputs, place = answer.outputs, answer.place
         if outputs.maps is None:
             return None
         top = int(np.argmax(outputs.probabilities[place]))
@@ -138,15 +140,15 @@ class Judgement:
             outputs.maps[place],
             float(outputs.logits[place, top]),
             None if biases is None else biases[top],
-            answered.sent,
+            answer.sent,
             self.manifest.preprocessing,
             draw=draw,
         )
 
 
-def _features(answered: Answered) -> list[float] | None:
-    features = answered.outputs.features
+def _features(answer: Answer) -> list[float] | None:
+    features = answer.outputs.features
     if features is None:
         return None
-    values: list[float] = features[answered.place].tolist()
+    values: list[float] = features[answer.place].tolist()
     return values

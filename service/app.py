@@ -12,10 +12,8 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from service.access import Access
-from service.classifier import load_classifier
 from service.errors import (
     InferenceFailedError,
     InternalError,
@@ -25,27 +23,32 @@ from service.errors import (
     NotFoundError,
     ServiceError,
 )
+from service.log import log
+from service.models import Models
 from service.routes import architecture, card, drift, health, page, predict
 from service.routes.problems import problem_response
 from service.settings import Settings
-from service.telemetry import Telemetry, log
+from service.telemetry import Telemetry
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Load the model and put the routes before it.
+    """Load the models and put the routes before them.
 
     Raises:
-        StartError: If the model cannot be served; the message is one line.
+        StartError: If the default model cannot be served; the message is one line.
     """
-    classifier = load_classifier(settings)
-    telemetry = Telemetry(classifier)
+    models = Models(settings)
+    telemetry = Telemetry(models)
+    models.on_change = telemetry.changed
+    models.on_reload = telemetry.reloaded
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        classifier.start()
-        log.info("ready", extra={"fields": classifier.info.model_dump()})
+        models.start()
+        for classifier in models.all():
+            log.info("ready", extra={"fields": classifier.info.model_dump()})
         yield
-        await classifier.stop()
+        await models.stop()
 
     app = FastAPI(
         title="resnet-service",
@@ -55,15 +58,16 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # FastAPI's own page loads scripts from another host
         redoc_url=None,
     )
-    app.state.classifier = classifier
+    app.state.models = models
+    app.state.settings = settings
     app.state.telemetry = telemetry
-    app.state.architecture = architecture.describe(classifier)
     app.state.draining = False
-    for module in (predict, architecture, card, drift, health, page):
+    app.router.routes.extend(predict.router.routes)  # an included router costs each request 0.02 ms
+    for module in (architecture, card, drift, health, page):
         app.include_router(module.router)
     app.mount("/static", page.ASSETS, name="static")
     app.add_middleware(Access, telemetry=telemetry, answer_error=handle_error)
-    for kind in (ServiceError, HTTPException, RequestValidationError, ClientDisconnect):
+    for kind in (ServiceError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, handle_error)
     return app
 
@@ -89,8 +93,6 @@ def as_service_error(request: Request, error: Exception) -> ServiceError:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))[:100]
             return InvalidParameterError(f"{where}: {first['msg']}. See /docs for the bounds.")
-        case ClientDisconnect():
-            return MalformedRequestError("The client left before the body was whole.")
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
             return NotFoundError(f"There is no {request.url.path[:100]}. See /docs for the routes.")
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):

@@ -7,7 +7,7 @@ they arrive, pictures while they are parsed, so that nothing beyond a limit is e
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.errors import (
     BodyTooLargeError,
+    ClientLeftError,
     MalformedRequestError,
     ReceiveTimeoutError,
     TooManyImagesError,
@@ -51,7 +52,7 @@ def media_type(content_type: str | None) -> str:
 
 
 async def receive(
-    chunks: AsyncIterator[bytes],
+    next_message: Callable[[], Awaitable[MutableMapping[str, Any]]],
     declared_length: str | None,
     limit: int,
     timeout_s: float = RECEIVE_TIMEOUT_S,
@@ -59,7 +60,7 @@ async def receive(
     """Collect a body, no further than the limits of size and time.
 
     Args:
-        chunks: The body as it arrives.
+        next_message: ASGI's `receive`.
         declared_length: The Content-Length header; one over the limit is refused unread.
         limit: In bytes.
         timeout_s: For the whole body, however slowly it trickles.
@@ -67,6 +68,7 @@ async def receive(
     Raises:
         BodyTooLargeError: If there is more than the limit.
         ReceiveTimeoutError: If the end does not come in time.
+        ClientLeftError: If the client goes away meanwhile.
         MalformedRequestError: If the body is empty.
     """
     if declared_length is not None and declared_length.isdecimal() and int(declared_length) > limit:
@@ -74,8 +76,13 @@ async def receive(
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
-            async for chunk in chunks:
-                body += chunk
+            more = True
+            while more:
+                message = await next_message()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeftError("The client closed the connection within the body.")
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
                 if len(body) > limit:
                     raise BodyTooLargeError(limit)
     except TimeoutError:

@@ -1,42 +1,33 @@
-"""The corridor: decode, preprocess, batch, rank. Alone knows the order.
+"""The corridor: decode, preprocess, batch, judge, rank. Alone knows the order.
 
-One `classify` is one request. Decoding and preprocessing run in a pool of threads, the
-engine in its own; the event loop only passes things on. The deadline of a request is
-kept here.
+One `answer` is one request. The engine runs in threads of its own, large pictures are
+decoded in a pool. The deadline of a request is kept here.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from model.artifact import Artifact, ArtifactError, read
-from model.preprocessing import Pixels, lies_down, preprocess
-from model.reference import brightness
-from service.answer import PLAIN, Answered, Judgement, Wish
-from service.batcher import Batcher, Ride
-from service.decode import open_image, read_image
+from model.artifact import Artifact
+from model.preprocessing import Pixels
+from service.answer import PLAIN, Answer, Judgement, Wish
+from service.batcher import Batcher
 from service.drift import Drift, Seen
-from service.engine import Engine, Outputs, usable_cores
-from service.errors import (
-    DeadlineExceededError,
-    ImageTooLargeError,
-    InferenceFailedError,
-    StartError,
-)
-from service.explain import Sent
-from service.loading import load_engine
+from service.engine import Engine, Outputs
+from service.errors import ClientLeftError, DeadlineExceededError, InferenceFailedError
+from service.plan import Plan
+from service.prepare import Preparer, Ready
 from service.schemas import ModelInfo, Prediction, Result
 from service.settings import Settings
+from service.submission import Ride, Submission
 
-REQUEST_PIXELS = 4
-"""A request's pictures together may have this many times the pixels allowed for one."""
+ON_LEAVE = "resnet.on_leave"
+"""Where a request's ASGI scope holds its `Departure`, for the server to call."""
 STUCK_S = 30.0
 """A run that lasts longer will not end."""
 
@@ -51,20 +42,34 @@ class Timings:
     infer: float
 
 
-class Classified(NamedTuple):
-    """The answers of one request, in order, with their timings and the largest batch."""
+class Answered(NamedTuple):
+    """What the engine gave for the pictures of one request, in order."""
 
-    results: list[Result]
+    rides: list[Ride]
     timings: Timings
-    batch_size: int
+    ready: Sequence[Ready] = ()  # what the pictures were; nothing for tensors
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in the largest batch that the request rode in."""
+        return max(ride.batch_size for ride in self.rides)
 
 
-class _Ready(NamedTuple):
-    pixels: Pixels
-    decode_s: float
-    preprocess_s: float
-    sent: Sent
-    brightness: float
+class Departure:
+    """Tells a request that its client is gone; called by the server, on the event loop."""
+
+    __slots__ = ("gone", "submission")
+
+    def __init__(self) -> None:
+        """The client is there, and nothing was submitted."""
+        self.gone = False
+        self.submission: Submission | None = None
+
+    def __call__(self) -> None:
+        """Take the request out of the queue."""
+        self.gone = True
+        if self.submission is not None:
+            self.submission.leave()
 
 
 class Classifier:
@@ -73,16 +78,20 @@ class Classifier:
     Args:
         artifact: Read and checked.
         engine: Warmed up.
+        plan: The engine's measured times.
         settings: Limits.
     """
 
-    def __init__(self, artifact: Artifact, engine: Engine, settings: Settings) -> None:
+    def __init__(self, artifact: Artifact, engine: Engine, plan: Plan, settings: Settings) -> None:
         """Put the rooms in a row; nothing runs before `start`."""
         self.manifest = artifact.manifest
         self.engine = engine
         self.settings = settings
         self.batcher = Batcher(
-            engine.run, max_batch_size=settings.max_batch_size, max_queue=settings.max_queue
+            engine.run,
+            plan,
+            max_batch_size=settings.max_batch_size,
+            max_queue=settings.max_queue,
         )
         self.info = ModelInfo(
             name=self.manifest.name,
@@ -92,7 +101,7 @@ class Classifier:
         )
         self.judgement = Judgement(self.manifest, engine.precision, engine.optional)
         self.drift = Drift(self.manifest.labels, self.manifest.reference, settings.drift_window)
-        self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
+        self._preparer = Preparer(self.manifest.preprocessing, settings.max_pixels)
 
     def start(self) -> None:
         """Begin to answer; to be called on the event loop."""
@@ -101,121 +110,132 @@ class Classifier:
     async def stop(self) -> None:
         """End the threads."""
         await self.batcher.stop()
-        self._pool.shutdown()
+        self._preparer.pool.shutdown()
 
     @property
     def is_stuck(self) -> bool:
         """Whether the engine's present run has gone on for longer than any run should."""
         return self.batcher.busy_s() > STUCK_S
 
-    async def classify(
-        self, payloads: Sequence[bytes], top_k: int, wish: Wish = PLAIN
-    ) -> Classified:
+    async def answer(
+        self,
+        payloads: Sequence[bytes],
+        patience_s: float | None = None,
+        departure: Departure | None = None,
+        wish: Wish = PLAIN,
+    ) -> Answered:
         """Answer the picture files of one request.
 
         Args:
             payloads: Whole files.
-            top_k: Labels wanted for each; more than there are means all.
+            patience_s: The client's deadline; the service's own is the upper limit.
+            departure: Is called if the client leaves.
             wish: What is wanted beyond labels.
 
         Raises:
             ServiceError: The first refusal; see `service.errors`.
         """
         self.judgement.refuse_impossible(wish)
-        deadline_s = self.settings.deadline_ms / 1000
-        try:
-            async with asyncio.timeout(deadline_s):
-                with self.batcher.admit(len(payloads)):
-                    ready = await self._prepare(payloads)
-                    pixels = [picture.pixels for picture in ready]
-                    rides = await self.batcher.submit(pixels, wish.outputs)
-                    results = await self._results(rides, ready, top_k, wish)
-        except TimeoutError:
-            raise DeadlineExceededError(
-                f"There was no answer within {deadline_s:g} s; the request was dropped and nothing "
-                "else was. Try again, or raise RESNET_DEADLINE_MS."
-            ) from None
-        timings = Timings(
-            decode=sum(picture.decode_s for picture in ready),
-            preprocess=sum(picture.preprocess_s for picture in ready),
-            queue=max(ride.queue_s for ride in rides),
-            infer=max(ride.infer_s for ride in rides),
-        )
-        self.drift.observe(map(_seen, results, ready))
-        return Classified(results, timings, max(ride.batch_size for ride in rides))
+        patience_s = self.patience_s(patience_s)
+        deadline = time.perf_counter() + patience_s
+        with self.batcher.admit(len(payloads), patience_s):
+            ready = await self._preparer.prepare(payloads)
+            images = [picture.pixels for picture in ready]
+            rides = await self._ride(images, deadline, departure or Departure(), wish.outputs)
+        decode_s = sum(picture.decode_s for picture in ready)
+        preprocess_s = sum(picture.preprocess_s for picture in ready)
+        self.drift.observe(map(self._seen, rides, ready))
+        return Answered(rides, _timings(rides, decode_s, preprocess_s), ready)
 
-    async def _prepare(self, payloads: Sequence[bytes]) -> list[_Ready]:
-        """Decode and preprocess in the pool: a lone picture in one go, many side by side."""
-        loop = asyncio.get_running_loop()
-        if len(payloads) == 1:
-            return [await loop.run_in_executor(self._pool, self._prepare_one, payloads[0])]
-        opened = await loop.run_in_executor(self._pool, self._open_all, payloads)
-        jobs = [
-            loop.run_in_executor(self._pool, self._read, image, index)
-            for index, image in enumerate(opened)
-        ]
-        return await asyncio.gather(*jobs)
+    async def answer_tensors(
+        self,
+        images: Sequence[Pixels],
+        patience_s: float | None = None,
+        departure: Departure | None = None,
+    ) -> Answered:
+        """Answer pictures that are the network's input already: uint8 (S, S, C) each.
 
-    def _prepare_one(self, payload: bytes) -> _Ready:
-        return self._read(open_image(payload, self.settings.max_pixels), 0)
+        Raises:
+            ServiceError: The first refusal; see `service.errors`.
+        """
+        patience_s = self.patience_s(patience_s)
+        deadline = time.perf_counter() + patience_s
+        with self.batcher.admit(len(images), patience_s):
+            rides = await self._ride(images, deadline, departure or Departure())
+        return Answered(rides, _timings(rides, 0.0, 0.0))
 
-    def _open_all(self, payloads: Sequence[bytes]) -> list[Image.Image]:
-        """Read all headers, and refuse a request that is too large as a whole."""
-        limit = self.settings.max_pixels
-        images = [open_image(payload, limit, index) for index, payload in enumerate(payloads)]
-        pixels = sum(image.width * image.height for image in images)
-        if pixels > REQUEST_PIXELS * limit:
-            raise ImageTooLargeError(
-                f"The request's {len(images)} images have {pixels:,} pixels together; the limit "
-                f"is {REQUEST_PIXELS * limit:,}. Send fewer at once, or raise RESNET_MAX_PIXELS."
-            )
-        return images
+    def patience_s(self, wanted_s: float | None) -> float:
+        """Give a request's deadline in seconds: the client's, or the service's if that is less."""
+        limit_s = self.settings.deadline_ms / 1000
+        return limit_s if wanted_s is None else min(wanted_s, limit_s)
 
-    def _read(self, image: Image.Image, index: int) -> _Ready:
-        began = time.perf_counter()
-        width, height = image.size  # of the file: the decoder may shrink it
-        decoded = read_image(image, self.manifest.preprocessing, index)
-        between = time.perf_counter()
-        pixels = preprocess(decoded, self.manifest.preprocessing)
-        light = brightness(pixels)
-        sent = Sent(height, width) if lies_down(image) else Sent(width, height)
-        return _Ready(pixels, between - began, time.perf_counter() - between, sent, light)
-
-    async def _results(
-        self, rides: Sequence[Ride], ready: Sequence[_Ready], top_k: int, wish: Wish
-    ) -> list[Result]:
-        """Write the answers, beside the event loop where pictures must be drawn."""
+    async def results(self, answered: Answered, top_k: int, wish: Wish = PLAIN) -> list[Result]:
+        """Write the answer for each picture; beside the event loop where layers are drawn."""
 
         def write() -> list[Result]:
+            labels = self.manifest.labels
+            count = top_k if wish.coverage is None else len(labels)
             return [
-                self._result(ride, picture, index, top_k, wish)
-                for index, (ride, picture) in enumerate(zip(rides, ready, strict=True))
+                self.judgement.result(
+                    Answer(cast(Outputs, ride.rows), ride.place, picture.sent),
+                    rank(ride.probabilities, labels, count),
+                    top_k,
+                    wish,
+                )
+                for ride, picture in zip(answered.rides, answered.ready, strict=True)
             ]
 
         if not wish.draw:
             return write()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, write)
+        return await asyncio.get_running_loop().run_in_executor(self._preparer.pool, write)
 
-    def _result(self, ride: Ride, picture: _Ready, index: int, top_k: int, wish: Wish) -> Result:
-        if not np.isfinite(ride.probabilities).all():
-            raise InferenceFailedError(
-                "The network's answer holds numbers that are not finite. Try another image.",
-                index=index,
+    def _seen(self, ride: Ride, picture: Ready) -> Seen:
+        top = int(ride.probabilities.argmax())
+        return Seen(
+            label=top,
+            confidence=float(ride.probabilities[top]),
+            in_distribution=self.judgement.is_ordinary(cast(Outputs, ride.rows), ride.place),
+            brightness=picture.brightness,
+            side=min(picture.sent),
+        )
+
+    async def _ride(
+        self,
+        images: Sequence[Pixels],
+        deadline: float,
+        departure: Departure,
+        extras: frozenset[str] = frozenset(),
+    ) -> list[Ride]:
+        """Wait for the engine, for the deadline, or for the client to leave."""
+        left_s = deadline - time.perf_counter()
+        if departure.gone:
+            raise ClientLeftError("The client closed the connection before the answer.")
+        if left_s <= 0:
+            raise DeadlineExceededError(
+                "The deadline passed while the images were decoded; they were not run. "
+                "Try again, or allow more time."
             )
-        answered = Answered(cast(Outputs, ride.rows), ride.place, picture.sent)
-        labels = self.manifest.labels
-        ranked = rank(ride.probabilities, labels, top_k if wish.coverage is None else len(labels))
-        return self.judgement.result(answered, ranked, top_k, wish)
+        submission = departure.submission = self.batcher.submit(images, deadline, extras)
+        timer = asyncio.get_running_loop().call_later(left_s, submission.expire)
+        try:
+            rides = await submission.answer
+        finally:
+            timer.cancel()
+        for index, ride in enumerate(rides):
+            if not np.isfinite(ride.probabilities).all():
+                raise InferenceFailedError(
+                    "The network's answer holds numbers that are not finite. Try another image.",
+                    index=index,
+                )
+        return rides
 
 
-def _seen(result: Result, picture: _Ready) -> Seen:
-    top = result.predictions[0]
-    return Seen(
-        label=top.index,
-        confidence=top.probability,
-        in_distribution=result.in_distribution,
-        brightness=picture.brightness,
-        side=min(picture.sent),
+def _timings(rides: Sequence[Ride], decode_s: float, preprocess_s: float) -> Timings:
+    return Timings(
+        decode=decode_s,
+        preprocess=preprocess_s,
+        queue=max(ride.queue_s for ride in rides),
+        infer=max(ride.infer_s for ride in rides),
     )
 
 
@@ -236,17 +256,3 @@ def rank(probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int) 
         )
         for index in order.tolist()
     ]
-
-
-def load_classifier(settings: Settings) -> Classifier:
-    """Read the artifact, load and warm up the engine, and check the golden answers.
-
-    Raises:
-        StartError: The first thing that is wrong, in one line.
-    """
-    try:
-        artifact = read(settings.artifact)
-        engine = load_engine(artifact, settings)
-    except (ArtifactError, InferenceFailedError) as error:
-        raise StartError(str(error)) from error
-    return Classifier(artifact, engine, settings)

@@ -9,9 +9,11 @@ import typer
 from model.cli import CommandError, script
 from service.app import create_app
 from service.errors import StartError
-from service.server import Server
+from service.loading import choose_workers
+from service.log import set_up_logging
+from service.server import Server, bind, configure
 from service.settings import PREFIX, read_settings
-from service.telemetry import set_up_logging
+from service.supervisor import run_workers
 
 
 def _serve(
@@ -20,6 +22,7 @@ def _serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Processes: a number, or auto.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32, float16 or int8.")] = None,
     provider: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
 ) -> None:
@@ -33,6 +36,7 @@ def _serve(
         "ARTIFACT": artifact,
         "HOST": host,
         "PORT": port,
+        "WORKERS": workers,
         "PRECISION": precision,
         "PROVIDER": provider,
     }
@@ -42,10 +46,15 @@ def _serve(
     try:
         settings = read_settings()
         set_up_logging(settings.log_level, settings.log_format)
-        app = create_app(settings)
+        with bind(settings) as sock:
+            number = choose_workers(settings)
+            os.environ[PREFIX + "WORKERS"] = str(number)  # what `auto` came to, for the workers
+            if number == 1:
+                Server(configure(settings, create_app(read_settings()))).run([sock])
+            elif not run_workers(settings, number, sock):
+                raise CommandError("A worker could not start; its own line says why.")
     except StartError as error:
         raise CommandError(str(error)) from error
-    Server(app, settings).run()
 
 
 serve = script(_serve)

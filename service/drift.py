@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -122,10 +121,6 @@ class Drift(Collector):
                 np.array([1 - strange, strange]),
             )
         return found
-
-    def register(self, registry: CollectorRegistry) -> None:
-        """Show the figures among the service's metrics."""
-        registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
         """Give Prometheus counters of all pictures and gauges of the window."""

@@ -9,7 +9,9 @@ Errors:
     ├── MalformedRequestError       400  the request breaks its own format
     ├── InvalidParameterError       400  a parameter is out of its bounds
     ├── NotFoundError               404  no such route
+    ├── ModelNotFoundError          404  no such model, or version of it
     ├── MethodNotAllowedError       405  the route answers to other methods
+    ├── ClientLeftError             400  nobody is there to read it
     ├── ReceiveTimeoutError         408  the body did not arrive in time
     ├── BodyTooLargeError           413  more bytes than the limit
     ├── TooManyImagesError          413  more pictures than the limit
@@ -68,10 +70,22 @@ class NotFoundError(ServiceError):
     code = "not_found"
 
 
+class ModelNotFoundError(ServiceError):
+    """There is no such model, or no such version of it."""
+
+    code = "model_not_found"
+
+
 class MethodNotAllowedError(ServiceError):
     """The route answers to other methods."""
 
     code = "method_not_allowed"
+
+
+class ClientLeftError(ServiceError):
+    """The client closed the connection; the status goes to the log and to nobody."""
+
+    code = "client_left"
 
 
 class ReceiveTimeoutError(ServiceError):
@@ -165,7 +179,9 @@ STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
         MalformedRequestError: HTTPStatus.BAD_REQUEST,
         InvalidParameterError: HTTPStatus.BAD_REQUEST,
         NotFoundError: HTTPStatus.NOT_FOUND,
+        ModelNotFoundError: HTTPStatus.NOT_FOUND,
         MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
+        ClientLeftError: HTTPStatus.BAD_REQUEST,
         ReceiveTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
         BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         TooManyImagesError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

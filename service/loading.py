@@ -1,18 +1,64 @@
-"""From an artifact to an engine that may serve: precision chosen, warm, golden answers right."""
+"""From settings to a model that may be served: read, choose a precision, load, check, measure.
 
-import logging
+Also decides how to use the cores: `auto` looks at what one picture costs on one thread.
+"""
 
-from model.artifact import Artifact
+from typing import NamedTuple
+
+import numpy as np
+
+from model.artifact import Artifact, ArtifactError, read
 from model.manifest import Precision
-from service.engine import Engine, offers_cuda
-from service.errors import StartError
+from service.classifier import Classifier
+from service.engine import Engine, offers_cuda, usable_cores
+from service.errors import InferenceFailedError, StartError
+from service.log import log
+from service.plan import batch_sizes, measure
 from service.processor import Choice, byte_products, choose
 from service.settings import Settings
 
-log = logging.getLogger("service")
+SMALL_NETWORK_S = 0.005
+"""Under this time a picture, Python's share of a request is worth a process of its own: on two
+cores, two workers answer about 1.9 times as many small pictures as one."""
 
 
-def load_engine(artifact: Artifact, settings: Settings) -> Engine:
+class Cores(NamedTuple):
+    """How the cores are used: processes, runs side by side in each, threads in each run."""
+
+    workers: int
+    instances: int
+    threads: int
+
+
+def load_classifier(settings: Settings) -> Classifier:
+    """Read the artifact, load, warm up and measure the engine, and check the golden answers.
+
+    Raises:
+        StartError: The first thing that is wrong, in one line.
+    """
+    try:
+        artifact = read(settings.artifact)
+        cores = share_cores(settings, usable_cores())
+        engine = load_engine(artifact, settings, cores.threads)
+        example = artifact.golden_images()[0]
+        plan = measure(engine.run, example, batch_sizes(settings.max_batch_size))
+    except (ArtifactError, InferenceFailedError) as error:
+        raise StartError(str(error)) from error
+    plan.instances = cores.instances if engine.provider == "cpu" else 1
+    log.info(
+        "measured",
+        extra={
+            "fields": {
+                "ms_by_batch_size": {size: round(1000 * s, 3) for size, s in plan.seconds.items()},
+                "instances": plan.instances,
+                "threads": cores.threads,
+            }
+        },
+    )
+    return Classifier(artifact, engine, plan, settings)
+
+
+def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
     """Load the precision that was asked for, or with `auto` the one that suits the machine.
 
     A cheaper precision that `auto` chose and that fails its golden answers here gives way
@@ -23,34 +69,69 @@ def load_engine(artifact: Artifact, settings: Settings) -> Engine:
         StartError: If the model cannot be served.
     """
     if settings.precision != "auto":
-        return _ready(artifact, settings, settings.precision)
+        return _checked(artifact, settings, settings.precision, threads)
     held = tuple(artifact.manifest.files)
     cuda = settings.provider != "cpu" and offers_cuda()
     choice = choose(held, cuda=cuda, byte_products=byte_products())
     try:
-        engine = _ready(artifact, settings, choice.precision)
+        engine = _checked(artifact, settings, choice.precision, threads)
         if cuda and engine.provider != "cuda":  # onnxruntime offered it and fell back
             choice = choose(held, cuda=False, byte_products=byte_products())
-            engine = _ready(artifact, settings, choice.precision)
+            engine = _checked(artifact, settings, choice.precision, threads)
     except StartError as error:
         if choice.precision == "float32" or "float32" not in held:
             raise
         log.warning("precision gave way", extra={"fields": {"why": str(error)}})
         choice = Choice("float32", f"{choice.precision} failed here")
-        engine = _ready(artifact, settings, "float32")
+        engine = _checked(artifact, settings, "float32", threads)
     log.info("precision", extra={"fields": {"is": choice.precision, "because": choice.reason}})
     return engine
 
 
-def _ready(artifact: Artifact, settings: Settings, precision: Precision) -> Engine:
+def _checked(artifact: Artifact, settings: Settings, precision: Precision, threads: int) -> Engine:
+    """Load one precision, and have it give the golden answers here."""
     engine = Engine(
         artifact.model(precision),
         artifact.manifest,
         precision,
         settings.provider,
         settings.provider_policy,
-        settings.threads,
+        threads,
     )
-    engine.warm_up((1, settings.max_batch_size))
     engine.check_golden(artifact.golden_images())
     return engine
+
+
+def share_cores(settings: Settings, usable: int) -> Cores:
+    """Fill in what the settings leave to us, for the cores of one worker.
+
+    Two runs side by side with half of the threads each finish more pictures than one run
+    with all: while one waits for Python, the other computes.
+    """
+    workers = 1 if settings.workers == "auto" else settings.workers
+    usable = max(1, usable // workers)
+    instances = settings.instances or min(2, usable)
+    return Cores(workers, instances, settings.threads or max(1, usable // instances))
+
+
+def choose_workers(settings: Settings) -> int:
+    """Decide on the number of processes: as asked, or by what a picture costs.
+
+    Raises:
+        StartError: If the model cannot be loaded.
+    """
+    usable = usable_cores()
+    is_auto = settings.workers == "auto"
+    if settings.workers == 1 or (is_auto and (usable == 1 or settings.provider == "cuda")):
+        return 1
+    try:  # one line here for a bad artifact, not one from each worker
+        artifact = read(settings.artifact)
+        engine = load_engine(artifact, settings, threads=1)
+        if settings.workers != "auto":
+            return settings.workers
+        if engine.provider != "cpu":
+            return 1
+        plan = measure(engine.run, np.asarray(artifact.golden_images()[0]), (1,))
+    except (ArtifactError, InferenceFailedError) as error:
+        raise StartError(str(error)) from error
+    return usable if plan.seconds[1] < SMALL_NETWORK_S else 1

@@ -95,6 +95,21 @@ class PredictResponse(Schema):
     results: list[Result]
 
 
+class BatchTime(Schema):
+    """What a run of one batch size took when the service started."""
+
+    images: int
+    ms: float
+
+
+class Serving(Schema):
+    """How the model is run here."""
+
+    instances: int = Field(description="Runs side by side in this process.")
+    threads: int = Field(description="In each run.")
+    batches: list[BatchTime]
+
+
 class ArchitectureResponse(Schema):
     """The network that is loaded: its parts, their shapes and costs, and where it came from."""
 
@@ -114,6 +129,14 @@ class ArchitectureResponse(Schema):
     calibration: Calibration | None
     refusal: Refusal | None
     provenance: Provenance
+    serving: Serving
+
+
+class RefusedModel(Schema):
+    """A candidate that is not served."""
+
+    folder: str
+    reason: str
 
 
 class Quantity(Schema):
@@ -170,7 +193,9 @@ class Health(Schema):
     """The service lives, or is ready for requests; a problem says why it is not."""
 
     status: Literal["ok"] = "ok"
-    model: ModelInfo
+    model: ModelInfo = Field(description="The default model.")
+    models: list[ModelInfo] = Field(description="All that are served, the default first.")
+    refused: list[RefusedModel] = Field(description="Candidates that could not be loaded.")
 
 
 class Problem(Schema):

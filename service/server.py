@@ -1,24 +1,34 @@
-"""uvicorn, with an end that loses no request and a limit for slow senders."""
+"""uvicorn, with an end that loses no request, and limits for slow and for vanished clients."""
 
 import asyncio
+import math
+import os
 import signal
+import socket
+import threading
 import time
 from types import FrameType
+from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.classifier import ON_LEAVE, Departure
+from service.errors import StartError
+from service.log import log
 from service.settings import Settings
-from service.telemetry import log
 
 HEADERS_TIMEOUT_S = 10.0
+LAST_BYTES_S = 0.2
+"""After the port is closed: time for requests that are already on the wire to be read."""
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, but the headers must arrive within `HEADERS_TIMEOUT_S`.
+    """uvicorn's HTTP protocol, which also notices the two kinds of clients that waste work.
 
-    uvicorn waits for ever for a client that opens a connection and sends a byte a minute.
+    Headers must arrive within `HEADERS_TIMEOUT_S`: uvicorn waits for ever for a client that
+    sends a byte a minute. A client that leaves is told to its request at once, through the
+    scope's `ON_LEAVE`, without a task that waits for it.
     """
 
     _headers_timeout: asyncio.TimerHandle | None = None
@@ -40,8 +50,12 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop it: nobody is left to wait for."""
+        """Stop the clock, and tell the request under way that nobody waits for it."""
         self._stop_clock()
+        if self.cycle is not None and not self.cycle.response_complete:
+            departure = self.cycle.scope.get(ON_LEAVE)
+            if isinstance(departure, Departure):
+                departure()
         super().connection_lost(exc)
 
     def _is_between_requests(self) -> bool:
@@ -57,46 +71,129 @@ class PatientProtocol(HttpToolsProtocol):
             self._headers_timeout = None
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, that drains: not ready at once, gone when all is answered, exit 0.
+def bind(settings: Settings) -> socket.socket:
+    """Take the port, before a model is loaded for nothing.
 
-    Args:
-        app: Its `state.draining` is set by the first signal.
-        settings: Address and drain delay.
+    Raises:
+        StartError: If it is taken, or not ours to take.
     """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+    except OSError as error:
+        sock.close()
+        raise StartError(
+            f"Port {settings.port} of {settings.host} cannot be taken: {error.strerror}. "
+            "Choose another with RESNET_PORT or --port."
+        ) from error
+    sock.set_inheritable(True)
+    return sock
 
-    def __init__(self, app: Starlette, settings: Settings) -> None:
-        """Configure uvicorn; our own log replaces its access log."""
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host=settings.host,
-                port=settings.port,
-                http=PatientProtocol,
-                ws="none",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=int(settings.deadline_ms / 1000) + 1,
-            )
-        )
-        self._app = app
-        self._drain_delay_s = settings.drain_delay_s
+
+def configure(settings: Settings, app: Any, **more: Any) -> uvicorn.Config:
+    """Configure uvicorn for an application, or for the path of a function that makes one."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=PatientProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(settings.deadline_ms / 1000) + 1,
+        **more,
+    )
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, that drains: not ready at once, gone when all is answered, exit 0."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        """Prepare; the application is known when the configuration is loaded."""
+        super().__init__(config)
         self._leave_at: float | None = None
+        self._look_at = 0.0
+        self._reload: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> Any:  # Starlette's State takes any attribute
+        """The application's state."""
+        app = self.config.loaded_app
+        while not hasattr(app, "state"):  # uvicorn wraps it for proxies' headers
+            app = app.app
+        return app.state
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain on SIGTERM; leave at once on Ctrl+C. A second signal changes nothing.
 
         uvicorn's own handler would raise the signal again at the end: an exit code of 143.
         """
-        if self._leave_at is None:
-            delay = self._drain_delay_s if sig == signal.SIGTERM else 0.0
-            self._leave_at = time.monotonic() + delay
-            self._app.state.draining = True
-            log.info("draining", extra={"fields": {"seconds": delay}})
+        if not self.config.loaded:  # there is no application to ask yet, and no client
+            self.should_exit = True
+        elif self._leave_at is None:
+            delay_s = self.state.settings.drain_delay_s if sig == signal.SIGTERM else 0
+            self._leave_at = time.monotonic() + delay_s
+            self.state.draining = True
+            log.info("draining", extra={"fields": {"seconds": delay_s}})
 
     async def on_tick(self, counter: int) -> bool:
-        """Look, ten times a second, whether it is time to leave."""
+        """Look, ten times a second, at the gauges and whether it is time to leave."""
+        self.state.telemetry.look()
+        self._reload_if_due()
         if self._leave_at is not None and time.monotonic() >= self._leave_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    def _reload_if_due(self) -> None:
+        """Look for new versions now and then, one look at a time."""
+        every_s = self.state.settings.watch_s
+        is_due = every_s > 0 and time.monotonic() >= self._look_at
+        if is_due and (self._reload is None or self._reload.done()):
+            self.reload()
+
+    def reload(self) -> None:
+        """Look for new versions, beside the requests."""
+        self._look_at = time.monotonic() + (self.state.settings.watch_s or math.inf)
+        self._reload = asyncio.get_running_loop().create_task(self.state.models.reload())
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen to SIGHUP too, once there is a loop and a model."""
+        await super().startup(sockets)
+        if threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+        self._look_at = time.monotonic() + (self.state.settings.watch_s or math.inf)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the port without dropping who is already there, then let uvicorn finish.
+
+        Closing a listening socket resets the connections that the kernel took and nobody
+        accepted; uvicorn then closes idle ones with their request still unread. So the last
+        ones are accepted by hand, and all get a moment for their bytes to be read.
+        """
+        listening = [os.dup(sock.fileno()) for server in self.servers for sock in server.sockets]
+        for server in self.servers:
+            server.close()
+        for descriptor in listening:
+            with socket.socket(fileno=descriptor) as sock:
+                await self._accept_the_last(sock)
+        await asyncio.sleep(LAST_BYTES_S)
+        await super().shutdown(sockets)
+
+    async def _accept_the_last(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        listening.setblocking(False)
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:  # nobody is left
+                return
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return PatientProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )

@@ -3,9 +3,9 @@
 import difflib
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import StartError
@@ -24,6 +24,12 @@ class Settings(BaseSettings):
         Path("artifacts/fashion-mnist/1"),
         description="Folder `<name>/<version>`, or `<name>` for its newest version.",
     )
+    models: Path | None = Field(
+        None, description="Folder whose every `<name>/<version>` is served beside the default."
+    )
+    watch_s: float = Field(
+        5.0, ge=0, description="How often to look for new versions; 0 waits for SIGHUP."
+    )
     precision: Literal["auto", "float32", "float16", "int8"] = Field(
         "auto", description="Which of the artifact's models to load; `auto` asks the processor."
     )
@@ -34,8 +40,14 @@ class Settings(BaseSettings):
         "require",
         description="If CUDA was asked for and is not there: refuse to start, or use the CPU.",
     )
+    workers: Literal["auto"] | PositiveInt = Field(
+        1, description="Processes; `auto` takes one a core for small networks on the CPU."
+    )
+    instances: int = Field(
+        0, ge=0, le=64, description="Runs side by side in a process; 0 means 2 where cores allow."
+    )
     threads: int = Field(
-        0, ge=0, le=1024, description="Of the engine; 0 counts the cores this process may use."
+        0, ge=0, le=1024, description="In each run; 0 shares the cores that may be used."
     )
     max_batch_size: int = Field(32, ge=1, le=4096, description="Images in one run of the engine.")
     max_queue: int = Field(512, ge=1, description="Images that may wait for the engine.")
@@ -43,7 +55,10 @@ class Settings(BaseSettings):
         10_000, ge=1, description="A request that took longer is answered with 504."
     )
     drain_delay_s: float = Field(
-        1.0, ge=0, description="After SIGTERM: how long requests are still accepted, not ready."
+        1.0,
+        ge=0,
+        le=3600,
+        description="After SIGTERM: how long requests are still accepted, not ready.",
     )
     max_body_bytes: int = Field(10_485_760, ge=1, description="Of one request.")
     max_images: int = Field(64, ge=1, description="In one request.")
@@ -58,6 +73,15 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
+
+    @model_validator(mode="after")
+    def _a_request_fits_the_queue(self) -> Self:
+        if self.max_images > self.max_queue:
+            raise ValueError(
+                f"RESNET_MAX_IMAGES (={self.max_images}) must be at most RESNET_MAX_QUEUE "
+                f"(={self.max_queue}): a larger request could never be admitted"
+            )
+        return self
 
 
 def read_settings() -> Settings:

@@ -1,14 +1,17 @@
-"""What an operator sees: Prometheus metrics, and one line in the log for each request.
+"""What an operator measures: Prometheus metrics, in one set over all workers.
 
 Names follow the field's habit: units in the name, `_total` for counters. Labels are route
-templates and codes, never anything that a client chose.
+templates and codes, never anything that a client chose. Children of labelled metrics are
+looked up once; a request then costs a few additions.
+
+With several workers each process keeps its numbers in files of a common folder
+(`PROMETHEUS_MULTIPROC_DIR`, set by `service.supervisor` before this module is loaded),
+and whichever worker is asked adds them up.
 """
 
-import json
-import logging
-import sys
-from datetime import UTC, datetime
-from typing import Literal
+import os
+from collections.abc import Iterable
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,128 +20,148 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
-from service.classifier import Classified, Classifier
+from service.classifier import Answered, Classifier
+from service.models import Models, Outcome
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-LIBRARIES = ("asyncio", "PIL", "python_multipart")
-"""Only their warnings are worth a line; Pillow tells each chunk of a file at debug level."""
 STAGES = ("decode", "preprocess", "queue", "infer")
-
-log = logging.getLogger("service")
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Telemetry:
-    """The metrics of one application, in a registry of its own."""
+    """The metrics of one process, in a registry of its own."""
 
-    def __init__(self, classifier: Classifier) -> None:
-        """Register all metrics; gauges look at the classifier when they are asked."""
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+    def __init__(self, models: Models) -> None:
+        """Register all metrics; `changed` connects them with the models."""
+        disable_created_metrics()  # a gauge beside each counter that nobody asks for
+        self.registry = registry = CollectorRegistry()
+        if MULTIPROCESS_FOLDER not in os.environ:  # those two know one process only
+            ProcessCollector(registry=registry)
+            PlatformCollector(registry=registry)
         self.requests = Counter(
             "resnet_requests_total",
             "HTTP requests answered.",
             ("route", "method", "status"),
-            registry=self.registry,
+            registry=registry,
         )
         self.request_seconds = Histogram(
             "resnet_request_duration_seconds",
             "From the request's headers to the end of the answer.",
             ("route",),
             buckets=SECONDS,
-            registry=self.registry,
+            registry=registry,
         )
         self.refusals = Counter(
             "resnet_refusals_total",
             "Requests refused, by the problem's code.",
             ("code",),
-            registry=self.registry,
+            registry=registry,
         )
-        self.images = Counter("resnet_images_total", "Images answered.", registry=self.registry)
-        self.stage_seconds = Histogram(
+        self.images = Counter("resnet_images_total", "Images answered.", registry=registry)
+        self.executed = Counter(
+            "resnet_images_executed_total", "Images that the engine was given.", registry=registry
+        )
+        stage_seconds = Histogram(
             "resnet_stage_duration_seconds",
             "Time that a request spent in each stage; infer is the engine's run.",
             ("stage",),
             buckets=SECONDS,
-            registry=self.registry,
+            registry=registry,
         )
+        self._stages = [(stage, stage_seconds.labels(stage)) for stage in STAGES]
         self.batch_size = Histogram(
             "resnet_batch_size_images",
-            "Images in the engine's run that a request rode in.",
+            "Images in each run of the engine.",
             buckets=BATCH_SIZES,
-            registry=self.registry,
+            registry=registry,
         )
-        under_way = Gauge(
-            "resnet_images_under_way",
-            "Images admitted and not yet answered.",
-            registry=self.registry,
-        )
-        under_way.set_function(lambda: classifier.batcher.under_way)
-        info = Gauge(
+        self.in_flight = _gauge("resnet_images_in_flight", "Images admitted, unanswered.", registry)
+        self.queue = _gauge("resnet_queue_images", "Images that wait for a run.", registry)
+        self._info = Gauge(
             "resnet_model_info",
-            "The model that is served, as labels; always 1.",
+            "A model that is served, as labels; 1, or 0 after it was replaced.",
             ("name", "version", "precision", "provider", "architecture"),
-            registry=self.registry,
+            multiprocess_mode="livemax",
+            registry=registry,
         )
-        info.labels(
-            **classifier.info.model_dump(), architecture=classifier.manifest.architecture.name
-        ).set(1)
+        self.reloads = Counter(
+            "resnet_reloads_total",
+            "Candidates looked at on a reload: loaded or refused.",
+            ("outcome",),
+            registry=registry,
+        )
+        for outcome in get_args(Outcome):
+            self.reloads.labels(outcome)  # there from the start, so that its first rise shows
+        self._models = models
+        if MULTIPROCESS_FOLDER not in os.environ:  # a window is one process's own
+            registry.register(_DriftOfDefault(models))
+        for classifier in models.all():
+            self.changed(classifier, None)
 
-        classifier.drift.register(self.registry)
+    def changed(self, came: Classifier | None, went: Classifier | None) -> None:
+        """Follow a reload: count the new model's runs, and name the old one as replaced."""
+        if went is not None:
+            self._named(went).set(0)
+        if came is not None:
+            came.batcher.observe = self._ran
+            self._named(came).set(1)
 
-    def answered(self, classified: Classified) -> None:
+    def reloaded(self, outcome: Outcome) -> None:
+        """Count a candidate that was looked at."""
+        self.reloads.labels(outcome).inc()
+
+    def _named(self, classifier: Classifier) -> Gauge:
+        architecture = classifier.manifest.architecture.name
+        return self._info.labels(**classifier.info.model_dump(), architecture=architecture)
+
+    def _ran(self, images: int, _: float) -> None:
+        self.executed.inc(images)
+        self.batch_size.observe(images)
+
+    def answered(self, answered: Answered) -> None:
         """Count a request that was classified."""
-        self.images.inc(len(classified.results))
-        self.batch_size.observe(classified.batch_size)
-        for stage in STAGES:
-            self.stage_seconds.labels(stage).observe(getattr(classified.timings, stage))
+        self.images.inc(len(answered.rides))
+        for stage, seconds in self._stages:
+            seconds.observe(getattr(answered.timings, stage))
+
+    def look(self) -> None:
+        """Set the gauges to what is there now; the server calls this a few times a second."""
+        batchers = [classifier.batcher for classifier in self._models.all()]
+        self.in_flight.set(sum(batcher.under_way for batcher in batchers))
+        self.queue.set(sum(batcher.queued() for batcher in batchers))
 
     def text(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """All metrics in Prometheus' text format, of all workers."""
+        self.look()
+        if MULTIPROCESS_FOLDER not in os.environ:
+            return generate_latest(self.registry)
+        everybody = CollectorRegistry()
+        MultiProcessCollector(everybody)
+        return generate_latest(everybody)
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: escaped, so that nothing a client sent can forge a line."""
+class _DriftOfDefault(Collector):
+    """What the default model's window says, whichever model that is at the moment."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Time, level, message, and what `extra={"fields": {...}}` adds."""
-        fields = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields)
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
+    def describe(self) -> Iterable[Metric]:
+        """Name nothing in advance: labels and quantities are the model's own."""
+        return ()
 
-class TextFormatter(logging.Formatter):
-    """The same for people: message first, then name=value, with control characters escaped."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Level, message, fields."""
-        fields = getattr(record, "fields", {})
-        told = "".join(f" {name}={json.dumps(value)}" for name, value in fields.items())
-        text = f"{record.levelname.lower():7} {record.getMessage()}{told}"
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        return text
+    def collect(self) -> Iterable[Metric]:
+        """Ask the model of the moment."""
+        return self._models.find().drift.collect()
 
 
-def set_up_logging(level: str, style: Literal["json", "text"]) -> None:
-    """Send our log, and those of what we use, to stderr in one style."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    least = logging.getLevelNamesMapping()[level.upper()]
-    for name in ("service", "uvicorn", *LIBRARIES):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.setLevel(max(least, logging.WARNING) if name in LIBRARIES else least)
-        logger.propagate = False
-    logging.getLogger("uvicorn.access").disabled = True  # ours has the request's id and stages
+def _gauge(name: str, text: str, registry: CollectorRegistry) -> Gauge:
+    return Gauge(name, text, multiprocess_mode="livesum", registry=registry)

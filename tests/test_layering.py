@@ -59,7 +59,9 @@ SERVICE_KNOWS: Mapping[str, set[str]] = MappingProxyType(
         "service.schemas": {"service.errors"},
         "service.decode": {"service.errors"},
         "service.engine": {"service.errors"},
-        "service.batcher": {"service.errors", "service.engine"},
+        "service.log": set(),
+        "service.plan": set(),
+        "service.batcher": {"service.errors", "service.plan"},
     }
 )
 
@@ -142,10 +144,10 @@ def test_the_lower_rooms_of_the_service_know_only_what_they_build_on(module: str
     assert known <= SERVICE_KNOWS[module]
 
 
-def test_nobody_imports_the_application_but_its_command_line() -> None:
+def test_nobody_imports_the_application_but_what_starts_it() -> None:
     importers = {name for name, path in EVERY_MODULE.items() if "service.app" in _imports(path)}
 
-    assert importers <= {"service.cli"}
+    assert importers <= {"service.cli", "service.supervisor"}
 
 
 def test_the_look_for_imports_sees_those_inside_functions(tmp_path: Path) -> None:

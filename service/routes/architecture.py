@@ -1,6 +1,5 @@
 """`GET /architecture`: the network that is loaded, part by part, as data or as a drawing."""
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.drawing import draw
 from service.classifier import Classifier
 from service.routes.problems import problems
-from service.schemas import ArchitectureResponse
+from service.schemas import ArchitectureResponse, BatchTime, Serving
 
 SVG = "image/svg+xml"
 SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
@@ -26,14 +25,6 @@ class ArchitectureQuery(BaseModel):
     format: Literal["json", "svg"] = Field("json", description="Data, or a drawing of them.")
 
 
-@dataclass(frozen=True)
-class Description:
-    """Both answers, written once."""
-
-    json: bytes
-    svg: bytes
-
-
 @router.get(
     "/architecture",
     summary="Describe the network that is loaded",
@@ -42,21 +33,16 @@ class Description:
 )
 async def architecture(request: Request, query: Annotated[ArchitectureQuery, Query()]) -> Response:
     """Spec, stages, blocks, shapes, costs, figures, provenance: from the manifest."""
-    description: Description = request.app.state.architecture
+    classifier: Classifier = request.app.state.models.find()
     if query.format == "svg":
+        drawing = draw(classifier.manifest.architecture.name, classifier.manifest.summary)
         headers = {"Content-Security-Policy": SVG_POLICY}
-        return Response(description.svg, media_type=SVG, headers=headers)
-    return Response(description.json, media_type="application/json")
+        return Response(drawing, media_type=SVG, headers=headers)
+    return Response(describe(classifier), media_type="application/json")
 
 
-def describe(classifier: Classifier) -> Description:
-    """Write the answers once; they do not change while the model is loaded."""
-    manifest = classifier.manifest
-    drawing = draw(manifest.architecture.name, manifest.summary)
-    return Description(_write_json(classifier), drawing.encode())
-
-
-def _write_json(classifier: Classifier) -> bytes:
+def describe(classifier: Classifier) -> bytes:
+    """Write what the manifest says, and how the engine was measured here."""
     manifest = classifier.manifest
     summary = manifest.summary
     return (
@@ -77,6 +63,14 @@ def _write_json(classifier: Classifier) -> bytes:
             calibration=manifest.calibration,
             refusal=manifest.refusal,
             provenance=manifest.provenance,
+            serving=Serving(
+                instances=classifier.batcher.plan.instances,
+                threads=classifier.engine.threads,
+                batches=[
+                    BatchTime(images=size, ms=round(1000 * seconds, 3))
+                    for size, seconds in classifier.batcher.plan.seconds.items()
+                ],
+            ),
         )
         .model_dump_json()
         .encode()

@@ -23,7 +23,7 @@ router = APIRouter()
 @router.get("/card", summary="Say what the model is for and what it was measured to be worth")
 async def model_card(request: Request) -> CardResponse:
     """Give the manifest, without layers and golden probabilities, and what can be asked."""
-    classifier: Classifier = request.app.state.classifier
+    classifier: Classifier = request.app.state.models.find()
     manifest, settings = classifier.manifest, classifier.settings
     return CardResponse(
         model=classifier.info,
@@ -46,7 +46,7 @@ async def model_card(request: Request) -> CardResponse:
 @router.get("/card.md", summary="The same as a README in Hugging Face's format")
 async def model_card_markdown(request: Request) -> Response:
     """Write the card as the artifact's README.md has it."""
-    classifier: Classifier = request.app.state.classifier
+    classifier: Classifier = request.app.state.models.find()
     return Response(
         card(classifier.manifest),
         media_type="text/markdown",
@@ -62,7 +62,7 @@ async def model_card_markdown(request: Request) -> Response:
 )
 async def sample(request: Request, index: Annotated[int, Path(ge=0)]) -> Response:
     """Give a golden picture, with the margin that preprocessing cuts off."""
-    classifier: Classifier = request.app.state.classifier
+    classifier: Classifier = request.app.state.models.find()
     golden = classifier.manifest.golden
     if index >= len(golden):
         raise NotFoundError(f"There are {len(golden)} samples, from 0; there is no {index}.")

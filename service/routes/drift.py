@@ -14,5 +14,5 @@ router = APIRouter()
 )
 async def drift(request: Request) -> DriftResponse:
     """Population stability index of each quantity, over this process's last pictures."""
-    report: DriftResponse = request.app.state.classifier.drift.report()
+    report: DriftResponse = request.app.state.models.find().drift.report()
     return report

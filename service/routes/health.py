@@ -3,10 +3,11 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.classifier import STUCK_S, Classifier
+from service.classifier import STUCK_S
 from service.errors import EngineStuckError, NotReadyError
+from service.models import Models
 from service.routes.problems import problems
-from service.schemas import Health
+from service.schemas import Health, RefusedModel
 
 router = APIRouter()
 
@@ -20,12 +21,19 @@ router = APIRouter()
 )
 async def livez(request: Request) -> Health:
     """Alive while runs of the engine end."""
-    classifier: Classifier = request.app.state.classifier
-    if classifier.is_stuck:
+    models: Models = request.app.state.models
+    if any(classifier.is_stuck for classifier in models.all()):
         raise EngineStuckError(
-            f"The engine's run has lasted for over {STUCK_S:g} s. Start the service anew."
+            f"A run of the engine has lasted for over {STUCK_S:g} s. Start the service anew."
         )
-    return Health(model=classifier.info)
+    return Health(
+        model=models.find().info,
+        models=[classifier.info for classifier in models.all()],
+        refused=[
+            RefusedModel(folder=str(refused.folder), reason=refused.reason)
+            for refused in models.refused()
+        ],
+    )
 
 
 @router.get(

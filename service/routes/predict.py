@@ -3,19 +3,23 @@
 import asyncio
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.prediction_sets import HIGHEST_COVERAGE, LOWEST_COVERAGE
 from service.answer import Wish
 from service.body import ACCEPTED, JSON, MULTIPART, RAW_TYPES, media_type, payloads, receive
-from service.classifier import Classified, Classifier
+from service.classifier import ON_LEAVE, Answered, Departure
+from service.errors import InvalidParameterError
+from service.models import Models
+from service.routes.lean import LeanRoute
 from service.routes.problems import problems
 from service.schemas import JsonImages, PredictResponse
 from service.telemetry import STAGES
 
-router = APIRouter()
+router = APIRouter(route_class=LeanRoute)
 
+TIMEOUT_HEADER = "x-request-timeout-ms"
 _BINARY = {"type": "string", "format": "binary"}
 _FORM = {
     "type": "object",
@@ -33,9 +37,9 @@ _BODY: dict[str, Any] = {
 
 
 class PredictQuery(BaseModel):
-    """What may stand behind the question mark."""
+    """What may stand behind the question mark, or in a header."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     top_k: int = Field(5, ge=1, le=1000, description="Labels wanted for each image.")
     coverage: float | None = Field(
@@ -54,6 +58,33 @@ class PredictQuery(BaseModel):
         return Wish(self.coverage, self.explain != "false", self.explain == "png", self.features)
 
 
+class PredictHeaders(BaseModel):
+    """What a request may say of itself."""
+
+    timeout_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = Field(
+        None, description="Deadline of this request; the service's own is the upper limit."
+    )
+
+
+NO_QUERY, NO_HEADERS = PredictQuery(), PredictHeaders()
+
+
+def _parameters() -> list[dict[str, Any]]:
+    """Describe query and headers for OpenAPI."""
+    places: dict[str, type[BaseModel]] = {"query": PredictQuery, "header": PredictHeaders}
+    return [
+        {
+            "in": place,
+            "name": TIMEOUT_HEADER if place == "header" else name,
+            "required": False,
+            "description": schema.pop("description", ""),
+            "schema": schema,
+        }
+        for place, model in places.items()
+        for name, schema in model.model_json_schema()["properties"].items()
+    ]
+
+
 @router.post(
     "/predict",
     summary="Classify images",
@@ -61,33 +92,98 @@ class PredictQuery(BaseModel):
     f"base64. Content types: {', '.join(f'`{name}`' for name in ACCEPTED)}.",
     response_model=PredictResponse,
     responses=problems(400, 408, 413, 415, 422, 500, 503, 504),
-    openapi_extra={"requestBody": _BODY},
+    openapi_extra={"requestBody": _BODY, "parameters": _parameters()},
 )
-async def predict(request: Request, query: Annotated[PredictQuery, Query()]) -> Response:
-    """Read the body, classify its pictures, and say where the time went."""
-    classifier: Classifier = request.app.state.classifier
-    settings = classifier.settings
+async def predict(request: Request) -> Response:
+    """Classify with the default model."""
+    return await answer(request, None)
+
+
+@router.post(
+    "/models/{name}/predict",
+    summary="Classify images with a model of your choice",
+    description="As `POST /predict`, which is the default model's.",
+    response_model=PredictResponse,
+    responses=problems(400, 404, 408, 413, 415, 422, 500, 503, 504),
+    openapi_extra={
+        "requestBody": _BODY,
+        "parameters": [
+            {"in": "path", "name": "name", "required": True, "schema": {"type": "string"}},
+            *_parameters(),
+        ],
+    },
+)
+async def predict_with(request: Request) -> Response:
+    """The same, for the model that the path names."""
+    return await answer(request, request.path_params["name"])
+
+
+async def answer(request: Request, name: str | None) -> Response:
+    """Read the body, classify its pictures, and say where the time went.
+
+    Args:
+        request: Any of this room's routes.
+        name: Of the model; the default one if None.
+
+    Raises:
+        ServiceError: The first refusal; see `service.errors`.
+    """
+    models: Models = request.app.state.models
+    classifier = models.find(name)
+    limits = classifier.settings
     content_type = request.headers.get("content-type")
     is_raw = media_type(content_type) in RAW_TYPES
-    body = await receive(
-        request.stream(), request.headers.get("content-length"), settings.max_body_bytes
-    )
+    query, patience_s = _read_query(request), _read_patience_s(request)
+    classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s))
+    departure = request.scope[ON_LEAVE] = Departure()
+    declared_length = request.headers.get("content-length")
+    body = await receive(request.receive, declared_length, limits.max_body_bytes)
     if is_raw:
         images = [body]
     else:  # parsing a large form or base64 would hold up the event loop
-        images = await asyncio.to_thread(payloads, body, content_type, settings.max_images)
-    classified = await classifier.classify(images, query.top_k, query.wish())
-    request.app.state.telemetry.answered(classified)
-    answer = PredictResponse(model=classifier.info, results=classified.results)
+        images = await asyncio.to_thread(payloads, body, content_type, limits.max_images)
+    classifier = models.find(name)  # it may have been replaced while the body came in
+    wish = query.wish()
+    answered = await classifier.answer(images, patience_s, departure, wish)
+    request.app.state.telemetry.answered(answered)
+    body_out = PredictResponse(
+        model=classifier.info, results=await classifier.results(answered, query.top_k, wish)
+    )
     return Response(
-        answer.model_dump_json(exclude_none=True),
+        body_out.model_dump_json(exclude_none=True),
         media_type="application/json",
-        headers={"Server-Timing": server_timing(classified)},
+        headers={"Server-Timing": server_timing(answered)},
     )
 
 
-def server_timing(classified: Classified) -> str:
+def _read_query(request: Request) -> PredictQuery:
+    if not request.scope["query_string"]:
+        return NO_QUERY
+    try:
+        return PredictQuery.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise _invalid("query", error) from error
+
+
+def _read_patience_s(request: Request) -> float | None:
+    text = request.headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return None
+    try:
+        headers = PredictHeaders.model_validate({"timeout_ms": text})
+    except ValidationError as error:
+        raise _invalid("header", error) from error
+    return None if headers.timeout_ms is None else headers.timeout_ms / 1000
+
+
+def _invalid(place: str, error: ValidationError) -> InvalidParameterError:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))[:100]
+    return InvalidParameterError(f"{place}.{where}: {first['msg']}. See /docs for the bounds.")
+
+
+def server_timing(answered: Answered) -> str:
     """Write the stages in milliseconds, and the batch size, as a Server-Timing header."""
-    timings = classified.timings
+    timings = answered.timings
     stages = [f"{stage};dur={1000 * getattr(timings, stage):.3f}" for stage in STAGES]
-    return ", ".join([*stages, f'batch;desc="{classified.batch_size}"'])
+    return ", ".join([*stages, f'batch;desc="{answered.batch_size}"'])

@@ -20,9 +20,11 @@ from model.artifact import write
 from model.manifest import Manifest, Precision
 from model.preprocessing import Pixels
 from service.app import create_app
-from service.batcher import Batcher, Rows
+from service.batcher import Batcher
 from service.classifier import Classifier
+from service.plan import Plan
 from service.settings import PREFIX, Settings
+from service.submission import Rows
 from tests.service import graphs
 
 SHIPPED = Path(__file__).parents[2] / "artifacts/fashion-mnist/1"
@@ -35,6 +37,10 @@ class Answer:
     """What a run gives; the batcher asks for no more."""
 
     probabilities: NDArray[np.float32]
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        return self.probabilities
 
 
 class Gate:
@@ -74,7 +80,7 @@ class Service:
 
     @property
     def classifier(self) -> Classifier:
-        classifier = self.app.state.classifier
+        classifier = self.app.state.models.find()
         assert isinstance(classifier, Classifier)
         return classifier
 
@@ -116,22 +122,39 @@ def _untouched_process() -> Iterator[None]:
 def make_artifact(
     tmp_path: Path, make_manifest: Callable[[Mapping[Precision, bytes]], Manifest]
 ) -> MakeArtifact:
-    """Write an artifact of hand-made models: `<tmp>/<name>/<version>`."""
+    """Write an artifact of a hand-made model: `<tmp>/<name>/<version>`."""
 
     def make(
         model: bytes = graphs.plain(),
         version: str = "1",
         precision: Precision = "float32",
         overwrite: bool = False,
+        name: str = "tiny",
     ) -> Path:
         models: dict[Precision, bytes] = {precision: model}
-        manifest = make_manifest(models).model_copy(update={"version": version})
-        return write(tmp_path / "tiny" / version, manifest, models, overwrite=overwrite).folder
+        manifest = make_manifest(models).model_copy(update={"version": version, "name": name})
+        return write(tmp_path / name / version, manifest, models, overwrite=overwrite).folder
 
     return make
 
 
 Serve = Callable[..., Awaitable[Service]]
+LEAN = {"threads": 1, "instances": 1}
+"""One run at a time, so that a test can say what waits."""
+
+
+def replace_engine(app: FastAPI, run: Callable[[Pixels], Rows], instances: int = 1) -> Batcher:
+    """Let `run` answer in the default model's place, counted as the engine would be."""
+    classifier = app.state.models.find()
+    settings = classifier.settings
+    batcher = classifier.batcher = Batcher(
+        run,
+        Plan({1: 1e-4}, instances),
+        max_batch_size=settings.max_batch_size,
+        max_queue=settings.max_queue,
+    )
+    app.state.telemetry.changed(classifier, None)
+    return batcher
 
 
 @pytest.fixture
@@ -146,12 +169,11 @@ async def serve(make_artifact: MakeArtifact) -> AsyncIterator[Serve]:
             **changes: Any,
         ) -> Service:
             artifact = make_artifact(model, overwrite=overwrite)
-            settings = Settings(artifact=artifact, threads=1, **changes)
+            changes.setdefault("max_images", min(64, changes.get("max_queue", 64)))
+            settings = Settings(artifact=artifact, **{**LEAN, **changes})
             app = create_app(settings)
             if run is not None:
-                app.state.classifier.batcher = Batcher(
-                    run, max_batch_size=settings.max_batch_size, max_queue=settings.max_queue
-                )
+                replace_engine(app, run)
             return await stack.enter_async_context(serving(app))
 
         yield start
@@ -160,5 +182,5 @@ async def serve(make_artifact: MakeArtifact) -> AsyncIterator[Serve]:
 @pytest.fixture(scope="session")
 async def shipped() -> AsyncIterator[Service]:
     """The default model, served once for all tests that only ask."""
-    async with serving(create_app(Settings(artifact=SHIPPED, threads=1))) as service:
+    async with serving(create_app(Settings(artifact=SHIPPED, threads=1, instances=1))) as service:
         yield service

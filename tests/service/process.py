@@ -8,7 +8,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -43,6 +43,11 @@ class Running:
         self.process.send_signal(signal.SIGTERM)
 
 
+def environ() -> dict[str, str]:
+    """This process's environment, in which commands import the code beside these tests."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
@@ -54,16 +59,33 @@ def serve_model(**settings: str) -> Iterator[Running]:
     """Start the command with settings in its environment, and wait until it is ready."""
     port = free_port()
     given = {f"RESNET_{name.upper()}": value for name, value in settings.items()}
-    environment = {**os.environ, "RESNET_PORT": str(port), "RESNET_THREADS": "1", **given}
+    environment = {**environ(), "RESNET_PORT": str(port), "RESNET_THREADS": "1", **given}
     with tempfile.NamedTemporaryFile() as written:
         began = time.perf_counter()
-        process = subprocess.Popen([COMMAND], cwd=ROOT, env=environment, stderr=written)
+        process = subprocess.Popen(
+            [COMMAND], cwd=ROOT, env=environment, stderr=written, start_new_session=True
+        )
         try:
             _wait_until_ready(process, port, began + 60)
             yield Running(process, port, written, time.perf_counter() - began)
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):  # its workers, too
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def run_command(*arguments: object, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    given = {f"RESNET_{name.upper()}": value for name, value in settings.items()}
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        cwd=ROOT,
+        env={**environ(), **given},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int, until: float) -> None:

@@ -3,7 +3,8 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterable
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from service.body import ACCEPTED, MULTIPART, RAW_TYPES, media_type, payloads, receive
 from service.errors import (
     BodyTooLargeError,
+    ClientLeftError,
     MalformedRequestError,
     ReceiveTimeoutError,
     ServiceError,
@@ -24,18 +26,30 @@ FORM = "multipart/form-data; boundary=line"
 LATIN = st.text(st.characters(codec="latin-1"), max_size=20)  # what a header can hold
 
 
-async def chunked(*chunks: bytes, pause_s: float = 0) -> AsyncIterator[bytes]:
-    """A body as it arrives."""
-    for chunk in chunks:
-        await asyncio.sleep(pause_s)
-        yield chunk
+class Arriving:
+    """A body as it arrives, in the place of ASGI's `receive`."""
+
+    def __init__(self, chunks: Iterable[bytes], pause_s: float = 0, is_cut: bool = False) -> None:
+        self.left = iter([*chunks])
+        self._pause_s = pause_s
+        self._is_cut = is_cut
+
+    async def __call__(self) -> dict[str, Any]:
+        await asyncio.sleep(self._pause_s)
+        chunk = next(self.left, None)
+        if chunk is None and self._is_cut:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
 
-async def endless() -> AsyncIterator[bytes]:
-    """A body that never ends."""
-    while True:
-        await asyncio.sleep(0)
-        yield b"x" * 1_000
+def chunked(*chunks: bytes, pause_s: float = 0) -> Arriving:
+    return Arriving(chunks, pause_s)
+
+
+async def endless() -> dict[str, Any]:
+    """Give the next piece of a body that never ends."""
+    await asyncio.sleep(0)
+    return {"type": "http.request", "body": b"x" * 1_000, "more_body": True}
 
 
 def form(*files: tuple[str, tuple[str | None, bytes, str]]) -> tuple[bytes, str]:
@@ -96,7 +110,7 @@ async def test_a_body_that_declares_too_much_is_refused_unread() -> None:
     with pytest.raises(BodyTooLargeError, match="more than 10 bytes"):
         await receive(chunks, "11", 10)
 
-    assert await anext(chunks) == b"never read"
+    assert next(chunks.left) == b"never read"
 
 
 @pytest.mark.anyio
@@ -107,13 +121,13 @@ async def test_a_body_that_grows_beyond_the_limit_is_refused_there(declared: str
     with pytest.raises(BodyTooLargeError):
         await receive(chunks, declared, 10)
 
-    assert await anext(chunks) == b"the rest"
+    assert next(chunks.left) == b"the rest"
 
 
 @pytest.mark.anyio
 async def test_an_endless_body_ends_at_the_limit() -> None:
     with pytest.raises(BodyTooLargeError):
-        await receive(endless(), None, 10_000)
+        await receive(endless, None, 10_000)
 
 
 @pytest.mark.anyio
@@ -124,6 +138,13 @@ async def test_a_slow_trickle_is_cut_off_by_the_time_of_the_whole_body() -> None
         await receive(chunked(*[b"x"] * 100, pause_s=0.05), None, 1_000, timeout_s=0.2)
 
     assert 0.15 < time.perf_counter() - began < 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("chunks", [[], [b"half"]])
+async def test_a_client_that_leaves_within_the_body_is_told_apart(chunks: list[bytes]) -> None:
+    with pytest.raises(ClientLeftError):
+        await receive(Arriving(chunks, is_cut=True), None, 10)
 
 
 @pytest.mark.anyio

@@ -1,10 +1,12 @@
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 import pytest
+import uvicorn
 
 from service import cli
 from service.settings import Settings
@@ -14,19 +16,27 @@ from tests.service.conftest import MakeArtifact
 Command = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def _a_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take none that another program may want."""
+    monkeypatch.setenv("RESNET_PORT", "0")
+
+
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Stand in the server's place; the settings of every start."""
     seen: list[Settings] = []
 
     class Server:
-        def __init__(self, _: object, settings: Settings) -> None:
-            seen.append(settings)
+        def __init__(self, config: uvicorn.Config) -> None:
+            app: Any = config.app
+            seen.append(app.state.settings)
 
-        def run(self) -> None:
+        def run(self, _: object) -> None:
             raise SystemExit(0)
 
     monkeypatch.setattr(cli, "Server", Server)
+    monkeypatch.setattr(cli, "bind", lambda _: socket.socket())
     return seen
 
 

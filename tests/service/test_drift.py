@@ -117,7 +117,7 @@ def test_few_pictures_say_nothing_and_no_reference_gives_no_quantities() -> None
 
 def test_prometheus_sees_counters_gauges_and_indices() -> None:
     registry, drift = CollectorRegistry(), Drift(("a", "b"), REFERENCE, 300)
-    drift.register(registry)
+    registry.register(drift)
     drift.observe(_seen(300))
 
     text = generate_latest(registry).decode()

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from PIL import Image
 
 from tests.service.conftest import MakeArtifact
 from tests.service.pictures import encode, fashion_pictures
-from tests.service.process import COMMAND, ROOT, Running, read_answer, serve_model
+from tests.service.process import Running, read_answer, run_command, serve_model
 
 PICTURE = encode(Image.fromarray(fashion_pictures()[0][0]))
 
@@ -224,9 +223,7 @@ def test_a_tampered_artifact_is_one_line_and_exit_code_1(make_artifact: MakeArti
     (model,) = folder.glob("*.onnx")
     model.write_bytes(model.read_bytes()[:-1] + b"\0")
 
-    run = subprocess.run(
-        [COMMAND, folder], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
-    )
+    run = run_command(folder)
 
     assert run.returncode == 1
     assert run.stdout == ""

@@ -2,64 +2,24 @@
 
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import pytest
 
 from service import server
-from service.app import create_app
-from service.batcher import Batcher
-from service.server import Server
-from service.settings import Settings
-from tests.service.conftest import Gate, MakeArtifact
-from tests.service.pictures import BLACK
+from tests.service.conftest import MakeArtifact
+from tests.service.listening import REQUEST, Listening, listen, wait_until
 from tests.service.process import read_answer
 
 TIMEOUT_S = 0.4
-HEAD = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BLACK)}\r\n"
-REQUEST = HEAD.encode() + b"\r\n" + BLACK
-
-
-@dataclass(frozen=True)
-class Listening:
-    """A server that listens, and the gate in the place of its engine."""
-
-    server: Server
-    gate: Gate
-
-    def connect(self) -> socket.socket:
-        port = self.server.servers[0].sockets[0].getsockname()[1]
-        return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
 @pytest.fixture
 def listening(make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
     monkeypatch.setattr(server, "HEADERS_TIMEOUT_S", TIMEOUT_S)
-    settings = Settings(
-        artifact=make_artifact(), threads=1, port=0, drain_delay_s=0, max_body_bytes=1_000
-    )
-    app = create_app(settings)
-    gate = Gate()
-    app.state.classifier.batcher = Batcher(gate, max_batch_size=1, max_queue=9)
-    running = Server(app, settings)
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    wait_until(lambda: running.started)
-    yield Listening(running, gate)
-    gate.let_through(9)
-    running.handle_exit(signal.SIGTERM, None)
-    thread.join(10)
-    assert not thread.is_alive()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.perf_counter() + 10
-    while not condition():
-        assert time.perf_counter() < until
-        time.sleep(0.01)
+    with listen(make_artifact(), max_body_bytes=1_000) as started:
+        yield started
 
 
 def seconds_until_closed(connection: socket.socket, trickle: bytes = b"") -> float:

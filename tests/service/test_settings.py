@@ -10,9 +10,13 @@ DEFAULTS = {
     "host": "127.0.0.1",
     "port": 8000,
     "artifact": Path("artifacts/fashion-mnist/1"),
+    "models": None,
+    "watch_s": 5.0,
     "precision": "auto",
     "provider": "auto",
     "provider_policy": "require",
+    "workers": 1,
+    "instances": 0,
     "threads": 0,
     "max_batch_size": 32,
     "max_queue": 512,
@@ -29,12 +33,16 @@ CHANGES = {
     "host": ("0.0.0.0", "0.0.0.0"),  # noqa: S104  # nothing listens there
     "port": ("0", 0),
     "artifact": ("models/x", Path("models/x")),
+    "models": ("models", Path("models")),
+    "watch_s": ("0.5", 0.5),
     "precision": ("int8", "int8"),
     "provider": ("cuda", "cuda"),
     "provider_policy": ("prefer", "prefer"),
+    "workers": ("auto", "auto"),
+    "instances": ("2", 2),
     "threads": ("3", 3),
     "max_batch_size": ("7", 7),
-    "max_queue": ("9", 9),
+    "max_queue": ("99", 99),
     "deadline_ms": ("250", 250),
     "drain_delay_s": ("0.5", 0.5),
     "max_body_bytes": ("1000", 1000),
@@ -49,6 +57,9 @@ BAD = {
     "RESNET_PRECISION": ("float8", "FLOAT32"),
     "RESNET_PROVIDER": ("tpu",),
     "RESNET_PROVIDER_POLICY": ("maybe",),
+    "RESNET_WATCH_S": ("-1", "nan", "often"),
+    "RESNET_WORKERS": ("0", "-1", "many", "1.5", ""),
+    "RESNET_INSTANCES": ("-1", "65"),
     "RESNET_THREADS": ("-1", "1025"),
     "RESNET_MAX_BATCH_SIZE": ("0", "4097", "eight"),
     "RESNET_MAX_QUEUE": ("0",),
@@ -124,3 +135,16 @@ def test_settings_are_frozen() -> None:
 
     with pytest.raises(ValidationError, match="frozen"):
         settings.port = 1  # type: ignore[misc]
+
+
+def test_a_request_that_could_never_be_admitted_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RESNET_MAX_QUEUE", "63")
+
+    with pytest.raises(StartError) as refused:
+        read_settings()
+
+    assert "RESNET_MAX_IMAGES (=64) must be at most RESNET_MAX_QUEUE (=63)" in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300

@@ -1,111 +1,85 @@
-import json
-import logging
+"""What Prometheus' own checker would say, and what leaves the machine: nothing."""
+
+import re
+import subprocess
 import sys
 
 import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
-from service.telemetry import JsonFormatter, TextFormatter, set_up_logging
+from tests.service.conftest import Serve
+from tests.service.pictures import WHITE
+from tests.service.process import ROOT, environ
 
-FORGED = "real\r\nerror forged\x1b[31m\u2028line\0"
+pytestmark = pytest.mark.anyio
 
-
-def record(message: str = "request", **fields: object) -> logging.LogRecord:
-    made = logging.LogRecord("service", logging.INFO, "path", 1, message, None, None)
-    made.fields = fields
-    return made
-
-
-def failed() -> logging.LogRecord:
-    made = record("failed")
-    try:
-        raise ValueError("a\nb")
-    except ValueError:
-        made.exc_info = sys.exc_info()
-    return made
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+UNITS = ("seconds", "bytes", "images", "info", "total")
+OTHERS = re.compile(r"milliseconds|_ms\b|minutes|hours|kilobytes|megabytes|_created\b|percent")
+GIVEN = ("process_", "python_")
+"""Prefixes of what the client library measures by itself, under names that all programs use."""
 
 
-def test_a_json_line_has_time_level_message_and_fields() -> None:
-    line = json.loads(JsonFormatter().format(record(status=200, path="/x")))
-
-    assert line["level"] == "info"
-    assert line["message"] == "request"
-    assert (line["status"], line["path"]) == (200, "/x")
-    assert line["time"].endswith("+00:00")
-
-
-def test_a_text_line_reads_message_first() -> None:
-    line = TextFormatter().format(record(status=200, path="/x"))
-
-    assert line == 'info    request status=200 path="/x"'
+@pytest.fixture
+async def families(serve: Serve) -> dict[str, Metric]:
+    """All metrics after an answer and a refusal."""
+    service = await serve()
+    await service.client.post("/predict", content=WHITE)
+    await service.client.post("/predict", content=b"junk")
+    text = (await service.client.get("/metrics")).text
+    found = [*text_string_to_metric_families(text)]
+    assert len({family.name for family in found}) == len(found)
+    return {family.name: family for family in found}
 
 
-@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
-def test_what_a_client_sent_cannot_forge_a_line(formatter: logging.Formatter) -> None:
-    line = formatter.format(record(path=FORGED))
-
-    assert len(line.splitlines()) == 1
-    assert line.isprintable()
-    assert "forged" in line
+async def test_every_metric_says_what_it_is(families: dict[str, Metric]) -> None:
+    for name, family in families.items():
+        assert family.type in {"counter", "gauge", "histogram"}, name
+        assert len(family.documentation) > 8, name
 
 
-def test_an_exception_stays_on_its_json_line() -> None:
-    line = JsonFormatter().format(failed())
+async def test_names_are_of_the_fields_habit(families: dict[str, Metric]) -> None:
+    ours = [family for name, family in families.items() if not name.startswith(GIVEN)]
 
-    assert "\n" not in line
-    assert "ValueError: a\nb" in json.loads(line)["exception"]
-
-
-def test_an_exception_follows_its_text_line() -> None:
-    lines = TextFormatter().format(failed()).splitlines()
-
-    assert lines[0] == "info    failed"
-    assert lines[-2:] == ["ValueError: a", "b"]
-
-
-def test_a_record_without_fields_is_a_line() -> None:
-    plain = logging.LogRecord("uvicorn", logging.WARNING, "path", 1, "%d left", (2,), None)
-
-    assert TextFormatter().format(plain) == "warning 2 left"
-    assert json.loads(JsonFormatter().format(plain))["message"] == "2 left"
+    for family in ours:
+        assert family.name.startswith("resnet_")
+        assert NAME.fullmatch(family.name)
+        for sample in family.samples:
+            assert not OTHERS.search(sample.name)
+            assert (sample.name.endswith("_total")) == (family.type == "counter")
+        if family.type != "counter":
+            assert {*family.name.split("_")} & {*UNITS}
+    assert len(ours) == 11
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["service", "uvicorn.error", "python_multipart.multipart", "asyncio", "PIL.PngImagePlugin"],
-)
-def test_every_log_goes_to_stderr_in_one_style(
-    name: str, capsys: pytest.CaptureFixture[str]
+async def test_labels_are_plain_and_histograms_are_whole(families: dict[str, Metric]) -> None:
+    for family in families.values():
+        for sample in family.samples:
+            assert all(NAME.fullmatch(label) for label in sample.labels)
+        if family.type == "histogram":
+            bounds = [sample.labels["le"] for sample in family.samples if "le" in sample.labels]
+            assert bounds[-1] == "+Inf"
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
+def test_onnxruntimes_reports_are_off_before_it_is_loaded_unless_asked_for(
+    given: dict[str, str], kept: str
 ) -> None:
-    set_up_logging("info", "json")
+    code = (
+        "import os, sys, service; assert 'onnxruntime' not in sys.modules; "
+        "before = os.environ['ORT_DISABLE_TELEMETRY']; "
+        "import service.engine; assert 'onnxruntime' in sys.modules; print(before)"
+    )
+    environment = {name: value for name, value in environ().items() if not name.startswith("ORT_")}
 
-    logging.getLogger(name).warning("once")
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**environment, **given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
-    assert [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()] == [
-        "once"
-    ]
-
-
-def test_the_level_is_what_was_said(capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logging("warning", "text")
-
-    logging.getLogger("service").info("hidden")
-    logging.getLogger("service").warning("shown")
-
-    assert capsys.readouterr().err == "warning shown\n"
-
-
-def test_uvicorns_own_lines_about_requests_are_off(capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logging("debug", "text")
-
-    logging.getLogger("uvicorn.access").info("GET /")
-
-    assert capsys.readouterr().err == ""
-
-
-def test_libraries_are_heard_from_warnings_on(capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logging("debug", "text")
-
-    logging.getLogger("PIL.PngImagePlugin").debug("a chunk")
-    logging.getLogger("PIL.PngImagePlugin").warning("a warning")
-
-    assert capsys.readouterr().err == "warning a warning\n"
+    assert run.stdout.strip() == kept

@@ -54,3 +54,13 @@ async def test_it_is_of_the_model_that_is_served(serve: Serve) -> None:
     assert answer["labels"] == ["dark", "bright"]
     assert answer["metrics"] is None
     assert answer["model"]["provider"] == "cpu"
+
+
+async def test_it_shows_how_the_engine_is_run_and_was_measured(serve: Serve) -> None:
+    service = await serve(max_batch_size=3)
+
+    answer = (await service.client.get("/architecture")).json()["serving"]
+
+    assert (answer["instances"], answer["threads"]) == (1, 1)
+    assert [batch["images"] for batch in answer["batches"]] == [1, 2, 3]
+    assert all(0 < batch["ms"] < 1_000 for batch in answer["batches"])

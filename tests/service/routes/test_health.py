@@ -114,7 +114,9 @@ async def test_metrics_count_what_was_sent(serve: Serve) -> None:
     assert value(samples, "resnet_batch_size_images_sum") == 3
     for stage in ("decode", "preprocess", "queue", "infer"):
         assert value(samples, "resnet_stage_duration_seconds_count", stage=stage) == 2
-    assert value(samples, "resnet_images_under_way") == 0
+    assert value(samples, "resnet_images_executed_total") == 3
+    assert value(samples, "resnet_images_in_flight") == 0
+    assert value(samples, "resnet_queue_images") == 0
     assert (
         value(
             samples,
@@ -135,12 +137,12 @@ async def test_metrics_show_what_is_under_way(serve: Serve) -> None:
     task = asyncio.create_task(service.client.post("/predict", files=[("file", WHITE)] * 3))
     await gate.has_entered()
 
-    during = value(await scrape(service), "resnet_images_under_way")
+    during = value(await scrape(service), "resnet_images_in_flight")
     gate.let_through()
     await task
 
     assert during == 3
-    assert value(await scrape(service), "resnet_images_under_way") == 0
+    assert value(await scrape(service), "resnet_images_in_flight") == 0
 
 
 async def test_clients_cannot_add_label_values(serve: Serve) -> None:

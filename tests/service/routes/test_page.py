@@ -132,6 +132,7 @@ async def test_the_description_has_every_route_of_the_interface(shipped: Service
     assert set(described["paths"]) == {
         "/drift",
         "/predict",
+        "/models/{name}/predict",
         "/architecture",
         "/card",
         "/card.md",

@@ -1,0 +1,231 @@
+"""Which models are served: found at the start, looked for again on SIGHUP and in between.
+
+Under `RESNET_MODELS` every `<name>/<version>` is served; `RESNET_ARTIFACT` is the default
+model. A candidate is loaded and asked its golden answers in a child process first, since
+onnxruntime can crash on a bad file (its issue 23258); then it is loaded here and swapped
+in. Requests under way keep the model that they began with. What is refused leaves
+everything else as it was, and the reason stays to be seen.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from model.artifact import MANIFEST, ArtifactError, resolve
+from service.classifier import Classifier
+from service.errors import ModelNotFoundError, StartError
+from service.loading import load_classifier
+from service.log import log
+from service.probe import probe
+from service.settings import Settings
+
+RETIRE_S = 0.05
+Outcome = Literal["loaded", "refused"]
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A candidate that is not served, and why."""
+
+    folder: Path
+    digest: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Served:
+    folder: Path
+    digest: str
+    classifier: Classifier
+
+
+class Models:
+    """The models that are served, by name and version.
+
+    Args:
+        settings: Say where to look, and the limits of each.
+
+    Attributes:
+        on_change: Called on the event loop with what came and what went.
+        on_reload: Called on the event loop for each candidate that was looked at.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Load all; the default model must be good, a bad one among the others is refused.
+
+        Raises:
+            StartError: If the default model cannot be served, or there is no root.
+        """
+        if settings.models is not None and not settings.models.is_dir():
+            raise StartError(f"RESNET_MODELS (={settings.models}) is no folder.")
+        self._settings = settings
+        self._served: dict[Path, _Served] = {}
+        self._refused: dict[Path, Refused] = {}
+        self._reloading = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self.on_change: Callable[[Classifier | None, Classifier | None], None] = _nothing
+        self.on_reload: Callable[[Outcome], None] = lambda _: None
+        self._default = _default_folder(settings)
+        digest = _digest(self._default)
+        self._served[self._default] = _Served(self._default, digest, _load(settings, self._default))
+        for folder in self._wanted():
+            if folder != self._default and (found := self._look_at(folder)) is not None:
+                self._enter(found)
+
+    def all(self) -> list[Classifier]:
+        """Every model that is served; the default one first."""
+        default = self._served[self._default].classifier
+        others = [served.classifier for served in self._served.values()]
+        return [default, *(classifier for classifier in others if classifier is not default)]
+
+    def refused(self) -> list[Refused]:
+        """Candidates that were looked at and are not served."""
+        return list(self._refused.values())
+
+    def find(self, name: str | None = None, version: str | None = None) -> Classifier:
+        """Find a model; the newest version if none is named, the default if no name is.
+
+        Raises:
+            ModelNotFoundError: If there is none.
+        """
+        if name is None:
+            return self._served[self._default].classifier
+        found = [
+            served.classifier
+            for served in self._served.values()
+            if served.classifier.info.name == name
+            and version in (None, served.classifier.info.version)
+        ]
+        if not found:
+            known = ", ".join(sorted({c.info.name for c in self.all()}))
+            wanted = name[:64] if version is None else f"{name[:64]} version {version[:10]}"
+            raise ModelNotFoundError(f"There is no model {wanted!r}; there is {known}.")
+        return max(found, key=lambda classifier: int(classifier.info.version))
+
+    def start(self) -> None:
+        """Begin to answer; to be called on the event loop."""
+        for classifier in self.all():
+            classifier.start()
+
+    async def stop(self) -> None:
+        """End all threads."""
+        await asyncio.gather(*(classifier.stop() for classifier in self.all()), *self._retiring)
+
+    async def reload(self) -> None:
+        """Look for new, changed and removed versions, and swap what can be swapped."""
+        async with self._reloading:
+            default = await asyncio.to_thread(_default_folder_or_none, self._settings)
+            wanted = set(await asyncio.to_thread(self._wanted))
+            for folder in sorted(wanted | ({default} if default else set())):
+                found = await asyncio.to_thread(self._look_at, folder)
+                if found is not None:
+                    self._replace(found)
+            if default in self._served and default != self._default:
+                log.info("default model", extra={"fields": {"folder": str(default)}})
+                self._default = default
+            for folder in self._refused.keys() - wanted - {default}:
+                del self._refused[folder]
+            for folder in self._served.keys() - wanted - {self._default}:
+                log.info("model removed", extra={"fields": {"folder": str(folder)}})
+                self._changed(None, self._served.pop(folder).classifier)
+
+    def _replace(self, found: "_Served | Refused") -> None:
+        before = self._served.get(found.folder)
+        self._enter(found)
+        self.on_reload("refused" if isinstance(found, Refused) else "loaded")
+        if isinstance(found, _Served):
+            found.classifier.start()
+            self._changed(found.classifier, before.classifier if before else None)
+
+    def _enter(self, found: "_Served | Refused") -> None:
+        """Keep what came of a look at a folder, and tell it to the log."""
+        fields = {"folder": str(found.folder)}
+        if isinstance(found, Refused):
+            self._refused[found.folder] = found
+            log.error("model refused", extra={"fields": {**fields, "reason": found.reason}})
+        else:
+            self._refused.pop(found.folder, None)
+            self._served[found.folder] = found
+            log.info("model loaded", extra={"fields": fields})
+
+    def _wanted(self) -> list[Path]:
+        """List every version folder under the root, or none if there is no root."""
+        if self._settings.models is None or not self._settings.models.is_dir():
+            return []
+        root = self._settings.models.absolute()
+        return [
+            version
+            for name in sorted(root.iterdir())
+            if name.is_dir() and not name.name.startswith(".")
+            for version in sorted(name.iterdir())
+            if VERSION.fullmatch(version.name) and (version / MANIFEST).is_file()
+        ]
+
+    def _look_at(self, folder: Path) -> "_Served | Refused | None":
+        """Load a folder if it is new or has changed since the last look; None if it is not.
+
+        Any thread: nothing of ours changes here.
+        """
+        digest = _digest(folder)
+        known = self._refused.get(folder) or self._served.get(folder)
+        if known is not None and known.digest == digest:
+            return None
+        try:
+            probe(folder)
+            return _Served(folder, digest, _load(self._settings, folder))
+        except StartError as error:
+            return Refused(folder, digest, str(error))
+
+    def _changed(self, came: Classifier | None, went: Classifier | None) -> None:
+        self.on_change(came, went)
+        if went is not None:
+            task = asyncio.create_task(_retire(went), name="retire")
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+
+def _nothing(came: Classifier | None, went: Classifier | None) -> None:
+    """Stand for nobody who wants to know."""
+
+
+def _default_folder(settings: Settings) -> Path:
+    try:
+        return resolve(settings.artifact.absolute())
+    except ArtifactError as error:
+        raise StartError(str(error)) from error
+
+
+def _default_folder_or_none(settings: Settings) -> Path | None:
+    try:
+        return _default_folder(settings)
+    except StartError:
+        return None
+
+
+def _digest(folder: Path) -> str:
+    """Tell one state of an artifact from another, also while it is still being copied."""
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(folder.iterdir()):
+            state = path.stat()
+            digest.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+        digest.update((folder / MANIFEST).read_bytes())
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def _load(settings: Settings, folder: Path) -> Classifier:
+    return load_classifier(settings.model_copy(update={"artifact": folder}))
+
+
+async def _retire(classifier: Classifier) -> None:
+    """Stop a model once the last request that began with it is answered."""
+    while classifier.batcher.under_way:  # noqa: ASYNC110  # rare, and nothing else would tell
+        await asyncio.sleep(RETIRE_S)
+    await classifier.stop()

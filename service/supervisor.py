@@ -1,0 +1,138 @@
+"""Several processes on one port: for networks so small that Python is the limit.
+
+uvicorn's supervisor starts the workers, asks each every half second whether it still
+answers, replaces a dead one, and passes the end on. Ours has them run our own server,
+keeps one set of metrics over all, and passes SIGHUP on.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from socket import socket
+
+from prometheus_client.multiprocess import mark_process_dead
+from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE, Config
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
+
+from service.app import create_app
+from service.errors import StartError
+from service.log import log, set_up_logging
+from service.server import Server, configure
+from service.settings import Settings, read_settings
+from service.telemetry import MULTIPROCESS_FOLDER
+
+RETRY_S = 5.0
+"""Between two tries to start a worker that could not, while others serve."""
+
+
+def worker_app() -> ASGIApp:
+    """Make the application of one worker; called in its process.
+
+    A model that cannot be served ends the worker, and with it the supervisor.
+    """
+    settings = read_settings()
+    set_up_logging(settings.log_level, settings.log_format)
+    try:
+        return create_app(settings)
+    except StartError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(STARTUP_FAILURE)
+
+
+class Worker(Process):
+    """A process that runs our server."""
+
+    @property
+    def server(self) -> Server:
+        """The server; made when it is asked for, in the worker's process."""
+        if self._server is None:
+            self._server = Server(self.config)
+        if not isinstance(self._server, Server):  # pragma: no cover  # only we set it
+            raise TypeError("the worker's server is not ours")
+        return self._server
+
+
+class Supervisor(Multiprocess):
+    """uvicorn's supervisor over our workers.
+
+    Args:
+        config: Says how many.
+        sockets: Bound, shared by all.
+    """
+
+    def __init__(self, config: Config, sockets: list[socket]) -> None:
+        """Take over the signals; nothing is started yet."""
+        super().__init__(config, sockets)
+        self.failed = False
+        self._has_served = False
+        self._next_try = 0.0
+
+    def init_processes(self) -> None:
+        """Start all workers."""
+        self.processes = [self._start() for _ in range(self.processes_num)]
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that died or hang; end if one cannot start and none ever did.
+
+        Where others serve, a worker that cannot start, say for a damaged artifact, is tried
+        again now and then.
+        """
+        for index, worker in enumerate(self.processes):
+            if self.should_exit.is_set():
+                return
+            if worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
+                self._has_served = self._has_served or worker.is_ready()
+                continue
+            worker.kill()
+            worker.join()
+            if worker.pid is not None:
+                mark_process_dead(worker.pid)
+            if worker.exitcode == STARTUP_FAILURE:
+                if not self._has_served:
+                    self.failed = True
+                    self.should_exit.set()
+                    return
+                if time.monotonic() < self._next_try:
+                    continue
+                self._next_try = time.monotonic() + RETRY_S
+            log.warning("worker replaced", extra={"fields": {"pid": worker.pid}})
+            self.processes[index] = self._start()
+
+    def terminate_all(self) -> None:
+        """Pass the end on, and let go of the port, which nobody here accepts from."""
+        for sock in self.sockets:
+            sock.close()
+        super().terminate_all()
+
+    def handle_hup(self) -> None:
+        """Have every worker look for a new version of its model."""
+        for worker in self.processes:
+            if worker.pid is not None:
+                os.kill(worker.pid, signal.SIGHUP)
+
+    def _start(self) -> Worker:
+        worker = Worker(self.config, self.sockets)
+        worker.start()
+        return worker
+
+
+def run_workers(settings: Settings, workers: int, sock: socket) -> bool:
+    """Serve with several processes until SIGTERM or Ctrl+C.
+
+    Args:
+        settings: Of each.
+        workers: How many.
+        sock: Bound; all accept from it.
+
+    Returns:
+        Whether it was a clean end; False if a worker could not start.
+    """
+    config = configure(settings, "service.supervisor:worker_app", factory=True, workers=workers)
+    with tempfile.TemporaryDirectory(prefix="resnet-metrics-") as folder:
+        os.environ[MULTIPROCESS_FOLDER] = folder
+        supervisor = Supervisor(config, [sock])
+        supervisor.run()
+    return not supervisor.failed

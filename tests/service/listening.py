@@ -1,0 +1,60 @@
+"""uvicorn in a thread of this process, with a gate in the place of its engine."""
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.app import create_app
+from service.batcher import Batcher
+from service.server import Server, bind, configure
+from service.settings import Settings
+from tests.service.conftest import LEAN, Gate, replace_engine
+from tests.service.pictures import BLACK
+
+HEAD = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BLACK)}\r\n"
+REQUEST = HEAD.encode() + b"\r\n" + BLACK
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A server that listens, and what stands behind it."""
+
+    server: Server
+    gate: Gate
+    batcher: Batcher
+
+    def connect(self) -> socket.socket:
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+@contextmanager
+def listen(artifact: Path, **changes: Any) -> Iterator[Listening]:
+    """Start a server, and end it when the gate has let all through."""
+    given = {**LEAN, "port": 0, "drain_delay_s": 0, "max_batch_size": 1, "watch_s": 0, **changes}
+    settings = Settings(artifact=artifact, **given)
+    app = create_app(settings)
+    gate = Gate()
+    batcher = replace_engine(app, gate)
+    running = Server(configure(settings, app))
+    thread = threading.Thread(target=running.run, args=([bind(settings)],))
+    thread.start()
+    wait_until(lambda: running.started)
+    yield Listening(running, gate, batcher)
+    gate.let_through(99)
+    running.handle_exit(signal.SIGTERM, None)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.perf_counter() + 10
+    while not condition():
+        assert time.perf_counter() < until
+        time.sleep(0.01)

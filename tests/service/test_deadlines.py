@@ -1,0 +1,140 @@
+"""`X-Request-Timeout-Ms` and `RESNET_DEADLINE_MS`, from the door to the engine."""
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from service.batcher import Batcher
+from service.errors import DeadlineExceededError
+from service.plan import Plan
+from tests.service.conftest import Gate, Serve, Service
+from tests.service.pictures import BLACK, WHITE
+
+pytestmark = pytest.mark.anyio
+
+
+async def ask(service: Service, timeout_ms: object, **more: Any) -> httpx.Response:
+    headers = {"x-request-timeout-ms": str(timeout_ms)}
+    return await service.client.post("/predict", headers=headers, **{"content": WHITE, **more})
+
+
+def executed(service: Service) -> float | None:
+    registry = service.app.state.telemetry.registry
+    value: float | None = registry.get_sample_value("resnet_images_executed_total")
+    return value
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "1.5", "", "86400001", "9" * 400])
+async def test_a_timeout_out_of_its_bounds_is_refused_by_its_name(
+    text: str, shipped: Service
+) -> None:
+    response = await ask(shipped, text)
+
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_parameter")
+    assert "header.timeout_ms" in response.json()["detail"]
+
+
+async def test_a_request_that_can_be_answered_in_time_is(shipped: Service) -> None:
+    assert (await ask(shipped, 86_400_000)).status_code == 200
+
+
+@pytest.mark.parametrize(("wanted_ms", "limit_ms"), [(100, 10_000), (60_000, 100)])
+async def test_the_nearer_of_both_deadlines_counts(
+    wanted_ms: int, limit_ms: int, serve: Serve
+) -> None:
+    gate = Gate()
+    service = await serve(run=gate, deadline_ms=limit_ms)
+
+    began = time.perf_counter()
+    response = await ask(service, wanted_ms)
+    took_s = time.perf_counter() - began
+    gate.let_through()
+
+    assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
+    assert 0.09 < took_s < 5
+    assert service.classifier.batcher.under_way == 0
+
+
+async def test_what_expires_in_the_queue_never_runs(serve: Serve) -> None:
+    gate = Gate()
+    service = await serve(run=gate)
+    riding = asyncio.create_task(ask(service, 20_000, content=BLACK))
+    await gate.has_entered()
+
+    late = await asyncio.gather(*(ask(service, 60) for _ in range(10)))
+    gate.let_through(99)
+    ridden = await riding
+    after = await ask(service, 20_000, content=BLACK)
+
+    assert [response.status_code for response in late] == [504] * 10
+    assert (ridden.status_code, after.status_code) == (200, 200)
+    assert gate.batches == [[0], [0]]
+    assert executed(service) == 2
+
+
+async def test_a_deadline_that_the_rate_cannot_meet_is_refused_at_the_door(serve: Serve) -> None:
+    gate = Gate()
+    service = await serve(run=gate)
+    service.classifier.batcher.plan = Plan({1: 1.5})
+    riding = asyncio.create_task(ask(service, 9_000))
+    await gate.has_entered()
+
+    began = time.perf_counter()
+    refused = await ask(service, 900, content=b"not even a picture")
+    took_s = time.perf_counter() - began
+    gate.let_through()
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert refused.headers["retry-after"] == "3"  # 2 x 1.5 s are needed, 0.9 are there
+    assert "the answer would take about 3 s; the deadline is in 0.9 s" in refused.json()["detail"]
+    assert took_s < 0.5
+    assert (await riding).status_code == 200
+    assert executed(service) == 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_pictures_that_take_longer_than_the_deadline_even_alone_are_refused(
+    count: int, serve: Serve
+) -> None:
+    service = await serve()
+    service.classifier.batcher.plan = Plan({1: 0.4})
+
+    response = await ask(service, 300 * count, content=None, files=[("file", WHITE)] * count)
+
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) >= 1
+    assert executed(service) == 0
+
+
+async def test_a_rate_spoilt_by_one_slow_run_heals(serve: Serve) -> None:
+    service = await serve()
+    plan = service.classifier.batcher.plan
+    plan.follow(1, 10_000)
+    spoilt_s = plan.wait_s(1)
+
+    statuses = {(await ask(service, 5_000)).status_code for _ in range(120)}
+
+    assert statuses == {200}
+    assert spoilt_s > 900
+    assert plan.wait_s(1) < 1
+
+
+async def test_there_is_no_answer_after_the_deadline_even_if_the_timer_is_late() -> None:
+    gate = Gate()
+    batcher = Batcher(gate, Plan({1: 1e-4}), max_batch_size=1, max_queue=1)
+    batcher.start()
+    deadline = time.perf_counter() + 1
+    submission = batcher.submit([np.zeros((1, 1, 1), np.uint8)], deadline)
+    await gate.has_entered()
+    await asyncio.sleep(deadline - time.perf_counter() + 0.01)
+    gate.let_through()
+
+    with pytest.raises(DeadlineExceededError):
+        await submission.answer
+    await batcher.stop()
+
+    assert batcher.executed == 1

@@ -1,0 +1,81 @@
+"""SIGTERM under load: whoever was let in is answered."""
+
+import socket
+import time
+
+import httpx
+import pytest
+
+from service.server import Server, configure
+from service.settings import Settings
+from tests.service.conftest import MakeArtifact
+from tests.service.listening import REQUEST, listen, wait_until
+from tests.service.load import load
+from tests.service.process import Running, read_answer, serve_model
+
+ROUNDS = 3
+
+
+def wait_for_the_drain(running: Running) -> httpx.Response:
+    """Ask until it is no longer ready; the answer that says so."""
+    until = time.perf_counter() + 10
+    while (ready := httpx.get(f"{running.url}/readyz")).status_code == 200:
+        assert time.perf_counter() < until
+        time.sleep(0.02)
+    return ready
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_no_request_is_lost_when_it_ends_under_load(
+    workers: int, number: int, make_artifact: MakeArtifact
+) -> None:
+    settings = {"artifact": str(make_artifact()), "workers": str(workers), "watch_s": "0"}
+    with serve_model(drain_delay_s="0.8", **settings) as running:
+        with load(running.port) as loads:
+            time.sleep(0.3 + 0.07 * number)
+            running.terminate()
+            draining = wait_for_the_drain(running)
+            running.terminate()  # a second signal changes nothing
+            code = running.process.wait(20)
+        written = running.stderr()
+
+    assert code == 0
+    assert [each.broken for each in loads] == [[], []]
+    assert [set(each.statuses) for each in loads] == [{200}, {200}]
+    assert min(each.refused for each in loads) > 0  # they did ask until the end
+    assert draining.json()["code"] == "not_ready"
+    assert draining.headers["connection"] == "close"
+    assert "Traceback" not in written
+
+
+def test_connections_that_nobody_accepted_yet_are_accepted_at_the_end(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[socket.socket] = []
+    accept_the_last = Server._accept_the_last  # the moment before it is the test
+
+    async def with_late_ones(self: Server, sock: socket.socket) -> None:
+        for _ in range(5):  # the event loop is busy here, so they wait in the kernel
+            late.append(socket.create_connection(sock.getsockname(), timeout=10))
+            late[-1].sendall(REQUEST)
+        await accept_the_last(self, sock)
+
+    monkeypatch.setattr(Server, "_accept_the_last", with_late_ones)
+    with listen(make_artifact()) as listening:
+        listening.gate.let_through(9)
+        listening.server.should_exit = True
+        wait_until(lambda: len(late) == 5)
+        answers = [read_answer(connection) for connection in late]
+    for connection in late:
+        connection.close()
+
+    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
+
+
+def test_a_signal_before_there_is_an_application_ends_it_quietly() -> None:
+    server = Server(configure(Settings(), "service.supervisor:worker_app", factory=True))
+
+    server.handle_exit(15, None)
+
+    assert server.should_exit

@@ -1,0 +1,214 @@
+import json
+import logging
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import pytest
+
+from service import log as log_module
+from service.log import JsonFormatter, TextFormatter, log_request, set_up_logging
+from service.server import configure
+from service.settings import Settings
+from tests.service.process import ROOT
+
+FORGED = "real\r\nerror forged\x1b[31m\u2028line\0"
+
+
+def record(message: str = "request", **fields: object) -> logging.LogRecord:
+    made = logging.LogRecord("service", logging.INFO, "path", 1, message, None, None)
+    made.fields = fields
+    return made
+
+
+def failed() -> logging.LogRecord:
+    made = record("failed")
+    try:
+        raise ValueError("a\nb")
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    return made
+
+
+def test_a_json_line_has_time_level_message_and_fields() -> None:
+    line = json.loads(JsonFormatter().format(record(status=200, path="/x")))
+
+    assert line["level"] == "info"
+    assert line["message"] == "request"
+    assert (line["status"], line["path"]) == (200, "/x")
+    assert line["time"].endswith("+00:00")
+
+
+def test_a_text_line_reads_message_first() -> None:
+    line = TextFormatter().format(record(status=200, path="/x"))
+
+    assert line == 'info    request status=200 path="/x"'
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_what_a_client_sent_cannot_forge_a_line(formatter: logging.Formatter) -> None:
+    line = formatter.format(record(path=FORGED))
+
+    assert len(line.splitlines()) == 1
+    assert line.isprintable()
+    assert "forged" in line
+
+
+def test_an_exception_stays_on_its_json_line() -> None:
+    line = JsonFormatter().format(failed())
+
+    assert "\n" not in line
+    assert "ValueError: a\nb" in json.loads(line)["exception"]
+
+
+def test_an_exception_follows_its_text_line() -> None:
+    lines = TextFormatter().format(failed()).splitlines()
+
+    assert lines[0] == "info    failed"
+    assert lines[-2:] == ["ValueError: a", "b"]
+
+
+def test_a_record_without_fields_is_a_line() -> None:
+    plain = logging.LogRecord("uvicorn", logging.WARNING, "path", 1, "%d left", (2,), None)
+
+    assert TextFormatter().format(plain) == "warning 2 left"
+    assert json.loads(JsonFormatter().format(plain))["message"] == "2 left"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["service", "uvicorn.error", "python_multipart.multipart", "asyncio", "PIL.PngImagePlugin"],
+)
+def test_every_log_goes_to_stderr_in_one_style(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging("info", "json")
+
+    logging.getLogger(name).warning("once")
+
+    assert [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()] == [
+        "once"
+    ]
+
+
+def test_the_level_is_what_was_said(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("warning", "text")
+
+    logging.getLogger("service").info("hidden")
+    logging.getLogger("service").warning("shown")
+
+    assert capsys.readouterr().err == "warning shown\n"
+
+
+def test_uvicorns_own_lines_about_requests_are_off(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("debug", "text")
+    configure(Settings(), "app")
+
+    logging.getLogger("uvicorn.access").info("GET /")
+    logging.getLogger("uvicorn.error").warning("heard")
+
+    assert capsys.readouterr().err == "warning heard\n"
+
+
+def test_libraries_are_heard_from_warnings_on(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("debug", "text")
+
+    logging.getLogger("PIL.PngImagePlugin").debug("a chunk")
+    logging.getLogger("PIL.PngImagePlugin").warning("a warning")
+
+    assert capsys.readouterr().err == "warning a warning\n"
+
+
+# Bunches
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_a_request_is_a_line_as_any_other(
+    style: Literal["json", "text"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging("info", style)
+
+    log_request(logging.INFO, {"path": FORGED, "status": 200})
+    logging.getLogger("service").warning("now")
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert "request" in first
+    assert "forged" in first
+    assert "200" in first
+    assert "now" in second
+
+
+def test_lines_of_info_wait_for_company_but_not_for_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log_module, "FLUSH_S", 0.15)
+    set_up_logging("info", "text")
+
+    for _ in range(3):
+        log_request(logging.INFO, {})
+    at_once = capsys.readouterr().err
+    time.sleep(0.5)
+
+    assert at_once == ""
+    assert capsys.readouterr().err == "info    request\n" * 3
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.ERROR])
+def test_an_urgent_line_waits_for_nobody_and_brings_the_others(
+    level: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging("info", "text")
+    log_request(logging.INFO, {})
+
+    logging.getLogger("service").log(level, "urgent")
+
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == [
+        "request",
+        "urgent",
+    ]
+
+
+def test_many_lines_are_written_without_a_timer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log_module, "FLUSH_S", 60)
+    set_up_logging("info", "text")
+
+    for _ in range(log_module.BUNCH + 1):
+        log_request(logging.INFO, {})
+
+    assert capsys.readouterr().err.count("\n") == log_module.BUNCH
+    logging.getLogger("service").warning("the rest")
+
+
+def test_no_line_is_lost_between_threads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log_module, "FLUSH_S", 0.001)
+    set_up_logging("info", "text")
+
+    def write() -> None:
+        for _ in range(2_000):
+            log_request(logging.INFO, {})
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(4):
+            threads.submit(write)
+    logging.getLogger("service").warning("the rest")
+
+    assert capsys.readouterr().err.count("request\n") == 8_000
+
+
+def test_what_is_left_is_written_at_the_end_of_the_process() -> None:
+    code = (
+        "import service.log as log; log.set_up_logging('info', 'text'); "
+        "log.log.info('last'); log.log_request(20, {'status': 200})"
+    )
+
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert run.stderr == "info    last\ninfo    request status=200\n"

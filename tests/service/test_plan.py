@@ -1,0 +1,77 @@
+import time
+
+import numpy as np
+import pytest
+
+from model.preprocessing import Pixels
+from service.plan import RUNS, SLOW_S, Plan, batch_sizes, measure
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes"),
+    [
+        (1, (1,)),
+        (2, (1, 2)),
+        (3, (1, 2, 3)),
+        (32, (1, 2, 4, 8, 16, 32)),
+        (33, (1, 2, 4, 8, 16, 32, 33)),
+        (63, (1, 2, 4, 8, 16, 32, 63)),
+    ],
+)
+def test_batch_sizes_are_powers_of_two_and_the_limit(limit: int, sizes: tuple[int, ...]) -> None:
+    assert batch_sizes(limit) == sizes
+
+
+def test_each_size_is_warmed_up_and_then_measured() -> None:
+    seen: list[int] = []
+    example = np.full((2, 2, 1), 7, np.uint8)
+
+    def run(images: Pixels) -> None:
+        assert (images == 7).all()
+        is_first = len(images) not in seen
+        seen.append(len(images))
+        time.sleep(0.05 if is_first else 0.002)  # the first run is not counted
+
+    plan = measure(run, example, (1, 4))
+
+    assert seen == [1] * (1 + RUNS) + [4] * (1 + RUNS)
+    assert [*plan.seconds] == [1, 4]
+    assert all(0.002 <= seconds < 0.04 for seconds in plan.seconds.values())
+
+
+def test_a_slow_size_is_measured_once() -> None:
+    seen: list[int] = []
+
+    def run(images: Pixels) -> None:
+        seen.append(len(images))
+        time.sleep(SLOW_S + 0.01)
+
+    measure(run, np.zeros((1, 1, 1), np.uint8), (1,))
+
+    assert len(seen) == 2
+
+
+def test_the_rate_begins_as_the_largest_batch_was_measured() -> None:
+    plan = Plan({1: 0.01, 4: 0.02}, instances=2)
+
+    assert plan.per_image_s == pytest.approx(0.0025)
+    assert plan.wait_s(8) == pytest.approx(0.02)
+
+
+def test_the_rate_follows_what_runs_take() -> None:
+    plan = Plan({1: 0.01})
+
+    for _ in range(100):
+        plan.follow(10, 0.5)
+
+    assert plan.per_image_s == pytest.approx(0.05, rel=0.01)
+    assert plan.seconds == {1: 0.01}
+
+
+def test_an_idle_engine_is_judged_by_what_was_measured_first() -> None:
+    plan = Plan({1: 0.01}, instances=2)
+
+    plan.follow(1, 1_000)
+
+    assert plan.wait_s(1) > 10
+    assert plan.wait_s(4, is_idle=True) == pytest.approx(0.02)

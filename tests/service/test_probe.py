@@ -1,0 +1,49 @@
+"""The child process in which a candidate is tried, for real."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from service import probe
+from service.errors import StartError
+from tests.service import graphs
+from tests.service.conftest import MakeArtifact
+
+
+def test_a_good_candidate_passes(make_artifact: MakeArtifact) -> None:
+    probe.probe(make_artifact())
+
+
+def test_a_bad_candidate_is_refused_in_its_own_words(make_artifact: MakeArtifact) -> None:
+    folder = make_artifact(graphs.swapped())
+
+    with pytest.raises(StartError, match=r"^The float32 model gives 1 of 1 golden") as refused:
+        probe.probe(folder)
+
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("kill -SEGV $$", "ended its process with signal 11"),
+        ("echo 'Traceback'; echo 'the last line' >&2; exit 1", "the last line"),
+        ("exit 3", "failed to load"),
+        ("exec sleep 20", r"did not load within 0\.2 s"),
+    ],
+)
+def test_a_child_that_ends_badly_refuses_the_candidate(
+    script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = tmp_path / "child"
+    child.write_text(f"#!/bin/sh\n{script}\n")
+    child.chmod(stat.S_IRWXU)
+    monkeypatch.setattr("sys.executable", str(child))
+    if "sleep" in script:
+        monkeypatch.setattr(probe, "PROBE_TIMEOUT_S", 0.2)
+
+    with pytest.raises(StartError, match=reason) as refused:
+        probe.probe(tmp_path)
+
+    assert str(refused.value).isprintable()

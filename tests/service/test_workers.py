@@ -1,0 +1,166 @@
+"""Several processes on one port."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.service.conftest import MakeArtifact
+from tests.service.pictures import BLACK, WHITE
+from tests.service.process import Running, run_command, serve_model
+
+
+@pytest.fixture
+def running(make_artifact: MakeArtifact) -> Iterator[Running]:
+    artifact = str(make_artifact().parent)
+    settings = {"workers": "2", "drain_delay_s": "0.3", "watch_s": "0", "log_format": "json"}
+    with serve_model(artifact=artifact, **settings) as started:
+        until(lambda: len(answerers(started)) == 2)
+        yield started
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.perf_counter() + seconds
+    while not condition():
+        assert time.perf_counter() < end
+        time.sleep(0.05)
+
+
+def ask(running: Running) -> tuple[str, str]:
+    """Ask on a fresh connection: which worker answered, and with which version."""
+    response = httpx.post(f"{running.url}/predict", content=BLACK)
+    assert response.status_code == 200
+    worker = response.headers["x-request-id"].partition("-")[0]
+    return worker, response.json()["model"]["version"]
+
+
+def ask_many(running: Running, requests: int = 20) -> set[tuple[str, str]]:
+    """Ask several at a time, so that no worker can take all."""
+    with ThreadPoolExecutor(4) as threads:
+        return set(threads.map(lambda _: ask(running), range(requests)))
+
+
+def answerers(running: Running, requests: int = 20) -> set[str]:
+    return {worker for worker, _ in ask_many(running, requests)}
+
+
+def workers(running: Running) -> set[int]:
+    """The processes of the workers."""
+    parent = running.process.pid
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return {
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    }
+
+
+def total(running: Running, name: str, **labels: str) -> float:
+    text = httpx.get(f"{running.url}/metrics").text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def test_metrics_are_of_all_workers_and_sigterm_ends_them_all(running: Running) -> None:
+    before = total(running, "resnet_requests_total", route="/predict")
+    ask_many(running, 40)
+    httpx.post(f"{running.url}/predict", files=[("file", WHITE)] * 5)
+
+    counts = {total(running, "resnet_requests_total", route="/predict") for _ in range(8)}
+    images = total(running, "resnet_images_executed_total")
+    under_way = total(running, "resnet_images_in_flight")
+    models = total(running, "resnet_model_info", version="1")
+    pids = workers(running)
+    running.terminate()
+    code = running.process.wait(20)
+
+    assert counts == {before + 41}
+    assert (images, under_way, models) == (before + 45, 0, 1)
+    assert (len(pids), code) == (2, 0)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_killed_worker_is_replaced_and_the_counts_go_on(running: Running) -> None:
+    before, pids = total(running, "resnet_requests_total", route="/predict"), workers(running)
+
+    os.kill(min(pids), signal.SIGKILL)
+    until(lambda: len(workers(running) - pids) == 1)
+    until(lambda: len(answerers(running)) == 2)
+
+    assert min(pids) not in workers(running)
+    assert total(running, "resnet_requests_total", route="/predict") > before
+    assert total(running, "resnet_images_in_flight") == 0
+    assert '"message": "worker replaced"' in running.stderr()
+    running.terminate()
+    assert running.process.wait(20) == 0
+
+
+def test_a_worker_that_cannot_start_leaves_the_others_serving(running: Running) -> None:
+    (manifest,) = Path(os.fsdecode(artifact_of(running))).glob("*/manifest.json")
+    whole = manifest.read_bytes()
+    manifest.write_bytes(b"{}")
+    os.kill(min(workers(running)), signal.SIGKILL)
+    until(lambda: "manifest.json" in running.stderr())
+    time.sleep(1)
+
+    left = answerers(running)
+    manifest.write_bytes(whole)
+
+    assert len(left) == 1
+    until(lambda: len(answerers(running)) == 2)
+
+
+def artifact_of(running: Running) -> bytes:
+    environment = Path(f"/proc/{running.process.pid}/environ").read_bytes()
+    found = re.search(rb"RESNET_ARTIFACT=([^\0]*)", environment)
+    assert found is not None
+    return found[1]
+
+
+def test_sighup_reaches_every_worker(running: Running, make_artifact: MakeArtifact) -> None:
+    make_artifact(version="2")
+
+    running.process.send_signal(signal.SIGHUP)
+    until(lambda: total(running, "resnet_reloads_total", outcome="loaded") == 2)
+    time.sleep(0.1)
+
+    assert {version for _, version in ask_many(running)} == {"2"}
+    assert total(running, "resnet_model_info", version="1") == 0
+    assert total(running, "resnet_model_info", version="2") == 1
+
+
+def test_a_bad_artifact_ends_the_start_with_one_line(make_artifact: MakeArtifact) -> None:
+    folder = make_artifact()
+    (model,) = folder.glob("*.onnx")
+    model.write_bytes(model.read_bytes()[:-1] + b"\0")
+
+    run = run_command(folder, workers="2", port="0")
+
+    assert run.returncode == 1
+    assert len(run.stderr.splitlines()) == 1
+    assert run.stderr.startswith(f"error: {model} has SHA-256 ")
+
+
+def test_a_port_that_is_taken_is_one_line_before_a_model_is_loaded(running: Running) -> None:
+    began = time.perf_counter()
+
+    run = run_command("no such artifact", port=str(running.port))
+
+    assert run.returncode == 1
+    assert re.fullmatch(
+        rf"error: Port {running.port} of 127\.0\.0\.1 cannot be taken: .*\. Choose another with "
+        r"RESNET_PORT or --port\.\n",
+        run.stderr,
+    )
+    assert time.perf_counter() - began < 10
