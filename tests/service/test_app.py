@@ -1,9 +1,16 @@
 import pytest
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.app import as_service_error, create_app
-from service.errors import InternalError, MalformedRequestError, ServiceError, StartError
+from service.errors import (
+    InternalError,
+    InvalidParameterError,
+    MalformedRequestError,
+    ServiceError,
+    StartError,
+)
 from service.settings import Settings
 from tests.service import graphs
 from tests.service.conftest import MakeArtifact
@@ -27,6 +34,16 @@ def test_the_frameworks_other_errors_are_the_clients_up_to_500(
     error = as_service_error(REQUEST, HTTPException(status, "What was wrong"))
 
     assert type(error) is kind
+
+
+def test_what_the_framework_finds_wrong_with_a_parameter_is_told_by_its_name() -> None:
+    found = RequestValidationError([{"loc": ("query", "x" * 900), "msg": "Too many", "type": "x"}])
+
+    error = as_service_error(REQUEST, found)
+
+    assert type(error) is InvalidParameterError
+    assert str(error).startswith("query.xxx")
+    assert len(str(error)) < 200
 
 
 def test_a_service_whose_model_cannot_be_trusted_is_not_made(make_artifact: MakeArtifact) -> None:

@@ -1,14 +1,16 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from service import classifier
-from service.classifier import rank
+from service.classifier import Departure, rank
 from service.errors import (
+    ClientLeftError,
     DeadlineExceededError,
     ImageTooLargeError,
     InferenceFailedError,
@@ -300,3 +302,54 @@ async def test_a_run_that_does_not_end_is_stuck(
     await task
 
     assert (before, during, service.classifier.is_stuck) == (False, True, False)
+
+
+# The network's input as it is; departures
+
+
+@pytest.mark.anyio
+async def test_pictures_that_are_the_networks_input_already_are_answered_alike(
+    serve: Serve,
+) -> None:
+    service = await serve()
+    white, black = np.full((4, 4, 1), 255, np.uint8), np.zeros((4, 4, 1), np.uint8)
+
+    answered = await service.classifier.answer_tensors([white, black])
+
+    expected = await service.classifier.answer([WHITE, BLACK])
+    ranked_alike = [service.classifier.rank(given, 2) for given in (answered, expected)]
+    assert ranked_alike[0] == ranked_alike[1]
+    assert (answered.timings.decode, answered.timings.preprocess) == (0, 0)
+    assert service.classifier.batcher.under_way == 0
+
+
+@pytest.mark.anyio
+async def test_a_client_that_left_while_its_picture_was_decoded_is_never_run(serve: Serve) -> None:
+    service = await serve()
+    departure = Departure()
+    departure()
+
+    with pytest.raises(ClientLeftError):
+        await service.classifier.answer([WHITE], departure=departure)
+
+    assert service.classifier.batcher.executed == 0
+    assert service.classifier.batcher.under_way == 0
+
+
+@pytest.mark.anyio
+async def test_a_deadline_that_passes_while_pictures_are_decoded_runs_nothing(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await serve()
+
+    def slowly(*given: Any) -> Image.Image:
+        time.sleep(0.1)
+        return read_image(*given)
+
+    monkeypatch.setattr(classifier, "read_image", slowly)
+
+    with pytest.raises(DeadlineExceededError, match="while the images were decoded"):
+        await service.classifier.answer([WHITE], patience_s=0.05)
+
+    assert service.classifier.batcher.executed == 0
+    assert service.classifier.batcher.under_way == 0
