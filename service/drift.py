@@ -133,15 +133,15 @@ class Drift(Collector):
         rows = self._last()
         if rows.shape[1]:
             for place, name, told in (
-                (1, "confidence", "Mean probability of the top label"),
-                (3, "brightness", "Mean of the network's input, in [0, 1]"),
+                (1, "confidence_ratio", "Mean probability of the top label"),
+                (3, "brightness_ratio", "Mean of the network's input, in [0, 1]"),
                 (4, "side_pixels", "Mean shorter side of the pictures sent"),
             ):
                 about = f"{told}, over the window."
                 yield GaugeMetricFamily(f"resnet_window_{name}", about, float(rows[place].mean()))
             share = float((rows[2] == 0).mean())
             about = "Share of the window that is out of distribution."
-            yield GaugeMetricFamily("resnet_window_out_of_distribution", about, share)
+            yield GaugeMetricFamily("resnet_window_out_of_distribution_ratio", about, share)
         index = GaugeMetricFamily(
             "resnet_drift_psi", "Population stability index, less chance.", labels=("quantity",)
         )

@@ -61,6 +61,9 @@ async def test_a_lean_route_describes_what_it_reads(path: str, shipped: Service)
     parameters = {(given["in"], given["name"]) for given in operation["parameters"]}
     assert parameters - {("path", "name")} == {
         ("query", "top_k"),
+        ("query", "coverage"),
+        ("query", "explain"),
+        ("query", "features"),
         ("header", "x-request-timeout-ms"),
     }
     assert (("path", "name") in parameters) == ("{name}" in path)

@@ -126,7 +126,7 @@ def test_prometheus_sees_counters_gauges_and_indices() -> None:
         'resnet_answers_total{label="a"} 150.0',
         "resnet_out_of_distribution_total 15.0",
         "resnet_window_side_pixels 28.0",
-        "resnet_window_out_of_distribution 0.05",
+        "resnet_window_out_of_distribution_ratio 0.05",
         'resnet_drift_psi{quantity="labels"} 0.0',
     ):
         assert line in text

@@ -15,7 +15,7 @@ from tests.service.process import ROOT, environ
 pytestmark = pytest.mark.anyio
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-UNITS = ("seconds", "bytes", "images", "info", "total")
+UNITS = ("seconds", "bytes", "images", "info", "total", "ratio", "pixels", "psi")
 OTHERS = re.compile(r"milliseconds|_ms\b|minutes|hours|kilobytes|megabytes|_created\b|percent")
 GIVEN = ("process_", "python_")
 """Prefixes of what the client library measures by itself, under names that all programs use."""
@@ -50,7 +50,7 @@ async def test_names_are_of_the_fields_habit(families: dict[str, Metric]) -> Non
             assert (sample.name.endswith("_total")) == (family.type == "counter")
         if family.type != "counter":
             assert {*family.name.split("_")} & {*UNITS}
-    assert len(ours) == 11
+    assert len(ours) == 18
 
 
 async def test_labels_are_plain_and_histograms_are_whole(families: dict[str, Metric]) -> None:
