@@ -25,8 +25,8 @@ from service.errors import (
 )
 from service.log import log
 from service.models import Models
-from service.routes import architecture, health, page, predict
-from service.routes.problems import problem_response
+from service.routes import architecture, health, inference_v2, page, predict, repository_v2
+from service.routes.problems import refusal_response
 from service.settings import Settings
 from service.telemetry import Telemetry
 
@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.telemetry = telemetry
     app.state.draining = False
-    for module in (predict, architecture, health, page):
+    for module in (predict, architecture, health, repository_v2, inference_v2, page):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
     app.add_middleware(Access, telemetry=telemetry)
@@ -77,7 +77,7 @@ async def handle_error(request: Request, error: Exception) -> Response:
     if isinstance(refusal, InternalError):
         log.error("unexpected error", exc_info=error)
     request.app.state.telemetry.refusals.labels(refusal.code).inc()
-    return problem_response(refusal)
+    return refusal_response(request.scope["path"], refusal)
 
 
 def as_service_error(request: Request, error: Exception) -> ServiceError:

@@ -10,6 +10,8 @@ and whichever worker is asked adds them up.
 """
 
 import os
+from functools import partial
+from weakref import WeakKeyDictionary
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,6 +27,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.classifier import Answered, Classifier
 from service.models import Models
+from service.statistics import Statistics
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -33,7 +36,11 @@ MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Telemetry:
-    """The metrics of one process, in a registry of its own."""
+    """The metrics of one process, in a registry of its own.
+
+    Attributes:
+        statistics: Of each model, in the words of the V2 protocol.
+    """
 
     def __init__(self, models: Models) -> None:
         """Register all metrics; `changed` connects them with the models."""
@@ -94,6 +101,7 @@ class Telemetry:
             ("outcome",),
             registry=registry,
         )
+        self.statistics: WeakKeyDictionary[Classifier, Statistics] = WeakKeyDictionary()
         self._models = models
         for classifier in models.all():
             self.changed(classifier, None)
@@ -103,19 +111,28 @@ class Telemetry:
         if went is not None:
             self._named(went).set(0)
         if came is not None:
-            came.batcher.observe = self._ran
+            statistics = self.statistics[came] = Statistics()
+            came.batcher.observe = partial(self._ran, statistics)
             self._named(came).set(1)
 
     def _named(self, classifier: Classifier) -> Gauge:
         architecture = classifier.manifest.architecture.name
         return self._info.labels(**classifier.info.model_dump(), architecture=architecture)
 
-    def _ran(self, images: int, _: float) -> None:
+    def _ran(self, statistics: Statistics, images: int, seconds: float) -> None:
+        statistics.ran(images, seconds)
         self.executed.inc(images)
         self.batch_size.observe(images)
 
-    def answered(self, answered: Answered) -> None:
-        """Count a request that was classified."""
+    def answered(self, answered: Answered, classifier: Classifier, output_s: float = 0.0) -> None:
+        """Count a request that was classified.
+
+        Args:
+            answered: What it got.
+            classifier: Who answered.
+            output_s: What writing the answer took, where that was measured.
+        """
+        self.statistics[classifier].answered(answered, output_s)
         self.images.inc(len(answered.rides))
         for stage, seconds in self._stages:
             seconds.observe(getattr(answered.timings, stage))

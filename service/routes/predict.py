@@ -120,7 +120,7 @@ async def answer(request: Request, classifier: Classifier) -> Response:
     else:  # parsing a large form or base64 would hold up the event loop
         images = await asyncio.to_thread(payloads, body, content_type, limits.max_images)
     answered = await classifier.answer(images, patience_s, departure)
-    request.app.state.telemetry.answered(answered)
+    request.app.state.telemetry.answered(answered, classifier)
     body_out = PredictResponse(
         model=classifier.info, results=classifier.rank(answered, query.top_k)
     )
