@@ -25,8 +25,17 @@ from service.errors import (
 )
 from service.log import log
 from service.models import Models
-from service.routes import architecture, card, drift, health, page, predict
-from service.routes.problems import problem_response
+from service.routes import (
+    architecture,
+    card,
+    drift,
+    health,
+    inference_v2,
+    page,
+    predict,
+    repository_v2,
+)
+from service.routes.problems import refusal_response
 from service.settings import Settings
 from service.telemetry import Telemetry
 
@@ -62,8 +71,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.telemetry = telemetry
     app.state.draining = False
-    app.router.routes.extend(predict.router.routes)  # an included router costs each request 0.02 ms
-    for module in (architecture, card, drift, health, page):
+    app.router.routes.extend(predict.router.routes)  # an included router matches twice
+    for module in (architecture, card, drift, health, repository_v2, inference_v2, page):
         app.include_router(module.router)
     app.mount("/static", page.ASSETS, name="static")
     app.add_middleware(Access, telemetry=telemetry, answer_error=handle_error)
@@ -78,7 +87,7 @@ async def handle_error(request: Request, error: Exception) -> Response:
     if isinstance(refusal, InternalError | InferenceFailedError):
         log.error(refusal.code, exc_info=error)
     request.app.state.telemetry.refusals.labels(refusal.code).inc()
-    response = problem_response(refusal)
+    response = refusal_response(request.scope["path"], refusal)
     if isinstance(error, HTTPException):
         response.headers.update(error.headers or {})  # 405 must say what is allowed
     return response

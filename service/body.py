@@ -127,10 +127,15 @@ def _json(body: bytes, max_images: int) -> list[bytes]:
         ) from error
     if len(images) > max_images:
         raise TooManyImagesError(max_images)
-    return [_base64(text, index) for index, text in enumerate(images)]
+    return [from_base64(text, index) for index, text in enumerate(images)]
 
 
-def _base64(text: str, index: int) -> bytes:
+def from_base64(text: str, index: int) -> bytes:
+    """Decode the picture of that index in the request.
+
+    Raises:
+        MalformedRequestError: If it is not base64.
+    """
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

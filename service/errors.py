@@ -20,6 +20,7 @@ Errors:
     ├── InvalidImageError           422  no readable picture
     ├── InferenceFailedError        500  the engine failed, or gave no finite numbers
     ├── InternalError               500  our mistake
+    ├── UnsupportedError            501  the protocol has it, the service does not
     ├── NotReadyError               503  draining
     ├── EngineStuckError            503  a run does not end
     ├── OverloadedError             503  the queue is full
@@ -150,6 +151,12 @@ class InternalError(ServiceError):
     code = "internal_error"
 
 
+class UnsupportedError(ServiceError):
+    """A part of a protocol that the service leaves out."""
+
+    code = "unsupported"
+
+
 class NotReadyError(ServiceError):
     """The service is shutting down."""
 
@@ -190,6 +197,7 @@ STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
         InvalidImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
         InferenceFailedError: HTTPStatus.INTERNAL_SERVER_ERROR,
         InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
+        UnsupportedError: HTTPStatus.NOT_IMPLEMENTED,
         NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
         EngineStuckError: HTTPStatus.SERVICE_UNAVAILABLE,
         OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,

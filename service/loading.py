@@ -18,8 +18,7 @@ from service.processor import Choice, byte_products, choose
 from service.settings import Settings
 
 SMALL_NETWORK_S = 0.005
-"""Under this time a picture, Python's share of a request is worth a process of its own: on two
-cores, two workers answer about 1.9 times as many small pictures as one."""
+"""Under this time a picture, Python's share of a request is worth a process of its own."""
 
 
 class Cores(NamedTuple):

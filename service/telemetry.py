@@ -11,7 +11,9 @@ and whichever worker is asked adds them up.
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from typing import get_args
+from weakref import WeakKeyDictionary
 
 from prometheus_client import (
     CollectorRegistry,
@@ -29,6 +31,7 @@ from prometheus_client.registry import Collector
 
 from service.classifier import Answered, Classifier
 from service.models import Models, Outcome
+from service.statistics import Statistics
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -37,7 +40,11 @@ MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Telemetry:
-    """The metrics of one process, in a registry of its own."""
+    """The metrics of one process, in a registry of its own.
+
+    Attributes:
+        statistics: Of each model, in the words of the V2 protocol.
+    """
 
     def __init__(self, models: Models) -> None:
         """Register all metrics; `changed` connects them with the models."""
@@ -100,6 +107,7 @@ class Telemetry:
         )
         for outcome in get_args(Outcome):
             self.reloads.labels(outcome)  # there from the start, so that its first rise shows
+        self.statistics: WeakKeyDictionary[Classifier, Statistics] = WeakKeyDictionary()
         self._models = models
         if MULTIPROCESS_FOLDER not in os.environ:  # a window is one process's own
             registry.register(_DriftOfDefault(models))
@@ -111,7 +119,8 @@ class Telemetry:
         if went is not None:
             self._named(went).set(0)
         if came is not None:
-            came.batcher.observe = self._ran
+            statistics = self.statistics[came] = Statistics()
+            came.batcher.observe = partial(self._ran, statistics)
             self._named(came).set(1)
 
     def reloaded(self, outcome: Outcome) -> None:
@@ -122,12 +131,20 @@ class Telemetry:
         architecture = classifier.manifest.architecture.name
         return self._info.labels(**classifier.info.model_dump(), architecture=architecture)
 
-    def _ran(self, images: int, _: float) -> None:
+    def _ran(self, statistics: Statistics, images: int, seconds: float) -> None:
+        statistics.ran(images, seconds)
         self.executed.inc(images)
         self.batch_size.observe(images)
 
-    def answered(self, answered: Answered) -> None:
-        """Count a request that was classified."""
+    def answered(self, answered: Answered, classifier: Classifier, output_s: float = 0.0) -> None:
+        """Count a request that was classified.
+
+        Args:
+            answered: What it got.
+            classifier: Who answered.
+            output_s: What writing the answer took, where that was measured.
+        """
+        self.statistics[classifier].answered(answered, output_s)
         self.images.inc(len(answered.rides))
         for stage, seconds in self._stages:
             seconds.observe(getattr(answered.timings, stage))

@@ -145,7 +145,7 @@ async def answer(request: Request, name: str | None) -> Response:
     classifier = models.find(name)  # it may have been replaced while the body came in
     wish = query.wish()
     answered = await classifier.answer(images, patience_s, departure, wish)
-    request.app.state.telemetry.answered(answered)
+    request.app.state.telemetry.answered(answered, classifier)
     body_out = PredictResponse(
         model=classifier.info, results=await classifier.results(answered, query.top_k, wish)
     )

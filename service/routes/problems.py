@@ -1,4 +1,7 @@
-"""Problems as answers: the one place where a `ServiceError` becomes HTTP (RFC 9457)."""
+"""Refusals as answers: the one place where a `ServiceError` becomes HTTP.
+
+A problem document (RFC 9457) everywhere but under `/v2`, whose protocol has its own form.
+"""
 
 from http import HTTPStatus
 from typing import Any
@@ -7,6 +10,26 @@ from fastapi import Response
 
 from service.errors import STATUS, ServiceError
 from service.schemas import PROBLEM_MEDIA_TYPE, Problem
+from service.schemas_v2 import ErrorV2
+
+V2 = "/v2"
+
+
+def refusal_response(path: str, error: ServiceError) -> Response:
+    """Turn an error into an answer, in the form that the path's protocol has for it."""
+    is_v2 = path == V2 or path.startswith(V2 + "/")
+    return error_response(error) if is_v2 else problem_response(error)
+
+
+def error_response(error: ServiceError) -> Response:
+    """Turn an error into the V2 protocol's; clients look for exactly this content type."""
+    where = "" if error.index is None else f" (image {error.index} of the request)"
+    return Response(
+        ErrorV2(error=f"{error}{where}").model_dump_json(),
+        status_code=STATUS[type(error)].value,
+        media_type="application/json",
+        headers=_retry_after(error),
+    )
 
 
 def problem_response(error: ServiceError) -> Response:
@@ -19,15 +42,16 @@ def problem_response(error: ServiceError) -> Response:
         code=error.code,
         index=error.index,
     )
-    headers = {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
     return Response(
         problem.model_dump_json(exclude_none=True),
         status_code=status.value,
         media_type=PROBLEM_MEDIA_TYPE,
-        headers=headers,
+        headers=_retry_after(error),
     )
+
+
+def _retry_after(error: ServiceError) -> dict[str, str]:
+    return {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -39,4 +63,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
         }
         for status in statuses
+    }
+
+
+def errors_v2(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the errors of a route under `/v2` for OpenAPI."""
+    return {
+        status: {"description": HTTPStatus(status).phrase, "model": ErrorV2} for status in statuses
     }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import decode, prepare
+from service import classifier, decode, prepare
 from service.classifier import Departure, rank
 from service.errors import (
     ClientLeftError,
