@@ -33,8 +33,8 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]
 
     def decode_request(self, request: Any) -> Any:
         """Read the form's file as a picture; LitServe hands over forms and JSON only."""
-        image = Image.open(io.BytesIO(request["file"].file.read()))
-        image = image.convert("L" if CHANNELS == 1 else "RGB").resize((SIZE, SIZE))
+        opened = Image.open(io.BytesIO(request["file"].file.read()))
+        image = opened.convert("L" if CHANNELS == 1 else "RGB").resize((SIZE, SIZE))
         return np.asarray(image, dtype=np.uint8).reshape(SIZE, SIZE, CHANNELS)
 
     def batch(self, inputs: list[Any]) -> Any:
