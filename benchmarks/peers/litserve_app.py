@@ -1,0 +1,64 @@
+"""The same model behind LitServe: batching as its documentation recommends.
+
+Run in an environment of its own that has litserve, onnxruntime, pillow and numpy.
+"""
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import litserve  # type: ignore[import-not-found]
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+FOLDER = Path(os.environ["RESNET_ARTIFACT"])
+MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
+PRECISION = os.environ.get("RESNET_PRECISION", "float32")
+SIZE, CHANNELS = MANIFEST["input"]["size"], MANIFEST["input"]["channels"]
+
+
+class Classifier(litserve.LitAPI):  # type: ignore[misc]
+    """Decode, stack, run, rank."""
+
+    def setup(self, device: str) -> None:  # noqa: ARG002
+        """Load the model in the worker."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = int(os.environ.get("RESNET_THREADS", "1"))
+        model = FOLDER / MANIFEST["files"][PRECISION]["path"]
+        providers = ["CPUExecutionProvider"]
+        self.session = ort.InferenceSession(str(model), options, providers=providers)
+
+    def decode_request(self, request: Any) -> Any:
+        """Read the form's file as a picture; LitServe hands over forms and JSON only."""
+        opened = Image.open(io.BytesIO(request["file"].file.read()))
+        image = opened.convert("L" if CHANNELS == 1 else "RGB").resize((SIZE, SIZE))
+        return np.asarray(image, dtype=np.uint8).reshape(SIZE, SIZE, CHANNELS)
+
+    def batch(self, inputs: list[Any]) -> Any:
+        """Stack."""
+        return np.stack(inputs)
+
+    def predict(self, batch: Any) -> Any:
+        """Run."""
+        return self.session.run(["probabilities"], {"images": batch})[0]
+
+    def unbatch(self, output: Any) -> Any:
+        """Take apart."""
+        return list(output)
+
+    def encode_response(self, output: Any) -> dict[str, Any]:
+        """Rank."""
+        order = output.argsort()[::-1][:5]
+        labels = MANIFEST["labels"]
+        predictions = [{"label": labels[i], "probability": float(output[i])} for i in order]
+        return {"predictions": predictions}
+
+
+if __name__ == "__main__":
+    api = Classifier(max_batch_size=32, batch_timeout=0.001)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    port = int(os.environ["RESNET_PORT"])
+    server.run("127.0.0.1", port, log_level="warning", generate_client_file=False)
