@@ -61,7 +61,8 @@ SERVICE_KNOWS: Mapping[str, set[str]] = MappingProxyType(
         "service.engine": {"service.errors"},
         "service.log": set(),
         "service.plan": set(),
-        "service.batcher": {"service.errors", "service.plan"},
+        "service.submission": {"service.errors"},
+        "service.batcher": {"service.errors", "service.plan", "service.submission"},
     }
 )
 

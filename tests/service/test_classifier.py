@@ -9,7 +9,6 @@ from PIL import Image
 
 from service import classifier, decode, prepare
 from service.classifier import Departure, rank
-from service.decode import read_image
 from service.errors import (
     ClientLeftError,
     DeadlineExceededError,

@@ -41,6 +41,7 @@ def test_only_our_own_failures_are_server_errors() -> None:
         "engine_stuck",
         "overloaded",
         "deadline_exceeded",
+        "unsupported",  # 501, which Triton's clients expect for what a server does not have
     }
 
 

@@ -15,7 +15,6 @@ from tests.service.v2 import (
     MODEL,
     Service,
     asking,
-    binary,
     error_of,
     pixels,
     png,
@@ -60,11 +59,15 @@ async def test_pictures_with_too_many_pixels_are_refused() -> None:
 
 
 async def test_a_full_queue_is_told_with_the_time_to_come_back() -> None:
-    async with serving(max_queue=1) as service:
-        body, headers = binary(asking([2, 28, 28, 1], "UINT8"), bytes(2 * 784))
+    async with serving(max_queue=1, max_images=1) as service:
+        gate = Gate(service)
+        first = asyncio.create_task(service.client.post(INFER, content=bytes(784), headers=RAW))
+        await gate.has_entered()
 
-        response = await service.client.post(INFER, content=body, headers=headers)
+        response = await service.client.post(INFER, content=bytes(784), headers=RAW)
 
+        gate.open()
+        assert (await first).status_code == 200
     assert "RESNET_MAX_QUEUE" in error_of(response, 503)
     assert int(response.headers["retry-after"]) >= 1
 

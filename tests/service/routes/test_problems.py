@@ -188,7 +188,9 @@ async def while_the_engine_is_busy(
 
 
 def test_there_is_a_case_for_every_code() -> None:
-    assert set(CASES) == {kind.code for kind in STATUS}
+    only_under_v2 = {"unsupported"}  # whose errors are no problem documents
+
+    assert set(CASES) == {kind.code for kind in STATUS} - only_under_v2
 
 
 @pytest.mark.parametrize("code", CASES)
