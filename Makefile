@@ -5,7 +5,7 @@ EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP = -m pip install --quiet --disable-pip-version-check
 RUN = .venv-dev/bin
 
-.PHONY: help serve install test check chromium fix bench train clean
+.PHONY: help serve install test check chromium fix bench train experiments clean
 
 help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
@@ -13,7 +13,8 @@ help:
 	@echo "make check   format, lint and types, without changing anything"
 	@echo "make fix     format and fix what can be fixed"
 	@echo "make bench   measure the service on this machine"
-	@echo "make train   train the default model and export it to artifacts/fashion-mnist/next"
+	@echo "make train   train the default model and export it to artifacts/fashion-mnist/2"
+	@echo "make experiments   reproduce what is claimed of residual networks; hours"
 	@echo "make clean   remove both environments"
 
 serve: .venv/.serving
@@ -41,10 +42,15 @@ fix: install
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
+experiments: install
+	$(RUN)/python -m training.experiments all
+
 bench: install
 	$(RUN)/python -m benchmarks.engine
 	$(RUN)/python -m benchmarks.startup
 	$(RUN)/python -m benchmarks.load
+	$(RUN)/python -m benchmarks.overload
+	$(RUN)/python -m benchmarks.precision
 
 train: install
 	$(RUN)/train-model --recipe default --out runs/default

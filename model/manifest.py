@@ -17,6 +17,7 @@ from model.rows import Summary
 from model.trust import (
     Calibration,
     CalibrationFigures,
+    Diagrams,
     Part,
     PredictionSets,
     Quantization,
@@ -69,6 +70,10 @@ class Metrics(Part):
     dataset: str
     split: str
     n: int = Field(ge=1)
+    confusion: tuple[tuple[int, ...], ...] | None = Field(
+        None, description="Counts; rows are the truth, columns the answer. None: over 100 labels."
+    )
+    reliability: Diagrams | None = Field(None, description="Of the float32 model.")
 
 
 class Golden(Part):

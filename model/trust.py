@@ -26,6 +26,21 @@ class Reliability(Part):
     nll: float = Field(ge=0, description="Mean cross-entropy, in nats.")
 
 
+class Bins(Part):
+    """A reliability diagram: equal bins of confidence in [0, 1], lowest first."""
+
+    n: tuple[int, ...] = Field(description="Answers in each bin.")
+    confidence: tuple[Share, ...] = Field(description="Their mean confidence; 0 if there are none.")
+    accuracy: tuple[Share, ...] = Field(description="Share of them that is right.")
+
+
+class Diagrams(Part):
+    """Confidence against accuracy, of the plain softmax and of the graph's probabilities."""
+
+    before: Bins
+    after: Bins
+
+
 class CalibrationFigures(Part):
     """The test split before and after the calibrator."""
 

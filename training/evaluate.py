@@ -22,7 +22,7 @@ from torchmetrics.functional.classification import (
 )
 
 from model.network import Normalize, ResNet
-from model.trust import Reliability
+from model.trust import Bins, Reliability
 from training.datasets.dataset import Split
 from training.module import build_parts
 from training.plots import draw_confusion, draw_reliability
@@ -181,6 +181,24 @@ def evaluate(
         per_label=dict(zip(labels, per_label, strict=True)),
         confusion=confusion.tolist(),
     )
+
+
+def bins(probabilities: Tensor, targets: Tensor) -> Bins:
+    """Sort answers (N, K) into equal bins of confidence: how many, how sure, how often right."""
+    confidence, top = probabilities.double().max(1)
+    place = (confidence * BINS).long().clamp(max=BINS - 1)
+    counts = torch.bincount(place, minlength=BINS)
+    some = counts.clamp(min=1)
+    right = (top == targets).double()
+    return Bins(
+        n=tuple(counts.tolist()),
+        confidence=_shares(torch.bincount(place, confidence, minlength=BINS) / some),
+        accuracy=_shares(torch.bincount(place, right, minlength=BINS) / some),
+    )
+
+
+def _shares(values: Tensor) -> tuple[float, ...]:
+    return tuple(round(value, 6) for value in values.clamp(0, 1).tolist())
 
 
 def reliability(probabilities: Tensor, targets: Tensor) -> Reliability:

@@ -17,12 +17,14 @@ from model.artifact import Artifact, refuse_taken, write
 from model.manifest import Metrics, Precision, Provenance
 from model.preprocessing import Preprocessing
 from model.summary import summarize
+from model.trust import Diagrams
 from training.assemble import assemble, difference, figures, one_of_each, provenance
 from training.datasets.dataset import Dataset, Split
 from training.evaluate import (
     Answers,
     Predict,
     answer,
+    bins,
     draw_answers,
     evaluate,
     load_network,
@@ -39,6 +41,8 @@ from training.strange import strange_sets
 
 GATE_PICTURES = 1_000
 GOLDEN_OF_UNCALIBRATED = 2
+MOST_CONFUSABLE = 100
+"""Labels up to which the manifest keeps the confusion matrix."""
 CALIBRATED = "reliability-calibrated.png"
 """In the run folder, beside `reliability.png`, which shows the network before calibration."""
 
@@ -242,7 +246,14 @@ def _top1(answers: Answers) -> float:
 def _metrics(answers: Answers, labels: tuple[str, ...], dataset: Dataset | None) -> Metrics:
     name = "unknown" if dataset is None else dataset.name
     whole = evaluate(answers, labels=labels, dataset=name, split="test")
-    return Metrics(**whole.model_dump(include=set(Metrics.model_fields)))
+    figures = whole.model_dump(include=set(Metrics.model_fields))
+    if len(labels) > MOST_CONFUSABLE:  # a million counts would dwarf the rest of the manifest
+        figures["confusion"] = None
+    diagrams = Diagrams(
+        before=bins(answers.logits.softmax(1), answers.targets),
+        after=bins(answers.calibrated(), answers.targets),
+    )
+    return Metrics(**figures, reliability=diagrams)
 
 
 def _refuse_other_data(record: RunRecord, dataset: Dataset) -> None:

@@ -30,7 +30,6 @@ HEADERS = MappingProxyType(
         "Cross-Origin-Opener-Policy": "same-origin",
         "Referrer-Policy": "no-referrer",
         "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-        "X-Content-Type-Options": "nosniff",
     }
 )
 router = APIRouter(include_in_schema=False)

@@ -57,7 +57,7 @@ const bar = ({ label, probability: p }) =>
     h("span", { class: "figure" }, probability(p)));
 
 function trust({ trust: found }, card) {
-  const limit = found?.limit ?? limitOf(card?.manifest);
+  const limit = found?.limit ?? limitOf(card?.manifest, card?.model?.precision);
   if (!found) return h("p", { class: "trust unknown" }, t("trust.unknown"));
   const figures = found.score === null ? "" : ` (${t(limit === null ? "trust.score" : "trust.scoreLimit", { score: number(found.score, 2), limit: limit === null ? "" : number(limit, 2) })})`;
   return h("div", { class: `trust ${found.fits ? "fits" : "strange"}` },

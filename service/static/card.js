@@ -111,7 +111,7 @@ const recipe = ({ provenance: origin, metrics, temperature, ...manifest }) => [
   ["recipe.seed", origin?.seed],
   ["recipe.cost", origin?.training_s ?? manifest.cost],
   ["recipe.loss", metrics && number(metrics.loss, 4)],
-  ["recipe.temperature", temperature === undefined ? null : number(temperature, 4)],
+  ["recipe.temperature", typeof temperature === "number" ? number(temperature, 4) : null],
 ];
 
 const provenance = ({ provenance: origin, files, ...manifest }) => [

@@ -57,14 +57,14 @@ function trustOf(result) {
 }
 
 /** The score's limit, wherever the manifest keeps it. */
-export function limitOf(manifest) {
-  const part = first(manifest, "refusal", "out_of_distribution", "in_distribution", "ood");
+export function limitOf(manifest, precision) {
+  const part = manifest?.files?.[precision]?.refusal ?? first(manifest, "refusal", "out_of_distribution", "in_distribution", "ood");
   return typeof part?.threshold === "number" ? part.threshold : null;
 }
 
 /** 15 bins of confidence: [{confidence, accuracy, n}], after and, if known, before calibration. */
 export function reliabilityOf(manifest) {
-  const part = first(manifest, "calibration", "reliability") ?? first(manifest?.metrics, "calibration", "reliability");
+  const part = first(manifest?.metrics, "reliability") ?? first(manifest, "calibration", "reliability");
   if (!part) return null;
   const after = bins(part.bins ?? part.after?.bins ?? part.after ?? part.reliability?.bins ?? part.reliability ?? part);
   if (!after) return null;
@@ -72,7 +72,7 @@ export function reliabilityOf(manifest) {
     after,
     before: bins(part.before?.bins ?? part.before ?? part.bins_before),
     ece: number(part.ece, part.after?.ece, manifest.metrics?.ece),
-    method: part.method ?? part.name ?? null,
+    method: manifest.calibration?.method ?? part.method ?? part.name ?? null,
   };
 }
 
@@ -151,7 +151,7 @@ export const precisionsOf = (manifest) =>
     top1: number(file.top1),
     agreement: number(file.top1_agreement),
     error: number(file.max_abs_logit_error),
-    speed: number(file.pictures_per_s, file.images_per_s, file.throughput, file.speed),
+    speed: number(file.speed?.images_per_second, file.pictures_per_s),
     sha256: file.sha256 ?? null,
   }));
 
