@@ -157,7 +157,7 @@ export const precisionsOf = (manifest) =>
 
 /** Parts of the manifest that no section of the card shows: listed as they are. */
 export function restOf(manifest) {
-  const shown = ["schema_version", "name", "version", "architecture", "labels", "input", "preprocessing", "temperature", "files", "metrics", "provenance"];
+  const shown = ["schema_version", "name", "version", "architecture", "labels", "input", "preprocessing", "temperature", "files", "metrics", "provenance", "reference", "head_bias"];
   return Object.entries(manifest ?? {}).filter(([name]) => !shown.includes(name));
 }
 

@@ -84,7 +84,7 @@ def measured(manifest: dict[str, Any]) -> None:
     side = len(manifest["labels"])
     matrix = [[1000 if row == column else 0 for column in range(side)] for row in range(side)]
     matrix[6][6], matrix[6][0] = 700, 300
-    manifest["calibration"] = {"method": "temperature", "ece": 0.006, "bins": bins}
+    manifest["metrics"]["reliability"] = {"ece": 0.006, "bins": bins}
     manifest["metrics"]["confusion"] = matrix
 
 
@@ -132,4 +132,4 @@ def test_what_the_page_does_not_know_is_shown_as_it_is(show: ShowCard) -> None:
     page = show(add)
 
     page.click("summary:has-text('drift_reference')")
-    assert '"brightness"' in page.inner_text(".part-rest pre")
+    assert '"brightness"' in page.inner_text("details:has-text('drift_reference') pre")

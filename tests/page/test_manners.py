@@ -115,9 +115,9 @@ def test_forced_colours_keep_the_drawing(visit: Visit) -> None:
 
 
 NAMES = (
-    "fashion-mnist|mini_resnet|float32|cpu|ReLU|SVG|README|JSON|English|SHA|Softmax|ONNX|opset|"
+    "fashion-mnist|mini_resnet|float32|float16|int8|calibration|refusal|cpu|ReLU|SVG|README|JSON|English|SHA|Softmax|ONNX|opset|"
     "torch|ECE|logit|bilinear|default|test|conv|downsample|layer|bn|fc|Ctrl|make serve|"
-    "JPEG|PNG|WebP|GIF|BMP|MiB|MB|dirty|md"
+    "JPEG|PNG|WebP|GIF|BMP|MiB|MB|kB|dirty|md"
 )
 
 
@@ -186,7 +186,7 @@ def test_tab_reaches_everything_in_reading_order_with_a_ring(visit: Visit) -> No
     page = visit()
     reached: list[str] = []
 
-    for _ in range(14):
+    for _ in range(16):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate(
@@ -200,8 +200,9 @@ def test_tab_reaches_everything_in_reading_order_with_a_ring(visit: Visit) -> No
     assert "no ring" not in reached
     assert reached[:6] == ["Skip to the ", "Try it", "Architecture", "Model card", "中文", "◐"]
     assert reached[7:10] == ["Choose", "Paste", "Camera"]
-    assert reached[10:13] == ["Show 10", "Same answer ", "JSON"]
-    assert reached[13] == "T-shirt/top"
+    assert reached[10:12] == ["", ""]  # the map's slider and its cells, named by their labels
+    assert reached[12] == "Show 10"
+    assert reached[13:] == ["What is this", "Same answer ", "JSON"]
 
 
 def test_focus_never_moves_by_itself(visit: Visit, boot: bytes) -> None:

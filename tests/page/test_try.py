@@ -371,7 +371,7 @@ def stub(top: float, **more: Any) -> Callable[["Route"], None]:
 
 def test_it_says_whether_the_picture_looks_like_the_training_data(visit: Visit) -> None:
     page = visit()
-    assert "looks like the training data: not recorded." in page.inner_text(".trust")
+    assert "Looks like the training data (score" in page.inner_text(".trust")
 
     for more, text in (
         (
@@ -477,7 +477,14 @@ def test_the_maps_slider_and_its_cells(visit: Visit) -> None:
 
 
 def test_a_model_without_maps_says_so(visit: Visit) -> None:
-    page = visit()
+    def without(page: "Page") -> None:
+        def card(route: "Route") -> None:
+            body = route.fetch().json()
+            route.fulfill(json={**body, "options": ["top_k"]})
+
+        page.route("**/card", card)
+
+    page = visit(before=without)
 
     assert page.is_visible("text=Map of what counted: not recorded for this model.")
 
