@@ -127,14 +127,14 @@ const pairs = (entries) =>
   h("dl", { class: "pairs" }, entries.map(([key, value, tag = "span", name = ""]) => [
     h("dt", {}, t(key, { name })), h("dd", {}, value === null || value === undefined || value === "" ? none() : h(tag, {}, String(value)))]));
 
-/** How far what is served has moved from what was trained on; the service may be asked for it. */
 const QUANTITIES = ["labels", "confidence", "brightness", "side", "out_of_distribution"];
 
+/** How far what is served has moved from what was trained on; the service may be asked for it. */
 function drift(card) {
   const place = h("div", {}, h("p", {}, none()));
-  driftOf(card).then((rows) => rows && place.replaceChildren(
+  driftOf(card).then((rows) => rows && place.replaceChildren(...(rows.every(({ status }) => status === "unknown") ? [h("p", {}, t("drift.few"))] : [
     table("drift", ["quantity", "psi"], rows.map(({ name, psi }) => [h("th", { scope: "row" }, QUANTITIES.includes(name) ? t(`drift.${name}`) : name), h("td", {}, number(psi, 3))])),
-    h("p", { class: "note" }, t("drift.note"))));
+    h("p", { class: "note" }, t("drift.note"))])));
   return section("drift", place);
 }
 

@@ -131,14 +131,14 @@ function fromMatrix(matrix, names, label, index) {
   };
 }
 
-/** What `GET /drift` says, if this service has it: [{name, psi}]. */
+/** What `GET /drift` says, if this service has it: [{name, psi, status}]. */
 export async function driftOf(card) {
   if (!(card?.routes ?? []).includes("/drift")) return null;
   const raw = await get("drift").catch(() => null);
   const found = raw?.quantities ?? raw?.psi ?? raw;
   const rows = Array.isArray(found)
     ? found.map((one) => ({ name: one.name ?? one.quantity, psi: number(one.psi, one.value) }))
-    : Object.entries(found ?? {}).map(([name, one]) => ({ name, psi: number(one, one?.psi) }));
+    : Object.entries(found ?? {}).map(([name, one]) => ({ name, psi: number(one, one?.psi), status: one?.status }));
   const known = rows.filter((row) => row.name && row.psi !== null);
   return known.length ? known : null;
 }
@@ -151,9 +151,12 @@ export const precisionsOf = (manifest) =>
     top1: number(file.top1),
     agreement: number(file.top1_agreement),
     error: number(file.max_abs_logit_error),
-    speed: number(file.speed?.images_per_second, file.pictures_per_s),
+    speed: number(file.speed?.images_per_second, file.pictures_per_s, precision === "float32" ? besideOthers(manifest) : null),
     sha256: file.sha256 ?? null,
   }));
+
+/** float32's pictures/s, as measured beside the last of the other precisions. */
+const besideOthers = (manifest) => Object.values(manifest.files).at(-1).speed?.float32_images_per_second ?? null;
 
 /** Parts of the manifest that no section of the card shows: listed as they are. */
 export function restOf(manifest) {
