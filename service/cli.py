@@ -50,7 +50,8 @@ def _serve(
             number = choose_workers(settings)
             os.environ[PREFIX + "WORKERS"] = str(number)  # what `auto` came to, for the workers
             if number == 1:
-                Server(configure(settings, create_app(read_settings()))).run([sock])
+                config = configure(settings, create_app(read_settings()))
+                Server(config, owns_port=True).run([sock])
             elif not run_workers(settings, number, sock):
                 raise CommandError("A worker could not start; its own line says why.")
     except StartError as error:
