@@ -28,7 +28,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     seen: list[Settings] = []
 
     class Server:
-        def __init__(self, config: uvicorn.Config) -> None:
+        def __init__(self, config: uvicorn.Config, *, owns_port: bool) -> None:
+            assert owns_port
             app: Any = config.app
             seen.append(app.state.settings)
 
