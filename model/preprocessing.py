@@ -10,6 +10,8 @@ Training data, the evaluation splits and the server call the same two steps, wit
 Pillow and NumPy only: the server has no torch.
 """
 
+import struct
+import zlib
 from types import MappingProxyType
 from typing import Literal, Self
 
@@ -23,6 +25,24 @@ Box = tuple[float, float, float, float]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """The only decoders that a picture reaches, in training and in serving alike."""
+
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    MemoryError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+"""What Pillow's decoders raise on files that are not what they claim to be."""
 
 TURNS = MappingProxyType(
     {

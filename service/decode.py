@@ -5,37 +5,17 @@ Five formats and no others reach a decoder; neither media type nor file name dec
 """
 
 import io
-import struct
 import warnings
-import zlib
 
 from PIL import Image, UnidentifiedImageError
 
-from model.preprocessing import FORMATS, Preprocessing, shrink_on_load, upright
+from model.preprocessing import BROKEN, FORMATS, Preprocessing, shrink_on_load, upright
 from service.errors import ImageTooLargeError, InvalidImageError
 
 MAX_SIDE = 16_384
 MAX_SIDE_RATIO = 200
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)
-
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    OverflowError,
-    NotImplementedError,
-    MemoryError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
-"""What Pillow's decoders raise on files that are not what they claim to be."""
 
 
 def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
@@ -63,7 +43,7 @@ def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
             "file. Send one of those, whole and unpacked.",
             index=index,
         ) from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise _broken(error, index) from error
     width, height = image.size
     oblong = max(width, height) > MAX_SIDE_RATIO * min(width, height)
@@ -81,7 +61,7 @@ def read_image(image: Image.Image, spec: Preprocessing, index: int = 0) -> Image
     try:
         shrink_on_load(image, spec)
         return upright(image)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise _broken(error, index) from error
 
 

@@ -8,9 +8,7 @@ a share of each label is held out, chosen by the seed.
 import hashlib
 import random
 import statistics
-import struct
 import warnings
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +19,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from model.preprocessing import FORMATS, Pixels, Preprocessing, preprocess, shrink_on_load, upright
+from model.preprocessing import (
+    BROKEN,
+    FORMATS,
+    Pixels,
+    Preprocessing,
+    preprocess,
+    shrink_on_load,
+    upright,
+)
 from training.datasets.dataset import Dataset, DatasetError, Split, channel_statistics
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -34,21 +40,6 @@ SPLIT_NAMES: Mapping[str, str] = {
 }
 HELD_OUT = 0.1
 """Share of each label that validates, and that tests, where no folder says so."""
-
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    OverflowError,
-    NotImplementedError,
-    MemoryError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
-"""What Pillow raises on broken files."""
 
 
 class _Picture(NamedTuple):
@@ -158,7 +149,7 @@ def _readable(
                 with Image.open(picture.path, formats=FORMATS) as image:
                     is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
                     good.append((picture, _Header(min(image.size), is_grey)))
-        except UNREADABLE as error:
+        except BROKEN as error:
             bad.append(_reason(picture.path, error))
     return good, bad
 
@@ -211,7 +202,7 @@ def _decode(
                 shrink_on_load(image, spec)
                 pixels = preprocess(upright(image), spec)
             return hashlib.sha256(picture.path.read_bytes()).digest(), pixels
-        except UNREADABLE as error:
+        except BROKEN as error:
             return _reason(picture.path, error)
 
     images = np.empty((len(pictures), spec.crop, spec.crop, spec.channels), np.uint8)
