@@ -199,3 +199,30 @@ async def open_loop(url: str, request: bytes, rate: float, seconds: float) -> Lo
     for connection in free:
         connection.close()
     return load
+
+
+class Clients:
+    """Connections that ask on and on, and count what became of each request."""
+
+    def __init__(self, url: str, payload: bytes, number: int) -> None:
+        """Prepare; `ask` runs until it is cancelled or the port is closed."""
+        self._port = urlsplit(url).port or 80
+        self.statuses: Counter[int] = Counter()
+        self._request = prepare(url, payload)
+        self._number = number
+
+    async def ask(self) -> None:
+        """Ask on all connections; half of them are made anew for each request."""
+        await asyncio.gather(*(self._one(keep=number % 2 == 0) for number in range(self._number)))
+
+    async def _one(self, *, keep: bool) -> None:
+        connection: Connection | None = None
+        while True:
+            if connection is None or not connection.is_open or not keep:
+                if connection is not None:
+                    connection.close()
+                try:
+                    connection = await Connection.open("127.0.0.1", self._port)
+                except OSError:  # refused: the client knows that nothing was accepted
+                    return
+            self.statuses[(await connection.ask(self._request)).status] += 1

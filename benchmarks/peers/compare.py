@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.client import closed_loop, prepare
-from benchmarks.pictures import picture
+from benchmarks.pictures import form, picture
 from benchmarks.process import ours, pin_to, serving, write_result
 
 ROUNDS = 5
@@ -27,13 +27,6 @@ def peer_python() -> str:
         venv.create(PEER, with_pip=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", *PACKAGES], check=True)
     return str(python)
-
-
-def form(payload: bytes) -> tuple[bytes, str]:
-    """Wrap a file as multipart/form-data."""
-    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n'
-    kind = b"Content-Type: image/png\r\n\r\n"
-    return head + kind + payload + b"\r\n--x--\r\n", "multipart/form-data; boundary=x"
 
 
 def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "3") -> None:
