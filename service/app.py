@@ -11,7 +11,9 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 
 from service.access import Access
 from service.errors import (
@@ -35,6 +37,7 @@ from service.routes import (
     predict,
     repository_v2,
 )
+from service.routes.lean import by_path
 from service.routes.problems import refusal_response
 from service.settings import Settings
 from service.telemetry import Telemetry
@@ -66,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page loads scripts from another host
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.models = models
     app.state.settings = settings
@@ -75,10 +79,21 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (architecture, card, drift, health, repository_v2, inference_v2, page):
         app.include_router(module.router)
     app.mount("/static", page.ASSETS, name="static")
-    app.add_middleware(Access, telemetry=telemetry, answer_error=handle_error)
-    for kind in (ServiceError, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, handle_error)
+    app.middleware_stack = _doors(app, telemetry)
     return app
+
+
+def _doors(app: FastAPI, telemetry: Telemetry) -> Access:
+    """Put our door around the routes, with what FastAPI's own routes need and no more.
+
+    `app.add_middleware` refuses from here on. Left out are FastAPI's handler of unforeseen
+    errors, which would answer before ours, and its limit of bodies (docs/decisions/0005).
+    """
+    kinds = (ServiceError, HTTPException, RequestValidationError)
+    inner = ExceptionMiddleware(
+        AsyncExitStackMiddleware(app.router), handlers=dict.fromkeys(kinds, handle_error)
+    )
+    return Access(inner, telemetry, handle_error, by_path(app.router.routes))
 
 
 async def handle_error(request: Request, error: Exception) -> Response:

@@ -11,7 +11,7 @@ from service.app import create_app
 from service.errors import StartError
 from service.loading import choose_workers
 from service.log import set_up_logging
-from service.server import Server, bind, configure
+from service.server import Server, bind, configure, settle
 from service.settings import PREFIX, read_settings
 from service.supervisor import run_workers
 
@@ -51,6 +51,7 @@ def _serve(
             os.environ[PREFIX + "WORKERS"] = str(number)  # what `auto` came to, for the workers
             if number == 1:
                 config = configure(settings, create_app(read_settings()))
+                settle()
                 Server(config, owns_port=True).run([sock])
             elif not run_workers(settings, number, sock):
                 raise CommandError("A worker could not start; its own line says why.")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import gc
 import math
 import os
 import signal
@@ -27,6 +28,20 @@ SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python's socket module does not n
 LAST_BYTES_S = 0.2
 """After the port is closed: time for requests that are already on the wire to be read."""
 
+YOUNG_OBJECTS = 20_000
+"""Made and not freed since the collector's last look; several hundred requests under way."""
+
+
+def settle() -> None:
+    """Tell the garbage collector that what is loaded will stay, and to look less often.
+
+    Requests leave next to no cycles behind; by default the collector would walk over those
+    under way some hundred times a second, which is a twentieth of a small network's request.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
+
 
 class PatientProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, which also notices the two kinds of clients that waste work.
@@ -44,10 +59,10 @@ class PatientProtocol(HttpToolsProtocol):
         self._start_clock()
 
     def data_received(self, data: bytes) -> None:
-        """Start it anew with the first bytes of a further request."""
+        """Start it anew with the first bytes of a further request, unless they are the head."""
+        super().data_received(data)
         if self._headers_timeout is None and self._is_between_requests():
             self._start_clock()
-        super().data_received(data)
 
     def on_headers_complete(self) -> None:
         """Stop it: the body has a limit of its own."""

@@ -20,7 +20,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 from service.app import create_app
 from service.errors import StartError
 from service.log import log, set_up_logging
-from service.server import Server, configure
+from service.server import Server, configure, settle
 from service.settings import Settings, read_settings
 from service.telemetry import MULTIPROCESS_FOLDER
 
@@ -36,10 +36,12 @@ def worker_app() -> ASGIApp:
     settings = read_settings()
     set_up_logging(settings.log_level, settings.log_format)
     try:
-        return create_app(settings)
+        app = create_app(settings)
     except StartError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(STARTUP_FAILURE)
+    settle()
+    return app
 
 
 class Worker(Process):
