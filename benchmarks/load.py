@@ -5,11 +5,12 @@ another; 16 connections with raw bodies and with forms, and one connection; requ
 second, latency, server CPU a request.
 """
 
-import asyncio
 import sys
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
+
+import uvloop
 
 from benchmarks.client import Load, closed_loop, prepare
 from benchmarks.pictures import form, picture
@@ -43,7 +44,7 @@ def measure(server: Process, path: str, case: Case, seconds: float) -> dict[str,
     url = server.url(path)
     request = prepare(url, case.body, case.content_type)
     before = server.cpu_s()
-    load: Load = asyncio.run(closed_loop(url, request, case.connections, seconds))
+    load: Load = uvloop.run(closed_loop(url, request, case.connections, seconds))
     if load.refusals:
         raise RuntimeError(f"{url} refused: {load.statuses}")
     return {

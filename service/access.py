@@ -26,6 +26,8 @@ METHODS = frozenset({"GET", "POST"})
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at debug level only."""
 
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+
 AnswerError = Callable[[Request, Exception], Awaitable[Response]]
 
 
@@ -74,7 +76,7 @@ class Access:
                 status, has_begun = message["status"], True
                 headers = message["headers"] = list(message.get("headers", ()))
                 headers.append((b"x-request-id", request_id))
-                headers.append((b"x-content-type-options", b"nosniff"))
+                headers.append(NOSNIFF)
                 if scope["app"].state.draining:
                     headers.append((b"connection", b"close"))
             await send(message)
@@ -95,6 +97,12 @@ class Access:
             if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
                 return bytes(value)
         return f"{self._prefix}-{next(self._numbers):x}".encode()
+
+    def note_refused(self, scope: Scope, status: int, began: float) -> list[tuple[bytes, bytes]]:
+        """Note a request that was refused outside; give the headers that an answer gets here."""
+        request_id = self._request_id(scope)
+        self._note(scope, status, request_id, time.perf_counter() - began)
+        return [(b"x-request-id", request_id), NOSNIFF]
 
     def _note(self, scope: Scope, status: int, request_id: bytes, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")

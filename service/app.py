@@ -41,6 +41,7 @@ from service.routes.lean import by_path
 from service.routes.problems import refusal_response
 from service.settings import Settings
 from service.telemetry import Telemetry
+from service.turnstile import Turnstile
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -79,7 +80,8 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (architecture, card, drift, health, repository_v2, inference_v2, page):
         app.include_router(module.router)
     app.mount("/static", page.ASSETS, name="static")
-    app.middleware_stack = _doors(app, telemetry)
+    app.middleware_stack = access = _doors(app, telemetry)
+    app.state.turnstile = Turnstile(models, telemetry, access)
     return app
 
 

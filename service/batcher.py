@@ -180,10 +180,10 @@ class Batcher:
             idle_since = time.perf_counter()
 
     def _soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the event loop take a turn once it has looked at what else came in."""
+        """Have the event loop take a turn; at once for a lone picture."""
         if not self._turn_is_due:
             self._turn_is_due = True
-            loop.call_soon(self._turn_on_loop, loop, 0)
+            loop.call_soon(self._turn_on_loop, loop, 1)
 
     def _turn_on_loop(self, loop: asyncio.AbstractEventLoop, seen: int) -> None:
         """Run a batch on the event loop; if pictures still come in, let them in first.

@@ -16,14 +16,12 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.classifier import ON_LEAVE, Departure
 from service.errors import StartError
 from service.log import log
+from service.protocol import PatientProtocol
 from service.settings import Settings
 
-HEADERS_TIMEOUT_S = 10.0
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python's socket module does not name it
 LAST_BYTES_S = 0.2
 """After the port is closed: time for requests that are already on the wire to be read."""
@@ -41,54 +39,6 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
-
-
-class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which also notices the two kinds of clients that waste work.
-
-    Headers must arrive within `HEADERS_TIMEOUT_S`: uvicorn waits for ever for a client that
-    sends a byte a minute. A client that leaves is told to its request at once, through the
-    scope's `ON_LEAVE`, without a task that waits for it.
-    """
-
-    _headers_timeout: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock with the connection."""
-        super().connection_made(transport)
-        self._start_clock()
-
-    def data_received(self, data: bytes) -> None:
-        """Start it anew with the first bytes of a further request, unless they are the head."""
-        super().data_received(data)
-        if self._headers_timeout is None and self._is_between_requests():
-            self._start_clock()
-
-    def on_headers_complete(self) -> None:
-        """Stop it: the body has a limit of its own."""
-        self._stop_clock()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock, and tell the request under way that nobody waits for it."""
-        self._stop_clock()
-        if self.cycle is not None and not self.cycle.response_complete:
-            departure = self.cycle.scope.get(ON_LEAVE)
-            if isinstance(departure, Departure):
-                departure()
-        super().connection_lost(exc)
-
-    def _is_between_requests(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _start_clock(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._headers_timeout = loop.call_later(HEADERS_TIMEOUT_S, self.transport.close)
-
-    def _stop_clock(self) -> None:
-        if self._headers_timeout is not None:
-            self._headers_timeout.cancel()
-            self._headers_timeout = None
 
 
 def bind(settings: Settings) -> socket.socket:
