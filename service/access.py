@@ -28,6 +28,7 @@ QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
+ShortCuts = Mapping[tuple[str, str], LeanRoute]
 AnswerError = Callable[[Request, Exception], Awaitable[Response]]
 
 
@@ -46,7 +47,7 @@ class Access:
         app: ASGIApp,
         telemetry: Telemetry,
         answer_error: AnswerError,
-        short_cuts: Mapping[tuple[str, str], LeanRoute] = MappingProxyType({}),
+        short_cuts: ShortCuts = MappingProxyType({}),
     ) -> None:
         """Prepare ids that no other process or start of this one gives."""
         self.app = app

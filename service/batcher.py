@@ -225,7 +225,8 @@ class Batcher:
             logits, probabilities = done.rows.logits, done.rows.probabilities
             for row, item in enumerate(done.batch):
                 queue_s = done.began - item.submission.since
-                ride = Ride(logits[row], probabilities[row], queue_s, seconds, size, done.rows, row)
+                own = logits[row], probabilities[row]
+                ride = Ride(*own, queue_s, seconds, size, done.rows, row, done.began)
                 item.submission.arrive(item.position, ride)
         elif done.error is not None:
             for item in done.batch:

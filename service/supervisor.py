@@ -23,6 +23,7 @@ from service.log import log, set_up_logging
 from service.server import Server, configure, settle
 from service.settings import Settings, read_settings
 from service.telemetry import MULTIPROCESS_FOLDER
+from service.tracing import start_tracing
 
 RETRY_S = 5.0
 """Between two tries to start a worker that could not, while others serve."""
@@ -36,7 +37,7 @@ def worker_app() -> ASGIApp:
     settings = read_settings()
     set_up_logging(settings.log_level, settings.log_format)
     try:
-        app = create_app(settings)
+        app = create_app(settings, start_tracing())
     except StartError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(STARTUP_FAILURE)
