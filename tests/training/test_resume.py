@@ -33,7 +33,10 @@ CHANGES = (
     "shift=1",
     "erase=0.2",
 )
-TRAIN = "from training.cli import train_script; train_script()"
+TRAIN = (  # a shell that starts us in the background makes our children deaf to Ctrl+C
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from training.cli import train_script; train_script()"
+)
 
 
 @pytest.fixture
