@@ -30,11 +30,18 @@ class Recipe(BaseModel):
 
     epochs: int = Field(ge=1, description="At most, where early stopping is on.")
     batch_size: int = Field(ge=1, description="Pictures a step, over all processes.")
-    optimizer: Literal["adam", "sgd"]
+    optimizer: Literal["adam", "sgd", "muon"]
     learning_rate: float = Field(gt=0, description="The peak, where the schedule has one.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; SGD alone.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; not Adam's.")
+    turn: float = Field(
+        0.1, gt=0, description="Peak share of its norm that a convolution moves; Muon alone."
+    )
+    turn_momentum: float = Field(0.6, ge=0, lt=1, description="Of convolutions; Muon alone.")
     weight_decay: float = Field(0.0, ge=0, description="Not on norms and biases.")
-    schedule: Literal["plateau", "one_cycle"]
+    backbone_rate: float = Field(
+        1.0, ge=0, le=1, description="Of all but the head, as a share; 0 freezes it."
+    )
+    schedule: Literal["plateau", "one_cycle", "cosine"]
     warmup: float = Field(0.2, ge=0, le=1, description="Share of the steps up to the peak.")
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(3, ge=0, description="Epochs without progress.")
@@ -42,6 +49,7 @@ class Recipe(BaseModel):
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Per step; 0 keeps the plain weights.")
+    norm_momentum: float = Field(0.1, gt=0, le=1, description="Of the batch norms' statistics.")
     monitor: Literal["val_loss", "val_acc"] = Field(
         "val_acc", description="What the best checkpoint and early stopping go by."
     )
@@ -53,6 +61,16 @@ class Recipe(BaseModel):
     flip: bool = False
     shift: int = Field(0, ge=0, description="Pixels, each way; the border is mirrored.")
     erase: float = Field(0.0, ge=0, le=1, description="Share of pictures with an erased box.")
+    crop_area: float = Field(
+        1.0, gt=0, le=1, description="Least share of the picture that a random crop keeps."
+    )
+    mixup: float = Field(0.0, ge=0, description="Alpha of the share of two pictures' blend.")
+    cutmix: float = Field(0.0, ge=0, description="Alpha of the share of two pictures' collage.")
+    first_scale: float = Field(
+        1.0, gt=0, le=1, description="Side of the pictures at the first step, as a share."
+    )
+    last_scale: float = Field(1.0, gt=0, le=1, description="The same from `grown_at` on.")
+    grown_at: float = Field(1.0, gt=0, le=1, description="Share of the steps.")
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
