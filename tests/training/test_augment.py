@@ -144,7 +144,7 @@ def test_pictures_grow_from_the_first_to_the_last_scale() -> None:
     sides = [side_at(progress, 28, recipe) for progress in (0, 0.2, 0.4, 0.5, 1.0)]
 
     assert sides == [20, 24, 28, 28, 28]
-    assert side_at(0.3, 30, get_recipe("default")) == 30  # as it is, where nothing is asked
+    assert side_at(0.3, 30, get_recipe("baseline")) == 30  # as it is, where nothing is asked
 
 
 def test_resize_is_pillows_antialiased_bilinear() -> None:
@@ -207,7 +207,7 @@ def test_cutmix_pastes_a_box_whose_area_is_the_others_share() -> None:
 def test_without_mixing_a_batch_stays_as_it_is(fashion: Dataset) -> None:
     images, targets = fashion.train.images[:5], fashion.train.targets[:5]
 
-    mixed, others, share = mix(images, targets, get_recipe("default"), _dice())
+    mixed, others, share = mix(images, targets, get_recipe("baseline"), _dice())
 
     assert mixed is images
     assert others is targets
