@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from model.architecture import Architecture
@@ -34,10 +35,14 @@ class Classifier(LightningModule):
         self.recipe = recipe = record.recipe
         self.normalize, network = build_parts(record.architecture, record.preprocessing)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        weights = None if record.loss_weights is None else torch.tensor(record.loss_weights)
+        self.loss = nn.CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing)
         self.augmentation = torch.Generator().manual_seed(record.seed)
         classes = record.architecture.num_classes
+        self.train_loss = MeanMetric(nan_strategy="disable")
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")
+        for metric in (self.train_loss, self.train_accuracy):
+            metric.persistent(True)  # a checkpoint within an epoch carries its figures so far
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -52,7 +57,8 @@ class Classifier(LightningModule):
         logits = self(images)
         loss: Tensor = self.loss(logits, targets)
         self.train_accuracy(logits, targets)
-        self._log("train", loss, self.train_accuracy, len(targets))
+        self.train_loss(loss.detach(), len(targets))
+        self._log("train", self.train_loss, self.train_accuracy, len(targets))
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -63,7 +69,9 @@ class Classifier(LightningModule):
         self.val_accuracy(logits, targets)
         self._log("val", loss, self.val_accuracy, len(targets))
 
-    def _log(self, split: str, loss: Tensor, accuracy: MulticlassAccuracy, count: int) -> None:
+    def _log(
+        self, split: str, loss: Tensor | MeanMetric, accuracy: MulticlassAccuracy, count: int
+    ) -> None:
         self.log_dict(
             {f"{split}_loss": loss, f"{split}_acc": accuracy},
             on_step=False,
