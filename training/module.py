@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from model.architecture import Architecture
@@ -38,10 +39,14 @@ class Classifier(LightningModule):
         for part in network.modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.momentum = recipe.norm_momentum
-        self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        weights = None if record.loss_weights is None else torch.tensor(record.loss_weights)
+        self.loss = nn.CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing)
         self.augmentation = torch.Generator().manual_seed(record.seed)
         classes = record.architecture.num_classes
+        self.train_loss = MeanMetric(nan_strategy="disable")
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")
+        for metric in (self.train_loss, self.train_accuracy):
+            metric.persistent(True)  # a checkpoint within an epoch carries its figures so far
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -68,7 +73,8 @@ class Classifier(LightningModule):
         if share < 1:
             loss = share * loss + (1 - share) * self.loss(logits, others)
         self.train_accuracy(logits, targets)
-        self._log("train", loss, self.train_accuracy, len(targets))
+        self.train_loss(loss.detach(), len(targets))
+        self._log("train", self.train_loss, self.train_accuracy, len(targets))
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -79,7 +85,9 @@ class Classifier(LightningModule):
         self.val_accuracy(logits, targets)
         self._log("val", loss, self.val_accuracy, len(targets))
 
-    def _log(self, split: str, loss: Tensor, accuracy: MulticlassAccuracy, count: int) -> None:
+    def _log(
+        self, split: str, loss: Tensor | MeanMetric, accuracy: MulticlassAccuracy, count: int
+    ) -> None:
         self.log_dict(
             {f"{split}_loss": loss, f"{split}_acc": accuracy},
             on_step=False,

@@ -28,6 +28,13 @@ class Recipe(BaseModel):
     architecture: str = "mini_resnet"
     stem: StemKind | None = Field(None, description="None: the architecture's own.")
 
+    size: int | None = Field(
+        None, ge=8, description="Side of the pictures in pixels; None: what they usually have."
+    )
+    normalize: Literal["data", "imagenet"] = Field(
+        "data", description="Whose mean and standard deviation; ImageNet's for weights from there."
+    )
+
     epochs: int = Field(ge=1, description="At most, where early stopping is on.")
     batch_size: int = Field(ge=1, description="Pictures a step, over all processes.")
     optimizer: Literal["adam", "sgd", "muon"]
@@ -48,6 +55,7 @@ class Recipe(BaseModel):
     min_learning_rate: float = Field(1e-6, ge=0)
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: bool = Field(False, description="Rare labels count as much as common ones.")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Per step; 0 keeps the plain weights.")
     norm_momentum: float = Field(0.1, gt=0, le=1, description="Of the batch norms' statistics.")
     monitor: Literal["val_loss", "val_acc"] = Field(

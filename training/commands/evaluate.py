@@ -1,0 +1,36 @@
+"""The command `evaluate-model`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.commands.data import DataOption, own_data, told_in_one_line
+from training.evaluate import answer, evaluate, load_network, torch_predict, write_report
+
+
+def evaluate_model(
+    checkpoint: Annotated[Path, typer.Argument(help="A .ckpt file, or a run folder.")],
+    data: DataOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="For the report; beside the checkpoint if not said.")
+    ] = None,
+) -> None:
+    """Measure a checkpoint on the test split: loss, accuracy, calibration, confusions.
+
+    Example: evaluate-model runs/default-0
+    """
+    with told_in_one_line():
+        record, normalize, network = load_network(checkpoint)
+        dataset = own_data(record, data)
+        answers = answer(torch_predict(network, normalize), dataset.test)
+    figures = evaluate(answers, labels=record.labels, dataset=dataset.name, split="test")
+    folder = out or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
+    paths = write_report(folder, figures, answers)
+    typer.echo(
+        f"{dataset.name}, {figures.n:,} test pictures: loss {figures.loss:.4f}, "
+        f"top-1 {figures.top1:.2%}, top-5 {figures.top5:.2%}, ECE {figures.ece:.2%}"
+    )
+    for label, accuracy in sorted(figures.per_label.items(), key=lambda item: item[1]):
+        typer.echo(f"  {accuracy:7.2%}  {label}")
+    typer.echo(f"written: {', '.join(map(str, paths))}")
