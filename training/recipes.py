@@ -170,6 +170,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe(
                 name="finetune",
                 expected="not measured yet",
+                architecture="resnet50",
+                normalize="imagenet",
                 epochs=20,
                 batch_size=64,
                 optimizer="sgd",
@@ -180,7 +182,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 warmup=0.1,
                 label_smoothing=0.1,
                 flip=True,
-                shift=2,
+                crop_area=0.5,
             ),
             Recipe(
                 name="imagenet",

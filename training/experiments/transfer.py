@@ -28,11 +28,14 @@ SHOTS = 50
 LOOKS = 100
 """Epochs over the few pictures, of all arms."""
 
+OURS = ("architecture=resnet20", "normalize=data")
+"""What the weights to begin with are of; the recipe expects ImageNet's."""
+
 ARMS = MappingProxyType(
     {
         "from scratch": ("cifar10", ("ema_decay=0",)),
-        "head alone": ("finetune", ("architecture=resnet20", "backbone_rate=0")),
-        "fine-tuned": ("finetune", ("architecture=resnet20",)),
+        "head alone": ("finetune", (*OURS, "backbone_rate=0")),
+        "fine-tuned": ("finetune", OURS),
     }
 )
 
