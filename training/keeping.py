@@ -18,7 +18,16 @@ KEEP_EVERY = timedelta(minutes=5)
 """How much work a kill may cost, at most, beside the checkpoint's own time."""
 
 
-class KeepBest(ModelCheckpoint):
+class _Keeper(ModelCheckpoint):
+    """Is found again in a checkpoint by its name, whatever the options of that run were."""
+
+    @property
+    def state_key(self) -> str:
+        """Name this callback's part of a checkpoint."""
+        return type(self).__qualname__
+
+
+class KeepBest(_Keeper):
     """Keeps the epoch that did best on the validation split.
 
     Args:
@@ -39,6 +48,8 @@ class KeepBest(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best figure so far, also where the run folder was moved since."""
+        if state_dict["best_model_score"] is None:  # stopped within the first epoch
+            return
         here = str(Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name)
         moved = {
             "dirpath": self.dirpath,
@@ -49,7 +60,7 @@ class KeepBest(ModelCheckpoint):
         super().load_state_dict({**state_dict, **moved})
 
 
-class KeepLast(ModelCheckpoint):
+class KeepLast(_Keeper):
     """Keeps the state after the last epoch.
 
     Args:

@@ -7,6 +7,7 @@ import typer
 
 from training.commands.data import DataOption, own_data, told_in_one_line
 from training.evaluate import answer, evaluate, load_network, torch_predict, write_report
+from training.mistakes import draw_mistakes, find_mistakes
 
 
 def evaluate_model(
@@ -27,10 +28,15 @@ def evaluate_model(
     figures = evaluate(answers, labels=record.labels, dataset=dataset.name, split="test")
     folder = out or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
     paths = write_report(folder, figures, answers)
+    mistakes = find_mistakes(answers, dataset)
+    if mistakes:
+        paths += (folder / "mistakes.png",)
+        draw_mistakes(mistakes, dataset, paths[-1])
     typer.echo(
         f"{dataset.name}, {figures.n:,} test pictures: loss {figures.loss:.4f}, "
         f"top-1 {figures.top1:.2%}, top-5 {figures.top5:.2%}, ECE {figures.ece:.2%}"
     )
+    measured = dict(zip(figures.per_label, map(sum, figures.confusion), strict=True))
     for label, accuracy in sorted(figures.per_label.items(), key=lambda item: item[1]):
-        typer.echo(f"  {accuracy:7.2%}  {label}")
+        typer.echo(f"  {accuracy:7.2%}  {label}" if measured[label] else f"   no test  {label}")
     typer.echo(f"written: {', '.join(map(str, paths))}")
