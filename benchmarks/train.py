@@ -115,9 +115,18 @@ def measure_accuracy(recipe: str, seeds: int, changes: list[str], out: Path) -> 
             epochs = [
                 (float(row["cpu_seconds"]), float(row["val_acc"])) for row in csv.DictReader(file)
             ]
-        top1 = json.loads((folder / "evaluation.json").read_text())["top1"]
+        figures = json.loads((folder / "evaluation.json").read_text())
+        top1 = figures["top1"]
         cpu = epochs[-1][0]
-        runs.append({"seed": seed, "test_top1": top1, "cpu_seconds": cpu, "epochs": epochs})
+        runs.append(
+            {
+                "seed": seed,
+                "test_top1": top1,
+                "mirrored_top1": figures["mirrored_top1"],
+                "cpu_seconds": cpu,
+                "epochs": epochs,
+            }
+        )
         print(f"{folder.name}: {top1:.2%} on the test split after {cpu:,.0f} CPU s", flush=True)
     return {"recipe": recipe, "changes": changes, "runs": runs}
 

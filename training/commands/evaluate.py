@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from training.commands.data import DataOption, own_data, told_in_one_line
-from training.evaluate import answer, evaluate, load_network, torch_predict, write_report
+from training.evaluate import (
+    answer,
+    evaluate,
+    load_network,
+    torch_predict,
+    with_mirror,
+    write_report,
+)
 from training.mistakes import draw_mistakes, find_mistakes
 
 
@@ -24,8 +31,12 @@ def evaluate_model(
     with told_in_one_line():
         record, normalize, network = load_network(checkpoint)
         dataset = own_data(record, data)
-        answers = answer(torch_predict(network, normalize), dataset.test)
-    figures = evaluate(answers, labels=record.labels, dataset=dataset.name, split="test")
+        predict = torch_predict(network, normalize)
+        answers = answer(predict, dataset.test)
+        mirrored = answer(with_mirror(predict), dataset.test) if record.recipe.flip else None
+    figures = evaluate(
+        answers, labels=record.labels, dataset=dataset.name, split="test", mirrored=mirrored
+    )
     folder = out or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
     paths = write_report(folder, figures, answers)
     mistakes = find_mistakes(answers, dataset)
@@ -36,6 +47,8 @@ def evaluate_model(
         f"{dataset.name}, {figures.n:,} test pictures: loss {figures.loss:.4f}, "
         f"top-1 {figures.top1:.2%}, top-5 {figures.top5:.2%}, ECE {figures.ece:.2%}"
     )
+    if figures.mirrored_top1 is not None:
+        typer.echo(f"with each picture's mirror image as well: top-1 {figures.mirrored_top1:.2%}")
     measured = dict(zip(figures.per_label, map(sum, figures.confusion), strict=True))
     for label, accuracy in sorted(figures.per_label.items(), key=lambda item: item[1]):
         typer.echo(f"  {accuracy:7.2%}  {label}" if measured[label] else f"   no test  {label}")
