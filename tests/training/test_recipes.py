@@ -66,7 +66,7 @@ def test_the_last_change_of_a_field_counts() -> None:
         ("momentum=1", "input should be less than 1"),
         ("optimizer=adamw", "input should be 'adam' or 'sgd'"),
         ("flip=perhaps", "input should be a valid boolean"),
-        ("speed=9", "FIELD one of architecture, batch_size, early_stopping"),
+        ("speed=9", "with FIELD one of architecture, ba"),
         ("epochs", "`--set epochs` must be FIELD=VALUE"),
         ("name=mine", "`--set name=mine` must be FIELD=VALUE"),
         ("expected=99", "`--set expected=99` must be FIELD=VALUE"),
