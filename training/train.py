@@ -5,6 +5,7 @@ Lightning runs the loop that `training.trainer` builds. The best weights by the 
 """
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from pathlib import Path
 
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities import rank_zero_only
 
 from model.architecture import Architecture, get_architecture
 from model.weights import load_weights, read_weights
@@ -122,7 +122,7 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
         if start is not None:
             for line in load_weights(module.network, start).lines():
                 tell(line)
-        if look_first and rank_zero_only.rank == 0:
+        if look_first and os.environ.get("RANK", "0") == "0":
             for line in look(dataset, record, folder):
                 tell(line)
         trainer = build_trainer(folder, recipe, keep_every)
