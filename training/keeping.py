@@ -8,8 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from training.run import RunFolder
@@ -103,17 +105,33 @@ class KeepLastWithinEpoch(KeepLast):
 class ExactResume(Callback):
     """Closes what Lightning leaves open between a checkpoint and what followed it."""
 
+    def __init__(self) -> None:
+        """Begin without dice to put back."""
+        self._dice: Tensor | None = None
+
+    def on_load_checkpoint(
+        self,
+        trainer: Trainer,  # noqa: ARG002
+        pl_module: LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Remember torch's dice, as they lay."""
+        self._dice = checkpoint["random"]["torch"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Begin where the run was, and have plateaus moved before the checkpoint.
 
         Lightning knows how many steps of the epoch were done, and leaves it to the loader
-        to pass over their pictures. It moves a plateau that counts epochs only after the
-        epoch's checkpoint is written; one that counts as many steps as the epoch has is
-        moved before it.
+        to pass over their pictures; the loader has by then drawn once more from torch's dice
+        than it had in the run that was stopped. And Lightning moves a plateau that counts
+        epochs only after the epoch's checkpoint is written; one that counts as many steps as
+        the epoch has is moved before it.
         """
         loop, pictures = trainer.fit_loop, trainer.train_dataloader
         if loop.restarted_mid_epoch and isinstance(pictures, DataLoader):
             pictures.sampler.seen = (loop.batch_idx + 1) * (pictures.batch_size or 1)  # type: ignore[attr-defined]
+            if self._dice is not None:
+                torch.set_rng_state(self._dice)
         for schedule in trainer.lr_scheduler_configs:
             if schedule.reduce_on_plateau:
                 schedule.interval = "step"

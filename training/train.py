@@ -5,6 +5,7 @@ Lightning runs the loop that `training.trainer` builds. The best weights by the 
 """
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,7 +122,7 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
         if start is not None:
             for line in load_weights(module.network, start).lines():
                 tell(line)
-        if look_first:
+        if look_first and os.environ.get("RANK", "0") == "0":
             for line in look(dataset, record, folder):
                 tell(line)
         trainer = build_trainer(folder, recipe, keep_every)
@@ -181,9 +182,12 @@ def _told_what_stopped(folder: RunFolder) -> Iterator[None]:
     except NotFiniteError as error:
         raise TrainingError(str(error)) from error
     except (WriteError, OSError) as error:
-        kept = f"{folder.last} is whole" if folder.last.exists() else "there was no checkpoint yet"
         what = str(error) if isinstance(error, WriteError) else f"The disk refused ({error})."
-        raise TrainingError(f"{what} Make room and go on with --resume; {kept}.") from error
+        if folder.last.exists():
+            way = f"Make room and go on with --resume: {folder.last} is whole."
+        else:
+            way = "Make room and begin again: there was nothing to go on from yet."
+        raise TrainingError(f"{what} {way}") from error
 
 
 def _earlier(folder: RunFolder, record: RunRecord) -> RunRecord:
@@ -211,9 +215,9 @@ def _prepare(folder: RunFolder, record: RunRecord, dataset: Dataset, *, resume: 
     if resume:
         return
     if folder.last.exists() or read_rows(folder.metrics):
+        way = "add --resume to go on with it" if folder.last.exists() else "delete it"
         raise TrainingError(
-            f"{folder.path} holds a run already; add --resume to go on with it, "
-            "or name another folder with --out."
+            f"{folder.path} holds a run already; {way}, or name another folder with --out."
         )
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.recipe.write_text(record.recipe.model_dump_json(indent=2) + "\n")

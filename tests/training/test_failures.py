@@ -106,7 +106,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(
         train(dataset, small_recipe, folder.path, seed=3)
 
     assert "\n" not in str(stopped.value)
-    assert f"Make room and go on with --resume; {folder.last} is whole." in str(stopped.value)
+    assert f"Make room and go on with --resume: {folder.last} is whole." in str(stopped.value)
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
     assert torch.load(folder.last, weights_only=True)["epoch"] == 0
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)[1]

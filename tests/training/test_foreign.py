@@ -175,7 +175,7 @@ def test_a_run_begins_with_the_weights_it_is_given(
 def test_data_of_another_size_are_refused(
     command: Command, resnet20: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.cli.read_dataset", lambda *_: _grey_28())
+    monkeypatch.setattr("training.commands.data.read_dataset", lambda *_: _grey_28())
     arguments = ("--architecture", "resnet20", "--weights", resnet20, "--out", tmp_path / "a" / "1")
 
     finished = command(export_script, *arguments, "--data", tmp_path)

@@ -141,7 +141,6 @@ def loader(split: Split, batch_size: int, shuffle_seed: int | None = None) -> Da
         batch_size=batch_size,
         sampler=None if shuffle_seed is None else EpochOrder(split, shuffle_seed),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # a whole batch, not a list of pictures
-        generator=torch.Generator(),  # or each epoch's start would draw from torch's global one
     )
 
 
