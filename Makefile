@@ -51,6 +51,7 @@ bench: install
 	$(RUN)/python -m benchmarks.load
 	$(RUN)/python -m benchmarks.overload
 	$(RUN)/python -m benchmarks.precision
+	$(RUN)/python -m benchmarks.soak
 
 train: install
 	$(RUN)/train-model --recipe default --out runs/default
