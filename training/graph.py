@@ -90,7 +90,7 @@ class Servable(nn.Module):
             Zhou et al., "Learning Deep Features for Discriminative Localization", 2016
             (arXiv 1512.04150).
         """
-        feature_map = self.network.forward_features(self.normalize(images))  # (N, F, h, w)
+        feature_map = self.network.forward_features(self._normalized(images))  # (N, F, h, w)
         features = self.network.avgpool(feature_map)  # (N, F)
         logits = self.network.classifier(features)
         if feature_map.ndim == 2:  # an MLP's features have no place: one, then
@@ -106,6 +106,18 @@ class Servable(nn.Module):
         maps = weights[:, None] @ feature_map.flatten(2)  # (N, 1, h w)
         maps = maps.reshape(-1, *feature_map.shape[2:])
         return (logits, probabilities, *scores, features, maps)
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        """uint8 (N, S, S, C) -> float32 (N, C, S, S): `normalize`, a row of pixels at a time.
+
+        onnxruntime broadcasts along the last axis. With mean and std as long as a row, and not
+        as long as a pixel, this step is 15 times as fast; it was 15 % of an int8 resnet18.
+        """
+        _, height, width, channels = images.shape
+        mean = self.normalize.get_buffer("mean").repeat(width)  # (S C,)
+        std = self.normalize.get_buffer("std").repeat(width)
+        rows = (images.flatten(2).float() / 255 - mean) / std  # (N, S, S C)
+        return rows.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def to_onnx(servable: Servable, preprocessing: Preprocessing) -> bytes:
