@@ -210,6 +210,7 @@ def test_ctrl_c_before_the_first_epoch_is_over_says_that_there_are_no_weights(
     deadline = time.monotonic() + 120
     while not folder.metrics.exists() and time.monotonic() < deadline:
         time.sleep(0.005)
+    time.sleep(0.2)  # the bar's thread is under way, the epoch of 96 steps is not over
 
     process.send_signal(signal.SIGINT)
 
