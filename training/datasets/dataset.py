@@ -156,7 +156,9 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     values = torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []
     for channel in range(images.shape[-1]):
-        counts = torch.bincount(images[..., channel].flatten(), minlength=256).double()
+        counts = torch.zeros(256, dtype=torch.float64)
+        for some in torch.split(images, 1000):  # they may be more than the memory holds
+            counts += torch.bincount(some[..., channel].flatten(), minlength=256)
         mean = (counts @ values) / counts.sum()
         variance = (counts @ (values - mean).square()) / counts.sum()
         means.append(round(mean.item(), 4))

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -30,6 +29,7 @@ from model.preprocessing import (
     upright,
 )
 from training.datasets.dataset import Dataset, DatasetError, Split, channel_statistics
+from training.datasets.room import make_room
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 SPLIT_NAMES: Mapping[str, str] = {
@@ -207,7 +207,7 @@ def _decode(
         except BROKEN as error:
             return _reason(picture.path, error)
 
-    images = np.empty((len(pictures), spec.crop, spec.crop, spec.channels), np.uint8)
+    images = make_room((len(pictures), spec.crop, spec.crop, spec.channels))
     targets: list[int] = []
     names: list[str] = []
     with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
