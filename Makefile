@@ -58,6 +58,7 @@ bench: install
 	$(RUN)/python -m benchmarks.overload
 	$(RUN)/python -m benchmarks.precision
 	$(RUN)/python -m benchmarks.soak
+	$(RUN)/python -m benchmarks.explain
 
 train: install
 	$(RUN)/train-model --recipe default --out runs/default
