@@ -3,7 +3,8 @@
 `python -m benchmarks.overload [ARTIFACT] [SECONDS]`: the server on one core, the load on
 another. Capacity is what a closed loop of 64 connections reaches, before and after; then
 requests leave at a constant rate of twice and four times that. A `rate_of_the_load` under
-1 says that the load's own core was too slow for that.
+1 says that the load's own core was too slow for that; by processor time the goodput is
+what it would be if nothing else ran on the server's core.
 """
 
 import asyncio
@@ -45,23 +46,32 @@ async def overload(
     return load, 1000 * slowest
 
 
+def full(server: Process, request: bytes, seconds: float) -> tuple[float, float]:
+    """Load the server with as much as it can do: answers a second, processor seconds for each."""
+    before = server.cpu_s()
+    load = uvloop.run(closed_loop(server.url("/predict"), request, 64, seconds))
+    return load.per_second, (server.cpu_s() - before) / len(load.latencies)
+
+
 def measure(server: Process, length: float) -> list[dict[str, object]]:
     """Capacity, overload, capacity again, for each factor."""
-    url = server.url("/predict")
     rows: list[dict[str, object]] = []
-    request = prepare(url, picture(28))
-    capacity = uvloop.run(closed_loop(url, request, 64, length)).per_second
+    request = prepare(server.url("/predict"), picture(28))
+    capacity, cpu_s = full(server, request, length)
     before = server.resident_bytes()
     for factor in (2, 4):
         rate = factor * capacity
+        began_cpu_s = server.cpu_s()
         load, health_ms = uvloop.run(overload(server, request, rate, length))
-        again = uvloop.run(closed_loop(url, request, 64, length)).per_second
+        each_cpu_s = (server.cpu_s() - began_cpu_s) / max(1, len(load.latencies))
+        again, again_cpu_s = full(server, request, length)
         rows.append(
             {
                 "factor": factor,
                 "capacity_per_s": round((capacity + again) / 2, 1),
                 "rate_of_the_load": round(length / load.sent_s, 3),
                 "goodput_of_capacity": round(2 * load.per_second / (capacity + again), 3),
+                "goodput_of_capacity_by_cpu": round((cpu_s + again_cpu_s) / 2 / each_cpu_s, 3),
                 "statuses": dict(load.statuses),
                 "p99_ms": round(load.percentile_ms(99), 1),
                 "refused_p99_ms": round(load.percentile_ms(99, refused=True), 1),
@@ -72,7 +82,7 @@ def measure(server: Process, length: float) -> list[dict[str, object]]:
             }
         )
         print(rows[-1], flush=True)
-        capacity = again
+        capacity, cpu_s = again, again_cpu_s
     return rows
 
 

@@ -42,7 +42,7 @@ def bare(artifact_path: str, precision: Precision, payload: bytes) -> Callable[[
 
     def measure(seconds: float) -> Measured:
         took: list[float] = []
-        began = time.perf_counter()
+        began, before = time.perf_counter(), time.process_time()
         threads = [
             threading.Thread(target=work, args=(began + seconds, took))
             for _ in range(usable_cores())
@@ -51,7 +51,11 @@ def bare(artifact_path: str, precision: Precision, payload: bytes) -> Callable[[
             thread.start()
         for thread in threads:
             thread.join()
-        return {"per_second": len(took) / (time.perf_counter() - began)}
+        return {
+            "per_second": len(took) / (time.perf_counter() - began),
+            "p50_ms": 1000 * median(took),
+            "cpu_ms": 1000 * (time.process_time() - before) / len(took),
+        }
 
     return measure
 
@@ -83,8 +87,9 @@ def alternate(sides: dict[str, Callable[[float], Measured]], seconds: float) -> 
     for name in sides:
         values = [each[name] for each in rounds]
         found[name] = {key: round(median(v[key] for v in values), 2) for key in values[0]}
-        ratios = [each[name]["per_second"] / each["bare"]["per_second"] for each in rounds]
-        found[name]["of_bare"] = round(median(ratios), 3)
+        for key, sign in (("per_second", 1), ("cpu_ms", -1)):
+            ratios = [(each[name][key] / each["bare"][key]) ** sign for each in rounds]
+            found[name][f"of_bare_by_{key}"] = round(median(ratios), 3)
         print(f"  {name}: {found[name]}", flush=True)
     return found
 

@@ -12,6 +12,7 @@ import struct
 import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -21,8 +22,11 @@ from service.errors import StartError
 from service.log import log
 from service.protocol import PatientProtocol
 from service.settings import Settings
+from service.telemetry import MULTIPROCESS_FOLDER
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python's socket module does not name it
+ALL_END = "all-end"
+"""A file in the folder that the workers share."""
 LAST_BYTES_S = 0.2
 """After the port is closed: time for requests that are already on the wire to be read."""
 
@@ -78,6 +82,18 @@ def take_no_more(listening: socket.socket) -> None:
     program = struct.pack("HP", 1, ctypes.addressof(keep_nothing))
     with contextlib.suppress(OSError):  # a kernel without filters closes as before
         listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def tell_all_end() -> None:
+    """Tell the workers that none of them will stay: the port's last callers are theirs."""
+    if (folder := os.environ.get(MULTIPROCESS_FOLDER)) is not None:
+        (Path(folder) / ALL_END).touch()
+
+
+def all_end() -> bool:
+    """Tell a worker whether the others end, too; one that ends alone leaves the port as it is."""
+    folder = os.environ.get(MULTIPROCESS_FOLDER)
+    return folder is not None and (Path(folder) / ALL_END).exists()
 
 
 def configure(settings: Settings, app: Any, **more: Any) -> uvicorn.Config:
@@ -175,7 +191,7 @@ class Server(uvicorn.Server):
             sock.close()
         for descriptor in listening:
             with socket.socket(fileno=descriptor) as sock:
-                if self._owns_port:
+                if self._owns_port or all_end():
                     take_no_more(sock)
                 await self._accept_the_last(sock)
         await asyncio.sleep(LAST_BYTES_S)

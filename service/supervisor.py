@@ -20,7 +20,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 from service.app import create_app
 from service.errors import StartError
 from service.log import log, set_up_logging
-from service.server import Server, configure, settle
+from service.server import Server, configure, settle, tell_all_end
 from service.settings import Settings, read_settings
 from service.telemetry import MULTIPROCESS_FOLDER
 from service.tracing import start_tracing
@@ -106,6 +106,7 @@ class Supervisor(Multiprocess):
 
     def terminate_all(self) -> None:
         """Pass the end on, and let go of the port, which nobody here accepts from."""
+        tell_all_end()
         for sock in self.sockets:
             sock.close()
         super().terminate_all()
