@@ -1,19 +1,20 @@
 """A load generator that costs little: raw HTTP/1.1 over asyncio, requests prepared once.
 
-Closed loop: each connection sends its next request when it has its answer. Open loop:
-requests leave at a constant rate whatever the server does, and latency counts from the
-moment a request was due, so that a stall is not hidden (no coordinated omission).
+Closed loop: each connection sends its next request when it has its answer; for an open
+loop see `benchmarks.open_loop`.
 """
 
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import quantiles
-from typing import Self
+from typing import Self, cast
 from urllib.parse import urlsplit
 
-STAGES = ("decode", "preprocess", "queue", "infer")
+SAMPLE = 16
+"""Of so many answers one has its stages read: the load must cost less than the server."""
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Load:
 
     Attributes:
         seconds: From the first request to the last answer.
+        sent_s: From the first request to the last, in an open loop.
         latencies: Of answers with status 200, in seconds.
         refusals: Of all others, in seconds.
         statuses: How often each status came; 0 stands for a broken connection.
@@ -29,6 +31,7 @@ class Load:
     """
 
     seconds: float = 0.0
+    sent_s: float = 0.0
     latencies: list[float] = field(default_factory=list)
     refusals: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -41,6 +44,8 @@ class Load:
         (self.latencies if answer.status == 200 else self.refusals).append(latency_s)
         if answer.status == 503 and b"retry-after" not in answer.head.lower():
             self.without_retry_after += 1
+        if self.statuses.total() % SAMPLE:
+            return
         for stage, milliseconds in answer.timings().items():
             self.stages.setdefault(stage, []).append(milliseconds)
 
@@ -84,7 +89,7 @@ class Connection(asyncio.Protocol):
         """Not connected yet."""
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
-        self._waiter: asyncio.Future[Answer] | None = None
+        self._then: Callable[[Answer], None] | None = None
 
     @classmethod
     async def open(cls, host: str, port: int) -> Self:
@@ -99,8 +104,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are of no such class
 
     def data_received(self, data: bytes) -> None:
         """Collect until the answer is whole."""
@@ -115,21 +119,35 @@ class Connection(asyncio.Protocol):
             del self._received[: end + 4 + length]
             if b"connection: close" in head.lower() and self._transport is not None:
                 self._transport.close()
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(Answer(int(head[9:12]), head))
+            self._tell(Answer(int(head[9:12]), head))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Tell whoever waits."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(BROKEN)
+        self._tell(BROKEN)
+
+    def _tell(self, answer: Answer) -> None:
+        if self._then is not None:
+            then, self._then = self._then, None
+            then(answer)
+
+    def send(self, request: bytes, then: Callable[[Answer], None]) -> None:
+        """Send, and have the answer told."""
+        self._then = then
+        if self._transport is None or not self.is_open:
+            self._tell(BROKEN)
+        else:
+            self._transport.write(request)
 
     async def ask(self, request: bytes) -> Answer:
         """Send and wait."""
-        if not self.is_open or self._transport is None:
-            return BROKEN
-        self._waiter = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._waiter
+        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def tell(answer: Answer) -> None:
+            if not waiter.done():
+                waiter.set_result(answer)
+
+        self.send(request, tell)
+        return await waiter
 
     def close(self) -> None:
         """Leave."""
@@ -140,8 +158,9 @@ class Connection(asyncio.Protocol):
 def prepare(url: str, body: bytes, content_type: str = "image/png", headers: str = "") -> bytes:
     """Write a POST request as it goes over the wire."""
     parts = urlsplit(url)
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
     return (
-        f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {content_type}\r\n"
+        f"POST {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\n{headers}\r\n"
     ).encode() + body
 
@@ -166,36 +185,28 @@ async def closed_loop(url: str, request: bytes, connections: int, seconds: float
     return load
 
 
-async def open_loop(url: str, request: bytes, rate: float, seconds: float) -> Load:
-    """Send at a constant rate, on as many connections as that takes."""
-    parts, load = urlsplit(url), Load()
-    free: list[Connection] = []
-    tasks: set[asyncio.Task[None]] = set()
-    began = time.perf_counter()
+class Clients:
+    """Connections that ask on and on, and count what became of each request."""
 
-    async def one(due: float) -> None:
-        usable = None
-        while free and usable is None:
-            candidate = free.pop()
-            usable = candidate if candidate.is_open else None
-        try:
-            usable = usable or await Connection.open(parts.hostname or "", parts.port or 80)
-        except OSError:
-            load.note(BROKEN, time.perf_counter() - due)
-            return
-        load.note(await usable.ask(request), time.perf_counter() - due)
-        free.append(usable)
+    def __init__(self, url: str, payload: bytes, number: int) -> None:
+        """Prepare; `ask` runs until it is cancelled or the port is closed."""
+        self._port = urlsplit(url).port or 80
+        self.statuses: Counter[int] = Counter()
+        self._request = prepare(url, payload)
+        self._number = number
 
-    for number in range(int(rate * seconds)):
-        due = began + number / rate
-        if (early := due - time.perf_counter()) > 0:
-            await asyncio.sleep(early)
-        task = asyncio.create_task(one(due))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    if tasks:
-        await asyncio.wait(tasks, timeout=30)
-    load.seconds = time.perf_counter() - began
-    for connection in free:
-        connection.close()
-    return load
+    async def ask(self) -> None:
+        """Ask on all connections; half of them are made anew for each request."""
+        await asyncio.gather(*(self._one(keep=number % 2 == 0) for number in range(self._number)))
+
+    async def _one(self, *, keep: bool) -> None:
+        connection: Connection | None = None
+        while True:
+            if connection is None or not connection.is_open or not keep:
+                if connection is not None:
+                    connection.close()
+                try:
+                    connection = await Connection.open("127.0.0.1", self._port)
+                except OSError:  # refused: the client knows that nothing was accepted
+                    return
+            self.statuses[(await connection.ask(self._request)).status] += 1

@@ -1,64 +1,93 @@
-"""Ours against the floor: same model, same picture, alternating, in one run.
+"""Ours against the floor: same model, same precision, same picture, alternating, in one run.
 
 `python -m benchmarks.load [ARTIFACT] [SECONDS]`: the server on one core, the load on
-another; 16 connections and one; requests a second, latency, server CPU a request.
+another; 16 connections with raw bodies and with forms, and one connection; requests a
+second, latency, server CPU a request.
 """
 
-import asyncio
 import sys
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
+
+import uvloop
 
 from benchmarks.client import Load, closed_loop, prepare
-from benchmarks.pictures import picture
+from benchmarks.pictures import form, picture
 from benchmarks.process import Process, ours, pin_to, serving, write_result
+from model.artifact import read
 
 ROUNDS = 5
 
 
-def measure(server: Process, body: bytes, connections: int, seconds: float) -> dict[str, float]:
+class Case(NamedTuple):
+    """A kind of traffic, and where each side takes it."""
+
+    name: str
+    connections: int
+    body: bytes
+    content_type: str
+    floor_path: str = "/predict"
+
+
+def cases(payload: bytes) -> list[Case]:
+    """All kinds of traffic for one picture file."""
+    return [
+        Case("raw, 16 connections", 16, payload, "image/png"),
+        Case("form, 16 connections", 16, *form(payload), "/form"),
+        Case("raw, 1 connection", 1, payload, "image/png"),
+    ]
+
+
+def measure(server: Process, path: str, case: Case, seconds: float) -> dict[str, float]:
     """One round: what the clients saw, and what the operating system counted."""
-    url = server.url("/predict")
+    url = server.url(path)
+    request = prepare(url, case.body, case.content_type)
     before = server.cpu_s()
-    load: Load = asyncio.run(closed_loop(url, prepare(url, body), connections, seconds))
-    cpu_ms = 1000 * (server.cpu_s() - before) / max(1, len(load.latencies))
+    load: Load = uvloop.run(closed_loop(url, request, case.connections, seconds))
+    if load.refusals:
+        raise RuntimeError(f"{url} refused: {load.statuses}")
     return {
         "per_second": load.per_second,
         "p50_ms": load.percentile_ms(50),
         "p99_ms": load.percentile_ms(99),
-        "cpu_ms": cpu_ms,
+        "cpu_ms": 1000 * (server.cpu_s() - before) / max(1, len(load.latencies)),
     }
+
+
+def compare(us: Process, them: Process, case: Case, seconds: float) -> dict[str, dict[str, float]]:
+    """Alternate; medians of each side, and of the rounds' ratios."""
+    rounds = [
+        (measure(us, "/predict", case, seconds), measure(them, case.floor_path, case, seconds))
+        for _ in range(ROUNDS)
+    ]
+    found = {}
+    for name in rounds[0][0]:
+        our, their = ([pair[side][name] for pair in rounds] for side in (0, 1))
+        ratios = [a / b for a, b in zip(our, their, strict=True)]
+        found[name] = {
+            "ours": round(median(our), 3),
+            "floor": round(median(their), 3),
+            "ratio": round(median(ratios), 3),
+        }
+    return found
 
 
 def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> None:
     """Measure and print."""
     pin_to({1})
-    command, environment = ours(artifact=artifact)
     floor = [sys.executable, "-m", "benchmarks.peers.floor"]
-    body, measured = picture(28), {}
-    with (
-        serving(command, environment, cores={0}) as us,
-        serving(floor, environment, cores={0}) as them,
-    ):
-        for connections in (16, 1):
-            rounds = [
-                (
-                    measure(us, body, connections, float(seconds)),
-                    measure(them, body, connections, float(seconds)),
-                )
-                for _ in range(ROUNDS)
-            ]
-            for name in rounds[0][0]:
-                our, their = ([pair[side][name] for pair in rounds] for side in (0, 1))
-                ratios = [a / b for a, b in zip(our, their, strict=True)]
-                measured[f"{name} at {connections}"] = {
-                    "ours": round(median(our), 3),
-                    "floor": round(median(their), 3),
-                    "ratio": round(median(ratios), 3),
-                }
-                print(
-                    f"{name:10} {connections:2} connections:", measured[f"{name} at {connections}"]
-                )
+    measured = {}
+    for precision in {"float32", "int8"} & read(Path(artifact)).manifest.files.keys():
+        command, environment = ours(artifact=artifact, precision=precision)
+        with (
+            serving(command, environment, cores={0}) as us,
+            serving(floor, environment, cores={0}) as them,
+        ):
+            for case in cases(picture(28)):
+                found = compare(us, them, case, float(seconds))
+                measured[f"{precision}, {case.name}"] = found
+                print(f"{precision}, {case.name}", *found.items(), sep="\n  ", flush=True)
     print(write_result(f"load-{Path(artifact).parent.name}", measured))
 
 

@@ -2,50 +2,105 @@
 
 `python -m benchmarks.overload [ARTIFACT] [SECONDS]`: the server on one core, the load on
 another. Capacity is what a closed loop of 64 connections reaches, before and after; then
-requests leave at a constant rate of twice and four times that.
+requests leave at a constant rate of twice and four times that. A `rate_of_the_load` under
+1 says that the load's own core was too slow for that; by processor time the goodput is
+what it would be if nothing else ran on the server's core.
 """
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
-from benchmarks.client import closed_loop, open_loop, prepare
+import uvloop
+
+from benchmarks.client import Connection, Load, closed_loop, prepare
+from benchmarks.open_loop import open_loop
 from benchmarks.pictures import picture
-from benchmarks.process import ours, pin_to, serving, write_result
+from benchmarks.process import Process, ours, pin_to, serving, write_result
 
 DEADLINE_MS = 1_000
+
+
+async def overload(
+    server: Process, request: bytes, rate: float, seconds: float
+) -> tuple[Load, float]:
+    """Load the server, and ask for its health on a connection of its own; the slowest, in ms."""
+    ask = f"GET /livez HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
+    slowest = 0.0
+
+    async def look() -> None:
+        nonlocal slowest
+        connection = await Connection.open("127.0.0.1", server.port)
+        while True:
+            began = time.perf_counter()
+            answer = await connection.ask(ask)
+            if answer.status != 200:
+                raise RuntimeError(f"/livez answered {answer.status}")
+            slowest = max(slowest, time.perf_counter() - began)
+            await asyncio.sleep(0.1)
+
+    looking = asyncio.create_task(look())
+    load = await open_loop(server.url("/predict"), request, rate, seconds)
+    looking.cancel()
+    return load, 1000 * slowest
+
+
+def full(server: Process, request: bytes, seconds: float) -> tuple[float, float]:
+    """Load the server with as much as it can do: answers a second, processor seconds for each."""
+    before = server.cpu_s()
+    load = uvloop.run(closed_loop(server.url("/predict"), request, 64, seconds))
+    return load.per_second, (server.cpu_s() - before) / len(load.latencies)
+
+
+def measure(server: Process, length: float) -> list[dict[str, object]]:
+    """Capacity, overload, capacity again, for each factor."""
+    rows: list[dict[str, object]] = []
+    request = prepare(server.url("/predict"), picture(28))
+    capacity, cpu_s = full(server, request, length)
+    before = server.resident_bytes()
+    for factor in (2, 4):
+        rate = factor * capacity
+        began_cpu_s = server.cpu_s()
+        load, health_ms = uvloop.run(overload(server, request, rate, length))
+        each_cpu_s = (server.cpu_s() - began_cpu_s) / max(1, len(load.latencies))
+        again, again_cpu_s = full(server, request, length)
+        rows.append(
+            {
+                "factor": factor,
+                "capacity_per_s": round((capacity + again) / 2, 1),
+                "rate_of_the_load": round(length / load.sent_s, 3),
+                "goodput_of_capacity": round(2 * load.per_second / (capacity + again), 3),
+                "goodput_of_capacity_by_cpu": round((cpu_s + again_cpu_s) / 2 / each_cpu_s, 3),
+                "statuses": dict(load.statuses),
+                "p99_ms": round(load.percentile_ms(99), 1),
+                "refused_p99_ms": round(load.percentile_ms(99, refused=True), 1),
+                "without_retry_after": load.without_retry_after,
+                "after_deadline": sum(s > DEADLINE_MS / 1000 + 0.05 for s in load.latencies),
+                "slowest_health_ms": round(health_ms, 1),
+                "grown_mb": round((server.resident_bytes() - before) / 1e6, 1),
+            }
+        )
+        print(rows[-1], flush=True)
+        capacity, cpu_s = again, again_cpu_s
+    return rows
 
 
 def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "5") -> None:
     """Measure and print."""
     pin_to({1})
-    length, rows = float(seconds), []
-    command, environment = ours(
-        artifact=artifact, max_queue="256", deadline_ms=str(DEADLINE_MS), log_level="warning"
-    )
-    with serving(command, environment, cores={0}) as server:
-        url = server.url("/predict")
-        request = prepare(url, picture(28))
-        capacity = asyncio.run(closed_loop(url, request, 64, length)).per_second
-        before = server.resident_bytes()
-        for factor in (2, 4):
-            load = asyncio.run(open_loop(url, request, factor * capacity, length))
-            again = asyncio.run(closed_loop(url, request, 64, length)).per_second
-            rows.append(
-                {
-                    "factor": factor,
-                    "goodput_of_capacity": round(2 * load.per_second / (capacity + again), 3),
-                    "statuses": dict(load.statuses),
-                    "p99_ms": round(load.percentile_ms(99), 1),
-                    "refused_p99_ms": round(load.percentile_ms(99, refused=True), 1),
-                    "without_retry_after": load.without_retry_after,
-                    "after_deadline": sum(s > DEADLINE_MS / 1000 + 0.05 for s in load.latencies),
-                    "grown_mb": round((server.resident_bytes() - before) / 1e6, 1),
-                }
-            )
-            print(rows[-1])
-            capacity = again
-    print(write_result(f"overload-{Path(artifact).parent.name}", rows))
+    measured = {}
+    for precision in ("float32", "int8"):
+        command, environment = ours(
+            artifact=artifact,
+            precision=precision,
+            max_queue="256",
+            deadline_ms=str(DEADLINE_MS),
+            log_level="warning",
+        )
+        with serving(command, environment, cores={0}) as server:
+            measured[precision] = measure(server, float(seconds))
+    print(write_result(f"overload-{Path(artifact).parent.name}", measured))
 
 
 if __name__ == "__main__":

@@ -27,3 +27,11 @@ def picture(side: int, file_format: str = "PNG", target_bytes: int | None = None
         if target_bytes and file.tell() >= target_bytes:
             break
     return file.getvalue()
+
+
+def form(payload: bytes, count: int = 1) -> tuple[bytes, str]:
+    """Wrap a file, so many times, as multipart/form-data: the body, and its content type."""
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n'
+    kind = b"Content-Type: image/png\r\n\r\n"
+    part = head + kind + payload + b"\r\n"
+    return count * part + b"--x--\r\n", "multipart/form-data; boundary=x"

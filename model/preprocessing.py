@@ -58,6 +58,10 @@ TURNS = MappingProxyType(
 """What stands a picture up, for each value of EXIF's Orientation (CIPA DC-008, 4.6.4)."""
 
 
+SELF_DESCRIPTIONS = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
+"""Where Pillow keeps what a file says of itself; `Image.getexif` reads these and no others."""
+
+
 class Preprocessing(BaseModel):
     """How a picture becomes the network's input."""
 
@@ -103,9 +107,21 @@ def upright(image: Image.Image) -> Image.Image:
         OSError: If the picture's data is broken (decoding happens here).
         ValueError: If the mode is one that no accepted format has.
     """
-    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    turn = TURNS.get(_orientation(image))
     flat = _to_rgb_or_grey(image)
     return flat if turn is None else flat.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read EXIF's Orientation, 1 where there is none; decodes a file that was just opened.
+
+    Most pictures say nothing about themselves: to look first is cheaper than Pillow's parser.
+    """
+    image.load()  # PNG may tell after the pixels
+    if SELF_DESCRIPTIONS.isdisjoint(image.info):
+        return 1
+    found: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return found
 
 
 def _to_rgb_or_grey(image: Image.Image) -> Image.Image:
@@ -144,8 +160,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 def lies_down(image: Image.Image) -> bool:
     """Tell whether EXIF swaps width and height; to be asked after the file was decoded."""
-    turn = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return turn in (5, 6, 7, 8)
+    return _orientation(image) in (5, 6, 7, 8)
 
 
 def crop_box(width: int, height: int, spec: Preprocessing) -> Box:

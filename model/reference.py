@@ -19,7 +19,7 @@ BINS = 10
 
 def brightness(pixels: Pixels) -> float:
     """Give the mean of one network input, uint8 (S, S, C), in [0, 1]."""
-    return float(pixels.mean(dtype=np.float32)) / 255
+    return int(pixels.sum(dtype=np.uint64)) / (255 * pixels.size)
 
 
 def deciles(values: NDArray[np.float64]) -> tuple[float, ...]:

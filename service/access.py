@@ -8,7 +8,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.log import log, log_request
+from service.routes.lean import LeanRoute
 from service.telemetry import Telemetry
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -24,6 +26,9 @@ METHODS = frozenset({"GET", "POST"})
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at debug level only."""
 
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+
+ShortCuts = Mapping[tuple[str, str], LeanRoute]
 AnswerError = Callable[[Request, Exception], Awaitable[Response]]
 
 
@@ -34,13 +39,21 @@ class Access:
         app: What answers.
         telemetry: What counts.
         answer_error: What answers when `app` raised before it answered.
+        short_cuts: Routes that are asked without going through `app`, by method and path.
     """
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry, answer_error: AnswerError) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        telemetry: Telemetry,
+        answer_error: AnswerError,
+        short_cuts: ShortCuts = MappingProxyType({}),
+    ) -> None:
         """Prepare ids that no other process or start of this one gives."""
         self.app = app
         self.telemetry = telemetry
         self.answer_error = answer_error
+        self.short_cuts = short_cuts
         self._prefix = os.urandom(8).hex()
         self._numbers = itertools.count()
         self._requests: dict[tuple[str, str, int], Any] = {}
@@ -52,6 +65,9 @@ class Access:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
+        app = self.app
+        if (route := self.short_cuts.get((scope["method"], scope["path"]))) is not None:
+            scope["route"], app = route, route.answer
         request_id = self._request_id(scope)
         status, has_begun = 500, False
 
@@ -61,13 +77,13 @@ class Access:
                 status, has_begun = message["status"], True
                 headers = message["headers"] = list(message.get("headers", ()))
                 headers.append((b"x-request-id", request_id))
-                headers.append((b"x-content-type-options", b"nosniff"))
+                headers.append(NOSNIFF)
                 if scope["app"].state.draining:
                     headers.append((b"connection", b"close"))
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_headers)
+            await app(scope, receive, send_with_headers)
         except Exception as error:
             if has_begun:  # half an answer cannot be taken back
                 raise
@@ -82,6 +98,12 @@ class Access:
             if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
                 return bytes(value)
         return f"{self._prefix}-{next(self._numbers):x}".encode()
+
+    def note_refused(self, scope: Scope, status: int, began: float) -> list[tuple[bytes, bytes]]:
+        """Note a request that was refused outside; give the headers that an answer gets here."""
+        request_id = self._request_id(scope)
+        self._note(scope, status, request_id, time.perf_counter() - began)
+        return [(b"x-request-id", request_id), NOSNIFF]
 
     def _note(self, scope: Scope, status: int, request_id: bytes, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")

@@ -98,20 +98,32 @@ class Judgement:
             top_k: How many of them to show.
             wish: What else to show.
         """
-        outputs, place = answer.outputs, answer.place
-        return Result(
-            predictions=list(ranked[:top_k]),
-            in_distribution=self.is_ordinary(outputs, place),
-            score=self._score(outputs, place),
-            prediction_set=self._prediction_set(answer, ranked, wish.coverage),
-            explanation=self._explanation(answer, draw=wish.draw) if wish.explain else None,
-            features=_features(answer) if wish.features else None,
-        )
+        result = Result(predictions=list(ranked[:top_k]))
+        score = self._score(answer.outputs, answer.place)
+        if score is not None:
+            result["in_distribution"], result["score"] = self._is_high(score), score
+        if wish is not PLAIN:
+            self._add_wishes(result, answer, ranked, wish)
+        return result
+
+    def _add_wishes(
+        self, result: Result, answer: Answer, ranked: Sequence[Prediction], wish: Wish
+    ) -> None:
+        """Put in what the artifact has of what was asked for."""
+        asked = {
+            "prediction_set": self._prediction_set(answer, ranked, wish.coverage),
+            "explanation": self._explanation(answer, draw=wish.draw) if wish.explain else None,
+            "features": _features(answer) if wish.features else None,
+        }
+        result.update({name: value for name, value in asked.items() if value is not None})  # type: ignore[typeddict-item]
 
     def is_ordinary(self, outputs: Outputs, place: int) -> bool | None:
         """Whether a picture looks like the training data; None where nothing tells."""
         score = self._score(outputs, place)
-        return None if score is None or self.threshold is None else score >= self.threshold
+        return None if score is None else self._is_high(score)
+
+    def _is_high(self, score: float) -> bool:
+        return self.threshold is not None and score >= self.threshold
 
     def _score(self, outputs: Outputs, place: int) -> float | None:
         """Give the picture's score; None if there is no threshold to hold it against."""
@@ -127,7 +139,7 @@ class Judgement:
         if coverage is None or sets is None:
             return None
         (chosen,) = members(answer.outputs.probabilities[place : place + 1], sets, coverage)
-        return [prediction for prediction in ranked if chosen[prediction.index]]
+        return [prediction for prediction in ranked if chosen[prediction["index"]]]
 
     def _explanation(self, answer: Answer, *, draw: bool) -> Explanation | None:
         """Explain the top label."""

@@ -4,6 +4,7 @@
 application that listens is ready.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -11,9 +12,12 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 
-from service.access import Access
+from service.access import QUIET_ROUTES, Access, ShortCuts
 from service.errors import (
     InferenceFailedError,
     InternalError,
@@ -35,19 +39,26 @@ from service.routes import (
     predict,
     repository_v2,
 )
+from service.routes.lean import by_path
 from service.routes.problems import refusal_response
 from service.settings import Settings
 from service.telemetry import Telemetry
+from service.tracing import Tracing
+from service.turnstile import Turnstile
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     """Load the models and put the routes before them.
+
+    Args:
+        settings: Frozen.
+        tracing: Where spans go; None: nowhere.
 
     Raises:
         StartError: If the default model cannot be served; the message is one line.
     """
     models = Models(settings)
-    telemetry = Telemetry(models)
+    telemetry = Telemetry(models, tracing)
     models.on_change = telemetry.changed
     models.on_reload = telemetry.reloaded
 
@@ -58,6 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
             log.info("ready", extra={"fields": classifier.info.model_dump()})
         yield
         await models.stop()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.stop)
 
     app = FastAPI(
         title="resnet-service",
@@ -66,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page loads scripts from another host
         redoc_url=None,
+        telemetry=_telemetry_of_fastapi(tracing),
     )
     app.state.models = models
     app.state.settings = settings
@@ -75,10 +89,37 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (architecture, card, drift, health, repository_v2, inference_v2, page):
         app.include_router(module.router)
     app.mount("/static", page.ASSETS, name="static")
-    app.add_middleware(Access, telemetry=telemetry, answer_error=handle_error)
-    for kind in (ServiceError, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, handle_error)
+    # Short cuts would leave out what makes a request's span.
+    short_cuts = {} if tracing else by_path(app.router.routes)
+    app.middleware_stack = access = _doors(app, telemetry, short_cuts)
+    app.state.turnstile = None if tracing else Turnstile(models, telemetry, access)
     return app
+
+
+def _telemetry_of_fastapi(tracing: Tracing | None) -> TelemetryConfig:
+    """Have FastAPI make spans of requests for people, and nothing else of its own."""
+    return {
+        "tracing": tracing is not None,
+        "tracer_provider": None if tracing is None else tracing.provider,
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+        "exclude": lambda scope: scope["path"] in QUIET_ROUTES,
+    }
+
+
+def _doors(app: FastAPI, telemetry: Telemetry, short_cuts: ShortCuts) -> Access:
+    """Put our door around the routes, with what FastAPI's own routes need and no more.
+
+    `app.add_middleware` refuses from here on. Left out are FastAPI's handler of unforeseen
+    errors, which would answer before ours, and its limit of bodies (docs/decisions/0005).
+    """
+    kinds = (ServiceError, HTTPException, RequestValidationError)
+    inner = ExceptionMiddleware(
+        AsyncExitStackMiddleware(app.router), handlers=dict.fromkeys(kinds, handle_error)
+    )
+    return Access(inner, telemetry, handle_error, short_cuts)
 
 
 async def handle_error(request: Request, error: Exception) -> Response:

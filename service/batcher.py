@@ -7,7 +7,9 @@ and is never run.
 
 Threads: `admit`, `submit` and `leave` belong to the event loop, the runs to one thread
 an instance. A queue that both sides may touch lies between them; answers go back to the
-loop a whole batch at a time, since waking it costs as much as a small picture.
+loop a whole batch at a time, since waking it costs as much as a small picture. Where the
+plan says so, the event loop runs the batches itself: on a single core a thread would only
+take turns with it (docs/decisions/0012).
 """
 
 import asyncio
@@ -16,44 +18,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from typing import NamedTuple
-
-import numpy as np
+from queue import SimpleQueue
 
 from model.preprocessing import Pixels
-from service.errors import (
-    InferenceFailedError,
-    OverloadedError,
-)
+from service.errors import OverloadedError
 from service.plan import Plan
 from service.submission import Ride, Rows, Submission
+from service.turn import Done, Waiting, run_batch, take
 
 JOIN_S = 10.0
-
-
-class _Waiting(NamedTuple):
-    submission: Submission
-    position: int
-
-
-class _Riding(NamedTuple):
-    pixels: Pixels
-    submission: Submission
-    position: int
-
-
-@dataclass(frozen=True)
-class _Done:
-    """What a thread reports to the event loop after one turn."""
-
-    batch: Sequence[_Riding]
-    late: Sequence[Submission]
-    rows: Rows | None
-    error: Exception | None
-    began: float
-    ended: float
+ON_LOOP_S = 0.016
+"""The longest that a run may keep the event loop from everything else."""
 
 
 class Batcher:
@@ -84,16 +59,19 @@ class Batcher:
         self.executed = 0  # pictures that the engine was given, answered or not
         self.observe = observe
         self._run = run
-        self._max_batch_size = max_batch_size
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        longest = plan.longest_within(ON_LOOP_S) if plan.on_loop else max_batch_size
+        self._max_batch_size = min(max_batch_size, longest)
+        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._busy_since: dict[int, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn_is_due = False
+        self._idle_since: float | None = None
 
     def start(self) -> None:
         """Begin to serve the queue; to be called on the event loop."""
         self._loop = asyncio.get_running_loop()
-        for number in range(self.plan.instances):
+        for number in range(0 if self.plan.on_loop else self.plan.instances):
             thread = threading.Thread(
                 target=self._serve, args=(number,), name=f"engine-{number}", daemon=True
             )
@@ -181,76 +159,61 @@ class Batcher:
         loop = self._loop or asyncio.get_running_loop()
         submission = Submission(images, deadline, loop.create_future(), extras)
         for position in range(len(images)):
-            self._queue.put(_Waiting(submission, position))
+            self._queue.put(Waiting(submission, position))
+        if self.plan.on_loop:
+            self._soon(loop)
         return submission
 
     def _serve(self, number: int) -> None:
         """Run batches until told to end; the whole life of one thread."""
         idle_since = 0.0
         while True:
-            batch, late, waited, goes_on = self._take()
-            if batch or late:
-                done = self._turn(number, batch, late)
-                if batch and done.error is None:
-                    began = done.began if waited else idle_since
-                    self.plan.follow(len(batch), done.ended - began)
+            taken = take(self._queue, self._max_batch_size)
+            if taken.batch or taken.late:
+                self._busy_since[number] = time.perf_counter()
+                done = run_batch(self._run, taken)
+                del self._busy_since[number]
+                self._follow(done, done.began if taken.had_to_wait else idle_since)
                 self._report(done)
-            if not goes_on:
+            if taken.is_last:
                 return
             idle_since = time.perf_counter()
 
-    def _take(self) -> tuple[list[_Riding], list[Submission], bool, bool]:
-        """Wait for a picture, then take what is there, up to the limit.
+    def _soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the event loop take a turn; at once for a lone picture."""
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            loop.call_soon(self._turn_on_loop, loop, 1)
 
-        Returns:
-            The batch, the requests that are too late, whether the queue was empty at first,
-            and whether the thread shall go on.
+    def _turn_on_loop(self, loop: asyncio.AbstractEventLoop, seen: int) -> None:
+        """Run a batch on the event loop; if pictures still come in, let them in first.
+
+        Args:
+            loop: The running one.
+            seen: How many pictures waited when it was last asked.
         """
-        batch: list[_Riding] = []
-        late: list[Submission] = []
-        waited = self._queue.empty()
-        item = self._queue.get()
-        now = time.perf_counter()
-        while item is not None:
-            submission, position = item
-            images = submission.images  # the event loop may take them away meanwhile
-            if submission.deadline < now:
-                late.append(submission)
-            elif images and not submission.answer.done():
-                batch.append(_Riding(images[position], submission, position))
-            if len(batch) == self._max_batch_size:
-                break
-            try:
-                item = self._queue.get_nowait()
-            except Empty:
-                break
-        return batch, late, waited, item is not None
+        waiting = self.queued()
+        if seen < waiting < self._max_batch_size:
+            loop.call_soon(self._turn_on_loop, loop, waiting)
+            return
+        done = run_batch(self._run, take(self._queue, self._max_batch_size))
+        self._follow(done, done.began if self._idle_since is None else self._idle_since)
+        self._deliver(done)
+        self._turn_is_due, self._idle_since = False, None
+        if self.queued():
+            self._idle_since = done.ended
+            self._soon(loop)
 
-    def _turn(self, number: int, batch: list[_Riding], late: list[Submission]) -> _Done:
-        """Run a batch; an error is kept for exactly the pictures in it."""
-        rows: Rows | None = None
-        error: Exception | None = None
-        began = self._busy_since[number] = time.perf_counter()
-        try:
-            if batch:
-                stacked = np.stack([item.pixels for item in batch])  # (N, S, S, C)
-                extras = frozenset().union(*(item.submission.extras for item in batch))
-                rows = self._run(stacked, extras) if extras else self._run(stacked)
-                if not len(rows.logits) == len(rows.probabilities) == len(batch):
-                    raise InferenceFailedError("The engine answered another number of images.")
-        except Exception as raised:  # noqa: BLE001  # whatever it was, the next batch must run
-            rows, error = None, raised
-            for item in batch:
-                item.submission.images = ()  # at once: the next batch may begin before it is told
-        finally:
-            del self._busy_since[number]
-        return _Done(batch, late, rows, error, began, time.perf_counter())
+    def _follow(self, done: Done, began: float) -> None:
+        """Note what a batch took, Python's share since the last one included."""
+        if done.batch and done.error is None:
+            self.plan.follow(len(done.batch), done.ended - began)
 
-    def _report(self, done: _Done) -> None:
+    def _report(self, done: Done) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._deliver, done)
 
-    def _deliver(self, done: _Done) -> None:
+    def _deliver(self, done: Done) -> None:
         """Hand out the answers of one batch, on the event loop."""
         for submission in done.late:
             submission.expire()
@@ -262,7 +225,8 @@ class Batcher:
             logits, probabilities = done.rows.logits, done.rows.probabilities
             for row, item in enumerate(done.batch):
                 queue_s = done.began - item.submission.since
-                ride = Ride(logits[row], probabilities[row], queue_s, seconds, size, done.rows, row)
+                own = logits[row], probabilities[row]
+                ride = Ride(*own, queue_s, seconds, size, done.rows, row, done.began)
                 item.submission.arrive(item.position, ride)
         elif done.error is not None:
             for item in done.batch:

@@ -5,6 +5,7 @@ decoded in a pool. The deadline of a request is kept here.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -222,7 +223,7 @@ class Classifier:
         finally:
             timer.cancel()
         for index, ride in enumerate(rides):
-            if not np.isfinite(ride.probabilities).all():
+            if not math.isfinite(ride.probabilities.sum()):
                 raise InferenceFailedError(
                     "The network's answer holds numbers that are not finite. Try another image.",
                     index=index,
@@ -249,10 +250,6 @@ def rank(probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int) 
     """
     order = np.argsort(-probabilities, kind="stable")[:top_k]
     return [
-        Prediction(
-            label=labels[index],
-            index=index,
-            probability=min(max(float(probabilities[index]), 0), 1),
-        )
-        for index in order.tolist()
+        Prediction(label=labels[index], index=index, probability=min(max(probability, 0.0), 1.0))
+        for index, probability in zip(order.tolist(), probabilities[order].tolist(), strict=True)
     ]

@@ -11,9 +11,10 @@ from service.app import create_app
 from service.errors import StartError
 from service.loading import choose_workers
 from service.log import set_up_logging
-from service.server import Server, bind, configure
+from service.server import Server, bind, configure, settle
 from service.settings import PREFIX, read_settings
 from service.supervisor import run_workers
+from service.tracing import start_tracing
 
 
 def _serve(
@@ -50,7 +51,8 @@ def _serve(
             number = choose_workers(settings)
             os.environ[PREFIX + "WORKERS"] = str(number)  # what `auto` came to, for the workers
             if number == 1:
-                config = configure(settings, create_app(read_settings()))
+                config = configure(settings, create_app(read_settings(), start_tracing()))
+                settle()
                 Server(config, owns_port=True).run([sock])
             elif not run_workers(settings, number, sock):
                 raise CommandError("A worker could not start; its own line says why.")

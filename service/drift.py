@@ -9,6 +9,7 @@ Source:
     chance alone gives, (bins - 1) (1 / n + 1 / m), is taken off (Yurdakul, 2018).
 """
 
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -61,22 +62,27 @@ class Drift(Collector):
         self.labels = labels
         self.reference = reference
         self.window = window
-        self.answered = np.zeros(len(labels), np.int64)
+        self.answered = array("q", bytes(8 * len(labels)))
         self.strangers = 0
         self._seen = 0
-        self._rows = np.zeros((5, window))  # label, confidence, in distribution, brightness, side
+        # Label, confidence, in distribution, brightness, side: one number of an array costs a
+        # tenth of a column of a NumPy matrix.
+        self._columns = tuple(array("d", bytes(8 * window)) for _ in range(5))
 
     def observe(self, pictures: Iterable[Seen]) -> None:
         """Remember pictures in place of the oldest ones; called on the event loop alone."""
         for picture in pictures:
             inside = -1.0 if picture.in_distribution is None else float(picture.in_distribution)
-            self._rows[:, self._seen % self.window] = (
+            place = self._seen % self.window
+            values = (
                 picture.label,
                 picture.confidence,
                 inside,
                 picture.brightness,
                 picture.side,
             )
+            for column, value in zip(self._columns, values, strict=True):
+                column[place] = value
             self._seen += 1
             self.answered[picture.label] += 1
             self.strangers += inside == 0
@@ -97,7 +103,7 @@ class Drift(Collector):
         )
 
     def _last(self) -> Floats:
-        return self._rows[:, : min(self._seen, self.window)]
+        return np.array(self._columns)[:, : min(self._seen, self.window)]  # (5, n)
 
     def _distributions(
         self, reference: Reference, rows: Floats

@@ -13,7 +13,7 @@ from service.classifier import Classifier
 from service.engine import Engine, offers_cuda, usable_cores
 from service.errors import InferenceFailedError, StartError
 from service.log import log
-from service.plan import batch_sizes, measure
+from service.plan import Plan, batch_sizes, measure
 from service.processor import Choice, byte_products, choose
 from service.settings import Settings
 
@@ -37,13 +37,15 @@ def load_classifier(settings: Settings) -> Classifier:
     """
     try:
         artifact = read(settings.artifact)
-        cores = share_cores(settings, usable_cores())
+        usable = usable_cores()
+        cores = share_cores(settings, usable)
         engine = load_engine(artifact, settings, cores.threads)
         example = artifact.golden_images()[0]
         plan = measure(engine.run, example, batch_sizes(settings.max_batch_size))
     except (ArtifactError, InferenceFailedError) as error:
         raise StartError(str(error)) from error
     plan.instances = cores.instances if engine.provider == "cpu" else 1
+    plan.on_loop = engine.provider == "cpu" and suits_loop(cores, usable, plan)
     log.info(
         "measured",
         extra={
@@ -51,6 +53,7 @@ def load_classifier(settings: Settings) -> Classifier:
                 "ms_by_batch_size": {size: round(1000 * s, 3) for size, s in plan.seconds.items()},
                 "instances": plan.instances,
                 "threads": cores.threads,
+                "on_loop": plan.on_loop,
             }
         },
     )
@@ -111,6 +114,15 @@ def share_cores(settings: Settings, usable: int) -> Cores:
     usable = max(1, usable // workers)
     instances = settings.instances or min(2, usable)
     return Cores(workers, instances, settings.threads or max(1, usable // instances))
+
+
+def suits_loop(cores: Cores, usable: int, plan: Plan) -> bool:
+    """Tell whether the event loop shall run the batches: one core, and a small network.
+
+    There a thread would only take turns with the loop, and each turn costs both.
+    """
+    is_alone = usable <= cores.workers and cores.instances == 1
+    return is_alone and plan.seconds[1] < SMALL_NETWORK_S
 
 
 def choose_workers(settings: Settings) -> int:

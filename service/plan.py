@@ -51,12 +51,16 @@ class Plan:
     Args:
         seconds: For each measured batch size, ascending.
         instances: Batches that run side by side.
+        on_loop: The event loop runs the batches itself.
     """
 
-    def __init__(self, seconds: Mapping[int, float], instances: int = 1) -> None:
+    def __init__(
+        self, seconds: Mapping[int, float], instances: int = 1, *, on_loop: bool = False
+    ) -> None:
         """Begin with the rate of the largest batch."""
         self.seconds = dict(seconds)
         self.instances = instances
+        self.on_loop = on_loop
         largest = max(self.seconds)
         self._per_image_s = self._first_per_image_s = self.seconds[largest] / largest
         self._lock = threading.Lock()
@@ -79,3 +83,7 @@ class Plan:
         """
         per_image_s = self._first_per_image_s / self.instances if is_idle else self.per_image_s
         return ahead * per_image_s
+
+    def longest_within(self, seconds: float) -> int:
+        """Give the largest measured batch that takes no longer; 0 if there is none."""
+        return max((size for size, took in self.seconds.items() if took <= seconds), default=0)

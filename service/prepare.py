@@ -34,6 +34,7 @@ class Ready(NamedTuple):
     preprocess_s: float
     sent: Sent
     brightness: float
+    began: float  # decoding, on `time.perf_counter`'s clock
 
 
 class Preparer:
@@ -94,4 +95,4 @@ class Preparer:
         pixels = preprocess(decoded, self.spec)
         light = brightness(pixels)
         sent = Sent(height, width) if lies_down(image) else Sent(width, height)
-        return Ready(pixels, between - began, time.perf_counter() - between, sent, light)
+        return Ready(pixels, between - began, time.perf_counter() - between, sent, light, began)

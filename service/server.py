@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import gc
 import math
 import os
 import signal
@@ -11,69 +12,37 @@ import struct
 import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.classifier import ON_LEAVE, Departure
 from service.errors import StartError
 from service.log import log
+from service.protocol import PatientProtocol
 from service.settings import Settings
+from service.telemetry import MULTIPROCESS_FOLDER
 
-HEADERS_TIMEOUT_S = 10.0
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python's socket module does not name it
+ALL_END = "all-end"
+"""A file in the folder that the workers share."""
 LAST_BYTES_S = 0.2
 """After the port is closed: time for requests that are already on the wire to be read."""
 
+YOUNG_OBJECTS = 20_000
+"""Made and not freed since the collector's last look; several hundred requests under way."""
 
-class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which also notices the two kinds of clients that waste work.
 
-    Headers must arrive within `HEADERS_TIMEOUT_S`: uvicorn waits for ever for a client that
-    sends a byte a minute. A client that leaves is told to its request at once, through the
-    scope's `ON_LEAVE`, without a task that waits for it.
+def settle() -> None:
+    """Tell the garbage collector that what is loaded will stay, and to look less often.
+
+    Requests leave next to no cycles behind; by default the collector would walk over those
+    under way some hundred times a second, which is a twentieth of a small network's request.
     """
-
-    _headers_timeout: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock with the connection."""
-        super().connection_made(transport)
-        self._start_clock()
-
-    def data_received(self, data: bytes) -> None:
-        """Start it anew with the first bytes of a further request."""
-        if self._headers_timeout is None and self._is_between_requests():
-            self._start_clock()
-        super().data_received(data)
-
-    def on_headers_complete(self) -> None:
-        """Stop it: the body has a limit of its own."""
-        self._stop_clock()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock, and tell the request under way that nobody waits for it."""
-        self._stop_clock()
-        if self.cycle is not None and not self.cycle.response_complete:
-            departure = self.cycle.scope.get(ON_LEAVE)
-            if isinstance(departure, Departure):
-                departure()
-        super().connection_lost(exc)
-
-    def _is_between_requests(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _start_clock(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._headers_timeout = loop.call_later(HEADERS_TIMEOUT_S, self.transport.close)
-
-    def _stop_clock(self) -> None:
-        if self._headers_timeout is not None:
-            self._headers_timeout.cancel()
-            self._headers_timeout = None
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -113,6 +82,18 @@ def take_no_more(listening: socket.socket) -> None:
     program = struct.pack("HP", 1, ctypes.addressof(keep_nothing))
     with contextlib.suppress(OSError):  # a kernel without filters closes as before
         listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def tell_all_end() -> None:
+    """Tell the workers that none of them will stay: the port's last callers are theirs."""
+    if (folder := os.environ.get(MULTIPROCESS_FOLDER)) is not None:
+        (Path(folder) / ALL_END).touch()
+
+
+def all_end() -> bool:
+    """Tell a worker whether the others end, too; one that ends alone leaves the port as it is."""
+    folder = os.environ.get(MULTIPROCESS_FOLDER)
+    return folder is not None and (Path(folder) / ALL_END).exists()
 
 
 def configure(settings: Settings, app: Any, **more: Any) -> uvicorn.Config:
@@ -210,7 +191,7 @@ class Server(uvicorn.Server):
             sock.close()
         for descriptor in listening:
             with socket.socket(fileno=descriptor) as sock:
-                if self._owns_port:
+                if self._owns_port or all_end():
                     take_no_more(sock)
                 await self._accept_the_last(sock)
         await asyncio.sleep(LAST_BYTES_S)

@@ -36,6 +36,7 @@ class Ride(NamedTuple):
     batch_size: int
     rows: Rows  # of the whole batch, with all that the engine gave
     place: int  # of the picture in it
+    began: float = 0.0  # the run, on `time.perf_counter`'s clock
 
 
 class Submission:

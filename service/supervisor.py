@@ -20,9 +20,10 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 from service.app import create_app
 from service.errors import StartError
 from service.log import log, set_up_logging
-from service.server import Server, configure
+from service.server import Server, configure, settle, tell_all_end
 from service.settings import Settings, read_settings
 from service.telemetry import MULTIPROCESS_FOLDER
+from service.tracing import start_tracing
 
 RETRY_S = 5.0
 """Between two tries to start a worker that could not, while others serve."""
@@ -36,10 +37,12 @@ def worker_app() -> ASGIApp:
     settings = read_settings()
     set_up_logging(settings.log_level, settings.log_format)
     try:
-        return create_app(settings)
+        app = create_app(settings, start_tracing())
     except StartError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(STARTUP_FAILURE)
+    settle()
+    return app
 
 
 class Worker(Process):
@@ -103,6 +106,7 @@ class Supervisor(Multiprocess):
 
     def terminate_all(self) -> None:
         """Pass the end on, and let go of the port, which nobody here accepts from."""
+        tell_all_end()
         for sock in self.sockets:
             sock.close()
         super().terminate_all()

@@ -32,6 +32,7 @@ from prometheus_client.registry import Collector
 from service.classifier import Answered, Classifier
 from service.models import Models, Outcome
 from service.statistics import Statistics
+from service.tracing import Tracing
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -46,8 +47,9 @@ class Telemetry:
         statistics: Of each model, in the words of the V2 protocol.
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, tracing: Tracing | None = None) -> None:
         """Register all metrics; `changed` connects them with the models."""
+        self._tracing = tracing
         disable_created_metrics()  # a gauge beside each counter that nobody asks for
         self.registry = registry = CollectorRegistry()
         if MULTIPROCESS_FOLDER not in os.environ:  # those two know one process only
@@ -148,6 +150,8 @@ class Telemetry:
         self.images.inc(len(answered.rides))
         for stage, seconds in self._stages:
             seconds.observe(getattr(answered.timings, stage))
+        if self._tracing is not None:
+            self._tracing.answered(answered, classifier.info)
 
     def look(self) -> None:
         """Set the gauges to what is there now; the server calls this a few times a second."""

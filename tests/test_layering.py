@@ -47,6 +47,7 @@ ALLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "training.quantize",
         ),
         "fastapi": ("service.app", "service.routes"),
+        "opentelemetry": ("service.tracing",),
         "service": ("service",),
         "training": ("training",),
         "model": PACKAGES,
@@ -62,7 +63,13 @@ SERVICE_KNOWS: Mapping[str, set[str]] = MappingProxyType(
         "service.log": set(),
         "service.plan": set(),
         "service.submission": {"service.errors"},
-        "service.batcher": {"service.errors", "service.plan", "service.submission"},
+        "service.turn": {"service.errors", "service.submission"},
+        "service.batcher": {
+            "service.errors",
+            "service.plan",
+            "service.submission",
+            "service.turn",
+        },
     }
 )
 

@@ -1,65 +1,139 @@
-"""Ours beside LitServe: the same model, the same form with one picture, alternating.
+"""Ours beside other servers: the same model, the same requests, alternating in one run.
 
-`python -m benchmarks.peers.compare [ARTIFACT] [SECONDS]`: LitServe gets an environment of
-its own, `.venv-litserve`, made at the first call. Servers on one core, load on another.
+`python -m benchmarks.peers.compare [ARTIFACT] [SECONDS]`: LitServe with forms, Triton's
+Python backend with the V2 protocol's binary tensors. Each gets an environment of its own,
+`.venv-litserve` and `.venv-triton`, made at the first call. Servers on one core, load on
+another, 16 connections. A peer that does not start here is told and left out.
 """
 
-import asyncio
+import json
+import struct
 import subprocess
 import sys
-import venv
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
+
+import uvloop
 
 from benchmarks.client import closed_loop, prepare
-from benchmarks.pictures import picture
-from benchmarks.process import ours, pin_to, serving, write_result
+from benchmarks.pictures import form, picture
+from benchmarks.process import Process, ours, pin_to, serving, write_result
 
 ROUNDS = 5
-PEER = Path(".venv-litserve")
-PACKAGES = ("litserve", "onnxruntime", "pillow", "numpy")
 
 
-def peer_python() -> str:
-    """Give the interpreter of LitServe's environment; make it if it is not there."""
-    python = PEER / "bin" / "python"
+class Peer(NamedTuple):
+    """Another server, and the traffic that it and ours get."""
+
+    name: str
+    packages: tuple[str, ...]
+    maker: str  # of its environment: an interpreter
+    program: str
+    ready_path: str
+    path: str
+    request: Callable[[str], bytes]
+
+
+def _form(url: str) -> bytes:
+    return prepare(url, *form(picture(28)))
+
+
+def _tensor(url: str) -> bytes:
+    """One picture file as a BYTES tensor of the V2 protocol, and binary numbers back."""
+    payload = picture(28)
+    element = struct.pack("<I", len(payload)) + payload
+    about = {
+        "inputs": [
+            {
+                "name": "images",
+                "shape": [1, 1],
+                "datatype": "BYTES",
+                "parameters": {"binary_data_size": len(element)},
+            }
+        ],
+        "outputs": [{"name": "probabilities", "parameters": {"binary_data": True}}],
+    }
+    head = json.dumps(about).encode()
+    length = f"Inference-Header-Content-Length: {len(head)}\r\n"
+    return prepare(url, head + element, "application/octet-stream", length)
+
+
+PEERS = (
+    Peer(
+        "litserve",
+        ("litserve", "onnxruntime", "pillow", "numpy"),
+        sys.executable,
+        "benchmarks/peers/litserve_app.py",
+        "/health",
+        "/predict",
+        _form,
+    ),
+    Peer(
+        "triton",
+        ("nvidia-pytriton", "onnxruntime", "pillow"),
+        "/usr/bin/python3",
+        "benchmarks/peers/triton_app.py",
+        "/v2/health/ready",
+        "/v2/models/fashion-mnist-image/infer",
+        _tensor,
+    ),
+)
+
+
+def interpreter(peer: Peer) -> str:
+    """Give the interpreter of a peer's environment; make it if it is not there."""
+    folder = Path(f".venv-{peer.name}")
+    python = folder / "bin" / "python"
     if not python.exists():
-        venv.create(PEER, with_pip=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *PACKAGES], check=True)
+        subprocess.run([peer.maker, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *peer.packages], check=True)
     return str(python)
 
 
-def form(payload: bytes) -> tuple[bytes, str]:
-    """Wrap a file as multipart/form-data."""
-    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n'
-    kind = b"Content-Type: image/png\r\n\r\n"
-    return head + kind + payload + b"\r\n--x--\r\n", "multipart/form-data; boundary=x"
+def per_second(server: Process, peer: Peer, seconds: float) -> float:
+    """Answers with status 200 a second."""
+    url = server.url(peer.path)
+    load = uvloop.run(closed_loop(url, peer.request(url), 16, seconds))
+    if load.refusals:
+        raise RuntimeError(f"{url} refused: {load.statuses}")
+    return load.per_second
 
 
-def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "3") -> None:
-    """Measure and print."""
-    pin_to({1})
-    command, environment = ours(artifact=str(Path(artifact).absolute()))
-    peer = [peer_python(), "benchmarks/peers/litserve_app.py"]
-    body, content_type = form(picture(28))
-    rates: dict[str, list[float]] = {"ours": [], "litserve": []}
+def measure(peer: Peer, artifact: str, precision: str, seconds: float) -> dict[str, float]:
+    """Alternate ours and the peer; medians of both, and of the ratios."""
+    command, environment = ours(artifact=artifact, precision=precision)
+    other = [interpreter(peer), peer.program]
     with (
         serving(command, environment, cores={0}) as us,
-        serving(peer, environment, cores={0}, ready_path="/health") as them,
+        serving(other, environment, cores={0}, ready_path=peer.ready_path) as them,
     ):
-        for _ in range(ROUNDS):
-            for name, server in (("ours", us), ("litserve", them)):
-                url = server.url("/predict")
-                load = asyncio.run(
-                    closed_loop(url, prepare(url, body, content_type), 16, float(seconds))
-                )
-                rates[name].append(load.per_second)
-    ratios = [a / b for a, b in zip(rates["ours"], rates["litserve"], strict=True)]
-    measured = {
-        **{name: round(median(values), 1) for name, values in rates.items()},
-        "ratio": round(median(ratios), 3),
+        per_second(them, peer, 1)  # whatever it loads with its first requests
+        rounds = [
+            (per_second(us, peer, seconds), per_second(them, peer, seconds)) for _ in range(ROUNDS)
+        ]
+    return {
+        "ours": round(median(our for our, _ in rounds), 1),
+        peer.name: round(median(their for _, their in rounds), 1),
+        "ratio": round(median(our / their for our, their in rounds), 3),
     }
-    print(measured, write_result(f"peers-{Path(artifact).parent.name}", measured))
+
+
+def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> None:
+    """Measure and print."""
+    pin_to({1})
+    path, measured = str(Path(artifact).absolute()), {}
+    for peer in PEERS:
+        for precision in ("float32", "int8"):
+            name = f"{peer.name}, {precision}"
+            try:
+                measured[name] = measure(peer, path, precision, float(seconds))
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                print(f"{name} did not start here: {error}")
+                continue
+            print(name, measured[name], flush=True)
+    print(write_result(f"peers-{Path(artifact).parent.name}", measured))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, UploadFile
+from fastapi.concurrency import run_in_threadpool
 from PIL import Image
 
 from model.artifact import read
@@ -37,10 +38,9 @@ async def readyz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@app.post("/predict")
-async def predict(request: Request) -> dict[str, list[dict[str, str | float]]]:
+def answer(payload: bytes) -> dict[str, list[dict[str, str | float]]]:
     """Decode, resize, infer, rank: on the event loop."""
-    image = Image.open(io.BytesIO(await request.body())).convert(mode).resize((size, size))
+    image = Image.open(io.BytesIO(payload)).convert(mode).resize((size, size))
     pixels = np.asarray(image, dtype=np.uint8).reshape(1, size, size, channels)
     (probabilities,) = session.run(["probabilities"], {"images": pixels})
     order = probabilities[0].argsort()[::-1][:5]
@@ -49,6 +49,24 @@ async def predict(request: Request) -> dict[str, list[dict[str, str | float]]]:
             {"label": labels[i], "probability": float(probabilities[0][i])} for i in order
         ]
     }
+
+
+@app.post("/predict")
+async def predict(request: Request) -> dict[str, list[dict[str, str | float]]]:
+    """Take the body for a picture."""
+    return answer(await request.body())
+
+
+@app.post("/form")
+async def predict_form(file: UploadFile) -> dict[str, list[dict[str, str | float]]]:
+    """Take a form with one picture."""
+    return answer(await file.read())
+
+
+@app.post("/pool")
+async def predict_in_pool(request: Request) -> dict[str, list[dict[str, str | float]]]:
+    """Take the body for a picture, and work in a thread of FastAPI's pool."""
+    return await run_in_threadpool(answer, await request.body())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
 from model.prediction_sets import HIGHEST_COVERAGE, LOWEST_COVERAGE
 from service.answer import Wish
@@ -12,6 +13,7 @@ from service.body import ACCEPTED, JSON, MULTIPART, RAW_TYPES, media_type, paylo
 from service.classifier import ON_LEAVE, Answered, Departure
 from service.errors import InvalidParameterError
 from service.models import Models
+from service.prepare import SMALL_BYTES
 from service.routes.lean import LeanRoute
 from service.routes.problems import problems
 from service.schemas import JsonImages, PredictResponse
@@ -140,17 +142,17 @@ async def answer(request: Request, name: str | None) -> Response:
     body = await receive(request.receive, declared_length, limits.max_body_bytes)
     if is_raw:
         images = [body]
+    elif len(body) <= SMALL_BYTES:
+        images = payloads(body, content_type, limits.max_images)
     else:  # parsing a large form or base64 would hold up the event loop
         images = await asyncio.to_thread(payloads, body, content_type, limits.max_images)
     classifier = models.find(name)  # it may have been replaced while the body came in
     wish = query.wish()
     answered = await classifier.answer(images, patience_s, departure, wish)
     request.app.state.telemetry.answered(answered, classifier)
-    body_out = PredictResponse(
-        model=classifier.info, results=await classifier.results(answered, query.top_k, wish)
-    )
+    results = await classifier.results(answered, query.top_k, wish)
     return Response(
-        body_out.model_dump_json(exclude_none=True),
+        to_json({"model": classifier.info, "results": results}, exclude_none=True),
         media_type="application/json",
         headers={"Server-Timing": server_timing(answered)},
     )

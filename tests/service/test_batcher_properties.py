@@ -1,4 +1,4 @@
-"""The batcher under whatever order of events: threads of its own, a loop of its own.
+"""The batcher under whatever order of events: threads of its own or none, a loop of its own.
 
 A picture's two pixels are its name and what shall happen to it; its answer is its name.
 """
@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from model.preprocessing import Pixels
 from service.batcher import Batcher
@@ -68,12 +74,12 @@ class BatcherMachine(RuleBasedStateMachine):
     def on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
 
-    @initialize(size=st.integers(1, 4), instances=st.integers(1, 2))
+    @initialize(size=st.integers(1, 4), instances=st.integers(0, 2))
     def begin(self, size: int, instances: int) -> None:
-        self.size, self.instances = size, instances
-        self.batcher = Batcher(
-            self.run, Plan({1: 1e-6}, instances), max_batch_size=size, max_queue=MAX_QUEUE
-        )
+        self.size = size
+        self.runs_on_loop = instances == 0
+        plan = Plan({size: 1e-6}, max(1, instances), on_loop=self.runs_on_loop)
+        self.batcher = Batcher(self.run, plan, max_batch_size=size, max_queue=MAX_QUEUE)
 
         async def start() -> None:
             self.batcher.start()
@@ -144,6 +150,7 @@ class BatcherMachine(RuleBasedStateMachine):
 
             self.on_loop(go())
 
+    @precondition(lambda self: not self.runs_on_loop)  # it would hold up these rules, too
     @rule()
     def hold_up(self) -> None:
         self.open.clear()

@@ -6,7 +6,7 @@ import pytest
 
 from service import loading
 from service.errors import StartError
-from service.loading import Cores, choose_workers, load_classifier, share_cores
+from service.loading import Cores, choose_workers, load_classifier, share_cores, suits_loop
 from service.plan import Plan
 from service.settings import Settings
 from tests.service import graphs
@@ -149,6 +149,23 @@ def test_the_engine_is_measured_for_each_batch_size(make_artifact: MakeArtifact)
 )
 def test_the_cores_are_shared(usable: int, settings: dict[str, Any], cores: Cores) -> None:
     assert share_cores(Settings(**settings), usable) == cores
+
+
+@pytest.mark.parametrize(
+    ("usable", "cores", "image_s", "suits"),
+    [
+        (1, Cores(1, 1, 1), 0.001, True),
+        (1, Cores(1, 1, 1), 0.0051, False),
+        (1, Cores(1, 2, 1), 0.001, False),
+        (2, Cores(1, 1, 1), 0.001, False),
+        (2, Cores(2, 1, 1), 0.001, True),
+        (2, Cores(8, 1, 1), 0.001, True),
+    ],
+)
+def test_the_loop_runs_a_small_network_where_a_worker_has_one_core(
+    usable: int, cores: Cores, image_s: float, suits: bool
+) -> None:
+    assert suits_loop(cores, usable, Plan({1: image_s})) == suits
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,13 @@ def test_the_rate_begins_as_the_largest_batch_was_measured() -> None:
     assert plan.wait_s(8) == pytest.approx(0.02)
 
 
+@pytest.mark.parametrize(("seconds", "size"), [(0.1, 4), (0.02, 4), (0.019, 2), (0.005, 0)])
+def test_the_longest_batch_within_a_time_is_one_that_was_measured(
+    seconds: float, size: int
+) -> None:
+    assert Plan({1: 0.006, 2: 0.01, 4: 0.02}).longest_within(seconds) == size
+
+
 def test_the_rate_follows_what_runs_take() -> None:
     plan = Plan({1: 0.01})
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service import server
+from service import protocol
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, Listening, listen, wait_until
 from tests.service.process import read_answer
@@ -17,7 +17,7 @@ TIMEOUT_S = 0.4
 
 @pytest.fixture
 def listening(make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
-    monkeypatch.setattr(server, "HEADERS_TIMEOUT_S", TIMEOUT_S)
+    monkeypatch.setattr(protocol, "HEADERS_TIMEOUT_S", TIMEOUT_S)
     with listen(make_artifact(), max_body_bytes=1_000) as started:
         yield started
 

@@ -38,10 +38,10 @@ async def test_a_picture_is_answered_with_labels_and_probabilities(
     assert answer.model == shipped.classifier.info
     (result,) = answer.results
     labels = shipped.classifier.manifest.labels
-    assert [item.label for item in result.predictions] == [
-        labels[item.index] for item in result.predictions
+    assert [item["label"] for item in result["predictions"]] == [
+        labels[item["index"]] for item in result["predictions"]
     ]
-    probabilities = [item.probability for item in result.predictions]
+    probabilities = [item["probability"] for item in result["predictions"]]
     assert probabilities == sorted(probabilities, reverse=True)
     assert len(probabilities) == 5
     assert 0.99 < sum(probabilities) < 1.0001

@@ -1,0 +1,118 @@
+"""A large network with photographs: how much of bare decode and session is left over HTTP.
+
+`python -m benchmarks.photos ARTIFACT [SECONDS]`: JPEG files of 100 KB, 8 connections, server
+and load on all cores; ours and the floor in FastAPI's thread pool, beside threads that
+decode, preprocess and run one picture after the other without any server. Make the
+artifact with `export-model --architecture resnet50 --random --precision all`.
+"""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from benchmarks.client import closed_loop, prepare
+from benchmarks.pictures import picture
+from benchmarks.process import Process, ours, serving, write_result
+from model.artifact import read
+from model.manifest import Precision
+from model.preprocessing import preprocess
+from service.decode import open_image, read_image
+from service.engine import Engine, usable_cores
+
+ROUNDS, CONNECTIONS = 5, 8
+Measured = dict[str, float]
+
+
+def bare(artifact_path: str, precision: Precision, payload: bytes) -> Callable[[float], Measured]:
+    """Prepare a measurement of as many threads as cores, each with runs of one thread."""
+    artifact = read(Path(artifact_path))
+    spec = artifact.manifest.preprocessing
+    model = artifact.model(precision)
+    engine = Engine(model, artifact.manifest, precision, "cpu", threads=1)
+
+    def work(end: float, seconds: list[float]) -> None:
+        while (began := time.perf_counter()) < end:
+            pixels = preprocess(read_image(open_image(payload, 25_000_000), spec), spec)
+            engine.run(pixels[None])
+            seconds.append(time.perf_counter() - began)
+
+    def measure(seconds: float) -> Measured:
+        took: list[float] = []
+        began, before = time.perf_counter(), time.process_time()
+        threads = [
+            threading.Thread(target=work, args=(began + seconds, took))
+            for _ in range(usable_cores())
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return {
+            "per_second": len(took) / (time.perf_counter() - began),
+            "p50_ms": 1000 * median(took),
+            "cpu_ms": 1000 * (time.process_time() - before) / len(took),
+        }
+
+    return measure
+
+
+def served(server: Process, path: str, payload: bytes) -> Callable[[float], Measured]:
+    """Prepare a measurement of a server."""
+    url = server.url(path)
+    request = prepare(url, payload, "image/jpeg")
+
+    def measure(seconds: float) -> Measured:
+        before = server.cpu_s()
+        load = asyncio.run(closed_loop(url, request, CONNECTIONS, seconds))
+        if load.refusals:
+            raise RuntimeError(f"{url} refused: {load.statuses}")
+        return {
+            "per_second": load.per_second,
+            "p50_ms": load.percentile_ms(50),
+            "p99_ms": load.percentile_ms(99),
+            "cpu_ms": 1000 * (server.cpu_s() - before) / len(load.latencies),
+        }
+
+    return measure
+
+
+def alternate(sides: dict[str, Callable[[float], Measured]], seconds: float) -> dict[str, Measured]:
+    """Measure one after the other, several times; medians, and of the ratios to bare."""
+    rounds = [{name: run(seconds) for name, run in sides.items()} for _ in range(ROUNDS)]
+    found = {}
+    for name in sides:
+        values = [each[name] for each in rounds]
+        found[name] = {key: round(median(v[key] for v in values), 2) for key in values[0]}
+        for key, sign in (("per_second", 1), ("cpu_ms", -1)):
+            ratios = [(each[name][key] / each["bare"][key]) ** sign for each in rounds]
+            found[name][f"of_bare_by_{key}"] = round(median(ratios), 3)
+        print(f"  {name}: {found[name]}", flush=True)
+    return found
+
+
+def main(artifact: str, seconds: str = "4") -> None:
+    """Measure and print."""
+    payload, measured = picture(500, "JPEG", 100_000), {}
+    floor = [sys.executable, "-m", "benchmarks.peers.floor"]
+    for precision in ("float32", "int8"):
+        command, environment = ours(artifact=artifact, precision=precision)
+        print(precision)
+        with (
+            serving(command, environment) as us,
+            serving(floor, {**environment, "RESNET_THREADS": "1"}) as them,
+        ):
+            sides = {
+                "bare": bare(artifact, precision, payload),
+                "ours": served(us, "/predict", payload),
+                "floor in its pool": served(them, "/pool", payload),
+            }
+            measured[precision] = alternate(sides, float(seconds))
+    print(write_result("photos", measured))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,106 @@
+"""One turn of the engine: what waits is taken from the queue, run as a batch, and reported.
+
+`service.batcher` calls these from its threads or from the event loop; they touch nothing but
+what they are given.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+import numpy as np
+
+from model.preprocessing import Pixels
+from service.errors import InferenceFailedError
+from service.submission import Rows, Submission
+
+
+class Waiting(NamedTuple):
+    """A picture in the queue."""
+
+    submission: Submission
+    position: int
+
+
+class Riding(NamedTuple):
+    """A picture in a batch."""
+
+    pixels: Pixels
+    submission: Submission
+    position: int
+
+
+class Taken(NamedTuple):
+    """What was taken from the queue at once."""
+
+    batch: list[Riding]
+    late: list[Submission]
+    had_to_wait: bool  # the queue was empty
+    is_last: bool  # nothing comes after it
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a turn; `began` and `ended` are on `time.perf_counter`'s clock."""
+
+    batch: Sequence[Riding]
+    late: Sequence[Submission]
+    rows: Rows | None
+    error: Exception | None
+    began: float
+    ended: float
+
+
+def take(queue: SimpleQueue[Waiting | None], limit: int) -> Taken:
+    """Wait for a picture, then take what is there, up to the limit.
+
+    Args:
+        queue: None in it means the end.
+        limit: Pictures in a batch.
+    """
+    batch: list[Riding] = []
+    late: list[Submission] = []
+    had_to_wait = queue.empty()
+    item = queue.get()
+    now = time.perf_counter()
+    while item is not None:
+        submission, position = item
+        images = submission.images  # the event loop may take them away meanwhile
+        if submission.deadline < now:
+            late.append(submission)
+        elif images and not submission.answer.done():
+            batch.append(Riding(images[position], submission, position))
+        if len(batch) == limit:
+            break
+        try:
+            item = queue.get_nowait()
+        except Empty:
+            break
+    return Taken(batch, late, had_to_wait, item is None)
+
+
+def run_batch(run: Callable[..., Rows], taken: Taken) -> Done:
+    """Run what was taken; an error is kept for exactly the pictures in the batch.
+
+    Args:
+        run: uint8 (N, S, S, C), and the names of further outputs if a picture wants any -> rows.
+        taken: From the queue.
+    """
+    batch, late = taken.batch, taken.late
+    rows: Rows | None = None
+    error: Exception | None = None
+    began = time.perf_counter()
+    try:
+        if batch:
+            stacked = np.stack([item.pixels for item in batch])  # (N, S, S, C)
+            extras = frozenset().union(*(item.submission.extras for item in batch))
+            rows = run(stacked, extras) if extras else run(stacked)
+            if not len(rows.logits) == len(rows.probabilities) == len(batch):
+                raise InferenceFailedError("The engine answered another number of images.")
+    except Exception as raised:  # noqa: BLE001  # whatever it was, the next batch must run
+        rows, error = None, raised
+        for item in batch:
+            item.submission.images = ()  # at once: the next batch may begin before it is told
+    return Done(batch, late, rows, error, began, time.perf_counter())

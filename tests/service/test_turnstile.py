@@ -1,0 +1,112 @@
+"""Refusals at the connection, over real sockets: cheaper, and otherwise as any other."""
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from service.routes.predict import TIMEOUT_HEADER
+from tests.service.conftest import MakeArtifact
+from tests.service.listening import REQUEST, Listening, listen, wait_until
+from tests.service.pictures import BLACK
+from tests.service.process import read_answer
+
+LAST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+
+
+@pytest.fixture
+def full(make_artifact: MakeArtifact) -> Iterator[Listening]:
+    """A server whose only place is taken."""
+    with (
+        listen(make_artifact(), max_queue=1, max_images=1) as listening,
+        listening.connect() as riding,
+    ):
+        riding.sendall(REQUEST)
+        wait_until(lambda: listening.batcher.under_way == 1)
+        yield listening
+
+
+def answer_on(connection: socket.socket) -> tuple[http.client.HTTPResponse, bytes]:
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return response, response.read()
+
+
+def counts(listening: Listening) -> tuple[float, float]:
+    """Refusals, and requests that were answered with 503."""
+    registry = listening.server.state.telemetry.registry
+    labels = {"route": "/predict", "method": "POST", "status": "503"}
+    return (
+        registry.get_sample_value("resnet_refusals_total", {"code": "overloaded"}) or 0,
+        registry.get_sample_value("resnet_requests_total", labels) or 0,
+    )
+
+
+def test_a_refusal_at_the_connection_says_what_the_long_way_says(full: Listening) -> None:
+    patient = f"{TIMEOUT_HEADER}: 60000".encode()
+    long_way = REQUEST.replace(b"\r\n\r\n", b"\r\n" + patient + b"\r\n\r\n", 1)
+    with full.connect() as connection:
+        connection.sendall(long_way)
+        expected, body = answer_on(connection)
+        connection.sendall(REQUEST)
+        response, refusal = answer_on(connection)
+
+    assert response.status == expected.status == 503
+    assert json.loads(refusal) == json.loads(body)
+    assert json.loads(refusal)["code"] == "overloaded"
+    volatile = {"x-request-id", "date"}
+    assert {name.lower() for name, _ in response.getheaders()} == {
+        name.lower() for name, _ in expected.getheaders()
+    }
+    told, known = ({**dict(r.getheaders())} for r in (response, expected))
+    assert {k: v for k, v in told.items() if k not in volatile} == {
+        k: v for k, v in known.items() if k not in volatile
+    }
+    assert int(response.headers["retry-after"]) >= 1
+    assert counts(full) == (2, 2)
+
+
+def test_who_was_refused_is_answered_on_the_same_connection_later(full: Listening) -> None:
+    with full.connect() as connection:
+        connection.sendall(REQUEST)  # the first of its connection
+        first, _ = answer_on(connection)
+        connection.sendall(REQUEST[:-7])
+        second, _ = answer_on(connection)
+        connection.sendall(REQUEST[-7:])  # the rest of a body that nobody waits for
+        full.gate.let_through(9)
+        wait_until(lambda: full.batcher.under_way == 0)
+        connection.sendall(LAST)
+        third = read_answer(connection)
+
+    assert (first.status, second.status) == (503, 503)
+    assert third.startswith(b"HTTP/1.1 200 ")
+    assert counts(full) == (2, 2)
+
+
+def test_requests_sent_ahead_of_their_answers_are_refused_in_order(full: Listening) -> None:
+    with full.connect() as connection:
+        connection.sendall(REQUEST + REQUEST + LAST)
+        answers = read_answer(connection)
+
+    assert answers.count(b"HTTP/1.1 503 ") == 3
+    assert counts(full) == (3, 3)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_other_routes_are_answered_while_there_is_no_room(path: str, full: Listening) -> None:
+    with full.connect() as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        response, _ = answer_on(connection)
+
+    assert response.status == 200
+
+
+def test_a_client_that_asks_before_it_sends_its_body_goes_the_long_way(full: Listening) -> None:
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BLACK)}\r\n"
+    with full.connect() as connection:
+        connection.sendall(head.encode() + b"Expect: 100-continue\r\nConnection: close\r\n\r\n")
+        answer = read_answer(connection)
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
