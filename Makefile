@@ -5,7 +5,7 @@ EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP = -m pip install --quiet --disable-pip-version-check
 RUN = .venv-dev/bin
 
-.PHONY: help serve install test check chromium fix bench train experiments clean
+.PHONY: help serve install test check chromium fashion-mnist fix bench train experiments clean
 
 help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
@@ -22,7 +22,7 @@ serve: .venv/.serving
 
 install: .venv-dev/.installed
 
-test: check chromium .venv/.testing
+test: check chromium fashion-mnist .venv/.testing
 	$(RUN)/pytest --cov
 	.venv/bin/pytest -q tests/service tests/model tests/test_layering.py
 
@@ -37,6 +37,12 @@ chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	    && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	    || echo "chromium is missing: the page's tests in a browser are skipped (apt-get install chromium)"
+
+# One test looks at 1,000 real pictures where Debian's package of them is installed.
+fashion-mnist:
+	@[ -d /usr/share/datasets/fashion-mnist ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    && apt-get update -qq && apt-get install -y -qq --no-install-recommends dataset-fashion-mnist >/dev/null; } \
+	    || echo "Fashion-MNIST is missing: maps are tested on 300 pictures (apt-get install dataset-fashion-mnist)"
 
 fix: install
 	$(RUN)/ruff check --fix .
@@ -53,6 +59,7 @@ bench: install
 	$(RUN)/python -m benchmarks.precision
 	$(RUN)/python -m benchmarks.cores
 	$(RUN)/python -m benchmarks.soak
+	$(RUN)/python -m benchmarks.explain
 
 train: install
 	$(RUN)/train-model --recipe default --out runs/default

@@ -158,8 +158,9 @@ class Connection(asyncio.Protocol):
 def prepare(url: str, body: bytes, content_type: str = "image/png", headers: str = "") -> bytes:
     """Write a POST request as it goes over the wire."""
     parts = urlsplit(url)
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
     return (
-        f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {content_type}\r\n"
+        f"POST {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\n{headers}\r\n"
     ).encode() + body
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -48,6 +49,17 @@ UNREADABLE = (
     AttributeError,
 )
 """What torch's and safetensors' readers raise on files that are broken or something else."""
+
+
+_SCALAR = np.float64(0).__reduce__()[0]
+HARMLESS: list[Any] = [
+    Namespace,  # timm's options
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64")),
+    (_SCALAR, "numpy.core.multiarray.scalar"),  # of NumPy 1; an accuracy, often
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+]
+"""What training scripts leave beside the weights, and may be read: it runs nothing."""
 
 
 class WeightsError(Exception):
@@ -99,10 +111,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise WeightsError(f"There are no weights at {path}.") from None
     except UNREADABLE as error:
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
-            f"{path} cannot be read as weights: {cause} Save `network.state_dict()` as .pth or "
-            ".safetensors."
+            f"{path} cannot be read as weights: {_cause(error)} Save `network.state_dict()` as "
+            ".pth or .safetensors."
         ) from error
     tensors = _unwrap(content)
     if not tensors:
@@ -110,8 +121,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _cause(error: Exception) -> str:
+    """Say in a line why a file is none; torch's own advice is to run what is in it."""
+    if "Unsupported global" in str(error):
+        return "it holds a whole network or other objects, and what is in a file is not run."
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def _read_pickle(path: Path) -> Any:
-    with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):  # timm's options
+    with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
         warnings.simplefilter("ignore", UserWarning)  # about old forms of pickle
         return torch.load(path, map_location="cpu", weights_only=True)
 

@@ -126,6 +126,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._owns_port = owns_port
         self._leave_at: float | None = None
+        self._untold_delay_s: float | None = None
         self._look_at = 0.0
         self._reload: asyncio.Task[None] | None = None
 
@@ -141,19 +142,24 @@ class Server(uvicorn.Server):
         """Drain on SIGTERM; leave at once on Ctrl+C. A second signal changes nothing.
 
         uvicorn's own handler would raise the signal again at the end: an exit code of 143.
+        Nothing here may wait for a lock, the log's for one: the signal may have come while
+        this very thread held it.
         """
         if not self.config.loaded:  # there is no application to ask yet, and no client
             self.should_exit = True
         elif self._leave_at is None:
             delay_s = self.state.settings.drain_delay_s if sig == signal.SIGTERM else 0
             self._leave_at = time.monotonic() + delay_s
+            self._untold_delay_s = delay_s
             self.state.draining = True
-            log.info("draining", extra={"fields": {"seconds": delay_s}})
 
     async def on_tick(self, counter: int) -> bool:
         """Look, ten times a second, at the gauges and whether it is time to leave."""
         self.state.telemetry.look()
         self._reload_if_due()
+        if self._untold_delay_s is not None:
+            log.info("draining", extra={"fields": {"seconds": self._untold_delay_s}})
+            self._untold_delay_s = None
         if self._leave_at is not None and time.monotonic() >= self._leave_at:
             self.should_exit = True
         return await super().on_tick(counter)

@@ -11,6 +11,7 @@ Source:
     Robust Density-Aware Calibration", 2023 (arXiv 2302.05118).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -159,7 +160,8 @@ def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
     """Find the coefficients with the lowest cross-entropy.
 
     The scale is not held to either side: networks trained with label smoothing are too
-    modest, most others too sure.
+    modest, most others too sure. A fit that runs away, as it may on a handful of pictures,
+    gives the plain softmax.
     """
     logits, distances = evidence.logits.double(), evidence.distances.double()
     calibrator = Calibrator(terms, logits.shape[1])
@@ -177,6 +179,8 @@ def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
+    if not all(bool(values.isfinite().all()) for values in calibrator.parameters()):
+        calibrator = Calibrator(terms, logits.shape[1])
     calibrator.requires_grad_(requires_grad=False)
     calibrator.scale.copy_(calibrator.scale - MODESTY * _standard_error(calibrator, evidence))
     return calibrator
@@ -215,7 +219,9 @@ def choose(evidence: Evidence, split: str, *, seed: int = 0) -> Chosen:
     for name, terms in methods.items():
         fitted[name] = tuple(fit(evidence[fold != number], terms) for number in range(folds))
         losses = [_loss(fitted[name][number], evidence[fold == number]) for number in range(folds)]
-        tried[name] = float(torch.cat(losses).mean())
+        nll = float(torch.cat(losses).mean())
+        if math.isfinite(nll) or name == "temperature":  # else it ran away on a fold
+            tried[name] = nll
     best = min(tried, key=tried.__getitem__)
     calibrator = fit(evidence, METHODS[best])
     record = Calibration(

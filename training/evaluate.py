@@ -37,7 +37,12 @@ Predict = Callable[[Tensor], Logits]
 
 
 class Evaluation(BaseModel):
-    """A network's figures on one split."""
+    """A network's figures on one split.
+
+    Attributes:
+        mirrored_top1: Top-1 of the mean logits of each picture and its mirror image, where
+            training mirrored too: what test-time augmentation would add, at twice the cost.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,6 +55,7 @@ class Evaluation(BaseModel):
     ece: float
     per_label: dict[str, float]
     confusion: list[list[int]]
+    mirrored_top1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,20 @@ def torch_predict(network: ResNet, normalize: Normalize) -> Predict:
         return logits
 
     return predict
+
+
+def with_mirror(predict: Predict) -> Predict:
+    """Predict from each picture and its mirror image, by the mean of the logits."""
+
+    def both(images: Tensor) -> Logits:
+        return (predict(images) + predict(images.flip(2))) / 2
+
+    return both
+
+
+def top1(answers: Answers) -> float:
+    """Share of the pictures whose likeliest label is the true one."""
+    return _top(answers.calibrated(), answers.targets, 1)
 
 
 def checkpoint_predict(path: Path) -> tuple[RunRecord, Predict]:
@@ -156,6 +176,7 @@ def evaluate(
     labels: tuple[str, ...],
     dataset: str,
     split: str,
+    mirrored: Answers | None = None,
 ) -> Evaluation:
     """Count loss, accuracies, calibration and confusions of a split's answers.
 
@@ -164,6 +185,7 @@ def evaluate(
         labels: In the order of the targets.
         dataset: Its name.
         split: Its name.
+        mirrored: Of the same split, with test-time augmentation.
     """
     classes = len(labels)
     probabilities, targets = answers.calibrated(), answers.targets
@@ -175,11 +197,12 @@ def evaluate(
         split=split,
         n=len(targets),
         loss=_cross_entropy(probabilities, targets),
-        top1=_top(probabilities, targets, 1),
+        top1=top1(answers),
         top5=_top(probabilities, targets, min(5, classes)),
         ece=multiclass_calibration_error(probabilities, targets, classes, BINS).item(),
         per_label=dict(zip(labels, per_label, strict=True)),
         confusion=confusion.tolist(),
+        mirrored_top1=None if mirrored is None else top1(mirrored),
     )
 
 

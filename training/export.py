@@ -209,17 +209,18 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
     files: dict[Precision, dict[str, Any]] = {}
     right = torch.ones(len(pictures), dtype=torch.bool)
     for precision in options.precisions:
-        made.append(make(float32, precision, pictures, split))
+        made.append(make(float32, precision, *_for_ranges(dataset, split)))
         predict = onnx_predict(made[-1].model)
-        reduced = answer(predict, split)
+        reduced, top1 = answer(predict, split), None
         right &= reduced.logits.argmax(1) == split.targets
-        found = parity if precision == "float32" else difference(full, reduced)
-        speed = speed_of(made[-1], float32, pictures.repeat(4, 1, 1, 1), macs)
-        files[precision] = {**figures(found, None), "speed": speed}
+        found = difference(full, reduced)
         if whole is not None and dataset is not None:
             answers = answer(predict, dataset.test)
             gate(precision, whole, answers, options.gates.get(precision, 0.0))
-            files[precision]["top1"] = _top1(answers)
+            found, top1 = difference(whole, answers), _top1(answers)
+        found = parity if precision == "float32" else found
+        speed = speed_of(made[-1], float32, pictures.repeat(4, 1, 1, 1), macs)
+        files[precision] = {**figures(found, None), "speed": speed, "top1": top1}
     if not right.any():
         raise ExportError("The precisions agree on no picture. Try other pictures, or float32.")
     manifest = assemble(
@@ -237,6 +238,14 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
     )
     models = {item.precision: item.model for item in made}
     return write(out, manifest, models, overwrite=overwrite)
+
+
+def _for_ranges(dataset: Dataset | None, split: Split) -> tuple[Tensor, Split]:
+    """Give the pictures that find int8's ranges, and the split that chooses between calibrators.
+
+    The test split does neither: it measures. Without a data set there are only the gate's.
+    """
+    return (split.images, split) if dataset is None else (dataset.train.images, dataset.validation)
 
 
 def _top1(answers: Answers) -> float:

@@ -205,8 +205,8 @@ def _refuse_gaps(report: LoadReport, network: ResNet) -> None:
     holes = [key for key in kept if key not in head and not key.endswith("num_batches_tracked")]
     if holes:
         raise ExportError(
-            f"The file lacks {len(holes)} tensors of {network.architecture.name}, or has them in "
-            f"other shapes: {', '.join(holes)}. Of the file, not used: "
-            f"{', '.join(report.unused) or 'none'}. "
-            "Name the architecture that the weights were trained for."
+            f"The file lacks {len(holes)} of {report.total} tensors of "
+            f"{network.architecture.name}, or has them in other shapes. Name the architecture that "
+            f"the weights were trained for. Lacking: {', '.join(holes)}. Of the file, not used: "
+            f"{', '.join(report.unused) or 'none'}."
         )

@@ -9,14 +9,16 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from model.architecture import Architecture
 from model.network import Normalize, ResNet
 from model.preprocessing import Preprocessing
-from training.augment import augment
+from training.augment import augment, mix, side_at
 from training.datasets.dataset import Batch
+from training.optimizers import build_optimizer, build_schedule
 from training.run import RECORD_KEY, RunRecord
 
 
@@ -34,10 +36,17 @@ class Classifier(LightningModule):
         self.recipe = recipe = record.recipe
         self.normalize, network = build_parts(record.architecture, record.preprocessing)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        for part in network.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.momentum = recipe.norm_momentum
+        weights = None if record.loss_weights is None else torch.tensor(record.loss_weights)
+        self.loss = nn.CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing)
         self.augmentation = torch.Generator().manual_seed(record.seed)
         classes = record.architecture.num_classes
+        self.train_loss = MeanMetric(nan_strategy="disable")
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")
+        for metric in (self.train_loss, self.train_accuracy):
+            metric.persistent(True)  # a checkpoint within an epoch carries its figures so far
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -45,14 +54,27 @@ class Classifier(LightningModule):
         logits: Tensor = self.network(self.normalize(images))
         return logits
 
+    def train(self, mode: bool = True) -> "Classifier":
+        """Switch norms and dropout; a frozen backbone keeps the statistics that it came with."""
+        super().train(mode)
+        if not self.recipe.backbone_rate:
+            self.network.eval()
+        return self
+
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Augment, predict, compare."""
         images, targets = batch
-        images = augment(images.cpu(), self.recipe, self.augmentation).to(self.device)
-        logits = self(images)
+        progress = self.trainer.global_step / self.trainer.estimated_stepping_batches
+        side = side_at(progress, images.shape[1], self.recipe)
+        images = augment(images.cpu(), self.recipe, self.augmentation, side)
+        images, others, share = mix(images, targets, self.recipe, self.augmentation)
+        logits = self(images.to(self.device))
         loss: Tensor = self.loss(logits, targets)
+        if share < 1:
+            loss = share * loss + (1 - share) * self.loss(logits, others)
         self.train_accuracy(logits, targets)
-        self._log("train", loss, self.train_accuracy, len(targets))
+        self.train_loss(loss.detach(), len(targets))
+        self._log("train", self.train_loss, self.train_accuracy, len(targets))
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -63,7 +85,9 @@ class Classifier(LightningModule):
         self.val_accuracy(logits, targets)
         self._log("val", loss, self.val_accuracy, len(targets))
 
-    def _log(self, split: str, loss: Tensor, accuracy: MulticlassAccuracy, count: int) -> None:
+    def _log(
+        self, split: str, loss: Tensor | MeanMetric, accuracy: MulticlassAccuracy, count: int
+    ) -> None:
         self.log_dict(
             {f"{split}_loss": loss, f"{split}_acc": accuracy},
             on_step=False,
@@ -74,28 +98,9 @@ class Classifier(LightningModule):
         )
 
     def configure_optimizers(self) -> Any:  # Lightning's union of twelve types
-        """Optimiser and schedule; norms and biases are spared the weight decay."""
+        """Optimiser and schedule, as the recipe says."""
         recipe = self.recipe
-        weights = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups: list[dict[str, Any]] = [
-            {"params": weights, "weight_decay": recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        optimizer: torch.optim.Optimizer
-        if recipe.optimizer == "adam":
-            optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)
-        else:
-            optimizer = torch.optim.SGD(
-                groups,
-                lr=recipe.learning_rate,
-                momentum=recipe.momentum,
-                nesterov=recipe.momentum > 0,
-            )
-        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer)}
-
-    def _schedule(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        recipe = self.recipe
+        optimizer = build_optimizer(self.network, recipe)
         if recipe.schedule == "plateau":
             plateau = ReduceLROnPlateau(
                 optimizer,
@@ -103,17 +108,11 @@ class Classifier(LightningModule):
                 patience=recipe.plateau_patience,
                 min_lr=recipe.min_learning_rate,
             )
-            return {"scheduler": plateau, "interval": "epoch", "monitor": "val_loss"}
-        steps = int(self.trainer.estimated_stepping_batches) + 1  # it ends above zero
-        one_cycle = OneCycleLR(
-            optimizer,
-            max_lr=recipe.learning_rate,
-            total_steps=steps,
-            pct_start=min(1.0, max(recipe.warmup, 2 / steps)),  # torch divides by warm-up - 1
-            anneal_strategy="linear",
-            cycle_momentum=False,
-        )
-        return {"scheduler": one_cycle, "interval": "step"}
+            schedule = {"scheduler": plateau, "interval": "epoch", "monitor": "val_loss"}
+        else:
+            steps = int(self.trainer.estimated_stepping_batches)
+            schedule = {"scheduler": build_schedule(optimizer, recipe, steps), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the record beside the weights, and the state of all dice."""

@@ -19,7 +19,7 @@ from training.datasets.dataset import Dataset, Split
 from training.evaluate import Answers, onnx_outputs, onnx_session, reliability
 from training.graph import ExportError
 from training.judge import Fitted, honest_probabilities
-from training.quantize import calibrators_for, to_float16, to_int8
+from training.quantize import calibrators_for, to_float16, to_int8, whole_batches
 from training.refusal import measure_refusal
 from training.speed import measure_speed
 
@@ -79,7 +79,7 @@ def make(float32: bytes, precision: Precision, calibrating: Tensor, judging: Spl
         return Made(precision, float32)
     if precision == "float16":
         return Made(precision, to_float16(float32))
-    images = calibrating[:CALIBRATING_PICTURES].numpy()
+    images = calibrating[: whole_batches(min(len(calibrating), CALIBRATING_PICTURES))].numpy()
     models = {name: to_int8(float32, images, name) for name in calibrators_for(len(images))}
     tried = {name: _share_right(model, judging) for name, model in models.items()}
     best = max(tried, key=tried.__getitem__)

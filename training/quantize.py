@@ -30,7 +30,9 @@ CALIBRATORS: dict[str, CalibrationMethod] = {
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
-QUANTIZED = ("Conv", "Add", "Relu", "MaxPool")
+WEIGHTED = ("Conv", "Gemm")
+"""Operations with weights; the body begins with the first of them. Gemm: an MLP's layers."""
+QUANTIZED = (*WEIGHTED, "Add", "Relu", "MaxPool")
 """Squeeze-and-excitation's sigmoids and products stay in float."""
 BATCH = 16
 
@@ -117,10 +119,10 @@ def to_float16(model: bytes) -> bytes:
 
 
 def _before_the_body(graph: Any) -> list[str]:
-    """Name the nodes up to the first convolution: they make float32 of uint8."""
+    """Name the nodes up to the first layer with weights: they make float32 of uint8."""
     names = []
     for node in graph.node:
-        if node.op_type == "Conv":
+        if node.op_type in WEIGHTED:
             break
         names.append(node.name)
     return names
@@ -156,6 +158,11 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def whole_batches(count: int) -> int:
+    """Cut a number of pictures to whole batches: onnxruntime's histograms fail on a shorter one."""
+    return count - count % BATCH if count > BATCH else count
 
 
 def calibrators_for(pictures: int) -> tuple[str, ...]:

@@ -28,20 +28,36 @@ class Recipe(BaseModel):
     architecture: str = "mini_resnet"
     stem: StemKind | None = Field(None, description="None: the architecture's own.")
 
+    size: int | None = Field(
+        None, ge=8, description="Side of the pictures in pixels; None: what they usually have."
+    )
+    normalize: Literal["data", "imagenet"] = Field(
+        "data", description="Whose mean and standard deviation; ImageNet's for weights from there."
+    )
+
     epochs: int = Field(ge=1, description="At most, where early stopping is on.")
     batch_size: int = Field(ge=1, description="Pictures a step, over all processes.")
-    optimizer: Literal["adam", "sgd"]
+    optimizer: Literal["adam", "sgd", "muon"]
     learning_rate: float = Field(gt=0, description="The peak, where the schedule has one.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; SGD alone.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; not Adam's.")
+    turn: float = Field(
+        0.1, gt=0, description="Peak share of its norm that a convolution moves; Muon alone."
+    )
+    turn_momentum: float = Field(0.6, ge=0, lt=1, description="Of convolutions; Muon alone.")
     weight_decay: float = Field(0.0, ge=0, description="Not on norms and biases.")
-    schedule: Literal["plateau", "one_cycle"]
+    backbone_rate: float = Field(
+        1.0, ge=0, le=1, description="Of all but the head, as a share; 0 freezes it."
+    )
+    schedule: Literal["plateau", "one_cycle", "cosine"]
     warmup: float = Field(0.2, ge=0, le=1, description="Share of the steps up to the peak.")
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(3, ge=0, description="Epochs without progress.")
     min_learning_rate: float = Field(1e-6, ge=0)
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: bool = Field(False, description="Rare labels count as much as common ones.")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Per step; 0 keeps the plain weights.")
+    norm_momentum: float = Field(0.1, gt=0, le=1, description="Of the batch norms' statistics.")
     monitor: Literal["val_loss", "val_acc"] = Field(
         "val_acc", description="What the best checkpoint and early stopping go by."
     )
@@ -53,6 +69,16 @@ class Recipe(BaseModel):
     flip: bool = False
     shift: int = Field(0, ge=0, description="Pixels, each way; the border is mirrored.")
     erase: float = Field(0.0, ge=0, le=1, description="Share of pictures with an erased box.")
+    crop_area: float = Field(
+        1.0, gt=0, le=1, description="Least share of the picture that a random crop keeps."
+    )
+    mixup: float = Field(0.0, ge=0, description="Alpha of the share of two pictures' blend.")
+    cutmix: float = Field(0.0, ge=0, description="Alpha of the share of two pictures' collage.")
+    first_scale: float = Field(
+        1.0, gt=0, le=1, description="Side of the pictures at the first step, as a share."
+    )
+    last_scale: float = Field(1.0, gt=0, le=1, description="The same from `grown_at` on.")
+    grown_at: float = Field(1.0, gt=0, le=1, description="Share of the steps.")
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -72,6 +98,21 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 precision="float32",
             ),
             Recipe(
+                name="fast",
+                expected="not measured yet",
+                epochs=3,
+                batch_size=512,
+                optimizer="muon",
+                learning_rate=0.2,
+                turn=0.1,
+                weight_decay=5e-4,
+                schedule="one_cycle",
+                warmup=0.1,
+                label_smoothing=0.1,
+                flip=True,
+                shift=2,
+            ),
+            Recipe(
                 name="default",
                 expected="not measured yet",
                 epochs=18,
@@ -84,6 +125,81 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 ema_decay=0.99,
                 flip=True,
                 shift=2,
+            ),
+            Recipe(
+                name="record",
+                expected="not measured yet",
+                epochs=160,
+                batch_size=512,
+                optimizer="muon",
+                learning_rate=0.2,
+                turn=0.1,
+                weight_decay=5e-4,
+                schedule="one_cycle",
+                warmup=0.1,
+                label_smoothing=0.1,
+                ema_decay=0.998,
+                flip=True,
+                shift=2,
+                erase=0.5,
+                first_scale=0.7,
+                grown_at=0.5,
+            ),
+            Recipe(
+                name="cifar10",
+                expected="not measured yet",
+                architecture="resnet20",
+                epochs=40,
+                batch_size=512,
+                optimizer="muon",
+                learning_rate=0.2,
+                turn=0.1,
+                weight_decay=5e-4,
+                schedule="one_cycle",
+                warmup=0.1,
+                label_smoothing=0.1,
+                ema_decay=0.99,
+                flip=True,
+                shift=4,
+            ),
+            Recipe(
+                name="finetune",
+                expected="not measured yet",
+                architecture="resnet50",
+                normalize="imagenet",
+                epochs=20,
+                batch_size=64,
+                optimizer="sgd",
+                learning_rate=0.05,
+                weight_decay=1e-4,
+                backbone_rate=0.1,
+                schedule="cosine",
+                warmup=0.1,
+                label_smoothing=0.1,
+                flip=True,
+                crop_area=0.5,
+            ),
+            Recipe(
+                name="imagenet",
+                expected="not measured: it starts, steps and resumes; no machine here is large "
+                "enough for more. The ingredients are those of torchvision's second weights.",
+                architecture="resnet50",
+                epochs=600,
+                batch_size=1024,
+                optimizer="sgd",
+                learning_rate=0.5,
+                weight_decay=2e-5,
+                schedule="cosine",
+                warmup=5 / 600,
+                label_smoothing=0.1,
+                ema_decay=0.9999,
+                flip=True,
+                erase=0.1,
+                crop_area=0.08,
+                mixup=0.2,
+                cutmix=1.0,
+                first_scale=176 / 224,
+                last_scale=176 / 224,
             ),
         )
     }

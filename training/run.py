@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict
 
 from model.architecture import Architecture
 from model.preprocessing import Preprocessing
+from model.weights import describe_file
 from training.datasets.dataset import Dataset
+from training.environment import Environment
 from training.recipes import Recipe
 
 RECORD_KEY = "run"
@@ -52,10 +54,13 @@ class RunRecord(BaseModel):
     dataset_source: str
     dataset_sha256: str
     seed: int
+    init: str | None = None
     weights: str | None = None
     torch: str
     commit: str | None
     created: str
+    environment: Environment | None = None
+    loss_weights: tuple[float, ...] | None = None
 
     @classmethod
     def of(
@@ -64,23 +69,44 @@ class RunRecord(BaseModel):
         recipe: Recipe,
         architecture: Architecture,
         seed: int,
-        weights: str | None = None,
+        init: Path | None = None,
     ) -> Self:
-        """Describe a run that is about to start."""
+        """Describe a run that is about to start.
+
+        Raises:
+            WeightsError: If the file `init` cannot be read.
+        """
         return cls(
             recipe=recipe,
             architecture=architecture,
             labels=dataset.labels,
             preprocessing=dataset.preprocessing,
             dataset=dataset.name,
-            dataset_source=dataset.source,
+            dataset_source=str(Path(dataset.source).absolute()),
             dataset_sha256=dataset.sha256,
             seed=seed,
-            weights=weights,
+            init=None if init is None else str(init.absolute()),
+            weights=None if init is None else describe_file(init),
             torch=torch.__version__,
             commit=commit(),
             created=now(),
+            environment=Environment.present(),
+            loss_weights=balance(dataset) if recipe.class_weights else None,
         )
+
+    def differences(self) -> list[str]:
+        """Tell what is not as it was: another run of it may then differ in its last bits."""
+        found = [] if self.environment is None else self.environment.differences()
+        if self.commit != commit():
+            found.append(f"the commit was {self.commit} and is {commit()}")
+        return [f"note: {difference}" for difference in found]
+
+
+def balance(dataset: Dataset) -> tuple[float, ...]:
+    """Weigh each label so that all count alike: N / (K * pictures), and 0 where there is none."""
+    labels = len(dataset.labels)
+    counts = dataset.train.targets.bincount(minlength=labels).tolist()
+    return tuple(len(dataset.train) / (labels * count) if count else 0.0 for count in counts)
 
 
 @dataclass(frozen=True)
@@ -101,13 +127,38 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """Weights and optimiser state of the last finished epoch."""
+        """Weights, optimiser state and place: after the last epoch, or newer, within one."""
         return self.checkpoints / "last.ckpt"
 
     @property
     def recipe(self) -> Path:
         """The hyper-parameters, as JSON."""
         return self.path / "recipe.json"
+
+    @property
+    def bad_batch(self) -> Path:
+        """The batch whose loss was not finite, where there was one."""
+        return self.path / "bad-batch.pt"
+
+    @property
+    def record(self) -> Path:
+        """All that is needed to repeat the run: its `RunRecord`, as JSON."""
+        return self.path / "run.json"
+
+    @property
+    def splits(self) -> Path:
+        """Which file is in which split, as JSON."""
+        return self.path / "splits.json"
+
+    @property
+    def summary(self) -> Path:
+        """What was known before the first step, as JSON."""
+        return self.path / "summary.json"
+
+    @property
+    def samples(self) -> Path:
+        """Some pictures of each label, as the network sees them."""
+        return self.path / "samples.png"
 
     @property
     def metrics(self) -> Path:
@@ -118,6 +169,21 @@ class RunFolder:
     def curves(self) -> Path:
         """The same as a figure."""
         return self.path / "curves.png"
+
+
+def read_record(run: Path) -> RunRecord:
+    """Read what a run folder tells about its run, finished or not.
+
+    Raises:
+        CheckpointError: If it tells nothing, or nothing that can be read.
+    """
+    folder = RunFolder(run)
+    if not folder.record.is_file():  # runs before there was such a file
+        return read_checkpoint(folder.last)[0]
+    try:
+        return RunRecord.model_validate_json(folder.record.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder.record} cannot be read as a run's record.") from error
 
 
 def read_checkpoint(path: Path) -> tuple[RunRecord, dict[str, torch.Tensor]]:

@@ -1,30 +1,34 @@
 """From a data set and a recipe to a run folder.
 
-Lightning runs the loop; this room chooses its callbacks, loggers and precision, and
-draws the curves at the end. The best weights by the recipe's `monitor` are kept on
-every exit, the last ones so that a run can go on.
+Lightning runs the loop that `training.trainer` builds. The best weights by the recipe's
+`monitor` are kept on every exit, the last ones so that a run can go on.
 """
 
+import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import torch
-from pytorch_lightning import Callback, Trainer, seed_everything
-from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from model.architecture import Architecture, get_architecture
-from model.weights import describe_file, load_weights, read_weights
-from training.checkpoints import DurableCheckpoints
+from model.weights import load_weights, read_weights
+from training.checkpoints import WriteError
 from training.datasets.dataset import Dataset, loader
+from training.finite import NotFiniteError
+from training.foreign import get_normalization
+from training.keeping import KEEP_EVERY
+from training.look import look
 from training.module import Classifier
-from training.progress import EpochTable, ProgressBar, quiet_lightning, read_rows
+from training.progress import quiet_lightning, read_rows
 from training.recipes import Recipe
 from training.run import CheckpointError, RunFolder, RunRecord, read_checkpoint
+from training.trainer import build_trainer
 
 EVALUATION_BATCH = 500
 
@@ -79,6 +83,8 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
     seed: int = 0,
     resume: bool = False,
     init: Path | None = None,
+    keep_every: timedelta = KEEP_EVERY,
+    look_first: bool = False,
     tell: Callable[[str], None] = print,
 ) -> Outcome:
     """Train until the recipe's last epoch, early stopping, or Ctrl+C.
@@ -90,134 +96,133 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
         seed: Of the weights, the order of the pictures and the augmentation.
         resume: Go on from the folder's last checkpoint.
         init: Weights to begin with, from a file of any origin.
-        tell: Hears what became of each key of that file, a line each.
+        keep_every: Time between checkpoints within an epoch.
+        look_first: Tell and write what the data are and what an epoch will take.
+        tell: Hears what became of each key of `init`, and the summary, a line each.
 
     Raises:
-        TrainingError: If the folder holds another run, there is nothing to resume, or the run
-            was stopped before there were weights to keep.
+        TrainingError: If the folder holds another run, there is nothing to resume, the run was
+            stopped before there were weights to keep, its figures were no longer finite, or
+            the disk was full.
         WeightsError: If `init` cannot be read, or none of it fits.
     """
     folder = RunFolder(out)
+    dataset = _normalized(dataset, recipe)
     start = None if init is None or resume else read_weights(init)
-    source = None if init is None else describe_file(init)
-    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed, source)
-    _prepare(folder, record, resume=resume)
-    quiet_lightning()
-    seed_everything(seed, verbose=False)
-    module = Classifier(record)
-    if start is not None:
-        for line in load_weights(module.network, start).lines():
+    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed, init)
+    if resume:
+        record = _earlier(folder, record)
+        for line in record.differences():
             tell(line)
-    trainer = _trainer(folder, recipe)
-    best = _best_keeper(trainer)
-    interrupted = False
+    with _told_what_stopped(folder):
+        _prepare(folder, record, dataset, resume=resume)
+        quiet_lightning()
+        seed_everything(seed, verbose=False)
+        module = Classifier(record)
+        if start is not None:
+            for line in load_weights(module.network, start).lines():
+                tell(line)
+        if look_first and os.environ.get("RANK", "0") == "0":
+            for line in look(dataset, record, folder):
+                tell(line)
+        trainer = build_trainer(folder, recipe, keep_every)
+        interrupted = _fit(trainer, module, dataset, folder.last if resume else None)
+    if not folder.best.exists():
+        on = f"; --resume goes on from {folder.last}" if folder.last.exists() else ""
+        raise TrainingError(
+            f"Stopped before the first epoch was over; {out} holds no validated weights{on}."
+        )
+    best = _best_keeper(trainer).best_model_score
+    return Outcome(
+        folder=folder,
+        epochs=trainer.current_epoch,
+        monitor=recipe.monitor,
+        best=float("nan") if best is None else float(best),
+        interrupted=interrupted or trainer.interrupted,
+    )
+
+
+def _normalized(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """Put the mean and standard deviation that the recipe names in place of the data's own."""
+    if recipe.normalize == "data":
+        return dataset
+    spec = dataset.preprocessing
+    figures = get_normalization(recipe.normalize, spec.channels)._asdict()
+    return replace(dataset, preprocessing=spec.model_copy(update=figures))
+
+
+def _fit(trainer: Trainer, module: Classifier, dataset: Dataset, last: Path | None) -> bool:
+    """Run Lightning's loop; tell whether it was stopped by hand."""
+    record = module.record
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own old call
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not.*")
+        # `training.keeping` passes over the pictures that the epoch had seen.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         try:
             trainer.fit(
                 module,
-                loader(dataset.train, recipe.batch_size // trainer.world_size, seed),
+                loader(dataset.train, record.recipe.batch_size // trainer.world_size, record.seed),
                 loader(dataset.validation, EVALUATION_BATCH),
-                ckpt_path=folder.last if resume else None,
+                ckpt_path=last,
                 weights_only=True,
             )
         except (KeyboardInterrupt, SystemExit):
-            interrupted = True
-    if not folder.best.exists():
-        raise TrainingError(f"Stopped before the first epoch was over; {out} holds no weights.")
-    return Outcome(
-        folder=folder,
-        epochs=trainer.current_epoch,
-        monitor=recipe.monitor,
-        best=float(best.best_model_score) if best.best_model_score is not None else float("nan"),
-        interrupted=interrupted or trainer.interrupted,
-    )
+            return True
+    return False
 
 
-def _prepare(folder: RunFolder, record: RunRecord, *, resume: bool) -> None:
+@contextmanager
+def _told_what_stopped(folder: RunFolder) -> Iterator[None]:
+    """Say in one line what ended a run, and that nothing was lost."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise TrainingError(str(error)) from error
+    except (WriteError, OSError) as error:
+        what = str(error) if isinstance(error, WriteError) else f"The disk refused ({error})."
+        if folder.last.exists():
+            way = f"Make room and go on with --resume: {folder.last} is whole."
+        else:
+            way = "Make room and begin again: there was nothing to go on from yet."
+        raise TrainingError(f"{what} {way}") from error
+
+
+def _earlier(folder: RunFolder, record: RunRecord) -> RunRecord:
+    """Give the record of the run that goes on, and refuse to go on as another.
+
+    Raises:
+        TrainingError: If there is no checkpoint, or it is of another run.
+    """
+    try:
+        earlier, _ = read_checkpoint(folder.last)
+    except CheckpointError as error:
+        raise TrainingError(f"There is nothing to resume: {error}") from error
+    for field in ("recipe", "architecture", "dataset_sha256", "seed"):
+        was, is_now = getattr(earlier, field), getattr(record, field)
+        if was != is_now:
+            raise TrainingError(
+                f"{folder.path} was trained with another {field} ({was}), not {is_now}; "
+                "resume with the same, or start anew in another folder."
+            )
+    return earlier
+
+
+def _prepare(folder: RunFolder, record: RunRecord, dataset: Dataset, *, resume: bool) -> None:
     """Refuse to mix two runs in one folder; write down what this one is."""
     if resume:
-        try:
-            earlier, _ = read_checkpoint(folder.last)
-        except CheckpointError as error:
-            raise TrainingError(f"There is nothing to resume: {error}") from error
-        for field in ("recipe", "architecture", "dataset_sha256", "seed"):
-            was, is_now = getattr(earlier, field), getattr(record, field)
-            if was != is_now:
-                raise TrainingError(
-                    f"{folder.path} was trained with another {field} ({was}), not {is_now}; "
-                    "resume with the same, or start anew in another folder."
-                )
-    elif folder.last.exists() or read_rows(folder.metrics):
+        return
+    if folder.last.exists() or read_rows(folder.metrics):
+        way = "add --resume to go on with it" if folder.last.exists() else "delete it"
         raise TrainingError(
-            f"{folder.path} holds a run already; add --resume to go on with it, "
-            "or name another folder with --out."
+            f"{folder.path} holds a run already; {way}, or name another folder with --out."
         )
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.recipe.write_text(record.recipe.model_dump_json(indent=2) + "\n")
-
-
-def _trainer(folder: RunFolder, recipe: Recipe) -> Trainer:
-    maximize = recipe.monitor == "val_acc"
-    callbacks: list[Callback] = [
-        ModelCheckpoint(
-            dirpath=folder.checkpoints,
-            filename="best",
-            monitor=recipe.monitor,
-            mode="max" if maximize else "min",
-            enable_version_counter=False,
-        ),
-        # `save_last=True` above would write only in epochs that are the best so far.
-        ModelCheckpoint(dirpath=folder.checkpoints, filename="last", enable_version_counter=False),
-        EpochTable(folder.metrics, folder.curves, recipe.name),
-        ProgressBar(),
-    ]
-    if recipe.ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay))
-    if recipe.early_stopping is not None:
-        callbacks.append(
-            EarlyStopping(
-                recipe.monitor,
-                patience=recipe.early_stopping,
-                mode="max" if maximize else "min",
-            )
-        )
-    return Trainer(
-        accelerator="auto",
-        devices=_devices(),
-        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
-        max_epochs=recipe.epochs,
-        precision="bf16-mixed" if _uses_bfloat16(recipe) else "32-true",
-        callbacks=callbacks,
-        plugins=[DurableCheckpoints()],
-        logger=TensorBoardLogger(folder.path, name=None, version="tensorboard"),
-        log_every_n_steps=10,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-    )
-
-
-def _devices() -> int | str:
-    """Take as many devices as torchrun started processes here; alone, all GPUs or the CPU."""
-    processes = os.environ.get("LOCAL_WORLD_SIZE")
-    if processes is not None:
-        return int(processes)
-    return "auto" if torch.cuda.is_available() else 1
-
-
-def _uses_bfloat16(recipe: Recipe) -> bool:
-    """Use bfloat16 where the processor multiplies it: elsewhere it is emulated and slow."""
-    if recipe.precision == "float32":
-        return False
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    capabilities: Mapping[str, Any] = torch.cpu.get_capabilities()
-    return any(
-        capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16", "amx")
-    )
+    folder.record.write_text(record.model_dump_json(indent=2) + "\n")
+    folder.splits.write_text(json.dumps(dataset.files, indent=0) + "\n")
 
 
 def _best_keeper(trainer: Trainer) -> ModelCheckpoint:

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -88,6 +89,7 @@ def _prefixed(prefix: str) -> Callable[[State], object]:
         lambda state: {"model": state, "optimizer": {"state": {}}},
         lambda state: {"net": state, "acc": 93.0},
         lambda state: {"state_dict": _prefixed("module.")(state), "args": argparse.Namespace(lr=1)},
+        lambda state: {"net": state, "acc": np.float64(93.0), "loss": np.float32(0.1)},
         lambda state: {
             "state_dict": {key: torch.zeros_like(tensor) for key, tensor in state.items()},
             "state_dict_ema": state,
@@ -106,6 +108,20 @@ def test_prefixes_and_wrappers_come_off(
 
     assert report.loaded == report.total
     assert not report.unused
+
+
+def test_averaged_weights_come_before_the_last_ones(tmp_path: Path) -> None:
+    state = cifar_resnet(3)
+    averaged = {"n_averaged": torch.tensor(12), **{f"module.{key}": state[key] for key in state}}
+    last = {key: torch.zeros_like(tensor) for key, tensor in state.items()}
+    torch.save({"model": last, "model_ema": averaged, "epoch": 3}, tmp_path / "weights.pth")
+    network = build("resnet20")
+
+    report = load_weights(network, read_weights(tmp_path / "weights.pth"))
+
+    assert report.loaded == report.total
+    assert report.unused == ("n_averaged",)
+    assert torch.equal(network.get_parameter("fc.weight"), state["linear.weight"])
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:
@@ -229,6 +245,13 @@ def test_a_pickle_that_would_run_code_is_refused(
         read_weights(tmp_path / "trap.pth")
 
     assert "ran" not in capsys.readouterr().out
+
+
+def test_a_whole_network_is_refused_without_torchs_advice_to_run_it(tmp_path: Path) -> None:
+    torch.save(build("resnet20"), tmp_path / "whole.pth")
+
+    with pytest.raises(WeightsError, match=r"it holds a whole network .* is not run\. Save"):
+        read_weights(tmp_path / "whole.pth")
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], {"state_dict": {}}])

@@ -12,13 +12,16 @@ from PIL import Image
 
 from model.preprocessing import Pixels
 
-TEST_SPLIT = Path(__file__).parents[1] / "data/fashion-mnist"
+CARRIED = Path(__file__).parents[1] / "data/fashion-mnist"
+"""300 pictures of the test split."""
+INSTALLED = Path("/usr/share/datasets/fashion-mnist")
+"""All of it, where Debian's package is installed."""
 
 
-def fashion_pictures() -> tuple[Pixels, NDArray[np.uint8]]:
+def fashion_pictures(folder: Path = CARRIED) -> tuple[Pixels, NDArray[np.uint8]]:
     """Give pictures of Fashion-MNIST's test split: uint8 (N, 28, 28), targets (N,)."""
-    images = gzip.decompress((TEST_SPLIT / "t10k-images-idx3-ubyte.gz").read_bytes())
-    targets = gzip.decompress((TEST_SPLIT / "t10k-labels-idx1-ubyte.gz").read_bytes())
+    images = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())
+    targets = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())
     return (
         np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28),
         np.frombuffer(targets, np.uint8, offset=8),

@@ -42,7 +42,7 @@ def test_every_code_is_documented_with_its_status() -> None:
 @pytest.mark.anyio
 async def test_every_metric_is_documented_and_no_other(shipped: Service) -> None:
     documented = re.findall(r"^\| `(resnet_\w+)` \|", (DOCS / "operations.md").read_text(), re.M)
-    await shipped.client.post("/predict", content=WHITE)  # a drift window, once it holds something
+    await shipped.client.post("/predict", content=WHITE)  # a window of nothing has no figures
     text = (await shipped.client.get("/metrics")).text
 
     families = text_string_to_metric_families(text)

@@ -1,13 +1,16 @@
 """uvicorn in a thread of this process, where its limits can be made short."""
 
+import logging
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from service import protocol
+from service.log import BunchHandler, TextFormatter, log
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, Listening, listen, wait_until
 from tests.service.process import read_answer
@@ -125,3 +128,22 @@ def test_a_request_under_way_is_answered_before_the_end(listening: Listening) ->
         answer = read_answer(connection)
 
     assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_signal_waits_for_no_lock_that_its_own_thread_may_hold(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = BunchHandler()
+    handler.setFormatter(TextFormatter())
+    monkeypatch.setattr(log, "handlers", [handler])
+    caplog.set_level(logging.INFO, "service")
+    term = threading.Thread(
+        target=listening.server.handle_exit, args=(signal.SIGTERM, None), daemon=True
+    )
+
+    with handler._keeping:  # as if the signal came within a line
+        term.start()
+        term.join(5)
+        has_returned = not term.is_alive()
+
+    assert has_returned

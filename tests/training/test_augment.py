@@ -1,4 +1,4 @@
-"""Shift, flip and erase, each against another way to say the same."""
+"""Crop, shift, flip, erase, mix and resize, each against another way to say the same."""
 
 import pytest
 
@@ -6,9 +6,19 @@ pytest.importorskip("torch")
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Generator, Tensor
 
-from training.augment import augment, erase, flip, shift
+from training.augment import (
+    augment,
+    erase,
+    flip,
+    mix,
+    random_resized_crop,
+    resize,
+    shift,
+    side_at,
+)
 from training.datasets.dataset import Dataset
 from training.recipes import Recipe, get_recipe
 
@@ -126,3 +136,79 @@ def test_augment_does_nothing_that_the_recipe_does_not_ask_for(fashion: Dataset)
     images = fashion.train.images[:50]
 
     assert torch.equal(augment(images, get_recipe("baseline"), _dice()), images)
+
+
+def test_pictures_grow_from_the_first_to_the_last_scale() -> None:
+    recipe = get_recipe("default", ["first_scale=0.7", "grown_at=0.5"])
+
+    sides = [side_at(progress, 28, recipe) for progress in (0, 0.2, 0.4, 0.5, 1.0)]
+
+    assert sides == [20, 24, 28, 28, 28]
+    assert side_at(0.3, 30, get_recipe("baseline")) == 30  # as it is, where nothing is asked
+
+
+def test_resize_is_pillows_antialiased_bilinear() -> None:
+    noise = torch.randint(0, 256, (2, 28, 28, 3), dtype=torch.uint8, generator=_dice())
+
+    small = resize(noise, 20)
+
+    for picture, ours in zip(noise, small, strict=True):
+        theirs = Image.fromarray(picture.numpy()).resize((20, 20), Image.Resampling.BILINEAR)
+        difference = np.asarray(theirs).astype(int) - ours.numpy().astype(int)
+        assert np.abs(difference).max() <= 1
+
+
+def test_a_random_crop_is_a_smaller_box_of_the_picture() -> None:
+    rows = torch.linspace(0, 250, 40)[:, None].expand(40, 40)
+    ramp = torch.stack([rows, rows.T], dim=2).to(torch.uint8)  # (S, S, 2): where a pixel was
+    images = ramp.expand(300, 40, 40, 2)
+
+    cut = random_resized_crop(images, 24, 0.25, _dice()).int()
+
+    assert cut.shape == (300, 24, 24, 2)
+    heights = (cut[:, -1, 0, 0] - cut[:, 0, 0, 0]) / 250
+    widths = (cut[:, 0, -1, 1] - cut[:, 0, 0, 1]) / 250
+    areas = heights * widths * (24 / 23) ** 2  # from pixel centres to borders
+    assert 0.22 < float(areas.min()) < 0.35
+    assert 0.9 < float(areas.max()) < 1.1
+    assert 0.7 < float((widths / heights).min()) < float((widths / heights).max()) < 1.4
+    assert len(torch.unique(cut[:, 0, 0, 0])) > 30  # they lie everywhere
+
+
+def test_mixup_blends_two_pictures_by_the_share_it_tells() -> None:
+    images = torch.tensor([0, 100, 200], dtype=torch.uint8)[:, None, None, None]
+    images = images.expand(3, 8, 8, 1)
+    targets = torch.tensor([0, 1, 2])
+
+    mixed, others, share = mix(images, targets, get_recipe("default", ["mixup=1"]), _dice())
+
+    expected = share * targets * 100 + (1 - share) * others * 100
+    assert torch.allclose(mixed[:, 3, 3, 0].float(), expected, atol=0.51)
+    assert len(torch.unique(mixed[0])) == 1
+
+
+def test_cutmix_pastes_a_box_whose_area_is_the_others_share() -> None:
+    images = torch.tensor([0, 100, 200], dtype=torch.uint8)[:, None, None, None]
+    images = images.expand(3, 28, 28, 1).contiguous()
+    recipe = get_recipe("default", ["cutmix=1"])
+    shares = []
+    for seed in range(20):
+        mixed, others, share = mix(images, torch.tensor([0, 1, 2]), recipe, _dice(seed))
+        shares.append(share)
+        for picture, own, other in zip(mixed, (0, 1, 2), others, strict=True):
+            if own != other:
+                kept = (picture == 100 * own).float().mean().item()
+                pasted = (picture == 100 * other).float().mean().item()
+                assert kept == pytest.approx(share, abs=1e-6)
+                assert pasted == pytest.approx(1 - share, abs=1e-6)
+    assert max(shares) - min(shares) > 0.5
+
+
+def test_without_mixing_a_batch_stays_as_it_is(fashion: Dataset) -> None:
+    images, targets = fashion.train.images[:5], fashion.train.targets[:5]
+
+    mixed, others, share = mix(images, targets, get_recipe("baseline"), _dice())
+
+    assert mixed is images
+    assert others is targets
+    assert share == 1

@@ -118,3 +118,20 @@ def test_answers_that_are_all_right_still_get_finite_coefficients() -> None:
     calibrator = fit(Evidence(torch.eye(4).repeat(5, 1), torch.zeros(20, 4), targets), ())
 
     assert np.isfinite(calibrator.temperature() or np.nan)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_method_that_runs_away_on_a_handful_of_pictures_does_not_compete(seed: int) -> None:
+    dice = torch.Generator().manual_seed(seed)
+    logits = torch.randn(7, 3, generator=dice)
+    distances = 1_000 * torch.rand(7, 3, generator=dice)
+    evidence = Evidence(logits, distances, torch.randint(0, 3, (7,), generator=dice))
+
+    chosen = choose(evidence, "validation")
+
+    record = chosen.record
+    assert record.method in record.cross_validated_nll
+    assert "temperature" in record.cross_validated_nll
+    assert np.isfinite(list(record.cross_validated_nll.values())).all()
+    assert all(np.isfinite(values).all() for values in record.coefficients.values())
+    assert chosen.honest(evidence).isfinite().all()

@@ -172,7 +172,7 @@ def test_random_weights_are_exported_without_any_data(command: Command, tmp_path
 @pytest.mark.parametrize(
     ("script", "arguments", "cause"),
     [
-        (train_script, ("--recipe", "fast"), "There is no recipe 'fast'"),
+        (train_script, ("--recipe", "slow"), "There is no recipe 'slow'"),
         (train_script, ("--set", "epochs=many"), "`--set epochs=many`"),
         (train_script, ("--data", "nowhere"), "nowhere is not a folder"),
         (evaluate_script, ("nowhere.ckpt",), "There is no checkpoint at nowhere.ckpt"),

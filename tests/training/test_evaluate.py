@@ -19,6 +19,7 @@ from training.evaluate import (
     answer,
     checkpoint_predict,
     evaluate,
+    with_mirror,
     write_report,
 )
 from training.run import CheckpointError
@@ -131,6 +132,23 @@ def test_a_checkpoint_predicts_the_same_twice(trained: Outcome, small_fashion: D
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="There is no checkpoint at"):
         checkpoint_predict(tmp_path / "nowhere.ckpt")
+
+
+def test_the_mirrored_figure_is_of_the_mean_over_both_images() -> None:
+    images = torch.zeros(2, 4, 4, 1, dtype=torch.uint8)
+    images[:, :, 0] = torch.tensor([10, 200], dtype=torch.uint8)[:, None, None]
+
+    def left_edge(images: torch.Tensor) -> torch.Tensor:
+        edge = images[:, 0, 0, 0].float()  # the mirror image has 0 there
+        return torch.stack([edge, torch.full_like(edge, 50)], dim=1)
+
+    split = Split(images, torch.tensor([1, 0]))
+    plain, mirrored = answer(left_edge, split), answer(with_mirror(left_edge), split)
+
+    assert mirrored.logits.tolist() == [[5, 50], [100, 50]]
+    figures = evaluate(plain, labels=("a", "b"), dataset="d", split="test", mirrored=mirrored)
+    assert (figures.top1, figures.mirrored_top1) == (1.0, 1.0)
+    assert evaluate(plain, labels=("a", "b"), dataset="d", split="test").mirrored_top1 is None
 
 
 def test_the_report_holds_the_figures_and_two_drawings(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from model.blocks import BasicBlock, PreactBasicBlock
 from model.network import ResNet
 from model.summary import summarize
 from training.datasets.dataset import Dataset
-from training.experiments import d2l, variants
+from training.experiments import d2l, transfer, variants
 from training.experiments.cli import EXPERIMENTS, main
 from training.experiments.experiment import Experiment, Row, Setting
 from training.experiments.figures import Rows
@@ -42,6 +42,7 @@ def test_an_experiment_writes_its_rows_a_figure_and_its_section(
 ) -> None:
     experiment = EXPERIMENTS[name]
     monkeypatch.setattr(d2l, "SIDE", 32)
+    monkeypatch.setattr(transfer, "LOOKS", 1)
     out = tmp_path / "experiments"
 
     run(experiment, few, out, seeds=1, epochs=1, limit=48, tell=lambda _: None)
@@ -204,3 +205,14 @@ def test_the_command_writes_the_page_alone(command: Callable[..., object], tmp_p
 
     assert getattr(finished, "code") == 0  # noqa: B009
     assert (tmp_path / "results.md").read_text().count("Not run yet") == len(EXPERIMENTS)
+
+
+def test_transfer_cuts_the_labels_in_two_and_numbers_them_anew(small_fashion: Dataset) -> None:
+    half = transfer.only(small_fashion, [7, 2], shots=3)
+
+    assert half.labels == ("Sneaker", "Pullover")
+    assert torch.bincount(half.train.targets).tolist() == [3, 3]
+    whole = small_fashion.test
+    for new, old in enumerate((7, 2)):
+        ours = half.test.images[half.test.targets == new]
+        assert torch.equal(ours, whole.images[whole.targets == old])

@@ -19,7 +19,7 @@ from training.cli import export_script, train_script
 from training.datasets.dataset import Dataset
 from training.datasets.fashion_mnist import read_fashion_mnist
 from training.evaluate import onnx_predict
-from training.foreign import NORMALIZATIONS, get_normalization
+from training.foreign import NORMALIZATIONS, RANDOM_PICTURES, get_normalization
 from training.graph import ExportError
 from training.run import read_checkpoint
 
@@ -30,9 +30,10 @@ MakePictures = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def resnet20(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint as published: wrapped, prefixed, its head called `linear`."""
+    """As published: wrapped, prefixed, its head called `linear`, its norms without a count."""
     path = tmp_path_factory.mktemp("weights") / "resnet20.th"
-    state = {f"module.{key}": tensor for key, tensor in cifar_resnet(3).items()}
+    whole = {f"module.{key}": tensor for key, tensor in cifar_resnet(3).items()}
+    state = {key: whole[key] for key in whole if not key.endswith("num_batches_tracked")}
     torch.save({"state_dict": state, "best_prec1": 91.7}, path)
     return path
 
@@ -53,7 +54,8 @@ def test_a_cifar_checkpoint_gives_its_own_logits_through_onnx(
     )
 
     assert finished.code == 0, finished.err
-    assert "116 of 116 tensors loaded" in finished.out
+    assert "97 of 116 tensors loaded" in finished.out
+    assert "left at its initial value: bn1.num_batches_tracked: not in the file" in finished.out
     artifact = read(out)
     spec = artifact.manifest.preprocessing
     assert (spec.resize, spec.crop) == (32, 32)
@@ -108,14 +110,37 @@ def test_data_are_measured_and_name_the_labels(
             picture.convert("RGB").save(path)
     arguments = ("--architecture", "resnet20", "--weights", resnet20, "--out", tmp_path / "a" / "1")
 
-    finished = command(export_script, *arguments, "--data", data, "--normalize", "cifar10")
+    cheaper = ("--precision", "int8", "--gate", "int8=100")
+    finished = command(
+        export_script, *arguments, *cheaper, "--data", data, "--normalize", "cifar10"
+    )
 
     assert finished.code == 0, finished.err
+    assert "random pictures" not in finished.out
     manifest = read(tmp_path / "a" / "1").manifest
     assert manifest.metrics is not None
     assert manifest.metrics.n == 10
     assert manifest.labels == tuple(names)
     assert manifest.preprocessing.mean == NORMALIZATIONS["cifar10"].mean
+    int8 = manifest.files["int8"]
+    assert int8.quantization is not None
+    assert int8.quantization.pictures == 32  # of the 40 to train on, in whole batches
+    assert int8.top1 is not None
+
+
+def test_precisions_without_data_say_what_is_not_known(
+    command: Command, resnet20: Path, tmp_path: Path
+) -> None:
+    arguments = ("--architecture", "resnet20", "--weights", resnet20, "--out", tmp_path / "a" / "1")
+
+    finished = command(export_script, *arguments, "--precision", "int8")
+
+    assert finished.code == 0, finished.err
+    assert "note: without --data" in finished.out
+    int8 = read(tmp_path / "a" / "1").manifest.files["int8"]
+    assert int8.quantization is not None
+    assert int8.quantization.pictures == RANDOM_PICTURES
+    assert int8.top1 is None
 
 
 @pytest.mark.parametrize(
@@ -175,7 +200,7 @@ def test_a_run_begins_with_the_weights_it_is_given(
 def test_data_of_another_size_are_refused(
     command: Command, resnet20: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.cli.read_dataset", lambda *_: _grey_28())
+    monkeypatch.setattr("training.commands.data.read_dataset", lambda *_: _grey_28())
     arguments = ("--architecture", "resnet20", "--weights", resnet20, "--out", tmp_path / "a" / "1")
 
     finished = command(export_script, *arguments, "--data", tmp_path)

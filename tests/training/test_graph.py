@@ -2,6 +2,7 @@
 
 import getpass
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,19 @@ def test_the_gate_lets_small_differences_pass_and_measures_them() -> None:
 
     assert parity.max_abs_logit_error == pytest.approx(5e-5, rel=0.01)
     assert parity.top1_agreement == 1.0
+
+
+@pytest.mark.parametrize(("error", "is_let_through"), [(1.9e-3, True), (2.1e-3, False)])
+def test_the_gate_allows_large_logits_the_rounding_of_large_numbers(
+    error: float, is_let_through: bool
+) -> None:
+    expected = torch.tensor([[100.0, 0.0]], dtype=torch.float64)
+    actual = expected + torch.tensor([[0.0, error]])
+
+    with (
+        nullcontext() if is_let_through else pytest.raises(ParityError, match=r"allowed: 2\.0e-03")
+    ):
+        assert check_parity(expected, actual).max_abs_logit_error == pytest.approx(error)
 
 
 @pytest.mark.parametrize(

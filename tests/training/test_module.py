@@ -42,6 +42,50 @@ def test_weight_decay_spares_norms_and_biases(small_fashion: Dataset, name: str)
     assert {id(weight) for weight in spared["params"]} == every - matrices
 
 
+def test_muon_turns_convolutions_alone(small_fashion: Dataset) -> None:
+    module = _module(small_fashion, get_recipe("baseline", ["optimizer=muon", "turn=0.2"]))
+
+    groups = module.configure_optimizers()["optimizer"].param_groups
+
+    turned, spared, decayed = groups
+    kernels = {id(part.weight) for part in module.modules() if isinstance(part, nn.Conv2d)}
+    assert {id(weight) for weight in turned["params"]} == kernels
+    assert (turned["lr"], turned["weight_decay"], turned["orthogonal"]) == (0.2, 0.0, True)
+    assert decayed["params"] == [module.network.fc.weight]
+    assert {decayed["orthogonal"], spared["orthogonal"]} == {False}
+
+
+def test_a_slower_backbone_leaves_the_head_its_rate(small_fashion: Dataset) -> None:
+    changes = ["optimizer=sgd", "schedule=plateau", "backbone_rate=0.1", "learning_rate=0.5"]
+    module = _module(small_fashion, get_recipe("baseline", changes))
+
+    groups = module.configure_optimizers()["optimizer"].param_groups
+
+    rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}
+    head = {id(weight) for weight in module.network.fc.parameters()}
+    assert {rate for weight, rate in rates.items() if weight in head} == {0.5}
+    assert {rate for weight, rate in rates.items() if weight not in head} == {0.05}
+    assert len(rates) == len(list(module.network.parameters()))
+
+
+def test_a_frozen_backbone_stays_as_it_came_norms_included(small_fashion: Dataset) -> None:
+    recipe = get_recipe("baseline", ["backbone_rate=0", "schedule=plateau", "optimizer=sgd"])
+    module = _module(small_fashion, recipe)
+    before = {name: value.clone() for name, value in module.network.state_dict().items()}
+    optimizer = module.configure_optimizers()["optimizer"]
+    module.train()
+
+    module.loss(module(small_fashion.train.images[:8]), small_fashion.train.targets[:8]).backward()
+    optimizer.step()
+
+    changed = {
+        name
+        for name, value in module.network.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {"fc.weight", "fc.bias"}
+
+
 @pytest.mark.parametrize(("momentum", "nesterov"), [("0.9", True), ("0", False)])
 def test_momentum_is_nesterovs(small_fashion: Dataset, momentum: str, nesterov: bool) -> None:
     changes = ["optimizer=sgd", f"momentum={momentum}", "learning_rate=0.3"]

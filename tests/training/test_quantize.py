@@ -11,11 +11,12 @@ import onnx
 import torch
 from onnx import TensorProto
 
+from model.architecture import get_architecture
 from model.artifact import Artifact
 from training.cli import export_script
 from training.datasets.dataset import Dataset
 from training.evaluate import Answers, onnx_outputs, onnx_session
-from training.export import Options, export_checkpoint
+from training.export import Options, export_checkpoint, export_random
 from training.precisions import AccuracyError, chosen_precisions, gate
 from training.train import Outcome
 from training.trust_table import main, trust_table
@@ -60,6 +61,22 @@ def test_int8_weights_are_per_channel_and_the_head_stays_in_float(exported: Arti
         assert makers[node.input[0]].op_type == "DequantizeLinear"
     (head,) = (node for node in graph.node if node.op_type == "Gemm")
     assert weights[head.input[1]].data_type == TensorProto.FLOAT
+
+
+def test_a_network_without_convolutions_is_made_cheaper_too(tmp_path: Path) -> None:
+    options = Options(chosen_precisions(("all",)))
+
+    artifact = export_random(get_architecture("residual_mlp"), tmp_path / "mlp" / "1", options)
+
+    sizes = {name: file.bytes for name, file in artifact.manifest.files.items()}
+    assert sizes["float16"] < 0.55 * sizes["float32"]
+    assert sizes["int8"] < 0.3 * sizes["float32"]
+    assert artifact.manifest.files["float16"].max_abs_logit_error > 0
+    graph = onnx.load_from_string(artifact.model("int8")).graph
+    weights = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    *body, head = (node for node in graph.node if node.op_type == "Gemm")
+    assert weights[head.input[1]] == TensorProto.FLOAT
+    assert not any(weights.get(node.input[1]) == TensorProto.FLOAT for node in body)
 
 
 def test_the_file_says_which_calibrator_of_ranges_did_best(exported: Artifact) -> None:

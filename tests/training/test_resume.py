@@ -1,13 +1,16 @@
 """A run that was stopped goes on as if it had not been."""
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +18,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from training.datasets.dataset import Dataset
+from training.checkpoints import DurableCheckpoints
+from training.datasets.dataset import Dataset, Split
 from training.datasets.folder import read_picture_folder
 from training.recipes import Recipe, get_recipe
 from training.run import RunFolder
@@ -33,7 +37,10 @@ CHANGES = (
     "shift=1",
     "erase=0.2",
 )
-TRAIN = "from training.cli import train_script; train_script()"
+TRAIN = (  # a shell that starts us in the background makes our children deaf to Ctrl+C
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from training.cli import train_script; train_script()"
+)
 
 
 @pytest.fixture
@@ -70,7 +77,9 @@ def _state(checkpoint: Path) -> dict[str, torch.Tensor]:
     """Averaged and current weights, and what the optimiser remembers."""
     content = torch.load(checkpoint, weights_only=True)
     state = {f"averaged {name}": value for name, value in content["state_dict"].items()}
-    state |= {f"current {name}": value for name, value in content["current_model_state"].items()}
+    current = content.get("current_model_state", {})
+    state |= {f"current {name}": value for name, value in current.items()}
+    state |= {f"dice {name}": value for name, value in content["random"].items()}
     for number, memory in content["optimizer_states"][0]["state"].items():
         state |= {f"memory {number} {name}": value for name, value in memory.items()}
     return state
@@ -106,6 +115,73 @@ def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
     _assert_same_run(resumed.folder, whole.folder)
 
 
+def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
+    pictures: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "killed")
+    changes = (*CHANGES, "epochs=2", "batch_size=6")  # 16 steps an epoch
+    more = [part for change in changes for part in ("--set", change)]
+    process = _start(pictures, folder.path, *more, "--keep-every", "0")
+    deadline = time.monotonic() + 120
+    while not folder.last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert torch.load(folder.last, weights_only=True)["global_step"] % 16 != 0
+    dataset, recipe = read_picture_folder(pictures), get_recipe("default", changes)
+
+    resumed = train(dataset, recipe, folder.path, resume=True)
+
+    whole = train(dataset, recipe, tmp_path / "whole")
+    assert resumed.best == whole.best
+    _assert_same_run(resumed.folder, whole.folder)
+
+
+def test_every_checkpoint_that_a_run_wrote_leads_to_the_same_end(
+    small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within epochs and after them, with a plateau that falls and early stopping that comes."""
+    kept = _keep_all(tmp_path / "kept", monkeypatch)
+    changes = ["epochs=9", "batch_size=25", "plateau_patience=0", "early_stopping=2", "shift=1"]
+    recipe = get_recipe("baseline", changes)
+    dataset = small_fashion.limited(50)
+    guessed = dataset.train.targets.flip(0)  # nothing to learn but the training split
+    dataset = replace(dataset, train=Split(dataset.train.images, guessed))
+    whole = train(dataset, recipe, tmp_path / "whole", keep_every=timedelta(0))
+    rates = {row["learning_rate"] for row in _rows(whole.folder)}
+    assert 2 < whole.epochs < 9, "early stopping did not come"
+    assert len(rates) > 1, "the plateau did not fall"
+    files = sorted(kept.iterdir())
+    assert len(files) == 2 * whole.epochs  # a step is the last of two, and not kept itself
+
+    for file in files:
+        folder = RunFolder(tmp_path / file.stem)
+        folder.checkpoints.mkdir(parents=True)
+        shutil.copy(file, folder.last)
+        shutil.copy(whole.folder.best, folder.best)
+        shutil.copy(whole.folder.metrics, folder.metrics)
+
+        resumed = train(dataset, recipe, folder.path, resume=True)
+
+        assert (resumed.epochs, resumed.best) == (whole.epochs, whole.best)
+        _assert_same_run(folder, whole.folder)
+
+
+def _keep_all(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy each `last.ckpt` aside as soon as it is written."""
+    kept.mkdir()
+    save = DurableCheckpoints.save_checkpoint
+
+    def save_and_copy(self: DurableCheckpoints, *given: Any, **named: Any) -> None:
+        save(self, *given, **named)
+        path = given[1]
+        if Path(path).name == "last.ckpt" and "whole" in str(path):
+            shutil.copy(path, kept / f"{len(list(kept.iterdir())):02}.ckpt")
+
+    monkeypatch.setattr(DurableCheckpoints, "save_checkpoint", save_and_copy)
+    return kept
+
+
 def test_ctrl_c_ends_a_run_with_its_weights_kept_and_resume_takes_it_up(
     pictures: Path, tmp_path: Path
 ) -> None:
@@ -134,6 +210,7 @@ def test_ctrl_c_before_the_first_epoch_is_over_says_that_there_are_no_weights(
     deadline = time.monotonic() + 120
     while not folder.metrics.exists() and time.monotonic() < deadline:
         time.sleep(0.005)
+    time.sleep(0.2)  # the bar's thread is under way, the epoch of 96 steps is not over
 
     process.send_signal(signal.SIGINT)
 

@@ -174,7 +174,7 @@ def test_a_folder_that_kept_only_its_figures_is_refused(
 ) -> None:
     (tmp_path / "metrics.csv").write_bytes(trained.folder.metrics.read_bytes())
 
-    with pytest.raises(TrainingError, match="holds a run already"):
+    with pytest.raises(TrainingError, match="holds a run already; delete it, or name another"):
         train(small_fashion, small_recipe, tmp_path)
 
 

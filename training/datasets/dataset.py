@@ -5,8 +5,10 @@ export know nothing of where it came from.
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,6 +64,8 @@ class Dataset:
         test: What is looked at once, at the end.
         unreadable: Files that were left out, each with the reason.
         side: Usual shorter side of the files in pixels; None takes the arrays'.
+        files: For each split's name, the pictures' files in order; none where one file
+            holds them all.
     """
 
     name: str
@@ -74,6 +78,12 @@ class Dataset:
     test: Split
     unreadable: tuple[str, ...] = ()
     side: int | None = None
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
     def usual_side(self) -> int:
@@ -87,29 +97,49 @@ class Dataset:
             train=self.train[:pictures],
             validation=self.validation[:pictures],
             test=self.test[:pictures],
+            files={name: files[:pictures] for name, files in self.files.items()},
         )
+
+
+class EpochOrder(DistributedSampler[Batch]):
+    """A shuffle that depends on the seed and the epoch alone, and can begin in its middle.
+
+    Args:
+        split: What is shuffled; under torchrun each process gets its share.
+        seed: Of the shuffle.
+
+    Attributes:
+        seen: So many pictures of this process's share are left out of the next epoch that is
+            begun: those that a run had seen before it was stopped.
+    """
+
+    def __init__(self, split: Split, seed: int) -> None:
+        """Take this process's share."""
+        super().__init__(
+            split,  # type: ignore[arg-type]  # batches come from `__getitems__`
+            num_replicas=int(os.environ.get("WORLD_SIZE", "1")),
+            rank=int(os.environ.get("RANK", "0")),
+            shuffle=True,
+            seed=seed,
+        )
+        self.seen = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        """Give the epoch's order, once without the pictures that were seen already."""
+        seen, self.seen = self.seen, 0
+        return islice(super().__iter__(), seen, None)
 
 
 def loader(split: Split, batch_size: int, shuffle_seed: int | None = None) -> DataLoader[Batch]:
     """Give a split batch by batch, in its own order or shuffled anew each epoch.
 
     The order depends on the seed and the epoch alone, so a resumed run sees what it would
-    have seen. Under torchrun each process gets its share. The pictures are in memory
-    already: worker processes would only copy them.
+    have seen. The pictures are in memory already: worker processes would only copy them.
     """
-    sampler: DistributedSampler[Batch] | None = None
-    if shuffle_seed is not None:
-        sampler = DistributedSampler(
-            split,  # type: ignore[arg-type]  # batches come from `__getitems__`
-            num_replicas=int(os.environ.get("WORLD_SIZE", "1")),
-            rank=int(os.environ.get("RANK", "0")),
-            shuffle=True,
-            seed=shuffle_seed,
-        )
     return DataLoader(
         split,  # type: ignore[arg-type]
         batch_size=batch_size,
-        sampler=sampler,
+        sampler=None if shuffle_seed is None else EpochOrder(split, shuffle_seed),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # a whole batch, not a list of pictures
     )
 
@@ -126,7 +156,9 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     values = torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []
     for channel in range(images.shape[-1]):
-        counts = torch.bincount(images[..., channel].flatten(), minlength=256).double()
+        counts = torch.zeros(256, dtype=torch.float64)
+        for some in torch.split(images, 1000):  # they may be more than the memory holds
+            counts += torch.bincount(some[..., channel].flatten(), minlength=256)
         mean = (counts @ values) / counts.sum()
         variance = (counts @ (values - mean).square()) / counts.sum()
         means.append(round(mean.item(), 4))

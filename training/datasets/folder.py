@@ -6,6 +6,7 @@ a share of each label is held out, chosen by the seed.
 """
 
 import hashlib
+import os
 import random
 import statistics
 import warnings
@@ -15,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -29,6 +29,7 @@ from model.preprocessing import (
     upright,
 )
 from training.datasets.dataset import Dataset, DatasetError, Split, channel_statistics
+from training.datasets.room import make_room
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 SPLIT_NAMES: Mapping[str, str] = {
@@ -75,10 +76,10 @@ def read_picture_folder(root: Path, seed: int = 0, size: int | None = None) -> D
     _hold_out(splits, "validation", seed)
     _refuse_empty(root, splits, unreadable)
     draft = _preprocessing(headers, size)
-    arrays = {}
+    arrays, files = {}, {}
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):
-        arrays[name] = _decode(splits[name], draft, root, digest, unreadable)
+        arrays[name], files[name] = _decode(splits[name], draft, root, digest, unreadable)
     _refuse_empty(root, arrays, unreadable)
     mean, std = channel_statistics(arrays["train"].images)
     return Dataset(
@@ -91,6 +92,7 @@ def read_picture_folder(root: Path, seed: int = 0, size: int | None = None) -> D
         validation=arrays["validation"],
         test=arrays["test"],
         unreadable=tuple(unreadable),
+        files=files,
     )
 
 
@@ -193,8 +195,8 @@ def _decode(
     root: Path,
     digest: "hashlib._Hash",
     unreadable: list[str],
-) -> Split:
-    """Decode a split into one array; what turns out broken is left out."""
+) -> tuple[Split, tuple[str, ...]]:
+    """Decode a split into one array, and name its files; what turns out broken is left out."""
 
     def decode(picture: _Picture) -> tuple[bytes, Pixels] | str:
         try:
@@ -205,14 +207,17 @@ def _decode(
         except BROKEN as error:
             return _reason(picture.path, error)
 
-    images = np.empty((len(pictures), spec.crop, spec.crop, spec.channels), np.uint8)
+    images = make_room((len(pictures), spec.crop, spec.crop, spec.channels))
     targets: list[int] = []
+    names: list[str] = []
     with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
         for picture, decoded in zip(pictures, pool.map(decode, pictures), strict=True):
             if isinstance(decoded, str):
                 unreadable.append(decoded)
                 continue
             file_digest, images[len(targets)] = decoded
-            digest.update(str(picture.path.relative_to(root)).encode() + file_digest)
+            names.append(str(picture.path.relative_to(root)))
+            digest.update(os.fsencode(names[-1]) + file_digest)
             targets.append(picture.target)
-    return Split(torch.from_numpy(images[: len(targets)]), torch.tensor(targets, dtype=torch.long))
+    stacked = torch.from_numpy(images[: len(targets)])
+    return Split(stacked, torch.tensor(targets, dtype=torch.long)), tuple(names)

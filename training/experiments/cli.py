@@ -8,13 +8,21 @@ import typer
 from model.cli import CommandError, script
 from training.datasets.dataset import DatasetError
 from training.datasets.source import read_dataset
-from training.experiments import d2l, degradation, gradients, identity, shortcuts, variants
+from training.experiments import (
+    d2l,
+    degradation,
+    gradients,
+    identity,
+    shortcuts,
+    transfer,
+    variants,
+)
 from training.experiments.report import write_page
 from training.experiments.run import ExperimentError, run
 
 EXPERIMENTS = {
     module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (degradation, gradients, shortcuts, identity, variants, d2l)
+    for module in (degradation, gradients, shortcuts, identity, variants, d2l, transfer)
 }
 
 

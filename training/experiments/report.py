@@ -12,8 +12,9 @@ HEAD = """# Experiments
 
 Claims about residual networks, measured. Each section is written by
 `python -m training.experiments` from the CSV beside its figure; no figure on this page was
-typed by hand. Every run is on Fashion-MNIST, errors are shares of wrong answers in evaluation
-mode, and what stands behind ± is the standard deviation over the seeds.
+typed by hand. Each result names the data set that it was measured on; errors are shares of
+wrong answers in evaluation mode, and what stands behind ± is the standard deviation over the
+seeds.
 
     python -m training.experiments all          # every experiment, as stated below
     python -m training.experiments NAME --seeds 1 --epochs 2 --limit 2000 --out runs/quick
@@ -50,7 +51,7 @@ def _section(experiment: Experiment, folder: Path) -> str:
 def _provenance(record: dict[str, Any]) -> str:
     plan = record["plan"]
     return (
-        f"{plan['pictures']:,} training pictures, {plan['epochs']} epochs, "
+        f"{plan['dataset']}, {plan['pictures']:,} training pictures, {plan['epochs']} epochs, "
         f"{record['cpu_seconds'] / 60:.0f} minutes of CPU time on {record['processor']}, "
         f"torch {record['torch']}, commit {record['commit']}, {record['finished']}."
     )

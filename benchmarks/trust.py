@@ -1,0 +1,206 @@
+"""What a served model's word is worth: the manifest's figures, anew and from outside.
+
+Nothing is read but what the service answers over HTTP: each picture goes out as a PNG file,
+and the figures are computed here in NumPy. Without --url the artifact is served once in each
+of its precisions; the first is float32, and the others are held against it. Ends with 1 if a
+goal is missed.
+
+    python -m benchmarks.trust [ARTIFACT] [--url URL] [--data FOLDER] [--pictures 2000]
+"""
+
+import argparse
+import base64
+import io
+import json
+import sys
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from benchmarks.figures import (
+    area_under_curve,
+    cover,
+    error_of_honest_answers,
+    expected_calibration_error,
+    highest,
+)
+from benchmarks.process import ours, serving, write_result
+from model.artifact import read
+from training.datasets.fashion_mnist import read_fashion_mnist
+
+Pictures = NDArray[np.uint8]
+A_REQUEST = 50
+EXPLAINED = 1_000
+COVERAGES = (0.90, 0.95, 0.99)
+TENTH = 0.1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Ordinary pictures with their truth, and strange ones; uint8 (N, S, S)."""
+
+    images: Pictures
+    targets: NDArray[np.int64]
+    strange: dict[str, Pictures]
+
+
+def prepare(folder: Path | None, count: int, seed: int) -> Asked:
+    """Draw pictures of the test split, and make strange ones."""
+    test, dice = read_fashion_mnist(folder).test, np.random.default_rng(seed)
+    chosen = np.sort(dice.permutation(len(test))[:count])
+    images, targets = test.images.numpy()[chosen, :, :, 0], test.targets.numpy()[chosen]
+    digits = (load_digits().images * (255 / 16)).round().astype(np.uint8)
+    noise = dice.integers(0, 256, images[:2_000].shape, dtype=np.uint8)
+    return Asked(images, targets, {"digits": digits, "noise": noise})
+
+
+def ask(url: str, images: Pictures, query: str) -> Iterator[dict[str, Any]]:
+    """Send pictures, some a request, and give the results one by one.
+
+    Raises:
+        OSError: If the service cannot be reached or refuses.
+    """
+    for start in range(0, len(images), A_REQUEST):
+        files = [_png(image) for image in images[start : start + A_REQUEST]]
+        body = json.dumps({"images": [base64.b64encode(file).decode() for file in files]})
+        request = urllib.request.Request(  # noqa: S310  # whoever runs this gives the address
+            f"{url}/predict?top_k=1000&{query}",
+            body.encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            yield from json.load(answer)["results"]
+
+
+def _png(image: Pictures) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def judge(url: str, asked: Asked) -> tuple[dict[str, float], NDArray[np.int64]]:
+    """Ask about everything, and draw up the figures; the top labels come with them."""
+    results = list(ask(url, asked.images, ""))
+    first = [result["predictions"][0] for result in results]
+    top = np.array([best["index"] for best in first])
+    confidence = np.array([best["probability"] for best in first])
+    right = top == asked.targets
+    figures = {
+        "top-1 %": 100 * float(right.mean()),
+        "ECE, points": 100 * expected_calibration_error(confidence, right),
+        "ECE of honest answers, points": 100 * error_of_honest_answers(confidence),
+    }
+    for wanted in COVERAGES:
+        sets = [
+            {one["index"] for one in result["prediction_set"]}
+            for result in ask(url, asked.images, f"coverage={wanted}")
+        ]
+        held = [truth in chosen for truth, chosen in zip(asked.targets, sets, strict=True)]
+        figures[f"coverage at {wanted} %"] = 100 * float(np.mean(held))
+    scores = _scores(results)
+    for name, images in asked.strange.items():
+        figures[f"AUROC {name}"] = area_under_curve(scores, _scores(ask(url, images, "")))
+    figures["flagged, test split %"] = 100 * _flagged(results)
+    return {**figures, **_explanations(url, asked.images[:EXPLAINED])}, top
+
+
+def _scores(results: Sequence[dict[str, Any]] | Iterator[dict[str, Any]]) -> NDArray[np.float64]:
+    return np.array([result["score"] for result in results])
+
+
+def _flagged(results: Sequence[dict[str, Any]]) -> float:
+    return float(np.mean([not result["in_distribution"] for result in results]))
+
+
+def _explanations(url: str, images: Pictures) -> dict[str, float]:
+    """Hold maps against logits, and see what covering their top tenth does."""
+    explained = list(ask(url, images, "explain=true"))
+    said = [result["explanation"] for result in explained]
+    maps = np.array([one["map"] for one in said])  # (N, h, h)
+    logits = np.array([one["logit"] for one in said])
+    biases = np.array([one["bias"] for one in said])
+    best = [result["predictions"][0] for result in explained]
+    dice = np.random.default_rng(0).random(maps.shape)
+    fallen = {}
+    for name, order in (("top", maps), ("random", dice)):
+        covered = cover(images, highest(order, TENTH))
+        drops = [
+            one["probability"] - _probability(result, one["index"])
+            for one, result in zip(best, ask(url, covered, ""), strict=True)
+        ]
+        fallen[name] = float(np.mean(drops))
+    return {
+        "map against logit": float(np.abs(maps.mean((1, 2)) + biases - logits).max()),
+        "fall, top tenth covered": fallen["top"],
+        "fall, random tenth covered": fallen["random"],
+    }
+
+
+def _probability(result: dict[str, Any], index: int) -> float:
+    chances = {one["index"]: one["probability"] for one in result["predictions"]}
+    return float(chances[index])
+
+
+def missed(figures: dict[str, float]) -> list[str]:
+    """Name the goals that a precision's figures miss."""
+    goals = {
+        "at most 0.2 points of top-1 lost": figures.get("lost, points", 0) <= 0.2 + 1e-9,
+        "ECE under 1 point": figures["ECE, points"] < 1,
+        "coverage within 1.5 points at 0.95": abs(figures["coverage at 0.95 %"] - 95) <= 1.5,
+        "AUROC of at least 0.95": min(figures["AUROC digits"], figures["AUROC noise"]) >= 0.95,
+        "the map's mean plus bias is the logit": figures["map against logit"] <= 1e-4,
+        "covering the top tenth costs more than a random tenth": (
+            figures["fall, top tenth covered"] > figures["fall, random tenth covered"]
+        ),
+    }
+    return [goal for goal, is_met in goals.items() if not is_met]
+
+
+def main() -> int:
+    """Judge every precision, print a table, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("artifact", nargs="?", default="artifacts/fashion-mnist/1")
+    parser.add_argument("--url", help="of a service that runs already")
+    parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's four files")
+    parser.add_argument("--pictures", type=int, default=2_000)
+    parser.add_argument("--seed", type=int, default=0, help="which pictures")
+    options = parser.parse_args()
+    asked = prepare(options.data, options.pictures, options.seed)
+    judged: dict[str, dict[str, float]] = {}
+    if options.url:
+        judged["as served"], _ = judge(options.url.rstrip("/"), asked)
+    else:
+        full: NDArray[np.int64] | None = None
+        for precision in read(Path(options.artifact)).manifest.files:
+            with serving(*ours(artifact=options.artifact, precision=precision)) as server:
+                judged[precision], top = judge(server.url(""), asked)
+            full = top if full is None else full
+            judged[precision]["same label as float32 %"] = 100 * float((top == full).mean())
+            float32 = judged["float32"]["top-1 %"]
+            judged[precision]["lost, points"] = float32 - judged[precision]["top-1 %"]
+    _tell(judged)
+    misses = {name: missed(figures) for name, figures in judged.items()}
+    for name, goals in misses.items():
+        print(f"{name}: {'missed: ' + '; '.join(goals) if goals else 'every goal met'}")
+    if not options.url:
+        about = {"artifact": options.artifact, "pictures": len(asked.images), "seed": options.seed}
+        print(write_result(f"trust-{Path(options.artifact).parent.name}", {**about, **judged}))
+    return int(any(misses.values()))
+
+
+def _tell(judged: dict[str, dict[str, float]]) -> None:
+    names = list(judged)
+    print(f"| figure | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}")
+    for figure in judged[names[-1]]:
+        print(f"| {figure} | {' | '.join(f'{judged[name][figure]:.4g}' for name in names)} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Pictures that do not fit into memory lie in a file, and nothing else changes."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import numpy as np
+import torch
+
+from training.datasets import room
+from training.datasets.dataset import DatasetError
+from training.datasets.folder import read_picture_folder
+
+MakePictures = Callable[..., Path]
+
+
+def test_pictures_in_a_file_are_those_in_memory(
+    make_pictures: MakePictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_pictures(labels={"boot": 30, "coat": 30})
+    in_memory = read_picture_folder(root)
+    monkeypatch.setattr(room, "SHARE", 0.0)
+
+    in_a_file = read_picture_folder(root)
+
+    assert isinstance(room.make_room((2, 3, 3, 1)), np.memmap)
+    assert in_a_file.preprocessing == in_memory.preprocessing
+    for name, split in in_memory.splits.items():
+        assert torch.equal(in_a_file.splits[name].images, split.images)
+
+
+def test_the_file_is_gone_with_its_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "SHARE", 0.0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    array = room.make_room((4, 8, 8, 3))
+    array[:] = 7
+
+    assert int(array.sum()) == 7 * array.size
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_without_room_is_told_before_anything_is_decoded() -> None:
+    with pytest.raises(DatasetError, match=r"take 1,000,000.0 GB, too much for .* set TMPDIR"):
+        room.make_room((1_000_000, 1_000, 1_000_000, 1))

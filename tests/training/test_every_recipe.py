@@ -1,0 +1,54 @@
+"""Every recipe starts, steps and goes on, on few pictures; its own numbers but for size."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from training.datasets.dataset import Dataset
+from training.datasets.folder import read_picture_folder
+from training.progress import read_rows
+from training.recipes import RECIPES, get_recipe
+from training.train import train
+
+MakePictures = Callable[..., Path]
+SMALL = (
+    "architecture=resnet20",
+    "epochs=2",
+    "batch_size=32",
+    "learning_rate=0.01",
+    "early_stopping=none",
+)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_recipe_trains_and_is_taken_up_again(
+    name: str, small_fashion: Dataset, tmp_path: Path
+) -> None:
+    dataset = small_fashion.limited(64)
+    recipe = get_recipe(name, SMALL)
+
+    first = train(dataset, recipe, tmp_path / "run")
+    again = train(dataset, recipe, tmp_path / "run", resume=True)
+
+    rows = read_rows(first.folder.metrics)
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert all(0 < float(row["train_loss"]) < 10 for row in rows)
+    assert again.epochs == 2
+
+
+def test_the_imagenet_recipe_takes_a_thousand_labels(
+    make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    labels = {f"n{number:08}": 4 for number in range(1000)}
+    dataset = read_picture_folder(make_pictures(labels=labels, side=16))
+    recipe = get_recipe("imagenet", [*SMALL, "epochs=1", "batch_size=500"])
+
+    outcome = train(dataset, recipe, tmp_path / "run")
+
+    (row,) = read_rows(outcome.folder.metrics)
+    assert len(dataset.labels) == 1000
+    assert len(dataset.train) == 2 * len(dataset.validation) == 2 * len(dataset.test) == 2000
+    assert 6 < float(row["train_loss"]) < 8  # ln 1000 is 6.9

@@ -1,0 +1,62 @@
+"""The curve of the loss over a rising learning rate."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from PIL import Image
+
+from training.datasets.dataset import Dataset
+from training.lr_finder import HIGHEST, LOWEST, STEPS, Curve, find_learning_rate, main
+from training.recipes import get_recipe
+
+Command = Callable[..., Any]
+MakePictures = Callable[..., Path]
+
+
+def test_a_tenth_of_the_rate_of_the_lowest_loss_is_suggested() -> None:
+    rates = np.logspace(-5, 1, 61)
+    losses = (np.log10(rates) + 1) ** 2  # lowest at 0.1
+
+    curve = Curve(rates.tolist(), losses.tolist())
+
+    assert curve.lowest() == pytest.approx(0.1)
+    assert curve.suggestion() == pytest.approx(0.01)
+
+
+def test_a_curve_that_never_falls_suggests_nothing() -> None:
+    with pytest.raises(ValueError, match="did not fall within 20 steps"):
+        Curve(list(range(1, 21)), list(range(1, 21))).suggestion()
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "plateau"])
+def test_the_rate_rises_evenly_on_a_logarithmic_scale_whatever_the_schedule(
+    small_fashion: Dataset, schedule: str
+) -> None:
+    recipe = get_recipe("default", [f"schedule={schedule}", "batch_size=16", "precision=float32"])
+
+    curve = find_learning_rate(small_fashion.limited(64), recipe)
+
+    ramp = np.geomspace(LOWEST, HIGHEST, STEPS)
+    assert curve.rates == pytest.approx(ramp[: len(curve.rates)].tolist())
+    assert len(curve.losses) == len(curve.rates) > 30
+    assert np.isfinite(curve.losses).all()
+
+
+def test_the_command_draws_the_curve_and_suggests_a_rate(
+    command: Command, make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    pictures = make_pictures(labels={"boot": 40, "coat": 40}, side=14)
+    out = tmp_path / "lr.png"
+
+    finished = command(main, "--data", pictures, "--out", out, "--set", "batch_size=32")
+
+    assert finished.code == 0, finished.err
+    assert "a tenth is safe: --set learning_rate=" in finished.out
+    with Image.open(out) as drawing:
+        assert drawing.format == "PNG"

@@ -1,0 +1,1 @@
+"""One module for each command; `training.cli` makes console scripts of them."""

@@ -1,0 +1,156 @@
+"""The command `export-model`."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.architecture import Architecture, get_architecture
+from model.artifact import Artifact
+from model.manifest import Precision
+from training.commands.data import DataOption, own_data, read_data, told_in_one_line
+from training.export import Options, export_checkpoint, export_random
+from training.foreign import NORMALIZATIONS, export_weights, fit_to_data, read_foreign
+from training.precisions import GATES, chosen_precisions
+from training.run import read_checkpoint
+from training.trust_table import trust_table
+
+UNMEASURED = (
+    "note: without --data the cheaper precisions were held against float32 on random pictures "
+    "alone, which also gave int8 its ranges; what they cost in accuracy is not known"
+)
+
+
+def export_model(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="A .ckpt file, or a run folder.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="artifacts/<name>/<version>.", show_default=False)
+    ] = Path(),
+    data: DataOption = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="With --weights or --random: which member of the family.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Trained elsewhere: .pth or .safetensors."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --weights: names, one a line; ImageNet's for 1,000."
+        ),
+    ] = None,
+    normalize: Annotated[
+        str,
+        typer.Option(help=f"With --weights: {', '.join(NORMALIZATIONS)}, or M,M,M/S,S,S."),
+    ] = "imagenet",
+    random: Annotated[
+        bool, typer.Option("--random", help="Seeded random weights, to serve without training.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an artifact that is there.")
+    ] = False,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="float32, int8, float16, or all; may be given again. float32 is always in."
+        ),
+    ] = None,
+    gates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gate",
+            metavar="PRECISION=POINTS",
+            help="Top-1 that a precision may lose on the test split; int8=0.2, float16=0.05.",
+        ),
+    ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Other pictures, to measure refusal with.")
+    ] = None,
+) -> None:
+    """Export weights as an artifact that the service loads.
+
+    Example: export-model runs/default-0 --out artifacts/fashion-mnist/1 --precision all
+
+    Example: export-model --architecture resnet50 --weights resnet50.pth --out artifacts/imagenet/1
+    """
+    if out == Path():
+        raise typer.BadParameter(
+            "say where to write, for example artifacts/shoes/1", param_hint="--out"
+        )
+    sources = (checkpoint is not None, random, weights is not None)
+    if sum(sources) != 1 or (architecture is None) != (checkpoint is not None):
+        raise typer.BadParameter(
+            "give a CHECKPOINT, or --architecture NAME with --random or with --weights FILE"
+        )
+    if labels is not None and weights is None:
+        raise typer.BadParameter("needs --weights", param_hint="--labels")
+    options = Options(_precisions(precision), _gates(gates), photographs)
+    with told_in_one_line():
+        if checkpoint is not None:
+            record, _ = read_checkpoint(checkpoint)
+            dataset = own_data(record, data)
+            artifact = export_checkpoint(checkpoint, dataset, out, options, overwrite=overwrite)
+        else:
+            spec = _member(architecture or "")
+            if weights is None:
+                artifact = export_random(spec, out, options, overwrite=overwrite)
+            else:
+                given = read_foreign(spec, weights, labels=labels, normalize=normalize)
+                measured = None if data is None else read_data(data, 0, given.architecture.side)
+                given = given if measured is None else fit_to_data(given, measured, normalize)
+                artifact, report = export_weights(
+                    given, out, options, dataset=measured, overwrite=overwrite
+                )
+                for line in report.lines():
+                    typer.echo(line)
+                if measured is None and len(artifact.manifest.files) > 1:
+                    typer.echo(UNMEASURED)
+    _tell_export(artifact)
+
+
+def _member(name: str) -> Architecture:
+    try:
+        return get_architecture(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--architecture") from None
+
+
+def _tell_export(artifact: Artifact) -> None:
+    manifest = artifact.manifest
+    file = manifest.files["float32"]
+    measured = f", top-1 {manifest.metrics.top1:.2%}" if manifest.metrics else ""
+    typer.echo(
+        f"written: {artifact.folder} ({manifest.architecture.name}, {file.bytes:,} bytes, "
+        f"onnxruntime within {file.max_abs_logit_error:.1e} of torch{measured})",
+    )
+    if manifest.calibration or len(manifest.files) > 1:
+        typer.echo(trust_table(manifest))
+
+
+def _precisions(names: list[str] | None) -> tuple[Precision, ...]:
+    try:
+        return chosen_precisions(tuple(names or ()))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--precision") from None
+
+
+def _gates(given: list[str] | None) -> dict[Precision, float]:
+    """Read PRECISION=POINTS pairs over the usual gates."""
+    gates = dict(GATES)
+    for pair in given or ():
+        name, _, points = pair.partition("=")
+        precision = next((known for known in gates if known == name), None)
+        try:
+            allowed = float(points)
+        except ValueError:
+            allowed = math.nan
+        if precision is None or not allowed >= 0:
+            raise typer.BadParameter(
+                f"{pair}: must be int8=POINTS or float16=POINTS, 0 or more", param_hint="--gate"
+            )
+        gates[precision] = allowed
+    return gates

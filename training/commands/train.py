@@ -1,0 +1,76 @@
+"""The command `train-model`."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.commands.data import DataOption, read_data, told_in_one_line
+from training.recipes import RECIPES, get_recipe
+from training.repeat import repeat
+from training.train import train
+
+
+def train_model(
+    recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "default",
+    data: DataOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; runs/<recipe>-<seed> if not said.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of weights, order and augmentation.")
+    ] = 0,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights to begin with: .pth, .ckpt or .safetensors."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    again: Annotated[
+        Path | None,
+        typer.Option("--repeat", metavar="RUN", help="Train as that run was, to RUN-again."),
+    ] = None,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            "--keep-every", min=0, metavar="MINUTES", help="Between checkpoints within an epoch."
+        ),
+    ] = 5,
+) -> None:
+    """Train a network of the family and keep its best weights.
+
+    Example: train-model --recipe default --data pictures --out runs/pictures
+
+    Example: train-model --repeat runs/pictures
+    """
+    if init is not None and resume:
+        raise typer.BadParameter("a run that goes on has weights already", param_hint="--init")
+    if again is not None and (recipe != "default" or any((seed, changes, init, resume))):
+        raise typer.BadParameter("takes only --data and --out beside it", param_hint="--repeat")
+    with told_in_one_line():
+        if again is not None:
+            folder = out or again.with_name(f"{again.name}-again")
+            outcome = repeat(again, folder, data=data, tell=typer.echo)
+        else:
+            chosen = get_recipe(recipe, changes or ())
+            outcome = train(
+                read_data(data, seed, chosen.size),
+                chosen,
+                out or Path("runs") / f"{recipe}-{seed}",
+                seed=seed,
+                resume=resume,
+                init=init,
+                keep_every=timedelta(minutes=minutes),
+                look_first=not resume,
+                tell=typer.echo,
+            )
+    how = "stopped by hand" if outcome.interrupted else "done"
+    typer.echo(
+        f"{how} after {outcome.epochs} epochs; best {outcome.monitor} {outcome.best:.4f}, "
+        f"weights in {outcome.folder.best}",
+    )

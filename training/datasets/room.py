@@ -1,0 +1,38 @@
+"""Where decoded pictures lie: in memory, or in a file that looks like memory."""
+
+import os
+import tempfile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.datasets.dataset import DatasetError
+
+SHARE = 0.5
+"""Of the machine's memory that one split may take."""
+
+
+def make_room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Give an uninitialised uint8 array for a split's pictures, (N, S, S, C).
+
+    What would take more than half of the machine's memory is mapped from a temporary
+    file, which is gone when the process ends: ImageNet's training pictures at 224 pixels
+    are 193 GB. The folder is `TMPDIR`'s.
+
+    Raises:
+        DatasetError: If the disk has no room for the file.
+    """
+    size = int(np.prod(shape))
+    if size <= SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        return np.empty(shape, np.uint8)
+    folder = tempfile.gettempdir()
+    with tempfile.TemporaryFile(dir=folder) as file:  # the mapping keeps it alive
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk later would be a crash
+        except OSError as error:
+            raise DatasetError(
+                f"The pictures take {size / 1e9:,.1f} GB, too much for memory and for the disk of "
+                f"{folder} ({error.strerror}); set TMPDIR to a folder with room, or make them "
+                "smaller with --set size=."
+            ) from error
+        return np.memmap(file, np.uint8, "r+", shape=shape)

@@ -1,0 +1,185 @@
+"""Look for a learning rate: `python -m training.lr_finder --data FOLDER`.
+
+A short run whose learning rate rises from almost nothing until the loss breaks loose. A
+tenth of the rate where the loss was lowest is a safe one. The run is thrown away.
+
+Source:
+    Smith, "Cyclical Learning Rates for Training Neural Networks", 2015 (arXiv 1506.01186).
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from matplotlib.figure import Figure
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+
+from model.cli import CommandError, script
+from training.commands.data import DataOption, read_data, told_in_one_line
+from training.datasets.dataset import Dataset, loader
+from training.module import Classifier
+from training.plots import TRAIN, VALIDATION
+from training.progress import quiet_lightning
+from training.recipes import RECIPES, Recipe, get_recipe
+from training.run import RunRecord
+from training.train import fit_architecture
+from training.trainer import precision
+
+LOWEST, HIGHEST = 1e-5, 10.0
+STEPS = 100
+SMOOTH = 0.9
+"""Share of the mean so far in the next: single batches jump."""
+BROKEN = 4.0
+"""Times the lowest loss so far, at which the run ends."""
+SAFE = 0.1
+"""Of the rate where the loss was lowest: there, it is about to break."""
+FEWEST = 10
+"""Steps under which a curve tells nothing."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Learning rates, ascending, and the smoothed loss at each."""
+
+    rates: list[float]
+    losses: list[float]
+
+    def lowest(self) -> float:
+        """Give the rate at which the loss was lowest.
+
+        Raises:
+            ValueError: If the loss broke, or never fell, before there was a curve.
+        """
+        place = int(np.argmin(self.losses)) if self.losses else 0
+        if place < FEWEST:
+            raise ValueError(
+                f"The loss did not fall within {len(self.losses)} steps; try a larger batch_size."
+            )
+        return self.rates[place]
+
+    def suggestion(self) -> float:
+        """Give a rate at a safe distance from where the loss breaks loose.
+
+        Raises:
+            ValueError: If there is no telling.
+        """
+        return float(f"{SAFE * self.lowest():.2g}")
+
+
+class _Ramp(Callback):
+    """Raises the learning rate at each step, over whatever the schedule says."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+        self._recipe = recipe
+        self._shares: list[float] = []
+        self._mean = 0.0
+
+    def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
+        """Note what share of the rate each group of weights has."""
+        groups = trainer.optimizers[0].param_groups
+        peaks = [group.get("max_lr", group["lr"]) for group in groups]
+        self._shares = [peak / self._recipe.learning_rate for peak in peaks]
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        rate = LOWEST * (HIGHEST / LOWEST) ** (len(self.rates) / (STEPS - 1))
+        for group, share in zip(trainer.optimizers[0].param_groups, self._shares, strict=True):
+            group["lr"] = rate * share
+        self.rates.append(rate)
+
+    def on_before_backward(self, trainer: Trainer, _: LightningModule, loss: Any) -> None:
+        """Note the smoothed loss; end where it is broken."""
+        count = len(self.rates)
+        self._mean = SMOOTH * self._mean + (1 - SMOOTH) * loss.item()
+        smooth = self._mean / (1 - SMOOTH**count)
+        if not math.isfinite(smooth) or smooth > BROKEN * min(self.losses, default=math.inf):
+            self.rates.pop()
+            trainer.should_stop = True
+            return
+        self.losses.append(smooth)
+
+
+def find_learning_rate(dataset: Dataset, recipe: Recipe, seed: int = 0) -> Curve:
+    """Train a throw-away network with a rising learning rate.
+
+    Args:
+        dataset: Its training split is read, over and over where it is small.
+        recipe: All but the learning rate is taken from it.
+        seed: Of the weights and the order.
+    """
+    seed_everything(seed, verbose=False)
+    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed)
+    ramp = _Ramp(recipe)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on a run without validation
+        Trainer(
+            accelerator="auto",
+            devices=1,
+            max_steps=STEPS,
+            min_epochs=0,
+            limit_val_batches=1,
+            precision=precision(recipe),
+            callbacks=[ramp],
+            logger=False,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        ).fit(
+            Classifier(record),
+            loader(dataset.train, recipe.batch_size, seed),
+            loader(dataset.validation[:1], 1),
+        )
+    return Curve(ramp.rates[: len(ramp.losses)], ramp.losses)
+
+
+def draw_curve(curve: Curve, suggestion: float, out: Path) -> None:
+    """Draw the loss over the learning rate, and the rate that is suggested."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(curve.rates, curve.losses, color=TRAIN)
+    axes.axvline(suggestion, color=VALIDATION, linestyle="--", label=f"{suggestion:g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss, smoothed")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(out, dpi=120)
+
+
+def _find(
+    recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "default",
+    data: DataOption = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The curve.")] = Path("lr.png"),
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and order.")] = 0,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
+    ] = None,
+) -> None:
+    """Suggest a learning rate for a recipe and pictures, and draw the curve it is read from.
+
+    Example: python -m training.lr_finder --data pictures --recipe default
+    """
+    with told_in_one_line():
+        chosen = get_recipe(recipe, changes or ())
+        quiet_lightning()
+        curve = find_learning_rate(read_data(data, seed, chosen.size), chosen, seed)
+    try:
+        suggestion = curve.suggestion()
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    draw_curve(curve, suggestion, out)
+    typer.echo(
+        f"the loss was lowest at {curve.lowest():.2g}; a tenth is safe: "
+        f"--set learning_rate={suggestion:g} (the recipe has {chosen.learning_rate:g})"
+    )
+    typer.echo(f"written: {out}")
+
+
+main = script(_find)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What an epoch will take: measured on a few steps of a network that is thrown away.
+
+The steps are the run's own, by the run's own loop. Its dice and its weights are not
+touched, so that a run that was measured is the very run that was not.
+"""
+
+import os
+import resource
+import sys
+import time
+import warnings
+from statistics import mean
+from typing import Any, NamedTuple
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from training.datasets.dataset import Dataset, loader
+from training.module import Classifier
+from training.run import RunRecord
+from training.trainer import precision
+
+STEPS = 5
+"""The first is not counted: it sets up."""
+ENOUGH_S = 10.0
+"""Seconds after which fewer steps must do."""
+FORWARD = 1 / 3
+"""Share of a training step's time that a picture's way forward takes, about."""
+
+
+class Pace(NamedTuple):
+    """Seconds of a training step and, estimated from it, of an epoch; peak memory so far."""
+
+    steps: int
+    seconds_per_step: float
+    seconds_per_epoch: float
+    peak_bytes: int
+
+
+class _Clock(Callback):
+    """Times each step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._began = 0.0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, _: LightningModule, *__: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - self._began)
+        trainer.should_stop = sum(self.seconds) > ENOUGH_S
+
+
+def measure_pace(dataset: Dataset, record: RunRecord) -> Pace | None:
+    """Run a few steps aside; None under torchrun, whose processes would have to meet.
+
+    Args:
+        dataset: What the run will learn from.
+        record: Of the run.
+    """
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        return None
+    clock = _Clock()
+    recipe = record.recipe
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on a run of five steps
+        Trainer(
+            accelerator="auto",
+            devices=1,
+            max_epochs=1,
+            limit_train_batches=STEPS,
+            precision=precision(recipe),
+            callbacks=[clock],
+            logger=False,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        ).fit(
+            Classifier(record),
+            loader(dataset.train, recipe.batch_size, record.seed),
+            loader(dataset.validation[:1], 1),
+        )
+    step = mean(clock.seconds[1:] or clock.seconds)
+    pictures = len(dataset.train) + FORWARD * len(dataset.validation)
+    size = min(recipe.batch_size, len(dataset.train))
+    return Pace(len(clock.seconds), step, step * pictures / size, peak_memory())
+
+
+def peak_memory() -> int:
+    """Most bytes that this process held at once so far; on a GPU, there."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # kibibytes on Linux

@@ -1,0 +1,76 @@
+"""Run a run again, from its folder alone.
+
+Same recipe, seed, pictures, first weights and threads: on the same processor and with the
+same versions the weights come out the same, bit for bit.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from model.weights import describe_file
+from training.datasets.source import read_dataset
+from training.run import CheckpointError, RunFolder, RunRecord, read_checkpoint, read_record
+from training.train import Outcome, TrainingError, train
+
+
+def repeat(
+    run: Path, out: Path, *, data: Path | None = None, tell: Callable[[str], None] = print
+) -> Outcome:
+    """Train as a run was trained, and tell whether the weights are the same.
+
+    Args:
+        run: The run folder.
+        out: The new one.
+        data: Where the pictures are now; None looks where they were.
+        tell: Hears what differs from then, and what came of it, a line each.
+
+    Raises:
+        CheckpointError: If the folder does not tell of a run.
+        DatasetError: If the pictures cannot be read.
+        TrainingError: If pictures or first weights are not those of the run.
+        WeightsError: If the first weights cannot be read.
+    """
+    record = read_record(run)
+    if record.environment is not None:
+        torch.set_num_threads(record.environment.threads)
+    for line in record.differences():
+        tell(line)
+    dataset = read_dataset(
+        data or Path(record.dataset_source), record.seed, record.preprocessing.crop
+    )
+    if dataset.sha256 != record.dataset_sha256:
+        raise TrainingError(
+            f"The pictures in {dataset.source} are not those of the run (SHA-256 "
+            f"{dataset.sha256[:16]}..., not {record.dataset_sha256[:16]}...); name them by --data."
+        )
+    outcome = train(
+        dataset, record.recipe, out, seed=record.seed, init=_first_weights(record), tell=tell
+    )
+    tell(_compare(RunFolder(run), outcome.folder))
+    return outcome
+
+
+def _first_weights(record: RunRecord) -> Path | None:
+    if record.init is None and record.weights is None:
+        return None
+    path = Path(record.init or "")
+    if not path.is_file() or describe_file(path) != record.weights:
+        raise TrainingError(f"{path} is not what the run began with, {record.weights}.")
+    return path
+
+
+def _compare(was: RunFolder, is_now: RunFolder) -> str:
+    """Say whether two runs came to the same weights."""
+    try:
+        _, before = read_checkpoint(was.last)
+    except CheckpointError:
+        return f"{was.path} kept no weights to compare with"
+    _, after = read_checkpoint(is_now.last)
+    same = before.keys() == after.keys() and all(
+        torch.equal(before[name], after[name]) for name in before
+    )
+    if same:
+        return f"the last weights are those of {was.path}, bit for bit"
+    return f"note: the last weights are not those of {was.path}, bit for bit"

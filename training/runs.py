@@ -1,0 +1,126 @@
+"""A table of the runs in a folder: `python -m training.runs [FOLDER]`."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from model.cli import CommandError, script
+from training.progress import read_rows
+from training.run import CheckpointError, RunFolder, RunRecord, read_record
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the table tells of a run.
+
+    Attributes:
+        name: Its folder, from where the table begins.
+        epochs: That were finished.
+        best: By the recipe's `monitor`, on the validation split; None before the first epoch.
+        test: Top-1 on the test split, where `evaluate-model` was run.
+        seconds: Of training, over all its parts where it was resumed.
+        state: "finished", "stopped early", or "not finished": stopped, killed or under way.
+    """
+
+    name: str
+    record: RunRecord
+    epochs: int
+    best: float | None
+    test: float | None
+    seconds: float
+    state: str
+
+
+def read_runs(root: Path) -> list[Row]:
+    """Read every run at or below a folder, the latest last."""
+    found = []
+    for place in sorted({path.parent for name in _MARKS for path in root.rglob(name)}):
+        try:
+            record = read_record(place)
+        except CheckpointError:
+            continue
+        found.append(_row(str(place.relative_to(root)), RunFolder(place), record))
+    return sorted(found, key=lambda row: row.record.created)
+
+
+_MARKS = ("run.json", "recipe.json")  # runs had no run.json once
+
+
+def _row(name: str, folder: RunFolder, record: RunRecord) -> Row:
+    rows, recipe = read_rows(folder.metrics), record.recipe
+    values = [float(row[recipe.monitor]) for row in rows if row[recipe.monitor]]
+    better = max if recipe.monitor == "val_acc" else min
+    best = better(values) if values else None
+    evaluation = folder.path / "evaluation.json"
+    state = "finished" if len(rows) >= recipe.epochs else "not finished"
+    patience = recipe.early_stopping
+    if best is not None and patience and len(rows) - values.index(best) > patience:
+        state = "stopped early"
+    return Row(
+        name=name,
+        record=record,
+        epochs=len(rows),
+        best=best,
+        test=json.loads(evaluation.read_text())["top1"] if evaluation.is_file() else None,
+        seconds=sum(_parts([float(row["seconds"]) for row in rows])),
+        state=state,
+    )
+
+
+def _parts(clock: list[float]) -> Iterator[float]:
+    """Give the length of each part: a resumed run's clock begins anew."""
+    for now, then in pairwise([*clock, 0.0]):
+        if then <= now:
+            yield now
+
+
+def draw_table(rows: list[Row]) -> Table:
+    """Lay the runs out for a terminal."""
+    table = Table()
+    for title in ("run", "recipe", "architecture", "data"):
+        table.add_column(title)
+    for title in ("epochs", "best", "test top-1", "time"):
+        table.add_column(title, justify="right")
+    table.add_column("state")
+    for row in rows:
+        recipe = row.record.recipe
+        table.add_row(
+            row.name,
+            recipe.name,
+            row.record.architecture.name,
+            row.record.dataset,
+            f"{row.epochs} of {recipe.epochs}",
+            "" if row.best is None else f"{recipe.monitor} {row.best:.4f}",
+            "" if row.test is None else f"{row.test:.2%}",
+            f"{row.seconds / 60:.1f} min",
+            row.state,
+        )
+    return table
+
+
+def _runs(
+    folder: Annotated[Path, typer.Argument(help="Where to look, at any depth.")] = Path("runs"),
+) -> None:
+    """Print a table of training runs.
+
+    Example: python -m training.runs runs
+    """
+    rows = read_runs(folder) if folder.is_dir() else []
+    if not rows:
+        raise CommandError(f"There is no run in {folder}; `train-model` makes one.")
+    console = Console()
+    console.width = max(console.width, 140)  # a narrow pipe would cut the figures
+    console.print(draw_table(rows))
+
+
+main = script(_runs)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The loop of a run: Lightning's, with our callbacks, loggers and precision."""
+
+import os
+from datetime import timedelta
+from typing import Literal
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from training.checkpoints import DurableCheckpoints
+from training.environment import has_bfloat16
+from training.finite import FiniteTraining
+from training.keeping import ExactResume, KeepBest, KeepLast, KeepLastWithinEpoch
+from training.progress import EpochTable, ProgressBar
+from training.recipes import Recipe
+from training.run import RunFolder
+
+Precision = Literal["bf16-mixed", "32-true"]
+
+
+def build_trainer(folder: RunFolder, recipe: Recipe, keep_every: timedelta) -> Trainer:
+    """Build the loop of a run: its callbacks, its precision, its devices, its loggers."""
+    mode = "max" if recipe.monitor == "val_acc" else "min"
+    callbacks: list[Callback] = [
+        KeepBest(folder, recipe.monitor, mode),
+        KeepLast(folder),
+        KeepLastWithinEpoch(folder, keep_every),
+        ExactResume(),
+        FiniteTraining(folder),
+        EpochTable(folder.metrics, folder.curves, recipe.name),
+        ProgressBar(),
+    ]
+    if recipe.ema_decay:
+        callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay))
+    if recipe.early_stopping is not None:
+        callbacks.append(EarlyStopping(recipe.monitor, patience=recipe.early_stopping, mode=mode))
+    return Trainer(
+        accelerator="auto",
+        devices=_devices(),
+        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
+        max_epochs=recipe.epochs,
+        precision=precision(recipe),
+        callbacks=callbacks,
+        plugins=[DurableCheckpoints()],
+        logger=TensorBoardLogger(folder.path, name=None, version="tensorboard"),
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+    )
+
+
+def _devices() -> int | str:
+    """Take as many devices as torchrun started processes here; alone, all GPUs or the CPU."""
+    processes = os.environ.get("LOCAL_WORLD_SIZE")
+    if processes is not None:
+        return int(processes)
+    return "auto" if torch.cuda.is_available() else 1
+
+
+def precision(recipe: Recipe) -> Precision:
+    """Name the precision of the steps in Lightning's words: bfloat16 where it is not emulated."""
+    return "bf16-mixed" if recipe.precision == "bfloat16" and has_bfloat16() else "32-true"
