@@ -57,6 +57,7 @@ bench: install
 	$(RUN)/python -m benchmarks.load
 	$(RUN)/python -m benchmarks.overload
 	$(RUN)/python -m benchmarks.precision
+	$(RUN)/python -m benchmarks.cores
 	$(RUN)/python -m benchmarks.soak
 	$(RUN)/python -m benchmarks.explain
 

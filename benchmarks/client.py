@@ -113,8 +113,8 @@ class Connection(asyncio.Protocol):
         if end < 0:
             return
         head = bytes(self._received[:end])
-        at = head.lower().find(b"content-length:")
-        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        at = head.lower().find(b"\r\ncontent-length:")
+        length = int(head[at + 17 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
         if len(self._received) >= end + 4 + length:
             del self._received[: end + 4 + length]
             if b"connection: close" in head.lower() and self._transport is not None:

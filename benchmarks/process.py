@@ -1,5 +1,6 @@
 """Start a server for a measurement, pin it to cores, and read what it costs."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -77,6 +78,7 @@ def serving(
         env={**os.environ, **(environment or {}), port_variable: str(port)},
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
+        start_new_session=True,  # so that whatever it started can be ended with it
         preexec_fn=None if cores is None else lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509
     )
     try:
@@ -87,7 +89,11 @@ def serving(
         yield Process(started, port, time.perf_counter() - began)
     finally:
         started.send_signal(signal.SIGTERM)
-        started.wait(timeout=60)
+        try:
+            started.wait(timeout=60)
+        finally:  # some servers leave processes behind
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)
 
 
 def _answers(port: int, path: str) -> bool:

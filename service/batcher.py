@@ -116,6 +116,12 @@ class Batcher:
         finally:
             self.under_way -= count
 
+    def has_room(self, count: int, patience_s: float) -> bool:
+        """Tell what `refuse_overload` would say, without the words."""
+        waiting = self.under_way
+        need_s = self.plan.wait_s(waiting + count, is_idle=not waiting)
+        return waiting + count <= self.max_queue and need_s <= patience_s
+
     def refuse_overload(self, count: int, patience_s: float) -> None:
         """Say early what `admit` would say, before a body is read for nothing.
 

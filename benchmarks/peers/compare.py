@@ -63,7 +63,7 @@ def _tensor(url: str) -> bytes:
 PEERS = (
     Peer(
         "litserve",
-        ("litserve", "onnxruntime", "pillow", "numpy"),
+        ("litserve", "onnxruntime", "pillow", "numpy", "python-multipart"),
         sys.executable,
         "benchmarks/peers/litserve_app.py",
         "/health",
@@ -75,7 +75,7 @@ PEERS = (
         ("nvidia-pytriton", "onnxruntime", "pillow"),
         "/usr/bin/python3",
         "benchmarks/peers/triton_app.py",
-        "/v2/health/ready",
+        "/v2/models/fashion-mnist-image/ready",
         "/v2/models/fashion-mnist-image/infer",
         _tensor,
     ),

@@ -1,6 +1,7 @@
 """The same model behind LitServe: batching as its documentation recommends.
 
-Run in an environment of its own that has litserve, onnxruntime, pillow and numpy.
+Run in an environment of its own that has litserve, onnxruntime, pillow, numpy and
+python-multipart.
 """
 
 import io
@@ -12,6 +13,7 @@ from typing import Any
 import litserve  # type: ignore[import-not-found]
 import numpy as np
 import onnxruntime as ort
+from fastapi import Request
 from PIL import Image
 
 FOLDER = Path(os.environ["RESNET_ARTIFACT"])
@@ -31,7 +33,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]
         providers = ["CPUExecutionProvider"]
         self.session = ort.InferenceSession(str(model), options, providers=providers)
 
-    def decode_request(self, request: Any) -> Any:
+    def decode_request(self, request: Request) -> Any:
         """Read the form's file as a picture; LitServe hands over forms and JSON only."""
         opened = Image.open(io.BytesIO(request["file"].file.read()))
         image = opened.convert("L" if CHANNELS == 1 else "RGB").resize((SIZE, SIZE))

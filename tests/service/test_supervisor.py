@@ -161,7 +161,7 @@ def test_a_worker_makes_its_application_from_its_environment(
 def test_a_worker_that_cannot_start_says_so_by_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(_: Settings) -> None:
+    def refuse(_: Settings, __: object) -> None:
         raise StartError("The reason.")
 
     monkeypatch.setattr(supervisor, "create_app", refuse)

@@ -161,3 +161,14 @@ def test_without_the_extra_the_start_says_what_to_install(monkeypatch: pytest.Mo
 
     with pytest.raises(StartError, match="extra `tracing`"):
         start_tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
+
+
+async def test_a_trace_that_the_client_does_not_sample_costs_no_spans(
+    traced: Service, exporter: InMemorySpanExporter
+) -> None:
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-00"}
+
+    response = await traced.client.post("/predict", content=WHITE, headers=headers)
+
+    assert response.status_code == 200
+    assert exporter.get_finished_spans() == ()

@@ -1,0 +1,71 @@
+"""Two cores against one: which of WORKERS, INSTANCES and THREADS makes the most of them.
+
+`python -m benchmarks.cores [ARTIFACT] [SECONDS]`: one worker on one core is the measure; then
+each way to share two cores, with the load on the same two, since there are no more. What the
+load takes is left out by processor time: `cores_of_requests` is how many requests two cores
+would answer by what a request costs, as a multiple of what one core does.
+"""
+
+import sys
+from pathlib import Path
+from statistics import median
+
+import uvloop
+
+from benchmarks.client import closed_loop, prepare
+from benchmarks.pictures import picture
+from benchmarks.process import Process, ours, serving, write_result
+
+ROUNDS, CONNECTIONS = 5, 16
+WAYS = {
+    "one core": ({0}, {"workers": "1"}),
+    "one process, two runs": ({0, 1}, {"workers": "1", "instances": "2", "threads": "1"}),
+    "one process, two threads": ({0, 1}, {"workers": "1", "instances": "1", "threads": "2"}),
+    "two processes": ({0, 1}, {"workers": "2"}),
+}
+
+
+def measure(server: Process, seconds: float) -> dict[str, float]:
+    """One round."""
+    url = server.url("/predict")
+    before = server.cpu_s()
+    load = uvloop.run(closed_loop(url, prepare(url, picture(28)), CONNECTIONS, seconds))
+    cpu_s = server.cpu_s() - before
+    return {
+        "per_second": load.per_second,
+        "p50_ms": load.percentile_ms(50),
+        "cpu_ms": 1000 * cpu_s / len(load.latencies),
+    }
+
+
+def compare(artifact: str, precision: str, seconds: float) -> dict[str, dict[str, float]]:
+    """Measure each way in turns; medians."""
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
+    for _ in range(ROUNDS):
+        for name, (cores, settings) in WAYS.items():
+            command, environment = ours(artifact=artifact, precision=precision, **settings)
+            with serving(command, environment, cores=cores) as server:
+                measure(server, 0.3)
+                rounds[name].append(measure(server, seconds))
+    found = {
+        name: {key: round(median(each[key] for each in own), 3) for key in own[0]}
+        for name, own in rounds.items()
+    }
+    one_ms = found["one core"]["cpu_ms"]
+    for name, (cores, _) in WAYS.items():
+        ratio = len(cores) * one_ms / found[name]["cpu_ms"]
+        found[name]["cores_of_requests"] = round(ratio, 2)
+        print(precision, name, found[name], flush=True)
+    return found
+
+
+def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "1") -> None:
+    """Measure and print."""
+    measured = {
+        precision: compare(artifact, precision, float(seconds)) for precision in ("float32", "int8")
+    }
+    print(write_result(f"cores-{Path(artifact).parent.name}", measured))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
