@@ -80,8 +80,8 @@ EXPERIMENT = Experiment(
     arms=tuple(FIELDS),
     epochs=10,
     seeds=3,
-    limit=20_000,
-    cost="about an hour and a half of CPU time where the processor multiplies bfloat16",
+    limit=10_000,
+    cost="about 45 minutes of CPU time where the processor multiplies bfloat16",
     columns=(
         "epoch",
         "train_loss",
