@@ -22,9 +22,10 @@ serve: .venv/.serving
 
 install: .venv-dev/.installed
 
+# The service's tests run where it is served, without torch; the model's rooms are tested in both.
 test: check chromium fashion-mnist .venv/.testing
-	$(RUN)/pytest --cov
-	.venv/bin/pytest -q tests/service tests/model tests/test_layering.py
+	$(RUN)/pytest --cov --cov-report= --ignore tests/service
+	.venv/bin/pytest -q --cov --cov-append tests/service tests/model tests/test_layering.py
 
 check: install
 	$(RUN)/ruff format --check --quiet .
