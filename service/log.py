@@ -116,6 +116,8 @@ def set_up_logging(level: str, style: Literal["json", "text"]) -> None:
     least = logging.getLevelNamesMapping()[level.upper()]
     for name in ("service", "uvicorn", *LIBRARIES):
         logger = logging.getLogger(name)
+        for earlier in logger.handlers:
+            earlier.flush()  # what it keeps would come late, among our lines
         logger.handlers = [handler]
         logger.setLevel(max(least, logging.WARNING) if name in LIBRARIES else least)
         logger.propagate = False

@@ -111,6 +111,8 @@ def _untouched_process() -> Iterator[None]:
     before = [(log.handlers, log.level, log.propagate, log.disabled) for log in loggers]
     yield
     for log, state in zip(loggers, before, strict=True):
+        for handler in log.handlers:
+            handler.flush()  # what it keeps would appear in a later test
         log.handlers, log.level, log.propagate, log.disabled = state
         log.setLevel(log.level)  # forgets what the logger remembers of its level
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
