@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -28,6 +28,7 @@ QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
+Headers = Sequence[tuple[bytes, bytes]]
 ShortCuts = Mapping[tuple[str, str], LeanRoute]
 AnswerError = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -68,7 +69,7 @@ class Access:
         app = self.app
         if (route := self.short_cuts.get((scope["method"], scope["path"]))) is not None:
             scope["route"], app = route, route.answer
-        request_id = self._request_id(scope)
+        request_id = self._request_id(scope["headers"])
         status, has_begun = 500, False
 
         async def send_with_headers(message: Message) -> None:
@@ -92,18 +93,18 @@ class Access:
         finally:
             self._note(scope, status, request_id, time.perf_counter() - began)
 
-    def _request_id(self, scope: Scope) -> bytes:
+    def _request_id(self, headers: Headers) -> bytes:
         """Take the client's id if it is short and plain, else make one."""
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
                 return bytes(value)
         return f"{self._prefix}-{next(self._numbers):x}".encode()
 
-    def note_refused(self, scope: Scope, status: int, began: float) -> list[tuple[bytes, bytes]]:
-        """Note a request that was refused outside; give the headers that an answer gets here."""
-        request_id = self._request_id(scope)
+    def note_refused(self, scope: Scope, headers: Headers, status: int, began: float) -> bytes:
+        """Note a request that was answered before it got here, and give its id."""
+        request_id = self._request_id(headers)
         self._note(scope, status, request_id, time.perf_counter() - began)
-        return [(b"x-request-id", request_id), NOSNIFF]
+        return request_id
 
     def _note(self, scope: Scope, status: int, request_id: bytes, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.classifier import ON_LEAVE, Departure
 
@@ -66,12 +66,9 @@ class PatientProtocol(HttpToolsProtocol):
         turnstile = getattr(state, "turnstile", None)
         if state is None or turnstile is None or state.draining:
             return None
-        judged = turnstile.refusal(self.parser.get_method(), self.url, self.headers)
-        if judged is None:
-            return None
-        headers, body = judged
-        lines = [b"%b: %b\r\n" % pair for pair in (*self.server_state.default_headers, *headers)]
-        return b"".join([STATUS_LINE[503], *lines, b"\r\n", body])
+        method, default_headers = self.parser.get_method(), self.server_state.default_headers
+        refusal: bytes | None = turnstile.refusal(method, self.url, self.headers, default_headers)
+        return refusal
 
     def _is_between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

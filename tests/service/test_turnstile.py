@@ -3,7 +3,9 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -83,6 +85,38 @@ def test_who_was_refused_is_answered_on_the_same_connection_later(full: Listenin
     assert (first.status, second.status) == (503, 503)
     assert third.startswith(b"HTTP/1.1 200 ")
     assert counts(full) == (2, 2)
+
+
+def test_the_last_place_is_promised_once_to_those_that_arrive_together(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        listen(make_artifact(), max_queue=1, max_images=1) as listening,
+        listening.connect() as one,
+        listening.connect() as other,
+    ):
+        judged: list[bytes | None] = []
+        turnstile = listening.server.state.turnstile
+        judge_really = turnstile.refusal
+
+        def judge(*request: Any) -> bytes | None:
+            refusal: bytes | None = judge_really(*request)
+            judged.append(refusal)
+            return refusal
+
+        monkeypatch.setattr(turnstile, "refusal", judge)
+        for connection in (one, other):  # both are known to the server before it is busy
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer_on(connection)
+        listening.server.servers[0].get_loop().call_soon_threadsafe(time.sleep, 0.3)
+        one.sendall(REQUEST)
+        other.sendall(REQUEST)
+        wait_until(lambda: len(judged) == 4)
+        listening.gate.let_through(9)
+        statuses = sorted(answer_on(connection)[0].status for connection in (one, other))
+
+    assert [refusal is None for refusal in judged] == [True, True, True, False]
+    assert statuses == [200, 503]
 
 
 def test_requests_sent_ahead_of_their_answers_are_refused_in_order(full: Listening) -> None:
