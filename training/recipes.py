@@ -134,11 +134,11 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe(
                 name="record",
                 expected="not measured yet",
-                epochs=160,
+                epochs=120,
                 batch_size=512,
                 optimizer="muon",
                 learning_rate=0.2,
-                turn=0.1,
+                turn=0.06,
                 weight_decay=5e-4,
                 schedule="one_cycle",
                 warmup=0.1,
@@ -148,7 +148,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 shift=2,
                 erase=0.5,
                 first_scale=0.7,
-                grown_at=0.5,
+                grown_at=0.6,
             ),
             Recipe(
                 name="cifar10",
