@@ -2,7 +2,8 @@
 
 Only the network's body changes. What turns uint8 into its input, and everything from the
 pooling on (head, calibrator, softmax, score, map) stays in float32: it costs next to
-nothing, and rounding there would show in every answer.
+nothing, and rounding there would show in every answer. In int8 so does a first convolution
+of grey pictures (docs/decisions/0026).
 """
 
 import io
@@ -60,7 +61,8 @@ def to_int8(model: bytes, images: NDArray[np.uint8], calibrator: str) -> bytes:
         images: Training pictures as the network gets them, uint8 (N, S, S, C).
         calibrator: One of `CALIBRATORS`; it finds each tensor's range on the pictures.
     """
-    head = _after_the_body(onnx.load_from_string(model).graph)
+    graph = onnx.load_from_string(model).graph
+    head, stem = _after_the_body(graph), _grey_stem(graph)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         source.write_bytes(model)
@@ -74,9 +76,12 @@ def to_int8(model: bytes, images: NDArray[np.uint8], calibrator: str) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CALIBRATORS[calibrator],
-            nodes_to_exclude=head,
+            nodes_to_exclude=[*head, *stem],
         )
-        return _checked(onnx.load(target))
+        quantized = onnx.load(target)
+    if stem:
+        _hand_over_channels_last(quantized.graph, stem[-1])
+    return _checked(quantized)
 
 
 def to_float16(model: bytes) -> bytes:
@@ -140,6 +145,48 @@ def _after_the_body(graph: Any) -> list[str]:
             body.add(node.name)
             waiting.extend(node.input)
     return [node.name for node in graph.node if node.name not in body]
+
+
+def _grey_stem(graph: Any) -> list[str]:
+    """Name the layers before the first stage, if they look at a single channel."""
+    first = next(node for node in graph.node if node.op_type in WEIGHTED)
+    weight = next(tensor for tensor in graph.initializer if tensor.name == first.input[1])
+    if first.op_type != "Conv" or weight.dims[1] != 1:
+        return []
+    stem = [first]
+    for node in graph.node:
+        if node.op_type in ("Relu", "MaxPool") and node.input[0] == stem[-1].output[0]:
+            stem.append(node)
+    return [node.name for node in stem]
+
+
+def _hand_over_channels_last(graph: Any, last_of_stem: str) -> None:
+    """Have the stem's output transposed once, and not around every layer of the first stage.
+
+    int8 layers want channels last, float32 ones channels first. onnxruntime's optimiser moves
+    its transpositions out of the way only where both sides of an addition have one. The pair
+    that is put here would cancel out, if there were no reshape to the same shape between.
+    """
+    given = next(node.output[0] for node in graph.node if node.name == last_of_stem)
+    same = numpy_helper.from_array(np.zeros(4, np.int64), "same_shape")  # 0: as it comes
+    nodes: list[Any] = []
+    for node in graph.node:
+        nodes.append(node)
+        if node.op_type == "QuantizeLinear" and node.input[0] == given:
+            (quantized,) = node.output
+            last, kept, first = (f"{quantized}_{way}" for way in ("last", "kept", "first"))
+            nodes += [
+                helper.make_node("Transpose", [quantized], [last], perm=[0, 2, 3, 1]),
+                helper.make_node("Reshape", [last, same.name], [kept]),
+                helper.make_node("Transpose", [kept], [first], perm=[0, 3, 1, 2]),
+            ]
+            for user in graph.node:
+                if user.op_type == "DequantizeLinear" and user.input[0] == quantized:
+                    user.input[0] = first
+    rebuilt = helper.make_graph(
+        nodes, graph.name, graph.input, graph.output, [*graph.initializer, same]
+    )
+    graph.CopyFrom(rebuilt)
 
 
 def _checked(model: Any) -> bytes:

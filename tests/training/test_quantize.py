@@ -1,5 +1,6 @@
 """Cheaper precisions: what changes, what does not, and the gate before them."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ pytest.importorskip("torch")
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import torch
 from onnx import TensorProto
 
@@ -47,11 +49,12 @@ def test_the_borders_are_those_of_float32(exported: Artifact, precision: str) ->
         assert found == expected
 
 
-def test_int8_weights_are_per_channel_and_the_head_stays_in_float(exported: Artifact) -> None:
+def test_int8_weights_are_per_channel_and_both_ends_stay_in_float(exported: Artifact) -> None:
     graph = onnx.load_from_string(exported.model("int8")).graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
 
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    stem, *convolutions = (node for node in graph.node if node.op_type == "Conv")
+    assert weights[stem.input[1]].data_type == TensorProto.FLOAT
     makers = {output: node for node in graph.node for output in node.output}
     for node in convolutions:
         scale = makers[node.input[1]]
@@ -61,6 +64,26 @@ def test_int8_weights_are_per_channel_and_the_head_stays_in_float(exported: Arti
         assert makers[node.input[0]].op_type == "DequantizeLinear"
     (head,) = (node for node in graph.node if node.op_type == "Gemm")
     assert weights[head.input[1]].data_type == TensorProto.FLOAT
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "stems", "transpositions"),
+    [("mini_resnet", 1, 1, 3), ("resnet18_d2l", 1, 1, 3), ("mini_resnet", 3, 0, 2)],
+)
+def test_no_layer_of_int8_is_transposed_for_itself(
+    name: str, channels: int, stems: int, transpositions: int, tmp_path: Path
+) -> None:
+    spec = get_architecture(name, in_channels=channels)
+    artifact = export_random(spec, tmp_path / name / "1", Options(chosen_precisions(("int8",))))
+
+    settings = ort.SessionOptions()
+    settings.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    settings.log_severity_level = 3  # that the file is for this machine alone is known
+    ort.InferenceSession(artifact.model("int8"), settings, providers=["CPUExecutionProvider"])
+
+    found = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    assert found["Conv"] == stems  # the others are QLinearConv
+    assert found["Transpose"] <= transpositions  # of pictures, of the stem, of the last features
 
 
 def test_a_network_without_convolutions_is_made_cheaper_too(tmp_path: Path) -> None:
