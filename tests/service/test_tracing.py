@@ -1,11 +1,17 @@
 """Spans as OpenTelemetry's own SDK receives them."""
 
 import builtins
+import gzip
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -23,6 +29,39 @@ pytestmark = pytest.mark.anyio
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 """W3C's own example."""
 STAGES = ["decode", "preprocess", "queue", "infer"]
+
+
+@dataclass
+class Collector:
+    """What OpenTelemetry's collector is to its clients: an address, and what was posted there."""
+
+    url: str
+    posted: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    """Listen for what is exported, until the end of the block."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            is_packed = self.headers.get("Content-Encoding") == "gzip"
+            collector.posted.append((self.path, gzip.decompress(body) if is_packed else body))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base's name
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        collector = Collector(f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield collector
+        server.shutdown()
+        thread.join(10)
 
 
 @pytest.fixture
@@ -140,6 +179,28 @@ def test_an_exporter_by_name_turns_tracing_on(
     assert isinstance(tracing.provider, TracerProvider)
     assert tracing.provider.resource.attributes["service.name"] == name
     tracing.stop()
+
+
+async def test_spans_reach_a_collector_over_http(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        tracing = start_tracing()
+        settings = Settings(artifact=make_artifact(), threads=1, instances=1)
+        async with serving(create_app(settings, tracing)) as service:
+            await service.client.post("/predict", content=WHITE)
+        # Whoever stops the service has its last spans sent.
+
+    (path, body), *more = collector.posted
+    assert (path, more) == ("/v1/traces", [])
+    (resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
+    named = {one.key: one.value.string_value for one in resource.resource.attributes}
+    assert named["service.name"] == "resnet-service"
+    spans = [span for scope in resource.scope_spans for span in scope.spans]
+    whole = next(span for span in spans if span.name == "POST /predict")
+    stages = {span.name for span in spans if span.parent_span_id == whole.span_id}
+    assert stages == set(STAGES)
 
 
 def test_an_exporter_that_is_not_ours_is_refused_in_one_line() -> None:
