@@ -1,6 +1,7 @@
 """Between requests and the engine: a bounded queue and greedy batches.
 
-A batch is whatever waited while the engine was busy, up to a limit. There is no timer:
+A batch is whatever waited while the engine was busy, up to a limit: the setting, or less
+where the plan says that larger batches are no cheaper (docs/decisions/0014). There is no timer:
 a lone picture never waits. Pictures of one request may ride in several batches, and a
 batch may carry pictures of many requests. What is cancelled or too late leaves the queue
 and is never run.
@@ -59,8 +60,10 @@ class Batcher:
         self.executed = 0  # pictures that the engine was given, answered or not
         self.observe = observe
         self._run = run
-        longest = plan.longest_within(ON_LOOP_S) if plan.on_loop else max_batch_size
-        self._max_batch_size = min(max_batch_size, longest)
+        if plan.on_loop:
+            self._max_batch_size = min(max_batch_size, plan.longest_within(ON_LOOP_S))
+        else:
+            self._max_batch_size = plan.worthwhile(max_batch_size)
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._busy_since: dict[int, float] = {}

@@ -14,6 +14,10 @@ from model.preprocessing import Pixels
 RUNS = 5
 """Measured for each batch size; the median is kept. A slow size is measured once."""
 SLOW_S = 0.25
+SHORT_S = 0.05
+"""Nobody minds to wait for a run of so long."""
+GAIN = 0.03
+"""Of two batch sizes the larger must make a picture cheaper by this share to be worth it."""
 FOLLOW = 0.1
 """Weight of the newest run in the moving rate."""
 
@@ -87,3 +91,18 @@ class Plan:
     def longest_within(self, seconds: float) -> int:
         """Give the largest measured batch that takes no longer; 0 if there is none."""
         return max((size for size, took in self.seconds.items() if took <= seconds), default=0)
+
+    def worthwhile(self, limit: int) -> int:
+        """Give the batch size beyond which pictures would only wait for each other.
+
+        That is where a picture no longer gets cheaper: at once for a large network on a
+        processor, late or never on a GPU. Short runs are not worth cutting.
+
+        Args:
+            limit: Given if nothing speaks against the largest size that was measured.
+        """
+        each = {size: took / size for size, took in self.seconds.items()}
+        enough = (1 + GAIN) * min(each.values())
+        cheap = min(size for size, seconds in each.items() if seconds <= enough)
+        size = max(cheap, self.longest_within(SHORT_S))
+        return limit if size == max(self.seconds) else min(size, limit)

@@ -65,6 +65,20 @@ def test_the_longest_batch_within_a_time_is_one_that_was_measured(
     assert Plan({1: 0.006, 2: 0.01, 4: 0.02}).longest_within(seconds) == size
 
 
+@pytest.mark.parametrize(
+    ("seconds", "size"),
+    [
+        ({1: 0.1, 2: 0.2, 4: 0.4}, 1),  # no cheaper: nobody shall wait for the others
+        ({1: 0.1, 2: 0.15, 4: 0.295}, 2),
+        ({1: 0.1, 2: 0.11, 4: 0.12}, 9),  # cheaper all the way: as many as are allowed
+        ({1: 0.01, 2: 0.02, 4: 0.04}, 9),  # no cheaper, but soon done
+        ({1: 0.02, 2: 0.04, 4: 0.08}, 2),
+    ],
+)
+def test_a_batch_is_as_large_as_pays(seconds: dict[int, float], size: int) -> None:
+    assert Plan(seconds).worthwhile(9) == size
+
+
 def test_the_rate_follows_what_runs_take() -> None:
     plan = Plan({1: 0.01})
 
