@@ -8,7 +8,6 @@ Source:
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,14 +19,13 @@ from pytorch_lightning import Callback, LightningModule, Trainer, seed_everythin
 
 from model.cli import CommandError, script
 from training.commands.data import DataOption, read_data, told_in_one_line
-from training.datasets.dataset import Dataset, loader
-from training.module import Classifier
+from training.datasets.dataset import Dataset
 from training.plots import TRAIN, VALIDATION
 from training.progress import quiet_lightning
 from training.recipes import RECIPES, Recipe, get_recipe
 from training.run import RunRecord
 from training.train import fit_architecture
-from training.trainer import precision
+from training.trainer import throw_away_run
 
 LOWEST, HIGHEST = 1e-5, 10.0
 STEPS = 100
@@ -115,26 +113,7 @@ def find_learning_rate(dataset: Dataset, recipe: Recipe, seed: int = 0) -> Curve
     seed_everything(seed, verbose=False)
     record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed)
     ramp = _Ramp(recipe)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on a run without validation
-        Trainer(
-            accelerator="auto",
-            devices=1,
-            max_steps=STEPS,
-            min_epochs=0,
-            limit_val_batches=1,
-            precision=precision(recipe),
-            callbacks=[ramp],
-            logger=False,
-            num_sanity_val_steps=0,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-        ).fit(
-            Classifier(record),
-            loader(dataset.train, recipe.batch_size, seed),
-            loader(dataset.validation[:1], 1),
-        )
+    throw_away_run(dataset, record, ramp, STEPS)
     return Curve(ramp.rates[: len(ramp.losses)], ramp.losses)
 
 

@@ -8,17 +8,15 @@ import os
 import resource
 import sys
 import time
-import warnings
 from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from training.datasets.dataset import Dataset, loader
-from training.module import Classifier
+from training.datasets.dataset import Dataset
 from training.run import RunRecord
-from training.trainer import precision
+from training.trainer import throw_away_run
 
 STEPS = 5
 """The first is not counted: it sets up."""
@@ -64,29 +62,11 @@ def measure_pace(dataset: Dataset, record: RunRecord) -> Pace | None:
     if "LOCAL_WORLD_SIZE" in os.environ:
         return None
     clock = _Clock()
-    recipe = record.recipe
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on a run of five steps
-        Trainer(
-            accelerator="auto",
-            devices=1,
-            max_epochs=1,
-            limit_train_batches=STEPS,
-            precision=precision(recipe),
-            callbacks=[clock],
-            logger=False,
-            num_sanity_val_steps=0,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        ).fit(
-            Classifier(record),
-            loader(dataset.train, recipe.batch_size, record.seed),
-            loader(dataset.validation[:1], 1),
-        )
+    with torch.random.fork_rng():
+        throw_away_run(dataset, record, clock, STEPS)
     step = mean(clock.seconds[1:] or clock.seconds)
     pictures = len(dataset.train) + FORWARD * len(dataset.validation)
-    size = min(recipe.batch_size, len(dataset.train))
+    size = min(record.recipe.batch_size, len(dataset.train))
     return Pace(len(clock.seconds), step, step * pictures / size, peak_memory())
 
 

@@ -1,6 +1,7 @@
 """The loop of a run: Lightning's, with our callbacks, loggers and precision."""
 
 import os
+import warnings
 from datetime import timedelta
 from typing import Literal
 
@@ -10,12 +11,14 @@ from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from training.checkpoints import DurableCheckpoints
+from training.datasets.dataset import Dataset, loader
 from training.environment import has_bfloat16
 from training.finite import FiniteTraining
 from training.keeping import ExactResume, KeepBest, KeepLast, KeepLastWithinEpoch
+from training.module import Classifier
 from training.progress import EpochTable, ProgressBar
 from training.recipes import Recipe
-from training.run import RunFolder
+from training.run import RunFolder, RunRecord
 
 Precision = Literal["bf16-mixed", "32-true"]
 
@@ -49,6 +52,37 @@ def build_trainer(folder: RunFolder, recipe: Recipe, keep_every: timedelta) -> T
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+
+
+def throw_away_run(dataset: Dataset, record: RunRecord, watch: Callback, steps: int) -> None:
+    """Train a network that nobody keeps, for so many steps and on one device.
+
+    Args:
+        dataset: Its training split is read, over and over where it is small.
+        record: Of the run that this one is like.
+        watch: Sees the steps; the only callback.
+        steps: At most.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on so short a run, and on its validation
+        Trainer(
+            accelerator="auto",
+            devices=1,
+            max_steps=steps,
+            min_epochs=0,
+            limit_val_batches=1,
+            precision=precision(record.recipe),
+            callbacks=[watch],
+            logger=False,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        ).fit(
+            Classifier(record),
+            loader(dataset.train, record.recipe.batch_size, record.seed),
+            loader(dataset.validation[:1], 1),
+        )
 
 
 def _devices() -> int | str:
