@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 from statistics import median
 
-import uvloop
-
-from benchmarks.client import closed_loop, prepare
+from benchmarks.client import prepare
 from benchmarks.pictures import picture
 from benchmarks.process import Process, ours, serving, write_result
+from benchmarks.rounds import Round, closed_round
 
 ROUNDS, CONNECTIONS = 5, 16
 WAYS = {
@@ -25,17 +24,10 @@ WAYS = {
 }
 
 
-def measure(server: Process, seconds: float) -> dict[str, float]:
+def measure(server: Process, seconds: float) -> Round:
     """One round."""
     url = server.url("/predict")
-    before = server.cpu_s()
-    load = uvloop.run(closed_loop(url, prepare(url, picture(28)), CONNECTIONS, seconds))
-    cpu_s = server.cpu_s() - before
-    return {
-        "per_second": load.per_second,
-        "p50_ms": load.percentile_ms(50),
-        "cpu_ms": 1000 * cpu_s / len(load.latencies),
-    }
+    return closed_round(server, url, prepare(url, picture(28)), CONNECTIONS, seconds)
 
 
 def compare(artifact: str, precision: str, seconds: float) -> dict[str, dict[str, float]]:

@@ -10,11 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import uvloop
-
-from benchmarks.client import Load, closed_loop, prepare
+from benchmarks.client import prepare
 from benchmarks.pictures import form, picture
 from benchmarks.process import Process, ours, pin_to, serving, write_result
+from benchmarks.rounds import Round, closed_round
 from model.artifact import read
 
 ROUNDS = 5
@@ -39,20 +38,11 @@ def cases(payload: bytes) -> list[Case]:
     ]
 
 
-def measure(server: Process, path: str, case: Case, seconds: float) -> dict[str, float]:
+def measure(server: Process, path: str, case: Case, seconds: float) -> Round:
     """One round: what the clients saw, and what the operating system counted."""
     url = server.url(path)
     request = prepare(url, case.body, case.content_type)
-    before = server.cpu_s()
-    load: Load = uvloop.run(closed_loop(url, request, case.connections, seconds))
-    if load.refusals:
-        raise RuntimeError(f"{url} refused: {load.statuses}")
-    return {
-        "per_second": load.per_second,
-        "p50_ms": load.percentile_ms(50),
-        "p99_ms": load.percentile_ms(99),
-        "cpu_ms": 1000 * (server.cpu_s() - before) / max(1, len(load.latencies)),
-    }
+    return closed_round(server, url, request, case.connections, seconds)
 
 
 def compare(us: Process, them: Process, case: Case, seconds: float) -> dict[str, dict[str, float]]:

@@ -6,17 +6,18 @@ decode, preprocess and run one picture after the other without any server. Make 
 artifact with `export-model --architecture resnet50 --random --precision all`.
 """
 
-import asyncio
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks.client import closed_loop, prepare
+from benchmarks.client import prepare
 from benchmarks.pictures import picture
 from benchmarks.process import Process, ours, serving, write_result
+from benchmarks.rounds import Round, closed_round
 from model.artifact import read
 from model.manifest import Precision
 from model.preprocessing import preprocess
@@ -24,10 +25,9 @@ from service.decode import open_image, read_image
 from service.engine import Engine, usable_cores
 
 ROUNDS, CONNECTIONS = 5, 8
-Measured = dict[str, float]
 
 
-def bare(artifact_path: str, precision: Precision, payload: bytes) -> Callable[[float], Measured]:
+def bare(artifact_path: str, precision: Precision, payload: bytes) -> Callable[[float], Round]:
     """Prepare a measurement of as many threads as cores, each with runs of one thread."""
     artifact = read(Path(artifact_path))
     spec = artifact.manifest.preprocessing
@@ -40,7 +40,7 @@ def bare(artifact_path: str, precision: Precision, payload: bytes) -> Callable[[
             engine.run(pixels[None])
             seconds.append(time.perf_counter() - began)
 
-    def measure(seconds: float) -> Measured:
+    def measure(seconds: float) -> Round:
         took: list[float] = []
         began, before = time.perf_counter(), time.process_time()
         threads = [
@@ -60,27 +60,15 @@ def bare(artifact_path: str, precision: Precision, payload: bytes) -> Callable[[
     return measure
 
 
-def served(server: Process, path: str, payload: bytes) -> Callable[[float], Measured]:
+def served(server: Process, path: str, payload: bytes) -> Callable[[float], Round]:
     """Prepare a measurement of a server."""
     url = server.url(path)
     request = prepare(url, payload, "image/jpeg")
 
-    def measure(seconds: float) -> Measured:
-        before = server.cpu_s()
-        load = asyncio.run(closed_loop(url, request, CONNECTIONS, seconds))
-        if load.refusals:
-            raise RuntimeError(f"{url} refused: {load.statuses}")
-        return {
-            "per_second": load.per_second,
-            "p50_ms": load.percentile_ms(50),
-            "p99_ms": load.percentile_ms(99),
-            "cpu_ms": 1000 * (server.cpu_s() - before) / len(load.latencies),
-        }
-
-    return measure
+    return partial(closed_round, server, url, request, CONNECTIONS)
 
 
-def alternate(sides: dict[str, Callable[[float], Measured]], seconds: float) -> dict[str, Measured]:
+def alternate(sides: dict[str, Callable[[float], Round]], seconds: float) -> dict[str, Round]:
     """Measure one after the other, several times; medians, and of the ratios to bare."""
     rounds = [{name: run(seconds) for name, run in sides.items()} for _ in range(ROUNDS)]
     found = {}

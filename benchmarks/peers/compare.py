@@ -15,11 +15,10 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import uvloop
-
-from benchmarks.client import closed_loop, prepare
+from benchmarks.client import prepare
 from benchmarks.pictures import form, picture
 from benchmarks.process import Process, ours, pin_to, serving, write_result
+from benchmarks.rounds import closed_round
 
 ROUNDS = 5
 
@@ -95,10 +94,7 @@ def interpreter(peer: Peer) -> str:
 def per_second(server: Process, peer: Peer, seconds: float) -> float:
     """Answers with status 200 a second."""
     url = server.url(peer.path)
-    load = uvloop.run(closed_loop(url, peer.request(url), 16, seconds))
-    if load.refusals:
-        raise RuntimeError(f"{url} refused: {load.statuses}")
-    return load.per_second
+    return closed_round(server, url, peer.request(url), 16, seconds)["per_second"]
 
 
 def measure(peer: Peer, artifact: str, precision: str, seconds: float) -> dict[str, float]:

@@ -5,19 +5,18 @@ import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-from fastapi import FastAPI
 from numpy.typing import NDArray
 from PIL import Image
 
 from service.app import create_app
-from service.classifier import Classifier
 from service.settings import Settings
+from tests.service.conftest import Service
+from tests.service.conftest import serving as serving_app
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "artifacts/fashion-mnist/1"
@@ -29,31 +28,13 @@ ANKLE_BOOT = 9
 """The label of the test split's first picture."""
 
 
-@dataclass(frozen=True)
-class Service:
-    """The service in this process, between its start and its end."""
-
-    app: FastAPI
-    client: httpx.AsyncClient
-
-    @property
-    def classifier(self) -> Classifier:
-        classifier = self.app.state.models.find()
-        assert isinstance(classifier, Classifier)
-        return classifier
-
-
 @asynccontextmanager
 async def serving(**changes: Any) -> AsyncIterator[Service]:
     """Serve the default model in this process."""
     limits: dict[str, Any] = {"threads": 1, "instances": 1, "max_batch_size": 4}
     app = create_app(Settings(artifact=SHIPPED, **(limits | changes)))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
-    ):
-        yield Service(app, client)
+    async with serving_app(app) as service:
+        yield service
 
 
 def pixels(count: int = 1) -> NDArray[np.uint8]:

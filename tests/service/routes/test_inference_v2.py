@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from service.encodings import compress
+from tests.service.conftest import Service
 from tests.service.v2 import (
     ANKLE_BOOT,
     HEADER,
     INFER,
     INFER_IMAGE,
     MODEL,
-    Service,
     asking,
     binary,
     error_of,

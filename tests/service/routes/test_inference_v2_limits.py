@@ -8,12 +8,12 @@ import pytest
 from model.preprocessing import Pixels
 from service.classifier import ON_LEAVE
 from service.submission import Rows
+from tests.service.conftest import Service
 from tests.service.v2 import (
     HEADER,
     INFER,
     INFER_IMAGE,
     MODEL,
-    Service,
     asking,
     error_of,
     pixels,

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from service.models import Refused
-from tests.service.v2 import HEADER, INFER, MODEL, SHIPPED, Service, serving
+from tests.service.conftest import Service
+from tests.service.v2 import HEADER, INFER, MODEL, SHIPPED, serving
 
 pytestmark = pytest.mark.anyio
 
