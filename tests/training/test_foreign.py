@@ -183,8 +183,9 @@ def test_a_run_begins_with_the_weights_it_is_given(
     command: Command, resnet20: Path, make_pictures: MakePictures, tmp_path: Path
 ) -> None:
     data, out = make_pictures(), tmp_path / "run"
-    changes = ("architecture=resnet20", "epochs=1", "batch_size=8", "learning_rate=1e-9")
-    options = [part for change in (*changes, "ema_decay=0") for part in ("--set", change)]
+    changes = ("architecture=resnet20", "epochs=1", "batch_size=8", "ema_decay=0")
+    still = ("learning_rate=1e-9", "turn=1e-9")
+    options = [part for change in (*changes, *still) for part in ("--set", change)]
 
     finished = command(train_script, "--data", data, "--out", out, "--init", resnet20, *options)
 
