@@ -39,7 +39,7 @@ class Batcher:
         run: uint8 (N, S, S, C), and the names of further outputs if a picture wants any -> rows
             in the same order.
         plan: Times of the engine, for admission; it learns from the runs.
-        max_batch_size: Pictures in one run.
+        max_batch_size: Pictures in one run, at most; fewer where the plan says so.
         max_queue: Pictures that may be under way, from the door to the answer.
         observe: Called on the loop after each run with its size and seconds.
     """

@@ -15,7 +15,7 @@ RUNS = 5
 """Measured for each batch size; the median is kept. A slow size is measured once."""
 SLOW_S = 0.25
 SHORT_S = 0.05
-"""Nobody minds to wait for a run of so long."""
+"""Batches that take no longer are not cut, whether or not size makes a picture cheaper."""
 GAIN = 0.03
 """Of two batch sizes the larger must make a picture cheaper by this share to be worth it."""
 FOLLOW = 0.1
