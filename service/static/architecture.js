@@ -6,6 +6,7 @@ import { DESKTOP, PHONE, gutter, sizeMark } from "./glyphs.js";
 import { blocksOf, rowsOf, walk } from "./rows.js";
 import { saveSvg } from "./save.js";
 import { count, number, share, t } from "./text.js";
+import { partName, pathOf, rowName, shapeText, spoken } from "./words.js";
 
 const narrow = matchMedia("(max-width: 40rem)");
 const view = { root: null, network: null, by: "macs", fold: true, open: new Set(), place: null, parts: {} };
@@ -103,8 +104,6 @@ function strip(rows) {
 
 const percent = (part) => (part && part < 0.0005 ? t("less", { n: share(0.001) }) : share(part, part < 0.0995 ? 1 : 0));
 
-export const partName = (row) => (row.part === "stage" ? t("net.stage", { n: row.number }) : t(`net.${row.part}`));
-
 function list(rows, size) {
   const most = Math.max(...rows.map((row) => row[view.by] ?? 0));
   const context = { most, size };
@@ -143,49 +142,6 @@ function line(element, row, context) {
 const bar = (part, row) =>
   s("svg", { class: `bar ${row.part ?? row.kind ?? ""}`, "aria-hidden": "true", focusable: "false", preserveAspectRatio: "none" },
     part > 0 ? s("rect", { width: `${Math.max(100 * part, 0.6).toFixed(2)}%`, height: "100%", "data-part": part.toFixed(5) }) : null);
-
-export const shapeText = (shape) => shape.join("×");
-
-export function pathOf(row) {
-  if (row.type === "pile") return row.names;
-  if (row.type === "io" || row.type === "add" || row.part === "stem" || row.part === "head") return null;
-  return ["pool", "dropout"].includes(row.kind) ? null : row.type === "layer" ? row.id.split(".").slice(2).join(".") : row.id;
-}
-
-/** What a row is called, in words. */
-export function rowName(row, network) {
-  switch (row.type) {
-    case "io": return t(`net.${row.id}`);
-    case "stage": return row.part === "stage" ? t("net.stageBlocks", { n: row.number, blocks: row.blocks }) : t(`net.${row.part}`);
-    case "pile": return t("net.pile", { kind: kindName(row), n: row.rows.length });
-    case "block": return row.stride > 1 ? t("net.halves", { kind: kindName(row) }) : kindName(row);
-  }
-  return [operationName(row, network), ...row.layers.slice(1).map((layer) => t(`net.${layer.kind}`))].join(" · ");
-}
-
-export const kindName = (row) => t(`net.${row.kind}`);
-
-function operationName(row, network) {
-  const stride = row.stride > 1 ? t("net.stride", { n: row.stride }) : "";
-  switch (row.kind) {
-    case "conv": return t("net.conv", { kernel: `${row.kernel}×${row.kernel}` }) + stride;
-    case "pool": return row.kernel ? t("net.maxpool", { kernel: `${row.kernel}×${row.kernel}` }) + stride : t("net.avgpool");
-    case "dropout": return t("net.dropout", { rate: number(network.architecture.dropout ?? 0, 1) });
-  }
-  return t(`net.${row.kind}`);
-}
-
-/** A block or a pile for the ear. */
-export function spoken(row) {
-  const projection = row.projection
-    ? t("spoken.projection", { kernel: `${row.projection.kernel}×${row.projection.kernel}${row.projection.stride > 1 ? ` /${row.projection.stride}` : ""}`, channels: number(row.shape[0]) })
-    : t(row.shortcut === "none" ? "spoken.noShortcut" : "spoken.identity");
-  const each = row.type === "pile" ? row.rows[0] : row;
-  return t(row.type === "pile" ? "spoken.pile" : "spoken.block", {
-    name: rowName(row), path: row.names ?? row.id, shortcut: projection, shape: shapeText(row.shape),
-    parameters: number(each.parameters), macs: count(each.macs),
-  });
-}
 
 /** Open a block wherever it lies, and bring it into sight. */
 function open(id) {

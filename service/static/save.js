@@ -1,11 +1,11 @@
 // "Save as SVG": the rows of the second view stacked into one picture that stands alone.
 // The order of its source is the order of walking; each stage is a list, each block an item.
 
-import { partName, pathOf, rowName, shapeText, spoken } from "./architecture.js";
 import { download, s } from "./dom.js";
 import { DESKTOP, closedMarks, marks } from "./glyphs.js";
 import { blocksOf } from "./rows.js";
 import { count, number, t } from "./text.js";
+import { partName, pathOf, rowName, shapeText, spoken } from "./words.js";
 
 const WIDTH = 1040, NAME = 224, SHAPE = 760, BAR = 800, BAR_WIDTH = 130, FIGURE = 1020, TOP = 76;
 const CSS = `text{font:14px system-ui,sans-serif;fill:#1B1F24}.inside,.ontag{font-size:11px;font-weight:600}.inside{fill:#fff}.code{font:11px ui-monospace,monospace;fill:#57606A}

@@ -69,6 +69,21 @@ def test_every_module_is_preloaded_and_says_what_it_is_for() -> None:
         assert module.read_text().startswith("// ")
 
 
+def test_no_modules_import_each_other() -> None:
+    named = {
+        path.name: set(re.findall(r'from "\./([\w.]+)"', path.read_text()))
+        for path in STATIC.glob("*.js")
+    }
+    rest = {name: imports & named.keys() for name, imports in named.items()}
+
+    while leaves := {name for name, imports in rest.items() if not imports}:
+        rest = {name: imports - leaves for name, imports in rest.items() if name not in leaves}
+
+    assert len(named) > 10
+    assert any(named.values())
+    assert rest == {}
+
+
 def test_both_languages_have_the_same_keys_and_placeholders() -> None:
     assert ENGLISH.keys() == CHINESE.keys()
     for key, text in ENGLISH.items():
