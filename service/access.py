@@ -29,6 +29,8 @@ QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 Headers = Sequence[tuple[bytes, bytes]]
+Refused = tuple[bytes, float]
+"""The id of a request, and when its head was read."""
 ShortCuts = Mapping[tuple[str, str], LeanRoute]
 AnswerError = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -57,8 +59,7 @@ class Access:
         self.short_cuts = short_cuts
         self._prefix = os.urandom(8).hex()
         self._numbers = itertools.count()
-        self._requests: dict[tuple[str, str, int], Any] = {}
-        self._seconds: dict[str, Any] = {}
+        self._kinds: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and note how it ended."""
@@ -69,7 +70,7 @@ class Access:
         app = self.app
         if (route := self.short_cuts.get((scope["method"], scope["path"]))) is not None:
             scope["route"], app = route, route.answer
-        request_id = self._request_id(scope["headers"])
+        request_id = self.request_id(scope["headers"])
         status, has_begun = 500, False
 
         async def send_with_headers(message: Message) -> None:
@@ -93,28 +94,41 @@ class Access:
         finally:
             self._note(scope, status, request_id, time.perf_counter() - began)
 
-    def _request_id(self, headers: Headers) -> bytes:
+    def request_id(self, headers: Headers) -> bytes:
         """Take the client's id if it is short and plain, else make one."""
         for name, value in headers:
             if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
                 return bytes(value)
         return f"{self._prefix}-{next(self._numbers):x}".encode()
 
-    def note_refused(self, scope: Scope, headers: Headers, status: int, began: float) -> bytes:
-        """Note a request that was answered before it got here, and give its id."""
-        request_id = self._request_id(headers)
-        self._note(scope, status, request_id, time.perf_counter() - began)
-        return request_id
+    def note_refused(self, scope: Scope, status: int, refused: Sequence[Refused]) -> None:
+        """Note requests of one kind that were answered before they got here."""
+        now = time.perf_counter()
+        count, observe = self._figures(scope, status)
+        count.inc(len(refused))
+        for request_id, began in refused:
+            observe.observe(now - began)
+            self._tell(scope, status, request_id, now - began)
 
     def _note(self, scope: Scope, status: int, request_id: bytes, seconds: float) -> None:
+        count, observe = self._figures(scope, status)
+        count.inc()
+        observe.observe(seconds)
+        self._tell(scope, status, request_id, seconds)
+
+    def _figures(self, scope: Scope, status: int) -> tuple[Any, Any]:
+        """Give the counter and the histogram of a route, a method and a status."""
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in METHODS else "other"
         key = (route, method, status)
-        if key not in self._requests:  # routes and methods are ours, so there are few
-            self._requests[key] = self.telemetry.requests.labels(route, method, str(status))
-            self._seconds[route] = self.telemetry.request_seconds.labels(route)
-        self._requests[key].inc()
-        self._seconds[route].observe(seconds)
+        if key not in self._kinds:  # routes and methods are ours, so there are few
+            count = self.telemetry.requests.labels(route, method, str(status))
+            self._kinds[key] = count, self.telemetry.request_seconds.labels(route)
+        return self._kinds[key]
+
+    @staticmethod
+    def _tell(scope: Scope, status: int, request_id: bytes, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
         level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
         if log.isEnabledFor(level):
             log_request(

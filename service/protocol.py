@@ -18,6 +18,7 @@ class PatientProtocol(HttpToolsProtocol):
     """
 
     _headers_timeout: asyncio.TimerHandle | None = None
+    _is_reading = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock with the connection."""
@@ -25,10 +26,15 @@ class PatientProtocol(HttpToolsProtocol):
         self._start_clock()
 
     def data_received(self, data: bytes) -> None:
-        """Start it anew with the first bytes of a further request, unless they are the head."""
+        """Start it anew for half a head, and for the rest of a body whose answer is given."""
         super().data_received(data)
-        if self._headers_timeout is None and self._is_between_requests():
+        if self._is_reading and self._headers_timeout is None and self._is_between_requests():
             self._start_clock()
+
+    def on_message_begin(self) -> None:
+        """Remember that more must come."""
+        self._is_reading = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Stop it, since the body has a limit of its own; refuse at once what has no room."""
@@ -47,7 +53,9 @@ class PatientProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Likewise its end."""
+        """Likewise its end, with which nothing is due any more."""
+        self._is_reading = False
+        self._stop_clock()
         if self.cycle is not None:
             super().on_message_complete()
 

@@ -12,7 +12,7 @@ import time
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from service.access import NOSNIFF, Access, Headers
+from service.access import NOSNIFF, Access, Headers, Refused
 from service.errors import OverloadedError
 from service.models import Models
 from service.routes.predict import TIMEOUT_HEADER
@@ -20,6 +20,7 @@ from service.routes.problems import refusal_response
 from service.telemetry import Telemetry
 
 METHOD, PATH = "POST", "/predict"
+VERB, URL = METHOD.encode(), PATH.encode()
 FRESH_S = 0.02
 """For so long a refusal's numbers are repeated to others."""
 LONG_WAY = frozenset({b"expect", TIMEOUT_HEADER.encode()})
@@ -28,6 +29,9 @@ LONG_WAY = frozenset({b"expect", TIMEOUT_HEADER.encode()})
 
 class Turnstile:
     """Judges requests to the default model by their head.
+
+    What arrives in one turn of the event loop is judged together: who finds no room shuts the
+    turnstile for all that come after it, and refusals are noted once, at the end of the turn.
 
     Args:
         models: What is served.
@@ -49,6 +53,9 @@ class Turnstile:
         self._before_id = self._after_id = b""
         self._fresh_until = 0.0
         self._let_in = 0
+        self._is_shut = False
+        self._turn_ends = False
+        self._refused: list[Refused] = []
 
     def refusal(
         self, method: bytes, url: bytes, headers: Headers, default_headers: Headers
@@ -61,39 +68,45 @@ class Turnstile:
             headers: Of the request, names in lower case.
             default_headers: Of every answer; the server's own.
         """
-        if url != PATH.encode() or method != METHOD.encode():
+        if url != URL or method != VERB:
             return None
-        batcher, patience_s = self._models.find().batcher, self._patience_s
-        places = self._let_in + 1
-        if batcher.has_room(places, patience_s):
-            self._count_in()
+        if not self._is_shut and self._lets_in(default_headers):
             return None
         for name, _ in headers:
             if name in LONG_WAY:
                 return None
-        began = time.perf_counter()
-        if began > self._fresh_until:
-            try:
-                batcher.refuse_overload(places, patience_s)
-            except OverloadedError as error:
-                self._before_id, self._after_id = written(PATH, error, default_headers)
-                self._fresh_until = began + FRESH_S
-        self._overloaded.inc()
-        request_id = self._access.note_refused(self._scope, headers, 503, began)
+        request_id = self._access.request_id(headers)
+        self._refused.append((request_id, time.perf_counter()))
         return b"%b%b%b" % (self._before_id, request_id, self._after_id)
 
-    def _count_in(self) -> None:
-        """Remember that a place is as good as taken, until its request could take it.
+    def _lets_in(self, default_headers: Headers) -> bool:
+        """Promise a place, or shut until the end of the turn.
 
-        What arrives together is judged together, before any of it gets to the batcher: the
-        last free place would be promised to all.
+        A place is as good as taken before its request takes it: what arrives together is judged
+        before any of it gets to the batcher, and the last free place would be promised to all.
         """
-        if not self._let_in:
-            asyncio.get_running_loop().call_soon(self._forget)
-        self._let_in += 1
+        if not self._turn_ends:
+            self._turn_ends = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        batcher, places = self._models.find().batcher, self._let_in + 1
+        if batcher.has_room(places, self._patience_s):
+            self._let_in = places
+            return True
+        self._is_shut = True
+        if (now := time.perf_counter()) > self._fresh_until:
+            try:
+                batcher.refuse_overload(places, self._patience_s)
+            except OverloadedError as error:
+                self._before_id, self._after_id = written(PATH, error, default_headers)
+                self._fresh_until = now + FRESH_S
+        return False
 
-    def _forget(self) -> None:
-        self._let_in = 0
+    def _end_turn(self) -> None:
+        self._let_in, self._is_shut, self._turn_ends = 0, False, False
+        if self._refused:
+            refused, self._refused = self._refused, []
+            self._overloaded.inc(len(refused))
+            self._access.note_refused(self._scope, 503, refused)
 
 
 def written(path: str, error: OverloadedError, default_headers: Headers) -> tuple[bytes, bytes]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service import protocol
 from service.routes.predict import TIMEOUT_HEADER
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, Listening, listen, wait_until
@@ -67,7 +68,7 @@ def test_a_refusal_at_the_connection_says_what_the_long_way_says(full: Listening
         k: v for k, v in known.items() if k not in volatile
     }
     assert int(response.headers["retry-after"]) >= 1
-    assert counts(full) == (2, 2)
+    wait_until(lambda: counts(full) == (2, 2))
 
 
 def test_who_was_refused_is_answered_on_the_same_connection_later(full: Listening) -> None:
@@ -84,7 +85,27 @@ def test_who_was_refused_is_answered_on_the_same_connection_later(full: Listenin
 
     assert (first.status, second.status) == (503, 503)
     assert third.startswith(b"HTTP/1.1 200 ")
-    assert counts(full) == (2, 2)
+    wait_until(lambda: counts(full) == (2, 2))
+
+
+def test_who_was_refused_may_be_idle_but_not_trickle(
+    full: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEADERS_TIMEOUT_S", 0.3)
+    with full.connect() as idle:
+        idle.sendall(REQUEST)
+        first, _ = answer_on(idle)
+        time.sleep(0.6)
+        idle.sendall(REQUEST)
+        second, _ = answer_on(idle)
+    with full.connect() as trickling:
+        trickling.sendall(REQUEST[:-7])
+        third, _ = answer_on(trickling)
+        trickling.sendall(REQUEST[-7:-6])
+        closed = trickling.recv(1)  # after the time that a head may take
+
+    assert (first.status, second.status, third.status) == (503, 503, 503)
+    assert closed == b""
 
 
 def test_the_last_place_is_promised_once_to_those_that_arrive_together(
@@ -125,7 +146,7 @@ def test_requests_sent_ahead_of_their_answers_are_refused_in_order(full: Listeni
         answers = read_answer(connection)
 
     assert answers.count(b"HTTP/1.1 503 ") == 3
-    assert counts(full) == (3, 3)
+    wait_until(lambda: counts(full) == (3, 3))
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
