@@ -7,7 +7,7 @@ command line changes single fields, with pydantic's type checks.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -81,6 +81,20 @@ class Recipe(BaseModel):
     grown_at: float = Field(1.0, gt=0, le=1, description="Share of the steps.")
 
 
+SPRINT: Mapping[str, Any] = MappingProxyType(
+    {
+        "batch_size": 512,
+        "optimizer": "muon",
+        "learning_rate": 0.2,
+        "weight_decay": 5e-4,
+        "schedule": "one_cycle",
+        "warmup": 0.1,
+        "label_smoothing": 0.1,
+        "flip": True,
+    }
+)
+"""What the recipes for small pictures share; found in docs/training-log.md."""
+
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         recipe.name: recipe
@@ -101,31 +115,15 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 name="fast",
                 expected="not measured yet",
                 epochs=3,
-                batch_size=512,
-                optimizer="muon",
-                learning_rate=0.2,
-                turn=0.1,
-                weight_decay=5e-4,
-                schedule="one_cycle",
-                warmup=0.1,
-                label_smoothing=0.1,
-                flip=True,
+                **SPRINT,
                 shift=2,
             ),
             Recipe(
                 name="default",
                 expected="94.83 % of Fashion-MNIST's test split, 2,842 CPU s.",
                 epochs=30,
-                batch_size=512,
-                optimizer="muon",
-                learning_rate=0.2,
-                turn=0.1,
-                weight_decay=5e-4,
-                schedule="one_cycle",
-                warmup=0.1,
-                label_smoothing=0.1,
+                **SPRINT,
                 ema_decay=0.99,
-                flip=True,
                 shift=2,
                 erase=0.3,
                 first_scale=0.7,
@@ -135,16 +133,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 name="record",
                 expected="not measured yet",
                 epochs=140,
-                batch_size=512,
-                optimizer="muon",
-                learning_rate=0.2,
+                **SPRINT,
                 turn=0.06,
-                weight_decay=5e-4,
-                schedule="one_cycle",
-                warmup=0.1,
-                label_smoothing=0.1,
                 ema_decay=0.998,
-                flip=True,
                 shift=3,
                 erase=0.25,
                 mixup=0.2,
@@ -157,16 +148,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 expected="not measured yet",
                 architecture="resnet20",
                 epochs=40,
-                batch_size=512,
-                optimizer="muon",
-                learning_rate=0.2,
-                turn=0.1,
-                weight_decay=5e-4,
-                schedule="one_cycle",
-                warmup=0.1,
-                label_smoothing=0.1,
+                **SPRINT,
                 ema_decay=0.99,
-                flip=True,
                 shift=4,
             ),
             Recipe(
