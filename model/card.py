@@ -12,15 +12,11 @@ Source:
 """
 
 import json
-import math
-from collections.abc import Iterable, Mapping
 from typing import Any
 
+from model.card_figures import NOT_RECORDED, bullets, evaluation, precisions, trust
 from model.manifest import Manifest
 
-NOT_RECORDED = "not recorded"
-Z_95 = 1.959963984540054
-"""The normal distribution's 97.5 % point."""
 KNOWN = frozenset(
     {
         "schema_version",
@@ -45,30 +41,14 @@ KNOWN = frozenset(
 """Parts of the manifest that have a section of their own, or none because they are data."""
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Give the 95 % interval of a share that was counted on `n` cases.
-
-    Args:
-        share: Successes / n, in [0, 1].
-        n: At least 1.
-
-    Source:
-        Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
-    """
-    weight = Z_95**2 / n
-    centre = (share + weight / 2) / (1 + weight)
-    half = Z_95 / (1 + weight) * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n))
-    return (max(0.0, centre - half), min(1.0, centre + half))
-
-
 def card(manifest: Manifest) -> str:
     """Write the whole card: metadata, then the sections, each with all that is known."""
     sections = (
         _title(manifest),
         _uses(manifest),
-        _evaluation(manifest),
-        _precisions(manifest),
-        _trust(manifest),
+        evaluation(manifest),
+        precisions(manifest),
+        trust(manifest),
         _training(manifest),
         _technical(manifest),
         _further(manifest),
@@ -155,69 +135,10 @@ def _weights(manifest: Manifest) -> str:
     return "Which people, places or makers its training pictures favour was not examined."
 
 
-def _evaluation(manifest: Manifest) -> str:
-    metrics = manifest.metrics
-    if metrics is None:
-        return f"## Evaluation\n\n{NOT_RECORDED}: the weights were never measured."
-    rows = [
-        ("top-1", f"{metrics.top1:.2%}", _interval(metrics.top1, metrics.n)),
-        ("top-5", f"{metrics.top5:.2%}", _interval(metrics.top5, metrics.n)),
-        ("cross-entropy", f"{metrics.loss:.4f}", NOT_RECORDED),
-        ("expected calibration error, 15 bins", f"{metrics.ece:.2%}", NOT_RECORDED),
-    ]
-    return (
-        f"## Evaluation\n\nMeasured on {metrics.n:,} pictures of {metrics.dataset}, split "
-        f"`{metrics.split}`, with float32. Intervals are Wilson's, 95 %.\n\n"
-        + _table(("figure", "value", "interval"), rows)
-    )
-
-
-def _interval(share: float, n: int) -> str:
-    low, high = wilson(share, n)
-    return f"{low:.2%} to {high:.2%}"
-
-
-def _precisions(manifest: Manifest) -> str:
-    rows = [
-        (
-            precision,
-            f"`{file.path}`",
-            f"{file.bytes:,}",
-            NOT_RECORDED if file.top1 is None else f"{file.top1:.2%}",
-            f"{file.top1_agreement:.2%}",
-            f"{file.max_abs_logit_error:.2g}",
-            f"`{file.sha256}`",
-        )
-        for precision, file in manifest.files.items()
-    ]
-    names = ("precision", "file", "bytes", "top-1", "same answer", "largest logit error", "SHA-256")
-    return "## Precisions\n\n" + _table(names, rows)
-
-
-def _trust(manifest: Manifest) -> str:
-    """Tell how honest the probabilities are, and what tells strange pictures."""
-    calibration, refusal = manifest.calibration, manifest.refusal
-    figures = {}
-    for precision, file in manifest.files.items():
-        if file.calibration is not None:
-            before, after = file.calibration.before, file.calibration.after
-            figures[f"calibration error, {precision}"] = f"{after.ece:.2%} ({before.ece:.2%} raw)"
-        if file.refusal is not None:
-            sets = (f"{name} {one.auroc:.3f}" for name, one in file.refusal.sets.items())
-            figures[f"AUROC against strange pictures, {precision}"] = ", ".join(sets)
-    return "## Trust\n\n" + _list(
-        {
-            "calibrator": calibration and calibration.method,
-            "score that tells strange pictures": refusal and refusal.score,
-            **figures,
-        }
-    )
-
-
 def _training(manifest: Manifest) -> str:
     provenance = manifest.provenance
     dataset = manifest.metrics.dataset if manifest.metrics else None
-    return "## Training\n\n" + _list(
+    return "## Training\n\n" + bullets(
         {
             "data": dataset,
             "SHA-256 of the data": provenance.dataset_sha256,
@@ -233,7 +154,7 @@ def _training(manifest: Manifest) -> str:
 def _technical(manifest: Manifest) -> str:
     spec = manifest.preprocessing
     size = manifest.input.size
-    return "## Technical specification\n\n" + _list(
+    return "## Technical specification\n\n" + bullets(
         {
             "architecture": manifest.architecture.name,
             "blocks in each stage": ", ".join(map(str, manifest.architecture.depths)),
@@ -253,7 +174,7 @@ def _further(manifest: Manifest) -> str:
     """List what a newer exporter may have measured, whatever it is."""
     parts = manifest.model_dump(mode="json", exclude=set(KNOWN))
     known = {name: _short(value) for name, value in parts.items()}
-    told = _list(known) if known else f"Nothing else: {NOT_RECORDED}."
+    told = bullets(known) if known else f"Nothing else: {NOT_RECORDED}."
     return f"## Further measurements\n\n{told}"
 
 
@@ -277,15 +198,3 @@ def _start(manifest: Manifest) -> str:
         "localhost:8000/predict\n"
         "```"
     )
-
-
-def _list(values: Mapping[str, object]) -> str:
-    return "\n".join(
-        f"- {name}: {NOT_RECORDED if value is None else value}" for name, value in values.items()
-    )
-
-
-def _table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(names)
-    lines = [head, ["---"] * len(head), *(list(row) for row in rows)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)

@@ -5,7 +5,8 @@ import hashlib
 import pytest
 
 from model.architecture import get_architecture
-from model.card import NOT_RECORDED, card, wilson
+from model.card import card
+from model.card_figures import NOT_RECORDED, wilson
 from model.manifest import Golden, Input, Manifest, Metrics, ModelFile, Provenance
 from model.preprocessing import Preprocessing
 from model.summary import summarize
