@@ -17,7 +17,6 @@ import base64
 import binascii
 import hashlib
 import io
-import os
 import re
 import shutil
 import tempfile
@@ -30,6 +29,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from model.card import card
+from model.durable import move_into_place, write_synced
 from model.manifest import Input, Manifest, Precision
 from model.onnx_file import OnnxFormatError, external_tensors
 from model.preprocessing import Pixels
@@ -221,12 +221,12 @@ def write(
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             for precision, content in models.items():
-                _write_synced(temporary / manifest.files[precision].path, content)
-            _write_synced(temporary / CARD, card(manifest).encode())
-            _write_synced(temporary / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
+                write_synced(temporary / manifest.files[precision].path, content)
+            write_synced(temporary / CARD, card(manifest).encode())
+            write_synced(temporary / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
             read(temporary)
             temporary.chmod(0o755)  # mkdtemp's 0700 would hide it from a server's own user
-            _replace(temporary, folder)
+            move_into_place(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
@@ -244,32 +244,3 @@ def refuse_taken(folder: Path, *, overwrite: bool = False) -> None:
         raise ArtifactExistsError(
             f"{folder} is there already; choose the next version, or add --overwrite."
         )
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(temporary: Path, folder: Path) -> None:
-    """Move the whole folder into place; an old one steps aside first and is then removed."""
-    sync_folder(temporary)
-    if folder.exists():
-        old = temporary.with_name(f"{temporary.name}.old")
-        folder.rename(old)
-        temporary.rename(folder)
-        shutil.rmtree(old)
-    else:
-        temporary.rename(folder)
-    sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the folder's names last through a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

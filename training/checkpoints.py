@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from model.artifact import sync_folder
+from model.durable import sync_folder
 
 
 class WriteError(Exception):

@@ -1,0 +1,51 @@
+"""Files and folders that are there whole, or not at all, also after a loss of power."""
+
+import os
+import shutil
+from pathlib import Path
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file, and wait until the disk has it.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def move_into_place(temporary: Path, folder: Path) -> None:
+    """Give a finished folder its name; an old one steps aside first and is then removed.
+
+    Args:
+        temporary: Beside the place, so that a rename is enough.
+        folder: The place.
+
+    Raises:
+        OSError: If it cannot be renamed.
+    """
+    sync_folder(temporary)
+    if folder.exists():
+        old = temporary.with_name(f"{temporary.name}.old")
+        folder.rename(old)
+        temporary.rename(folder)
+        shutil.rmtree(old)
+    else:
+        temporary.rename(folder)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's names last through a loss of power.
+
+    Raises:
+        OSError: If it cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
