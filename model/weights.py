@@ -36,7 +36,6 @@ PREFIXES = ("module.", "_orig_mod.", "network.", "model.")
 
 HEADS = ("fc", "linear", "classifier", "head.fc", "head")
 
-
 UNREADABLE = (
     OSError,
     RuntimeError,
@@ -49,7 +48,6 @@ UNREADABLE = (
     AttributeError,
 )
 """What torch's and safetensors' readers raise on files that are broken or something else."""
-
 
 _SCALAR = np.float64(0).__reduce__()[0]
 HARMLESS: list[Any] = [
@@ -241,11 +239,8 @@ def _fit(tensor: Tensor, wanted: torch.Size, *, is_first: bool) -> tuple[Tensor 
     squeezed = tuple(size for size in wanted if size > 1)
     if tuple(size for size in tensor.shape if size > 1) == squeezed and tensor.ndim != len(wanted):
         return tensor.reshape(wanted), ""  # a linear head stored as a 1x1 convolution, or back
-    if (
-        is_first
-        and tensor.ndim == 4
-        and (tensor.shape[0], *tensor.shape[2:]) == (wanted[0], *wanted[2:])
-    ):
+    rest, wanted_rest = (shape[:1] + shape[2:] for shape in (tensor.shape, wanted))
+    if is_first and tensor.ndim == 4 and rest == wanted_rest:
         if wanted[1] == 1:
             return tensor.sum(1, keepdim=True), f"{tensor.shape[1]} input channels summed to one"
         if tensor.shape[1] == 1:

@@ -8,8 +8,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,52 +24,10 @@ from service.plan import Plan
 from service.prepare import Preparer, Ready
 from service.schemas import ModelInfo, Prediction, Result
 from service.settings import Settings
-from service.submission import Ride, Submission
+from service.submission import Answered, Departure, Ride, timings
 
-ON_LEAVE = "resnet.on_leave"
-"""Where a request's ASGI scope holds its `Departure`, for the server to call."""
 STUCK_S = 30.0
 """A run that lasts longer will not end."""
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Where a request's time went, in seconds; decode and preprocess summed over its pictures."""
-
-    decode: float
-    preprocess: float
-    queue: float
-    infer: float
-
-
-class Answered(NamedTuple):
-    """What the engine gave for the pictures of one request, in order."""
-
-    rides: list[Ride]
-    timings: Timings
-    ready: Sequence[Ready] = ()  # what the pictures were; nothing for tensors
-
-    @property
-    def batch_size(self) -> int:
-        """Pictures in the largest batch that the request rode in."""
-        return max(ride.batch_size for ride in self.rides)
-
-
-class Departure:
-    """Tells a request that its client is gone; called by the server, on the event loop."""
-
-    __slots__ = ("gone", "submission")
-
-    def __init__(self) -> None:
-        """The client is there, and nothing was submitted."""
-        self.gone = False
-        self.submission: Submission | None = None
-
-    def __call__(self) -> None:
-        """Take the request out of the queue."""
-        self.gone = True
-        if self.submission is not None:
-            self.submission.leave()
 
 
 class Classifier:
@@ -146,7 +103,7 @@ class Classifier:
         decode_s = sum(picture.decode_s for picture in ready)
         preprocess_s = sum(picture.preprocess_s for picture in ready)
         self.drift.observe(map(self._seen, rides, ready))
-        return Answered(rides, _timings(rides, decode_s, preprocess_s), ready)
+        return Answered(rides, timings(rides, decode_s, preprocess_s), ready)
 
     async def answer_tensors(
         self,
@@ -163,7 +120,7 @@ class Classifier:
         deadline = time.perf_counter() + patience_s
         with self.batcher.admit(len(images), patience_s):
             rides = await self._ride(images, deadline, departure or Departure())
-        return Answered(rides, _timings(rides, 0.0, 0.0))
+        return Answered(rides, timings(rides, 0.0, 0.0))
 
     def patience_s(self, wanted_s: float | None) -> float:
         """Give a request's deadline in seconds: the client's, or the service's if that is less."""
@@ -229,15 +186,6 @@ class Classifier:
                     index=index,
                 )
         return rides
-
-
-def _timings(rides: Sequence[Ride], decode_s: float, preprocess_s: float) -> Timings:
-    return Timings(
-        decode=decode_s,
-        preprocess=preprocess_s,
-        queue=max(ride.queue_s for ride in rides),
-        infer=max(ride.infer_s for ride in rides),
-    )
 
 
 def rank(probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[Prediction]:

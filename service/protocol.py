@@ -4,7 +4,7 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.classifier import ON_LEAVE, Departure
+from service.submission import ON_LEAVE, Departure
 
 HEADERS_TIMEOUT_S = 10.0
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -10,8 +11,12 @@ from numpy.typing import NDArray
 
 from model.preprocessing import Pixels
 from service.errors import ClientLeftError, DeadlineExceededError
+from service.prepare import Ready
 
 Floats = NDArray[np.float32]
+
+ON_LEAVE = "resnet.on_leave"
+"""Where a request's ASGI scope holds its `Departure`, for the server to call."""
 
 
 class Rows(Protocol):
@@ -96,3 +101,53 @@ class Submission:
     def leave(self) -> None:
         """The client is gone: whatever still waits is never run."""
         self.fail(ClientLeftError("The client closed the connection before the answer."))
+
+
+class Departure:
+    """Tells a request that its client is gone; called by the server, on the event loop."""
+
+    __slots__ = ("gone", "submission")
+
+    def __init__(self) -> None:
+        """The client is there, and nothing was submitted."""
+        self.gone = False
+        self.submission: Submission | None = None
+
+    def __call__(self) -> None:
+        """Take the request out of the queue."""
+        self.gone = True
+        if self.submission is not None:
+            self.submission.leave()
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where a request's time went, in seconds; decode and preprocess summed over its pictures."""
+
+    decode: float
+    preprocess: float
+    queue: float
+    infer: float
+
+
+class Answered(NamedTuple):
+    """What the engine gave for the pictures of one request, in order."""
+
+    rides: list[Ride]
+    timings: Timings
+    ready: Sequence[Ready] = ()  # what the pictures were; nothing for tensors
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in the largest batch that the request rode in."""
+        return max(ride.batch_size for ride in self.rides)
+
+
+def timings(rides: Sequence[Ride], decode_s: float, preprocess_s: float) -> Timings:
+    """Sum a request's way up: the engine's parts are those of its slowest ride."""
+    return Timings(
+        decode=decode_s,
+        preprocess=preprocess_s,
+        queue=max(ride.queue_s for ride in rides),
+        infer=max(ride.infer_s for ride in rides),
+    )

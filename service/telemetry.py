@@ -29,9 +29,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from service.classifier import Answered, Classifier
+from service.classifier import Classifier
 from service.models import Models, Outcome
 from service.statistics import Statistics
+from service.submission import Answered
 from service.tracing import Tracing
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -94,21 +95,8 @@ class Telemetry:
         )
         self.in_flight = _gauge("resnet_images_in_flight", "Images admitted, unanswered.", registry)
         self.queue = _gauge("resnet_queue_images", "Images that wait for a run.", registry)
-        self._info = Gauge(
-            "resnet_model_info",
-            "A model that is served, as labels; 1, or 0 after it was replaced.",
-            ("name", "version", "precision", "provider", "architecture"),
-            multiprocess_mode="livemax",
-            registry=registry,
-        )
-        self.reloads = Counter(
-            "resnet_reloads_total",
-            "Candidates looked at on a reload: loaded or refused.",
-            ("outcome",),
-            registry=registry,
-        )
-        for outcome in get_args(Outcome):
-            self.reloads.labels(outcome)  # there from the start, so that its first rise shows
+        self._info = _model_info(registry)
+        self.reloads = _reloads(registry)
         self.statistics: WeakKeyDictionary[Classifier, Statistics] = WeakKeyDictionary()
         self._models = models
         if MULTIPROCESS_FOLDER not in os.environ:  # a window is one process's own
@@ -186,3 +174,25 @@ class _DriftOfDefault(Collector):
 
 def _gauge(name: str, text: str, registry: CollectorRegistry) -> Gauge:
     return Gauge(name, text, multiprocess_mode="livesum", registry=registry)
+
+
+def _model_info(registry: CollectorRegistry) -> Gauge:
+    return Gauge(
+        "resnet_model_info",
+        "A model that is served, as labels; 1, or 0 after it was replaced.",
+        ("name", "version", "precision", "provider", "architecture"),
+        multiprocess_mode="livemax",
+        registry=registry,
+    )
+
+
+def _reloads(registry: CollectorRegistry) -> Counter:
+    counter = Counter(
+        "resnet_reloads_total",
+        "Candidates looked at on a reload: loaded or refused.",
+        ("outcome",),
+        registry=registry,
+    )
+    for outcome in get_args(Outcome):
+        counter.labels(outcome)  # there from the start, so that its first rise shows
+    return counter

@@ -13,7 +13,6 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from service.body import receive
-from service.classifier import ON_LEAVE, Answered, Departure
 from service.encodings import choose, compress, decompress
 from service.errors import MalformedRequestError, ServiceError
 from service.exchange import Answer, Asked, read_request, write_response
@@ -33,6 +32,7 @@ from service.schemas_v2 import (
     ServerMetadata,
     TensorMetadata,
 )
+from service.submission import ON_LEAVE, Answered, Departure
 from service.tensors import Tensor
 from service.views import View, all_views, versions
 

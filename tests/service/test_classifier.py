@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from service import classifier, decode, prepare
-from service.classifier import Departure, rank
+from service.classifier import rank
 from service.errors import (
     ClientLeftError,
     DeadlineExceededError,
@@ -18,6 +18,7 @@ from service.errors import (
     OverloadedError,
 )
 from service.schemas import Prediction, Result
+from service.submission import Departure
 from tests.service import graphs
 from tests.service.conftest import Gate, Serve, Service
 from tests.service.pictures import BLACK, GREY, WHITE, encode, fashion_pictures, png_by_hand

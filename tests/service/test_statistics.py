@@ -1,10 +1,9 @@
 import numpy as np
 
-from service.classifier import Answered, Timings
 from service.engine import Outputs
 from service.schemas_v2 import Duration
 from service.statistics import Statistics
-from service.submission import Ride
+from service.submission import Answered, Ride, Timings
 
 ROW = np.zeros(2, np.float32)
 ROWS = Outputs(ROW[None], ROW[None])

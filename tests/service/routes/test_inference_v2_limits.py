@@ -6,8 +6,7 @@ import httpx
 import pytest
 
 from model.preprocessing import Pixels
-from service.classifier import ON_LEAVE
-from service.submission import Rows
+from service.submission import ON_LEAVE, Rows
 from tests.service.conftest import Service
 from tests.service.v2 import (
     HEADER,
