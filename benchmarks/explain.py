@@ -23,7 +23,7 @@ from benchmarks.pictures import picture
 from benchmarks.process import Process, ours, pin_to, serving, write_result
 from model.artifact import Artifact, read, write
 from model.manifest import Precision
-from training.evaluate import onnx_session
+from training.predict import onnx_session
 
 ROUNDS, PAIRS = 9, 400
 KEPT = ("logits", "probabilities", "score")

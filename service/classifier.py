@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from model.artifact import Artifact
 from model.preprocessing import Pixels
 from service.answer import PLAIN, Answer, Judgement, Wish
+from service.answered import Answered, timings
 from service.batcher import Batcher
 from service.drift import Drift, Seen
 from service.engine import Engine, Outputs
@@ -24,7 +25,7 @@ from service.plan import Plan
 from service.prepare import Preparer, Ready
 from service.schemas import ModelInfo, Prediction, Result
 from service.settings import Settings
-from service.submission import Answered, Departure, Ride, timings
+from service.submission import Departure, Ride
 
 STUCK_S = 30.0
 """A run that lasts longer will not end."""

@@ -6,8 +6,8 @@ since this process loaded the model. With several workers each process has its o
 
 import time
 
+from service.answered import Answered
 from service.schemas_v2 import BatchStats, Duration, InferenceStats, ModelStats
-from service.submission import Answered
 
 STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 NEVER = Duration(count=0, ns=0)

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 
 from model.preprocessing import Pixels
 from service.errors import ClientLeftError, DeadlineExceededError
-from service.prepare import Ready
 
 Floats = NDArray[np.float32]
 
@@ -118,36 +116,3 @@ class Departure:
         self.gone = True
         if self.submission is not None:
             self.submission.leave()
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Where a request's time went, in seconds; decode and preprocess summed over its pictures."""
-
-    decode: float
-    preprocess: float
-    queue: float
-    infer: float
-
-
-class Answered(NamedTuple):
-    """What the engine gave for the pictures of one request, in order."""
-
-    rides: list[Ride]
-    timings: Timings
-    ready: Sequence[Ready] = ()  # what the pictures were; nothing for tensors
-
-    @property
-    def batch_size(self) -> int:
-        """Pictures in the largest batch that the request rode in."""
-        return max(ride.batch_size for ride in self.rides)
-
-
-def timings(rides: Sequence[Ride], decode_s: float, preprocess_s: float) -> Timings:
-    """Sum a request's way up: the engine's parts are those of its slowest ride."""
-    return Timings(
-        decode=decode_s,
-        preprocess=preprocess_s,
-        queue=max(ride.queue_s for ride in rides),
-        infer=max(ride.infer_s for ride in rides),
-    )

@@ -29,10 +29,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from service.answered import Answered
 from service.classifier import Classifier
 from service.models import Models, Outcome
 from service.statistics import Statistics
-from service.submission import Answered
 from service.tracing import Tracing
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

@@ -13,9 +13,9 @@ from importlib.metadata import version
 
 from opentelemetry import trace
 
+from service.answered import Answered
 from service.errors import StartError
 from service.schemas import ModelInfo
-from service.submission import Answered
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 EXPORTERS = ("otlp", "console")

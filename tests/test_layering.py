@@ -42,8 +42,8 @@ ALLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "onnx": ("training.graph", "training.quantize"),
         "onnxruntime": (
             "service.engine",
-            "training.evaluate",
             "training.export",
+            "training.predict",
             "training.quantize",
         ),
         "fastapi": ("service.app", "service.routes"),

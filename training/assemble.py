@@ -14,9 +14,9 @@ from model.artifact import pack
 from model.manifest import FILE_NAMES, Golden, Input, Manifest, ModelFile, Precision, Provenance
 from model.preprocessing import Preprocessing
 from model.summary import summarize
-from training.evaluate import Answers, onnx_outputs, onnx_session
 from training.graph import OPSET, ExportError, Parity
 from training.precisions import Made, Measured
+from training.predict import Answers, onnx_outputs, onnx_session
 from training.run import commit, now
 
 GOLDEN_TOLERANCE = 1e-3

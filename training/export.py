@@ -20,20 +20,11 @@ from model.summary import summarize
 from model.trust import Diagrams
 from training.assemble import assemble, difference, figures, one_of_each, provenance
 from training.datasets.dataset import Dataset, Split
-from training.evaluate import (
-    Answers,
-    Predict,
-    answer,
-    bins,
-    draw_answers,
-    evaluate,
-    load_network,
-    onnx_predict,
-    torch_predict,
-)
+from training.evaluate import bins, draw_answers, evaluate
 from training.graph import ExportError, Parity, Servable, check_parity, to_onnx
 from training.judge import fit_judge
 from training.precisions import GATES, Made, Measured, gate, make, measure, speed_of
+from training.predict import Answers, Predict, answer, load_network, onnx_predict, torch_predict
 from training.random_weights import draw
 from training.reference import sum_up
 from training.run import RunRecord

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from training.datasets.dataset import Dataset
-from training.evaluate import Answers
+from training.predict import Answers
 from training.sheet import Tile, draw_sheet
 
 MOST = 48

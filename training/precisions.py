@@ -16,9 +16,10 @@ from model.manifest import FILE_NAMES, Precision
 from model.trust import CalibrationFigures, PredictionSets, Quantization, RefusalFigures, Speed
 from training.conformal import fit_sets, measure_sets
 from training.datasets.dataset import Dataset, Split
-from training.evaluate import Answers, onnx_outputs, onnx_session, reliability
+from training.evaluate import reliability
 from training.graph import ExportError
 from training.judge import Fitted, honest_probabilities
+from training.predict import Answers, onnx_outputs, onnx_session
 from training.quantize import calibrators_for, to_float16, to_int8, whole_batches
 from training.refusal import measure_refusal
 from training.speed import measure_speed

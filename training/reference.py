@@ -6,7 +6,7 @@ import torch
 from model.reference import CONFIDENCE, SIDE, brightness, deciles, histogram
 from model.trust import Reference
 from training.datasets.dataset import Dataset
-from training.evaluate import onnx_outputs, onnx_session
+from training.predict import onnx_outputs, onnx_session
 
 
 def sum_up(model: bytes, dataset: Dataset, threshold: float) -> Reference:

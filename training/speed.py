@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.trust import Speed
-from training.evaluate import onnx_session
+from training.predict import onnx_session
 
 PAIRS = 15
 

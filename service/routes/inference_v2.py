@@ -12,6 +12,7 @@ from importlib.metadata import version
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
+from service.answered import Answered
 from service.body import receive
 from service.encodings import choose, compress, decompress
 from service.errors import MalformedRequestError, ServiceError
@@ -32,7 +33,7 @@ from service.schemas_v2 import (
     ServerMetadata,
     TensorMetadata,
 )
-from service.submission import ON_LEAVE, Answered, Departure
+from service.submission import ON_LEAVE, Departure
 from service.tensors import Tensor
 from service.views import View, all_views, versions
 

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 
 from model.prediction_sets import HIGHEST_COVERAGE, LOWEST_COVERAGE
 from service.answer import Wish
+from service.answered import Answered
 from service.body import ACCEPTED, JSON, MULTIPART, RAW_TYPES, media_type, payloads, receive
 from service.errors import InvalidParameterError
 from service.models import Models
@@ -16,7 +17,7 @@ from service.prepare import SMALL_BYTES
 from service.routes.lean import LeanRoute
 from service.routes.problems import problems
 from service.schemas import JsonImages, PredictResponse
-from service.submission import ON_LEAVE, Answered, Departure
+from service.submission import ON_LEAVE, Departure
 from service.telemetry import STAGES
 
 router = APIRouter(route_class=LeanRoute)

@@ -1,9 +1,10 @@
 import numpy as np
 
+from service.answered import Answered, Timings
 from service.engine import Outputs
 from service.schemas_v2 import Duration
 from service.statistics import Statistics
-from service.submission import Answered, Ride, Timings
+from service.submission import Ride
 
 ROW = np.zeros(2, np.float32)
 ROWS = Outputs(ROW[None], ROW[None])

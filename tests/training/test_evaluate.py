@@ -12,16 +12,8 @@ import torch
 from PIL import Image
 
 from training.datasets.dataset import Dataset, Split
-from training.evaluate import (
-    BATCH,
-    BINS,
-    Answers,
-    answer,
-    checkpoint_predict,
-    evaluate,
-    with_mirror,
-    write_report,
-)
+from training.evaluate import BINS, evaluate, write_report
+from training.predict import BATCH, Answers, answer, checkpoint_predict, with_mirror
 from training.run import CheckpointError
 from training.train import Outcome
 

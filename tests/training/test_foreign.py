@@ -18,9 +18,9 @@ from tests.model.published import cifar_resnet, run_resnet, torchvision_resnet
 from training.cli import export_script, train_script
 from training.datasets.dataset import Dataset
 from training.datasets.fashion_mnist import read_fashion_mnist
-from training.evaluate import onnx_predict
 from training.foreign import NORMALIZATIONS, RANDOM_PICTURES, get_normalization
 from training.graph import ExportError
+from training.predict import onnx_predict
 from training.run import read_checkpoint
 
 FASHION_MNIST = Path(__file__).parents[1] / "data" / "fashion-mnist"

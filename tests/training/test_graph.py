@@ -18,8 +18,8 @@ from model.network import Normalize, build
 from model.onnx_file import external_tensors
 from model.preprocessing import Preprocessing
 from training.calibrate import Calibrator
-from training.evaluate import onnx_session
 from training.graph import GATE_LOGIT_ERROR, Judge, ParityError, Servable, check_parity, to_onnx
+from training.predict import onnx_session
 from training.refusal import Distances, Score
 
 SPEC = Preprocessing(resize=28, crop=28, channels=1, mean=(0.286,), std=(0.353,))

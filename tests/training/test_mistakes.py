@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from training.datasets.dataset import Dataset
-from training.evaluate import Answers
 from training.mistakes import draw_mistakes, find_mistakes
+from training.predict import Answers
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from model.architecture import get_architecture
 from model.artifact import Artifact
 from training.cli import export_script
 from training.datasets.dataset import Dataset
-from training.evaluate import Answers, onnx_outputs, onnx_session
 from training.export import Options, export_checkpoint, export_random
 from training.precisions import AccuracyError, chosen_precisions, gate
+from training.predict import Answers, onnx_outputs, onnx_session
 from training.train import Outcome
 from training.trust_table import main, trust_table
 

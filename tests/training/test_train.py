@@ -15,7 +15,8 @@ from PIL import Image
 
 from model.network import build
 from training.datasets.dataset import Dataset, Split
-from training.evaluate import answer, checkpoint_predict, evaluate
+from training.evaluate import evaluate
+from training.predict import answer, checkpoint_predict
 from training.recipes import Recipe, get_recipe
 from training.run import RunFolder, read_checkpoint
 from training.train import Outcome, TrainingError, fit_architecture, train

@@ -6,15 +6,9 @@ from typing import Annotated
 import typer
 
 from training.commands.data import DataOption, own_data, told_in_one_line
-from training.evaluate import (
-    answer,
-    evaluate,
-    load_network,
-    torch_predict,
-    with_mirror,
-    write_report,
-)
+from training.evaluate import evaluate, write_report
 from training.mistakes import draw_mistakes, find_mistakes
+from training.predict import answer, load_network, torch_predict, with_mirror
 
 
 def evaluate_model(

@@ -16,9 +16,9 @@ import torch
 from matplotlib.figure import Figure
 
 from training.datasets.dataset import Dataset, Split
-from training.evaluate import answer, checkpoint_predict
 from training.experiments.experiment import Experiment, Row, Setting
 from training.experiments.figures import COLOURS, Rows, arms_of, over_arms, percent, table
+from training.predict import answer, checkpoint_predict
 from training.recipes import get_recipe
 from training.train import train
 

@@ -1,0 +1,41 @@
+"""What came of a request: its rides through the engine, and where its time went."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from service.prepare import Ready
+from service.submission import Ride
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where a request's time went, in seconds; decode and preprocess summed over its pictures."""
+
+    decode: float
+    preprocess: float
+    queue: float
+    infer: float
+
+
+class Answered(NamedTuple):
+    """What the engine gave for the pictures of one request, in order."""
+
+    rides: list[Ride]
+    timings: Timings
+    ready: Sequence[Ready] = ()  # what the pictures were; nothing for tensors
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in the largest batch that the request rode in."""
+        return max(ride.batch_size for ride in self.rides)
+
+
+def timings(rides: Sequence[Ride], decode_s: float, preprocess_s: float) -> Timings:
+    """Sum a request's way up: the engine's parts are those of its slowest ride."""
+    return Timings(
+        decode=decode_s,
+        preprocess=preprocess_s,
+        queue=max(ride.queue_s for ride in rides),
+        infer=max(ride.infer_s for ride in rides),
+    )
