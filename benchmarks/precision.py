@@ -19,7 +19,8 @@ import onnxruntime as ort
 
 from model.architecture import get_architecture
 from model.trust import Speed
-from training.export import Options, export_random
+from training.export import Options
+from training.export_uncalibrated import export_random
 from training.precisions import chosen_precisions
 from training.run import commit
 from training.speed import measure_speed, processor_name

@@ -42,7 +42,6 @@ ALLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "onnx": ("training.graph", "training.quantize"),
         "onnxruntime": (
             "service.engine",
-            "training.export",
             "training.predict",
             "training.quantize",
         ),

@@ -1,4 +1,4 @@
-"""From trained or random weights to an artifact: measured, gated, with its manifest.
+"""From trained weights to an artifact: measured, gated, with its manifest.
 
 Before anything is written, onnxruntime must agree with torch on real pictures, and each
 cheaper precision with float32 within its gate; a failed gate writes nothing.
@@ -9,29 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from model.architecture import Architecture
 from model.artifact import Artifact, refuse_taken, write
-from model.manifest import Metrics, Precision, Provenance
-from model.preprocessing import Preprocessing
+from model.manifest import Metrics, Precision
 from model.summary import summarize
-from model.trust import Diagrams
+from model.trust import Diagrams, Speed
 from training.assemble import assemble, difference, figures, one_of_each, provenance
-from training.datasets.dataset import Dataset, Split
+from training.datasets.dataset import Dataset
 from training.evaluate import bins, draw_answers, evaluate
 from training.graph import ExportError, Parity, Servable, check_parity, to_onnx
-from training.judge import fit_judge
+from training.judge import Fitted, fit_judge
 from training.precisions import GATES, Made, Measured, gate, make, measure, speed_of
-from training.predict import Answers, Predict, answer, load_network, onnx_predict, torch_predict
-from training.random_weights import draw
+from training.predict import Answers, answer, load_network, onnx_predict, torch_predict
 from training.reference import sum_up
 from training.run import RunRecord
 from training.strange import strange_sets
 
 GATE_PICTURES = 1_000
-GOLDEN_OF_UNCALIBRATED = 2
 MOST_CONFUSABLE = 100
 """Labels up to which the manifest keeps the confusion matrix."""
 CALIBRATED = "reliability-calibrated.png"
@@ -85,32 +78,19 @@ def export_checkpoint(
     fitted = fit_judge(normalize, network, dataset, seed=record.seed)
     float32 = to_onnx(Servable(normalize, network, fitted.judge), record.preprocessing)
     parity = check_parity(expected, answer(onnx_predict(float32), first).logits)
-    strange = strange_sets(dataset.test.images, record.preprocessing, options.photographs)
-    side = record.preprocessing.crop
-    macs = summarize(record.architecture, side, side).macs
-    made: list[Made] = []
-    files: dict[Precision, dict[str, Any]] = {}
-    measured: dict[Precision, Measured] = {}
-    for precision in options.precisions:
-        made.append(make(float32, precision, dataset.train.images, dataset.validation))
-        measured[precision] = measure(made[-1].model, dataset, fitted, strange)
-        full, reduced = measured["float32"].answers, measured[precision].answers
-        gate(precision, full, reduced, options.gates.get(precision, 0.0))
-        found = parity if precision == "float32" else difference(full, reduced)
-        speed = speed_of(made[-1], float32, dataset.test.images, macs)
-        files[precision] = {**figures(found, measured[precision]), "speed": speed}
-    answers = measured["float32"].answers
-    shown = one_of_each([each.answers for each in measured.values()], dataset.test.targets)
+    every = _every_precision(float32, record, dataset, fitted, options)
+    measured = every.measured["float32"]
+    told = [each.answers for each in every.measured.values()]
     manifest = assemble(
         out,
-        made,
-        files,
-        dataset.test.images[shown],
+        every.made,
+        every.figures(parity),
+        dataset.test.images[one_of_each(told, dataset.test.targets)],
         architecture=record.architecture,
         labels=record.labels,
         preprocessing=record.preprocessing,
         temperature=fitted.chosen.calibrator.temperature(),
-        metrics=_metrics(answers, record.labels, dataset),
+        metrics=measured_metrics(measured.answers, record.labels, dataset),
         provenance=provenance(
             record.seed,
             recipe=record.recipe.name,
@@ -119,131 +99,66 @@ def export_checkpoint(
         ),
         calibration=fitted.chosen.record,
         refusal=fitted.refusal,
-        reference=sum_up(float32, dataset, measured["float32"].refusal.threshold),
+        reference=sum_up(float32, dataset, measured.refusal.threshold),
         head_bias=tuple(network.classifier.bias.tolist()),
     )
-    models = {item.precision: item.model for item in made}
+    models = {item.precision: item.model for item in every.made}
     artifact = write(out, manifest, models, overwrite=overwrite)
     if checkpoint.is_dir():
-        draw_answers(checkpoint / CALIBRATED, answers)
+        draw_answers(checkpoint / CALIBRATED, measured.answers)
     return artifact
 
 
-def export_random(
-    architecture: Architecture,
-    out: Path,
-    options: Options | None = None,
-    *,
-    seed: int = 0,
-    overwrite: bool = False,
-) -> Artifact:
-    """Export seeded random weights, to serve and load-test any member of the family.
-
-    Raises:
-        ExportError: If the gate fails.
-        ArtifactError: If the artifact cannot be written.
-    """
-    refuse_taken(out, overwrite=overwrite)
-    preprocessing, normalize, network, pictures = draw(architecture, seed)
-    subject = Subject(
-        Servable(normalize, network),
-        preprocessing,
-        tuple(f"label {index}" for index in range(architecture.num_classes)),
-        provenance(seed),
-    )
-    return export_uncalibrated(subject, pictures, out, options, overwrite=overwrite)
-
-
 @dataclass(frozen=True)
-class Subject:
-    """Weights that were not trained here, with what has to be known to serve them."""
+class _Every:
+    """All precisions of a network, float32 first, and what each is worth."""
 
-    servable: Servable
-    preprocessing: Preprocessing
-    labels: tuple[str, ...]
-    provenance: Provenance
+    made: list[Made]
+    measured: dict[Precision, Measured]
+    speeds: dict[Precision, Speed | None]
+
+    def figures(self, parity: Parity) -> dict[Precision, dict[str, Any]]:
+        """Name them as the manifest does.
+
+        Args:
+            parity: Of float32 with torch; the others are held against float32.
+        """
+        full = self.measured["float32"].answers
+        found = {
+            precision: parity if precision == "float32" else difference(full, each.answers)
+            for precision, each in self.measured.items()
+        }
+        return {
+            precision: {**figures(found[precision], each), "speed": self.speeds[precision]}
+            for precision, each in self.measured.items()
+        }
 
 
-def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
-    subject: Subject,
-    pictures: Tensor,
-    out: Path,
-    options: Options | None = None,
-    *,
-    dataset: Dataset | None = None,
-    overwrite: bool = False,
-) -> Artifact:
-    """Export a network without a calibrator: there is nothing that may fit one.
-
-    Args:
-        subject: The network.
-        pictures: For the gate and the golden answers, uint8 (N, S, S, C).
-        out: `<name>/<version>/`.
-        options: See `Options`.
-        dataset: Its test split is measured, if there is one.
-        overwrite: Replace an artifact that is there.
+def _every_precision(
+    float32: bytes, record: RunRecord, dataset: Dataset, fitted: Fitted, options: Options
+) -> _Every:
+    """Make each precision, measure it, and hold it against float32's accuracy.
 
     Raises:
-        ExportError: If a gate fails.
-        ArtifactError: If the artifact cannot be written.
+        AccuracyError: If one of them loses more than its gate allows.
     """
-    options = options or Options()
-    servable, preprocessing = subject.servable, subject.preprocessing
-    network, side = servable.network, preprocessing.crop
-    float32 = to_onnx(servable, preprocessing)
-    full = answer(onnx_predict(float32), Split(pictures, torch.zeros(len(pictures))))
-    split = Split(pictures, full.logits.argmax(1))  # float32's answers are the truth here
-    parity = _parity(torch_predict(network, servable.normalize), float32, split)
-    macs = summarize(network.architecture, side, side).macs
-    whole = None if dataset is None else answer(onnx_predict(float32), dataset.test)
-    made: list[Made] = []
-    files: dict[Precision, dict[str, Any]] = {}
-    right = torch.ones(len(pictures), dtype=torch.bool)
+    strange = strange_sets(dataset.test.images, record.preprocessing, options.photographs)
+    side = record.preprocessing.crop
+    macs = summarize(record.architecture, side, side).macs
+    every = _Every([], {}, {})
     for precision in options.precisions:
-        made.append(make(float32, precision, *_for_ranges(dataset, split)))
-        predict = onnx_predict(made[-1].model)
-        reduced, top1 = answer(predict, split), None
-        right &= reduced.logits.argmax(1) == split.targets
-        found = difference(full, reduced)
-        if whole is not None and dataset is not None:
-            answers = answer(predict, dataset.test)
-            gate(precision, whole, answers, options.gates.get(precision, 0.0))
-            found, top1 = difference(whole, answers), _top1(answers)
-        found = parity if precision == "float32" else found
-        speed = speed_of(made[-1], float32, pictures.repeat(4, 1, 1, 1), macs)
-        files[precision] = {**figures(found, None), "speed": speed, "top1": top1}
-    if not right.any():
-        raise ExportError("The precisions agree on no picture. Try other pictures, or float32.")
-    manifest = assemble(
-        out,
-        made,
-        files,
-        pictures[right][:GOLDEN_OF_UNCALIBRATED],
-        architecture=network.architecture,
-        labels=subject.labels,
-        preprocessing=preprocessing,
-        temperature=1.0,
-        metrics=None if whole is None else _metrics(whole, subject.labels, dataset),
-        provenance=subject.provenance,
-        head_bias=tuple(network.classifier.bias.tolist()),
-    )
-    models = {item.precision: item.model for item in made}
-    return write(out, manifest, models, overwrite=overwrite)
+        made = make(float32, precision, dataset.train.images, dataset.validation)
+        measured = measure(made.model, dataset, fitted, strange)
+        every.made.append(made)
+        every.measured[precision] = measured
+        full = every.measured["float32"].answers
+        gate(precision, full, measured.answers, options.gates.get(precision, 0.0))
+        every.speeds[precision] = speed_of(made, float32, dataset.test.images, macs)
+    return every
 
 
-def _for_ranges(dataset: Dataset | None, split: Split) -> tuple[Tensor, Split]:
-    """Give the pictures that find int8's ranges, and the split that chooses between calibrators.
-
-    The test split does neither: it measures. Without a data set there are only the gate's.
-    """
-    return (split.images, split) if dataset is None else (dataset.train.images, dataset.validation)
-
-
-def _top1(answers: Answers) -> float:
-    return round((answers.logits.argmax(1) == answers.targets).double().mean().item(), 6)
-
-
-def _metrics(answers: Answers, labels: tuple[str, ...], dataset: Dataset | None) -> Metrics:
+def measured_metrics(answers: Answers, labels: tuple[str, ...], dataset: Dataset | None) -> Metrics:
+    """Count what a manifest says of float32's answers to the whole test split."""
     name = "unknown" if dataset is None else dataset.name
     whole = evaluate(answers, labels=labels, dataset=name, split="test")
     figures = whole.model_dump(include=set(Metrics.model_fields))
@@ -266,8 +181,3 @@ def _refuse_other_data(record: RunRecord, dataset: Dataset) -> None:
             f"{len(dataset.labels)} labels, {found.crop} pixels, {found.channels} channels. "
             "Name the run's own data with --data."
         )
-
-
-def _parity(predict: Predict, model: bytes, split: Split) -> Parity:
-    """Hold onnxruntime against torch on some pictures."""
-    return check_parity(answer(predict, split).logits, answer(onnx_predict(model), split).logits)

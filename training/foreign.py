@@ -22,7 +22,8 @@ from model.weights import (
 )
 from training.assemble import provenance
 from training.datasets.dataset import Dataset
-from training.export import GATE_PICTURES, Options, Subject, export_uncalibrated
+from training.export import GATE_PICTURES, Options
+from training.export_uncalibrated import Subject, export_uncalibrated
 from training.graph import ExportError, Servable
 from training.module import build_parts
 from training.random_weights import preprocessing_for, random_pictures

@@ -7,7 +7,7 @@ Lightning runs the loop that `training.trainer` builds. The best weights by the 
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from model.architecture import Architecture, get_architecture
 from model.weights import load_weights, read_weights
@@ -118,20 +119,13 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
         _prepare(folder, record, dataset, resume=resume)
         quiet_lightning()
         seed_everything(seed, verbose=False)
-        module = Classifier(record)
-        if start is not None:
-            for line in load_weights(module.network, start).lines():
-                tell(line)
+        module = _begun_with(start, record, tell)
         if look_first and os.environ.get("RANK", "0") == "0":
             for line in look(dataset, record, folder):
                 tell(line)
         trainer = build_trainer(folder, recipe, keep_every)
         interrupted = _fit(trainer, module, dataset, folder.last if resume else None)
-    if not folder.best.exists():
-        on = f"; --resume goes on from {folder.last}" if folder.last.exists() else ""
-        raise TrainingError(
-            f"Stopped before the first epoch was over; {out} holds no validated weights{on}."
-        )
+    _refuse_unvalidated(folder)
     best = _best_keeper(trainer).best_model_score
     return Outcome(
         folder=folder,
@@ -140,6 +134,29 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
         best=float("nan") if best is None else float(best),
         interrupted=interrupted or trainer.interrupted,
     )
+
+
+def _begun_with(
+    start: Mapping[str, Tensor] | None, record: RunRecord, tell: Callable[[str], None]
+) -> Classifier:
+    """Draw the weights, then take those that are given, and tell what became of each key."""
+    module = Classifier(record)
+    if start is not None:
+        for line in load_weights(module.network, start).lines():
+            tell(line)
+    return module
+
+
+def _refuse_unvalidated(folder: RunFolder) -> None:
+    """Say that a run ended too early to have kept anything.
+
+    Raises:
+        TrainingError: If there are no best weights.
+    """
+    if not folder.best.exists():
+        on = f"; --resume goes on from {folder.last}" if folder.last.exists() else ""
+        where = f"{folder.path} holds no validated weights{on}"
+        raise TrainingError(f"Stopped before the first epoch was over; {where}.")
 
 
 def _normalized(dataset: Dataset, recipe: Recipe) -> Dataset:

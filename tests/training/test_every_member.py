@@ -14,7 +14,7 @@ from model.architecture import ARCHITECTURES, Architecture
 from service.app import create_app
 from service.settings import Settings
 from tests.in_process import ask, get, post
-from training.export import export_random
+from training.export_uncalibrated import export_random
 from training.graph import GATE_LOGIT_ERROR
 
 TWINS = {

@@ -16,7 +16,8 @@ from model.architecture import get_architecture
 from model.artifact import Artifact, ArtifactExistsError, read
 from model.summary import summarize
 from training.datasets.dataset import Dataset
-from training.export import export_checkpoint, export_random
+from training.export import export_checkpoint
+from training.export_uncalibrated import export_random
 from training.graph import ExportError
 from training.predict import onnx_outputs, onnx_session
 from training.run import RECORD_KEY, CheckpointError

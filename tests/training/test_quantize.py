@@ -17,7 +17,8 @@ from model.architecture import get_architecture
 from model.artifact import Artifact
 from training.cli import export_script
 from training.datasets.dataset import Dataset
-from training.export import Options, export_checkpoint, export_random
+from training.export import Options, export_checkpoint
+from training.export_uncalibrated import export_random
 from training.precisions import AccuracyError, chosen_precisions, gate
 from training.predict import Answers, onnx_outputs, onnx_session
 from training.train import Outcome

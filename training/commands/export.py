@@ -10,8 +10,15 @@ from model.architecture import Architecture, get_architecture
 from model.artifact import Artifact
 from model.manifest import Precision
 from training.commands.data import DataOption, own_data, read_data, told_in_one_line
-from training.export import Options, export_checkpoint, export_random
-from training.foreign import NORMALIZATIONS, export_weights, fit_to_data, read_foreign
+from training.export import Options, export_checkpoint
+from training.export_uncalibrated import export_random
+from training.foreign import (
+    NORMALIZATIONS,
+    Foreign,
+    export_weights,
+    fit_to_data,
+    read_foreign,
+)
 from training.precisions import GATES, chosen_precisions
 from training.run import read_checkpoint
 from training.trust_table import trust_table
@@ -22,54 +29,61 @@ UNMEASURED = (
 )
 
 
+CheckpointArgument = Annotated[
+    Path | None, typer.Argument(help="A .ckpt file, or a run folder.", show_default=False)
+]
+OutOption = Annotated[
+    Path, typer.Option(metavar="FOLDER", help="artifacts/<name>/<version>.", show_default=False)
+]
+ArchitectureOption = Annotated[
+    str | None, typer.Option(help="With --weights or --random: which member of the family.")
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Trained elsewhere: .pth or .safetensors.")
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="With --weights: names, one a line; ImageNet's for 1,000."),
+]
+NormalizeOption = Annotated[
+    str, typer.Option(help=f"With --weights: {', '.join(NORMALIZATIONS)}, or M,M,M/S,S,S.")
+]
+RandomOption = Annotated[
+    bool, typer.Option("--random", help="Seeded random weights, to serve without training.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an artifact that is there.")
+]
+PrecisionOption = Annotated[
+    list[str] | None,
+    typer.Option(help="float32, int8, float16, or all; may be given again. float32 is always in."),
+]
+GateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gate",
+        metavar="PRECISION=POINTS",
+        help="Top-1 that a precision may lose on the test split; int8=0.2, float16=0.05.",
+    ),
+]
+PhotographsOption = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Other pictures, to measure refusal with.")
+]
+
+
 def export_model(
-    checkpoint: Annotated[
-        Path | None, typer.Argument(help="A .ckpt file, or a run folder.", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="artifacts/<name>/<version>.", show_default=False)
-    ] = Path(),
+    checkpoint: CheckpointArgument = None,
+    out: OutOption = Path(),
     data: DataOption = None,
-    architecture: Annotated[
-        str | None, typer.Option(help="With --weights or --random: which member of the family.")
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Trained elsewhere: .pth or .safetensors."),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="With --weights: names, one a line; ImageNet's for 1,000."
-        ),
-    ] = None,
-    normalize: Annotated[
-        str,
-        typer.Option(help=f"With --weights: {', '.join(NORMALIZATIONS)}, or M,M,M/S,S,S."),
-    ] = "imagenet",
-    random: Annotated[
-        bool, typer.Option("--random", help="Seeded random weights, to serve without training.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an artifact that is there.")
-    ] = False,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="float32, int8, float16, or all; may be given again. float32 is always in."
-        ),
-    ] = None,
-    gates: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--gate",
-            metavar="PRECISION=POINTS",
-            help="Top-1 that a precision may lose on the test split; int8=0.2, float16=0.05.",
-        ),
-    ] = None,
-    photographs: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Other pictures, to measure refusal with.")
-    ] = None,
+    architecture: ArchitectureOption = None,
+    weights: WeightsOption = None,
+    labels: LabelsOption = None,
+    normalize: NormalizeOption = "imagenet",
+    random: RandomOption = False,
+    overwrite: OverwriteOption = False,
+    precision: PrecisionOption = None,
+    gates: GateOption = None,
+    photographs: PhotographsOption = None,
 ) -> None:
     """Export weights as an artifact that the service loads.
 
@@ -94,22 +108,34 @@ def export_model(
             record, _ = read_checkpoint(checkpoint)
             dataset = own_data(record, data)
             artifact = export_checkpoint(checkpoint, dataset, out, options, overwrite=overwrite)
+        elif weights is None:
+            spec = _member(architecture or "")
+            artifact = export_random(spec, out, options, overwrite=overwrite)
         else:
             spec = _member(architecture or "")
-            if weights is None:
-                artifact = export_random(spec, out, options, overwrite=overwrite)
-            else:
-                given = read_foreign(spec, weights, labels=labels, normalize=normalize)
-                measured = None if data is None else read_data(data, 0, given.architecture.side)
-                given = given if measured is None else fit_to_data(given, measured, normalize)
-                artifact, report = export_weights(
-                    given, out, options, dataset=measured, overwrite=overwrite
-                )
-                for line in report.lines():
-                    typer.echo(line)
-                if measured is None and len(artifact.manifest.files) > 1:
-                    typer.echo(UNMEASURED)
+            given = read_foreign(spec, weights, labels=labels, normalize=normalize)
+            artifact = _export_foreign(given, data, normalize, out, options, overwrite=overwrite)
     _tell_export(artifact)
+
+
+def _export_foreign(  # what, measured on what, where, how
+    given: Foreign,
+    data: Path | None,
+    normalize: str,
+    out: Path,
+    options: Options,
+    *,
+    overwrite: bool,
+) -> Artifact:
+    """Export weights from elsewhere, and tell what became of each key."""
+    dataset = None if data is None else read_data(data, 0, given.architecture.side)
+    fitted = given if dataset is None else fit_to_data(given, dataset, normalize)
+    artifact, report = export_weights(fitted, out, options, dataset=dataset, overwrite=overwrite)
+    for line in report.lines():
+        typer.echo(line)
+    if dataset is None and len(artifact.manifest.files) > 1:
+        typer.echo(UNMEASURED)
+    return artifact
 
 
 def _member(name: str) -> Architecture:

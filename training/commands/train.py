@@ -11,6 +11,17 @@ from training.recipes import RECIPES, get_recipe
 from training.repeat import repeat
 from training.train import train
 
+InitOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Weights to begin with: .pth, .ckpt or .safetensors."),
+]
+KeepEveryOption = Annotated[
+    float,
+    typer.Option(
+        "--keep-every", min=0, metavar="MINUTES", help="Between checkpoints within an epoch."
+    ),
+]
+
 
 def train_model(
     recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "default",
@@ -24,10 +35,7 @@ def train_model(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
     ] = None,
-    init: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights to begin with: .pth, .ckpt or .safetensors."),
-    ] = None,
+    init: InitOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
@@ -35,12 +43,7 @@ def train_model(
         Path | None,
         typer.Option("--repeat", metavar="RUN", help="Train as that run was, to RUN-again."),
     ] = None,
-    minutes: Annotated[
-        float,
-        typer.Option(
-            "--keep-every", min=0, metavar="MINUTES", help="Between checkpoints within an epoch."
-        ),
-    ] = 5,
+    minutes: KeepEveryOption = 5,
 ) -> None:
     """Train a network of the family and keep its best weights.
 

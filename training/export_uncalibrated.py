@@ -1,0 +1,138 @@
+"""From weights that no data may calibrate to an artifact: random ones, or from elsewhere.
+
+The gates are those of `training.export`; what cannot be known is left out of the manifest.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.architecture import Architecture
+from model.artifact import Artifact, refuse_taken, write
+from model.manifest import Precision, Provenance
+from model.preprocessing import Preprocessing
+from model.summary import summarize
+from training.assemble import assemble, difference, figures, provenance
+from training.datasets.dataset import Dataset, Split
+from training.evaluate import top1
+from training.export import Options, measured_metrics
+from training.graph import ExportError, Servable, check_parity, to_onnx
+from training.precisions import Made, gate, make, speed_of
+from training.predict import answer, onnx_predict, torch_predict
+from training.random_weights import draw
+
+GOLDEN = 2
+"""Pictures whose answers the manifest holds."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Weights that were not trained here, with what has to be known to serve them."""
+
+    servable: Servable
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    provenance: Provenance
+
+
+def export_random(
+    architecture: Architecture,
+    out: Path,
+    options: Options | None = None,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Artifact:
+    """Export seeded random weights, to serve and load-test any member of the family.
+
+    Raises:
+        ExportError: If the gate fails.
+        ArtifactError: If the artifact cannot be written.
+    """
+    refuse_taken(out, overwrite=overwrite)
+    preprocessing, normalize, network, pictures = draw(architecture, seed)
+    subject = Subject(
+        Servable(normalize, network),
+        preprocessing,
+        tuple(f"label {index}" for index in range(architecture.num_classes)),
+        provenance(seed),
+    )
+    return export_uncalibrated(subject, pictures, out, options, overwrite=overwrite)
+
+
+def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
+    subject: Subject,
+    pictures: Tensor,
+    out: Path,
+    options: Options | None = None,
+    *,
+    dataset: Dataset | None = None,
+    overwrite: bool = False,
+) -> Artifact:
+    """Export a network without a calibrator: there is nothing that may fit one.
+
+    Args:
+        subject: The network.
+        pictures: For the gate and the golden answers, uint8 (N, S, S, C).
+        out: `<name>/<version>/`.
+        options: See `Options`.
+        dataset: Its test split is measured, if there is one.
+        overwrite: Replace an artifact that is there.
+
+    Raises:
+        ExportError: If a gate fails.
+        ArtifactError: If the artifact cannot be written.
+    """
+    options = options or Options()
+    servable, preprocessing = subject.servable, subject.preprocessing
+    network, side = servable.network, preprocessing.crop
+    float32 = to_onnx(servable, preprocessing)
+    full = answer(onnx_predict(float32), Split(pictures, torch.zeros(len(pictures))))
+    split = Split(pictures, full.logits.argmax(1))  # float32's answers are the truth here
+    expected = answer(torch_predict(network, servable.normalize), split).logits
+    parity = check_parity(expected, full.logits)
+    macs = summarize(network.architecture, side, side).macs
+    whole = None if dataset is None else answer(onnx_predict(float32), dataset.test)
+    made: list[Made] = []
+    files: dict[Precision, dict[str, Any]] = {}
+    right = torch.ones(len(pictures), dtype=torch.bool)
+    for precision in options.precisions:
+        item = make(float32, precision, *_for_ranges(dataset, split))
+        reduced = answer(onnx_predict(item.model), split)
+        right &= reduced.logits.argmax(1) == split.targets
+        found, share = difference(full, reduced), None
+        if whole is not None and dataset is not None:
+            answers = answer(onnx_predict(item.model), dataset.test)
+            gate(precision, whole, answers, options.gates.get(precision, 0.0))
+            found, share = difference(whole, answers), top1(answers)
+        found = parity if precision == "float32" else found
+        speed = speed_of(item, float32, pictures.repeat(4, 1, 1, 1), macs)
+        files[precision] = {**figures(found, None), "speed": speed, "top1": share}
+        made.append(item)
+    if not right.any():
+        raise ExportError("The precisions agree on no picture. Try other pictures, or float32.")
+    manifest = assemble(
+        out,
+        made,
+        files,
+        pictures[right][:GOLDEN],
+        architecture=network.architecture,
+        labels=subject.labels,
+        preprocessing=preprocessing,
+        temperature=1.0,
+        metrics=None if whole is None else measured_metrics(whole, subject.labels, dataset),
+        provenance=subject.provenance,
+        head_bias=tuple(network.classifier.bias.tolist()),
+    )
+    return write(out, manifest, {item.precision: item.model for item in made}, overwrite=overwrite)
+
+
+def _for_ranges(dataset: Dataset | None, split: Split) -> tuple[Tensor, Split]:
+    """Give the pictures that find int8's ranges, and the split that chooses between calibrators.
+
+    The test split does neither: it measures. Without a data set there are only the gate's.
+    """
+    return (split.images, split) if dataset is None else (dataset.train.images, dataset.validation)
