@@ -102,8 +102,7 @@ def export_checkpoint(
         reference=sum_up(float32, dataset, measured.refusal.threshold),
         head_bias=tuple(network.classifier.bias.tolist()),
     )
-    models = {item.precision: item.model for item in every.made}
-    artifact = write(out, manifest, models, overwrite=overwrite)
+    artifact = write(out, manifest, every.models(), overwrite=overwrite)
     if checkpoint.is_dir():
         draw_answers(checkpoint / CALIBRATED, measured.answers)
     return artifact
@@ -116,6 +115,10 @@ class _Every:
     made: list[Made]
     measured: dict[Precision, Measured]
     speeds: dict[Precision, Speed | None]
+
+    def models(self) -> dict[Precision, bytes]:
+        """Give the graphs."""
+        return {item.precision: item.model for item in self.made}
 
     def figures(self, parity: Parity) -> dict[Precision, dict[str, Any]]:
         """Name them as the manifest does.
