@@ -19,6 +19,7 @@ from model.preprocessing import Preprocessing
 from training.augment import augment, mix, side_at
 from training.datasets.dataset import Batch
 from training.optimizers import build_optimizer, build_schedule
+from training.recipes import Recipe
 from training.run import RECORD_KEY, RunRecord
 
 
@@ -30,15 +31,15 @@ class Classifier(LightningModule):
     """
 
     def __init__(self, record: RunRecord) -> None:
-        """Build the network; torch's global random state draws its weights."""
+        """Build the network, and its twin; torch's global random state draws their weights."""
         super().__init__()
         self.record = record
         self.recipe = recipe = record.recipe
         self.normalize, network = build_parts(record.architecture, record.preprocessing)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for part in network.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                part.momentum = recipe.norm_momentum
+        self.network = _prepared(network, recipe)
+        self.twin = None
+        if recipe.mutual:
+            self.twin = _prepared(ResNet(record.architecture), recipe)
         weights = None if record.loss_weights is None else torch.tensor(record.loss_weights)
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing)
         self.augmentation = torch.Generator().manual_seed(record.seed)
@@ -68,14 +69,22 @@ class Classifier(LightningModule):
         side = side_at(progress, images.shape[1], self.recipe)
         images = augment(images.cpu(), self.recipe, self.augmentation, side)
         images, others, share = mix(images, targets, self.recipe, self.augmentation)
-        logits = self(images.to(self.device))
-        loss: Tensor = self.loss(logits, targets)
-        if share < 1:
-            loss = share * loss + (1 - share) * self.loss(logits, others)
+        pictures = self.normalize(images.to(self.device))
+        logits: Tensor = self.network(pictures)
+        loss = self._mixed_loss(logits, targets, others, share)
         self.train_accuracy(logits, targets)
         self.train_loss(loss.detach(), len(targets))
         self._log("train", self.train_loss, self.train_accuracy, len(targets))
-        return loss
+        if self.twin is None:
+            return loss
+        twin_logits: Tensor = self.twin(pictures)
+        loss = loss + self._mixed_loss(twin_logits, targets, others, share)
+        return loss + self.recipe.mutual * disagreement(logits, twin_logits)
+
+    def _mixed_loss(self, logits: Tensor, targets: Tensor, others: Tensor, share: float) -> Tensor:
+        """Compare with both targets of mixed pictures, by their shares."""
+        loss: Tensor = self.loss(logits, targets)
+        return loss if share == 1 else share * loss + (1 - share) * self.loss(logits, others)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Compare, without smoothing, so that losses of different recipes compare."""
@@ -100,7 +109,8 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> Any:  # Lightning's union of twelve types
         """Optimiser and schedule, as the recipe says."""
         recipe = self.recipe
-        optimizer = build_optimizer(self.network, recipe)
+        networks = [self.network] if self.twin is None else [self.network, self.twin]
+        optimizer = build_optimizer(networks, recipe)
         if recipe.schedule == "plateau":
             plateau = ReduceLROnPlateau(
                 optimizer,
@@ -126,6 +136,31 @@ class Classifier(LightningModule):
         """Take up the dice where they lay."""
         self.augmentation.set_state(checkpoint["random"]["augmentation"])
         torch.set_rng_state(checkpoint["random"]["torch"])
+
+
+def disagreement(one: Tensor, other: Tensor) -> Tensor:
+    """Tell how far two networks' answers (N, K) are apart; each is drawn to the other's as it is.
+
+    The sum of both Kullback-Leibler divergences, mean over the pictures, in nats.
+
+    Source:
+        Zhang et al., "Deep Mutual Learning", 2017 (arXiv 1706.00384).
+    """
+    ours, theirs = one.float().log_softmax(1), other.float().log_softmax(1)
+    to_theirs, to_ours = (
+        nn.functional.kl_div(mover, goal.detach(), reduction="batchmean", log_target=True)
+        for mover, goal in ((ours, theirs), (theirs, ours))
+    )
+    return to_theirs + to_ours
+
+
+def _prepared(network: ResNet, recipe: Recipe) -> ResNet:
+    """Lay a network out for training, and give its norms the recipe's momentum."""
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = recipe.norm_momentum
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # in place
+    return network
 
 
 def build_parts(

@@ -104,22 +104,23 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     return x.float()
 
 
-def build_optimizer(network: ResNet, recipe: Recipe) -> Optimizer:
+def build_optimizer(networks: Iterable[ResNet], recipe: Recipe) -> Optimizer:
     """Sort the weights that learn into groups, and give them the recipe's rule."""
-    groups = _groups(network, recipe)
+    groups: dict[tuple[float, str], dict[str, Any]] = {}
+    for network in networks:
+        _sort(network, recipe, groups)
     match recipe.optimizer:
         case "adam":
-            return Adam(groups)
+            return Adam(groups.values())
         case "sgd":
-            return SGD(groups, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+            return SGD(groups.values(), momentum=recipe.momentum, nesterov=recipe.momentum > 0)
         case "muon":
-            return Muon(groups)
+            return Muon(groups.values())
 
 
-def _groups(network: ResNet, recipe: Recipe) -> list[dict[str, Any]]:
+def _sort(network: ResNet, recipe: Recipe, groups: dict[tuple[float, str], dict[str, Any]]) -> None:
     """Put weights of one rate and one rule together; frozen ones are in no group."""
     head = {id(parameter) for parameter in network.classifier.parameters()}
-    groups: dict[tuple[float, str], dict[str, Any]] = {}
     for weight in network.parameters():
         share = 1.0 if id(weight) in head else recipe.backbone_rate
         if not share:
@@ -139,7 +140,6 @@ def _groups(network: ResNet, recipe: Recipe) -> list[dict[str, Any]]:
             if recipe.optimizer == "muon":
                 rule["momentum"] = recipe.momentum
         groups.setdefault((share, kind), {"params": [], **rule})["params"].append(weight)
-    return list(groups.values())
 
 
 def build_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LambdaLR:
