@@ -145,7 +145,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 **SPRINT,
                 turn=0.06,
                 mutual=1,
-                ema_decay=0.998,
+                ema_decay=0.999,
                 shift=3,
                 erase=0.25,
                 mixup=0.2,
