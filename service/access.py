@@ -29,8 +29,8 @@ QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 Headers = Sequence[tuple[bytes, bytes]]
-Refused = tuple[bytes, float]
-"""The id of a request, and when its head was read."""
+Ended = tuple[bytes, float]
+"""A request's id, and when it began, on `time.perf_counter`'s clock."""
 ShortCuts = Mapping[tuple[str, str], LeanRoute]
 AnswerError = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -92,7 +92,7 @@ class Access:
             response = await self.answer_error(Request(scope), error)
             await response(scope, receive, send_with_headers)
         finally:
-            self._note(scope, status, request_id, time.perf_counter() - began)
+            self.note(scope, status, ((request_id, began),))
 
     def request_id(self, headers: Headers) -> bytes:
         """Take the client's id if it is short and plain, else make one."""
@@ -101,43 +101,38 @@ class Access:
                 return bytes(value)
         return f"{self._prefix}-{next(self._numbers):x}".encode()
 
-    def note_refused(self, scope: Scope, status: int, refused: Sequence[Refused]) -> None:
-        """Note requests of one kind that were answered before they got here."""
+    def note(self, scope: Scope, status: int, ended: Sequence[Ended]) -> None:
+        """Count requests of one kind that have just been answered, and log a line for each.
+
+        Args:
+            scope: Of one of them; method, path and route are those of all.
+            status: Of their answers.
+            ended: Them.
+        """
         now = time.perf_counter()
-        count, observe = self._figures(scope, status)
-        count.inc(len(refused))
-        for request_id, began in refused:
-            observe.observe(now - began)
-            self._tell(scope, status, request_id, now - began)
-
-    def _note(self, scope: Scope, status: int, request_id: bytes, seconds: float) -> None:
-        count, observe = self._figures(scope, status)
-        count.inc()
-        observe.observe(seconds)
-        self._tell(scope, status, request_id, seconds)
-
-    def _figures(self, scope: Scope, status: int) -> tuple[Any, Any]:
-        """Give the counter and the histogram of a route, a method and a status."""
         route = getattr(scope.get("route"), "path", "none")
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        key = (route, method, status)
+        count, durations = self._figures(route, scope["method"], status)
+        count.inc(len(ended))
+        level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
+        is_told = log.isEnabledFor(level)
+        for request_id, began in ended:
+            durations.observe(now - began)
+            if is_told:
+                log_request(
+                    level,
+                    {
+                        "request_id": request_id.decode(),
+                        "method": scope["method"][:16],
+                        "path": scope["path"][:200],
+                        "status": status,
+                        "ms": round(1000 * (now - began), 2),
+                    },
+                )
+
+    def _figures(self, route: str, method: str, status: int) -> tuple[Any, Any]:
+        """Look up the counter and the histogram of a kind of request."""
+        key = (route, method if method in METHODS else "other", status)
         if key not in self._kinds:  # routes and methods are ours, so there are few
-            count = self.telemetry.requests.labels(route, method, str(status))
+            count = self.telemetry.requests.labels(*key[:2], str(status))
             self._kinds[key] = count, self.telemetry.request_seconds.labels(route)
         return self._kinds[key]
-
-    @staticmethod
-    def _tell(scope: Scope, status: int, request_id: bytes, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "none")
-        level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
-        if log.isEnabledFor(level):
-            log_request(
-                level,
-                {
-                    "request_id": request_id.decode(),
-                    "method": scope["method"][:16],
-                    "path": scope["path"][:200],
-                    "status": status,
-                    "ms": round(1000 * seconds, 2),
-                },
-            )

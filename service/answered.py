@@ -32,7 +32,7 @@ class Answered(NamedTuple):
 
 
 def timings(rides: Sequence[Ride], decode_s: float, preprocess_s: float) -> Timings:
-    """Sum a request's way up: the engine's parts are those of its slowest ride."""
+    """Tell where a request's seconds went; queue and engine are those of its slowest ride."""
     return Timings(
         decode=decode_s,
         preprocess=preprocess_s,

@@ -12,7 +12,7 @@ import time
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from service.access import NOSNIFF, Access, Headers, Refused
+from service.access import NOSNIFF, Access, Ended, Headers
 from service.errors import OverloadedError
 from service.models import Models
 from service.routes.predict import TIMEOUT_HEADER
@@ -54,8 +54,8 @@ class Turnstile:
         self._fresh_until = 0.0
         self._let_in = 0
         self._is_shut = False
-        self._turn_ends = False
-        self._refused: list[Refused] = []
+        self._end_is_due = False
+        self._refused: list[Ended] = []
 
     def refusal(
         self, method: bytes, url: bytes, headers: Headers, default_headers: Headers
@@ -85,8 +85,8 @@ class Turnstile:
         A place is as good as taken before its request takes it: what arrives together is judged
         before any of it gets to the batcher, and the last free place would be promised to all.
         """
-        if not self._turn_ends:
-            self._turn_ends = True
+        if not self._end_is_due:
+            self._end_is_due = True
             asyncio.get_running_loop().call_soon(self._end_turn)
         batcher, places = self._models.find().batcher, self._let_in + 1
         if batcher.has_room(places, self._patience_s):
@@ -102,11 +102,11 @@ class Turnstile:
         return False
 
     def _end_turn(self) -> None:
-        self._let_in, self._is_shut, self._turn_ends = 0, False, False
+        self._let_in, self._is_shut, self._end_is_due = 0, False, False
         if self._refused:
             refused, self._refused = self._refused, []
             self._overloaded.inc(len(refused))
-            self._access.note_refused(self._scope, 503, refused)
+            self._access.note(self._scope, 503, refused)
 
 
 def written(path: str, error: OverloadedError, default_headers: Headers) -> tuple[bytes, bytes]:

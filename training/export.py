@@ -11,7 +11,6 @@ from typing import Any
 
 from model.artifact import Artifact, refuse_taken, write
 from model.manifest import Metrics, Precision
-from model.summary import summarize
 from model.trust import Diagrams, Speed
 from training.assemble import assemble, difference, figures, one_of_each, provenance
 from training.datasets.dataset import Dataset
@@ -146,18 +145,17 @@ def _every_precision(
         AccuracyError: If one of them loses more than its gate allows.
     """
     strange = strange_sets(dataset.test.images, record.preprocessing, options.photographs)
-    side = record.preprocessing.crop
-    macs = summarize(record.architecture, side, side).macs
-    every = _Every([], {}, {})
+    made: list[Made] = []
+    measured: dict[Precision, Measured] = {}
+    speeds: dict[Precision, Speed | None] = {}
     for precision in options.precisions:
-        made = make(float32, precision, dataset.train.images, dataset.validation)
-        measured = measure(made.model, dataset, fitted, strange)
-        every.made.append(made)
-        every.measured[precision] = measured
-        full = every.measured["float32"].answers
-        gate(precision, full, measured.answers, options.gates.get(precision, 0.0))
-        every.speeds[precision] = speed_of(made, float32, dataset.test.images, macs)
-    return every
+        item = make(float32, precision, dataset.train.images, dataset.validation)
+        measured[precision] = measure(item.model, dataset, fitted, strange)
+        full, reduced = measured["float32"].answers, measured[precision].answers
+        gate(precision, full, reduced, options.gates.get(precision, 0.0))
+        speeds[precision] = speed_of(item, float32, dataset.test.images, record.architecture)
+        made.append(item)
+    return _Every(made, measured, speeds)
 
 
 def measured_metrics(answers: Answers, labels: tuple[str, ...], dataset: Dataset | None) -> Metrics:

@@ -14,7 +14,6 @@ from model.architecture import Architecture
 from model.artifact import Artifact, refuse_taken, write
 from model.manifest import Precision, Provenance
 from model.preprocessing import Preprocessing
-from model.summary import summarize
 from training.assemble import assemble, difference, figures, provenance
 from training.datasets.dataset import Dataset, Split
 from training.evaluate import top1
@@ -87,14 +86,13 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
         ArtifactError: If the artifact cannot be written.
     """
     options = options or Options()
-    servable, preprocessing = subject.servable, subject.preprocessing
-    network, side = servable.network, preprocessing.crop
-    float32 = to_onnx(servable, preprocessing)
+    servable, network = subject.servable, subject.servable.network
+    float32 = to_onnx(servable, subject.preprocessing)
     expected = _answered(torch_predict(network, servable.normalize), pictures)
     full = _answered(onnx_predict(float32), pictures)  # the truth for the other precisions
     split = Split(pictures, full.targets)
     parity = check_parity(expected.logits, full.logits)
-    macs = summarize(network.architecture, side, side).macs
+    timed = pictures.repeat(4, 1, 1, 1)  # as many as a batch holds
     whole = None if dataset is None else answer(onnx_predict(float32), dataset.test)
     made: list[Made] = []
     files: dict[Precision, dict[str, Any]] = {}
@@ -107,19 +105,17 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
         if whole is not None and dataset is not None:
             found, share = _on_test_split(item, whole, dataset, options)
         found = parity if precision == "float32" else found
-        speed = speed_of(item, float32, pictures.repeat(4, 1, 1, 1), macs)
+        speed = speed_of(item, float32, timed, network.architecture)
         files[precision] = {**figures(found, None), "speed": speed, "top1": share}
         made.append(item)
-    if not right.any():
-        raise ExportError("The precisions agree on no picture. Try other pictures, or float32.")
     manifest = assemble(
         out,
         made,
         files,
-        pictures[right][:GOLDEN],
+        _golden(pictures, right),
         architecture=network.architecture,
         labels=subject.labels,
-        preprocessing=preprocessing,
+        preprocessing=subject.preprocessing,
         temperature=1.0,
         metrics=None if whole is None else measured_metrics(whole, subject.labels, dataset),
         provenance=subject.provenance,
@@ -145,6 +141,17 @@ def _on_test_split(
     answers = answer(onnx_predict(made.model), dataset.test)
     gate(made.precision, whole, answers, options.gates.get(made.precision, 0.0))
     return difference(whole, answers), top1(answers)
+
+
+def _golden(pictures: Tensor, right: Tensor) -> Tensor:
+    """Choose the first pictures (N, S, S, C) that all precisions answer alike, bool (N,).
+
+    Raises:
+        ExportError: If there is none.
+    """
+    if not right.any():
+        raise ExportError("The precisions agree on no picture. Try other pictures, or float32.")
+    return pictures[right][:GOLDEN]
 
 
 def _for_ranges(dataset: Dataset | None, split: Split) -> tuple[Tensor, Split]:

@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.architecture import Architecture
 from model.manifest import FILE_NAMES, Precision
+from model.summary import summarize
 from model.trust import CalibrationFigures, PredictionSets, Quantization, RefusalFigures, Speed
 from training.conformal import fit_sets, measure_sets
 from training.datasets.dataset import Dataset, Split
@@ -143,9 +145,19 @@ def _top1(answers: Answers) -> float:
     return float((answers.calibrated().argmax(1) == answers.targets).double().mean())
 
 
-def speed_of(made: Made, float32: bytes, images: Tensor, macs: int) -> Speed | None:
-    """Measure a precision's speed beside float32's; None for float32 itself."""
+def speed_of(
+    made: Made, float32: bytes, images: Tensor, architecture: Architecture
+) -> Speed | None:
+    """Measure a precision's speed beside float32's; None for float32 itself.
+
+    Args:
+        made: The precision.
+        float32: The graph that it was made of.
+        images: uint8 (N, S, S, C); a batch of them is run, a small one where a picture is dear.
+        architecture: Of the network.
+    """
     if made.precision == "float32":
         return None
+    macs = summarize(architecture, *images.shape[1:3]).macs
     batch: NDArray[np.uint8] = images[: SPEED_BATCH if macs < 500_000_000 else 8].numpy()
     return measure_speed(made.model, float32, batch, threads=torch.get_num_threads())

@@ -55,6 +55,19 @@ def test_a_run_that_was_looked_at_first_is_the_very_run_that_was_not(
         assert all(torch.equal(plain[name], looked[name]) for name in plain)
 
 
+@pytest.mark.parametrize("changes", [{}, {"mutual": 1.0}, {"ema_decay": 0.0}])
+def test_a_checkpoint_takes_about_what_was_told(
+    changes: dict[str, float], small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = small_recipe.model_copy(update={"epochs": 1, **changes})
+    folder = RunFolder(tmp_path / "run")
+
+    train(small_fashion.limited(120), recipe, folder.path, look_first=True)
+
+    told = Summary.model_validate_json(folder.summary.read_text()).checkpoint_bytes
+    assert folder.last.stat().st_size == pytest.approx(told, rel=0.1)
+
+
 def test_the_summary_counts_labels_parameters_and_bytes(
     small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
 ) -> None:
