@@ -17,6 +17,8 @@ class PatientProtocol(HttpToolsProtocol):
     scope's `ON_LEAVE`, without a task that waits for it.
     """
 
+    is_new = True
+    """No request has begun on this connection yet."""
     _headers_timeout: asyncio.TimerHandle | None = None
     _is_reading = False
 
@@ -33,6 +35,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Remember that more must come."""
+        self.is_new = False
         self._is_reading = True
         super().on_message_begin()
 

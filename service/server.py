@@ -29,6 +29,10 @@ ALL_END = "all-end"
 """A file in the folder that the workers share."""
 LAST_BYTES_S = 0.2
 """After the port is closed: time for requests that are already on the wire to be read."""
+FIRST_BYTES_S = 2.0
+"""After the port is closed: time for a new caller to begin; a loaded machine pauses clients."""
+LOOK_S = 0.02
+"""Between two looks whether all of them have begun."""
 
 YOUNG_OBJECTS = 20_000
 """Made and not freed since the collector's last look; several hundred requests under way."""
@@ -177,7 +181,13 @@ class Server(uvicorn.Server):
         self._reload = asyncio.get_running_loop().create_task(self.state.models.reload())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen to SIGHUP too, once there is a loop and a model."""
+        """Listen to SIGHUP too, once there is a loop and a model.
+
+        Who was told to end while its model was loaded does not listen: its end would close the
+        port for the other workers, who still drain.
+        """
+        if self.should_exit:
+            return
         await super().startup(sockets)
         if threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
@@ -201,6 +211,7 @@ class Server(uvicorn.Server):
                     take_no_more(sock)
                 await self._accept_the_last(sock)
         await asyncio.sleep(LAST_BYTES_S)
+        await self._wait_for_first_bytes()
         await super().shutdown(sockets)
 
     async def _accept_the_last(self, listening: socket.socket) -> None:
@@ -212,6 +223,14 @@ class Server(uvicorn.Server):
             except OSError:  # nobody is left
                 return
             await loop.connect_accepted_socket(self._protocol, connection)
+
+    async def _wait_for_first_bytes(self) -> None:
+        """Give those who never asked, and were never told to stay away, a moment more."""
+        connections: set[PatientProtocol] = self.server_state.connections  # type: ignore[assignment]
+        for _ in range(round((FIRST_BYTES_S - LAST_BYTES_S) / LOOK_S)):
+            if not any(connection.is_new for connection in connections):
+                return
+            await asyncio.sleep(LOOK_S)
 
     def _protocol(self) -> asyncio.Protocol:
         return PatientProtocol(

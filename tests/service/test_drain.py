@@ -6,7 +6,8 @@ import time
 import httpx
 import pytest
 
-from service.server import Server, configure
+from service.app import create_app
+from service.server import Server, bind, configure
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, listen, wait_until
@@ -71,6 +72,54 @@ def test_connections_that_nobody_accepted_yet_are_accepted_at_the_end(
         connection.close()
 
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.6])
+def test_a_caller_that_is_slow_to_begin_is_answered_at_the_end(
+    after_s: float, make_artifact: MakeArtifact
+) -> None:
+    with listen(make_artifact()) as listening, listening.connect() as late:
+        listening.gate.let_through(1)
+        port = late.getpeername()[1]
+        listening.server.should_exit = True
+        wait_until(lambda: not answers_at(port))
+        time.sleep(after_s)
+        late.sendall(REQUEST)
+        answer = read_answer(late)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def answers_at(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=0.2).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_one_that_never_begins_does_not_hold_up_the_end(make_artifact: MakeArtifact) -> None:
+    with listen(make_artifact()) as listening, listening.connect() as silent:
+        began = time.perf_counter()
+        listening.server.should_exit = True
+        assert read_answer(silent) == b""
+        waited_s = time.perf_counter() - began
+
+    assert waited_s < 10
+
+
+def test_a_worker_that_is_told_to_end_while_it_loads_leaves_the_port_to_the_others(
+    make_artifact: MakeArtifact,
+) -> None:
+    settings = Settings(artifact=make_artifact(), port=0, watch_s=0)
+    with bind(settings) as sock:
+        server = Server(configure(settings, create_app(settings)))
+        server.handle_exit(15, None)
+        server.run([sock])
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+    assert not server.started
+    assert not listens
 
 
 def test_a_signal_before_there_is_an_application_ends_it_quietly() -> None:
