@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -23,6 +24,7 @@ from training.experiments.gradients import gradient_norms
 from training.experiments.loop import Plan, Trial, fitted
 from training.experiments.report import write_page
 from training.experiments.run import ExperimentError, read_rows, run
+from training.experiments.verdicts import judge
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,30 @@ def test_an_experiment_writes_its_rows_a_figure_and_its_section(
     assert page.count("Not run yet") == len(EXPERIMENTS) - 1
     assert f"](experiments/{name}.png)" in page
     assert "48 training pictures, 1 epochs" in page
+
+
+@pytest.mark.parametrize(
+    ("ours", "relation", "outcome"),
+    [
+        ((0.10, 0.11, 0.12), "lower", "as claimed"),
+        ((0.30, 0.31, 0.32), "lower", "**against the claim**"),
+        ((0.19, 0.20, 0.22), "lower", "not told apart by these seeds"),
+        ((0.30, 0.31, 0.32), "higher", "as claimed"),
+        ((0.10, 0.11, 0.12), "higher", "**against the claim**"),
+        ((0.19, 0.20, 0.22), "not higher", "as claimed"),
+        ((0.30, 0.31, 0.32), "not higher", "**against the claim**"),
+        ((0.10,), "lower", "one seed, not judged"),
+    ],
+)
+def test_a_claim_is_judged_by_means_and_their_standard_errors(
+    ours: tuple[float, ...], relation: Literal["lower", "not higher", "higher"], outcome: str
+) -> None:
+    values = {"a": ours, "b": (0.19, 0.20, 0.21)}
+
+    line = judge(values, "Error", [("a", relation, "b"), ("a", relation, "never run")])
+
+    assert line.startswith(f"- Error of a {relation} than of b: ")
+    assert line.endswith(f" against 20.00 ± 1.00 %: {outcome}.")
 
 
 def _counting(calls: list[tuple[str, int]]) -> Experiment:

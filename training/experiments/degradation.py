@@ -10,15 +10,19 @@ from training.experiments.experiment import Experiment, Row, Setting
 from training.experiments.figures import (
     Rows,
     draw_lines,
+    final,
     last_epoch_table,
-    mean_and_spread,
-    over_arms,
-    percent,
 )
 from training.experiments.loop import Plan, Trial, fitted
+from training.experiments.verdicts import Claim, judge
 
 WIDTH = 8
 ARMS = ("plain-20", "plain-56", "residual-20", "residual-56")
+CLAIMS: tuple[Claim, ...] = (
+    ("plain-56", "higher", "plain-20"),
+    ("residual-56", "not higher", "residual-20"),
+    ("residual-56", "lower", "plain-56"),
+)
 ERRORS = {"train_error": "training error", "test_error": "test error"}
 
 
@@ -41,21 +45,8 @@ def _draw(rows: Rows, out: Path) -> None:
 
 
 def _sum_up(rows: Rows) -> str:
-    last = str(max(int(row["epoch"]) for row in rows))
-    errors = over_arms(rows, "train_error", lambda row: row["epoch"] == last)
-    lines = [last_epoch_table(rows, ERRORS)]
-    for kind, expected in (("plain", "higher"), ("residual", "not higher")):
-        shallow, deep = errors.get(f"{kind}-20"), errors.get(f"{kind}-56")
-        if not shallow or not deep:
-            continue
-        higher = mean_and_spread(deep)[0] > mean_and_spread(shallow)[0]
-        found = "higher" if higher else "not higher"
-        verdict = "as claimed" if found == expected else "**against the claim**"
-        lines.append(
-            f"The training error of the {kind} network of 56 layers is {found} than that of 20 "
-            f"({percent(deep)} against {percent(shallow)}): {verdict}."
-        )
-    return "\n\n".join(lines)
+    claims = judge(final(rows, "train_error"), "Training error", CLAIMS)
+    return f"{last_epoch_table(rows, ERRORS)}\n\n{claims}"
 
 
 EXPERIMENT = Experiment(

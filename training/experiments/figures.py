@@ -68,6 +68,16 @@ def last_epoch_table(rows: Rows, columns: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
+def final(rows: Rows, column: str) -> dict[str, list[float]]:
+    """Values of a column at the last epoch, for each arm, over the seeds."""
+    return at_epoch(rows, column, max(int(row["epoch"]) for row in rows))
+
+
+def at_epoch(rows: Rows, column: str, epoch: int) -> dict[str, list[float]]:
+    """Values of a column at an epoch, for each arm, over the seeds."""
+    return over_arms(rows, column, lambda row: int(row["epoch"]) == epoch)
+
+
 def percent(values: Sequence[float]) -> str:
     """Write shares as `6.41 ± 0.12 %`."""
     mean, spread = mean_and_spread(values)

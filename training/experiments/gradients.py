@@ -4,8 +4,10 @@ For y = x + F(x) the derivative is dy/dx = dF/dx + 1: whatever the branch does, 
 arrives undiminished. A plain block passes dF/dx alone.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from matplotlib.figure import Figure
@@ -24,8 +26,14 @@ from training.experiments.figures import (
     table,
 )
 from training.experiments.loop import Plan, Trial
+from training.experiments.verdicts import Claim, judge
 
 PICTURES = 256
+MOMENTS = MappingProxyType({"start": "At initialisation", "end": "After training"})
+CLAIMS: tuple[Claim, ...] = (
+    ("residual-20", "lower", "plain-20"),
+    ("residual-56", "lower", "plain-56"),
+)
 
 
 def gradient_norms(
@@ -65,7 +73,7 @@ def gradient_norms(
 def _measure(arm: str, setting: Setting) -> Iterator[Row]:
     trial = Trial(architecture(arm, setting.dataset), setting.dataset, setting.seed)
     batch: Split = setting.dataset.train[:PICTURES]
-    for moment in ("start", "end"):
+    for moment in MOMENTS:
         if moment == "end":
             for _ in trial.fit(Plan(setting.epochs)):
                 pass
@@ -83,7 +91,7 @@ def _measure(arm: str, setting: Setting) -> Iterator[Row]:
 
 def _draw(rows: Rows, out: Path) -> None:
     figure = Figure(figsize=(11, 4.4), layout="constrained")
-    for axes, moment in zip(figure.subplots(1, 2, sharey=True), ("start", "end"), strict=True):
+    for axes, moment in zip(figure.subplots(1, 2, sharey=True), MOMENTS, strict=True):
         own = [row for row in rows if row["moment"] == moment]
         for place, arm in enumerate(arms_of(own)):
             values = by_x(own, arm, "block", "output_gradient")
@@ -91,7 +99,7 @@ def _draw(rows: Rows, out: Path) -> None:
             style = "--" if arm.startswith("plain") else "-"
             axes.plot(list(values), means, style, color=COLOURS[place], label=arm)
         axes.set(xlabel="block", ylabel="norm of the gradient at the block's output", yscale="log")
-        axes.set_title("at initialisation" if moment == "start" else "after training")
+        axes.set_title(MOMENTS[moment])
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.savefig(out, dpi=120)
@@ -99,13 +107,36 @@ def _draw(rows: Rows, out: Path) -> None:
 
 def _sum_up(rows: Rows) -> str:
     lines = []
-    for moment in ("start", "end"):
+    for moment in MOMENTS:
         for arm in arms_of(rows):
             own = [row for row in rows if row["moment"] == moment]
             values = list(by_x(own, arm, "block", "output_gradient").values())
             first, last = (mean_and_spread(values[place])[0] for place in (0, -1))
             lines.append((moment, arm, f"{first:.3g}", f"{last:.3g}", f"{first / last:.3g}"))
-    return table(("moment", "network", "first block", "last block", "first / last"), lines)
+    claims = [
+        judge(_unevenness(rows, moment), f"{when}, largest / smallest norm", CLAIMS, _factor)
+        for moment, when in MOMENTS.items()
+    ]
+    head = ("moment", "network", "first block", "last block", "first / last")
+    return "\n".join([table(head, lines), "", *claims])
+
+
+def _unevenness(rows: Rows, moment: str) -> dict[str, list[float]]:
+    """By what factor the norms of a network's blocks differ, for each arm, over the seeds."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for arm, seed in dict.fromkeys((row["arm"], row["seed"]) for row in rows):
+        norms = [
+            float(row["output_gradient"])
+            for row in rows
+            if (row["arm"], row["seed"], row["moment"]) == (arm, seed, moment)
+        ]
+        found[arm].append(max(norms) / min(norms))
+    return found
+
+
+def _factor(values: Sequence[float]) -> str:
+    mean, spread = mean_and_spread(values)
+    return f"{mean:.1f} ± {spread:.1f}"
 
 
 EXPERIMENT = Experiment(

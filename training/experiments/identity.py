@@ -11,11 +11,14 @@ from pathlib import Path
 from model.blocks import scale_branches
 from training.experiments.degradation import ERRORS
 from training.experiments.experiment import Experiment, Row, Setting
-from training.experiments.figures import Rows, draw_lines, last_epoch_table
+from training.experiments.figures import Rows, at_epoch, draw_lines, last_epoch_table
 from training.experiments.loop import Plan, Trial, fitted
+from training.experiments.verdicts import judge
 
 WIDTH = 8
 FACTORS = {"norms start at 1": 1.0, "zero-init": 0.0}
+EARLY = (1, 2, 3)
+"""Epochs that are the early phase."""
 
 
 def _measure(arm: str, setting: Setting) -> Iterator[Row]:
@@ -33,7 +36,16 @@ def _draw(rows: Rows, out: Path) -> None:
 
 
 def _sum_up(rows: Rows) -> str:
-    return last_epoch_table(rows, ERRORS)
+    last = max(int(row["epoch"]) for row in rows)
+    lines = [
+        judge(
+            at_epoch(rows, "train_error", epoch),
+            f"Training error after epoch {epoch}",
+            [("zero-init", "lower", "norms start at 1")],
+        )
+        for epoch in (*(early for early in EARLY if early < last), last)
+    ]
+    return "\n".join([last_epoch_table(rows, ERRORS), "", *lines])
 
 
 EXPERIMENT = Experiment(

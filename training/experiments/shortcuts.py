@@ -7,8 +7,16 @@ from types import MappingProxyType
 
 from training.experiments.degradation import ERRORS
 from training.experiments.experiment import Experiment, Row, Setting
-from training.experiments.figures import Rows, arms_of, draw_lines, last_epoch_table, table
+from training.experiments.figures import (
+    Rows,
+    arms_of,
+    draw_lines,
+    final,
+    last_epoch_table,
+    table,
+)
 from training.experiments.loop import Plan, Trial, fitted
+from training.experiments.verdicts import Claim, judge
 
 WIDTH = 8
 RULES = MappingProxyType(
@@ -19,6 +27,11 @@ RULES = MappingProxyType(
         "concatenation": "concat",
         "none": "none",
     }
+)
+CLAIMS: tuple[Claim, ...] = (
+    *((arm, "lower", "none") for arm in RULES if arm != "none"),
+    ("projection where needed (B)", "lower", "identity (A)"),
+    ("projection always (C)", "lower", "projection where needed (B)"),
 )
 
 
@@ -37,7 +50,8 @@ def _draw(rows: Rows, out: Path) -> None:
 def _sum_up(rows: Rows) -> str:
     sizes = {row["arm"]: int(row["parameters"]) for row in rows}
     costs = table(("arm", "parameters"), [(arm, f"{sizes[arm]:,}") for arm in arms_of(rows)])
-    return f"{last_epoch_table(rows, ERRORS)}\n\n{costs}"
+    claims = judge(final(rows, "test_error"), "Test error", CLAIMS)
+    return f"{last_epoch_table(rows, ERRORS)}\n\n{costs}\n\n{claims}"
 
 
 EXPERIMENT = Experiment(

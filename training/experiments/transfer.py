@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from training.datasets.dataset import Dataset, Split
 from training.experiments.experiment import Experiment, Row, Setting
 from training.experiments.figures import COLOURS, Rows, arms_of, over_arms, percent, table
+from training.experiments.verdicts import Claim, judge
 from training.predict import answer, checkpoint_predict
 from training.recipes import get_recipe
 from training.train import train
@@ -37,6 +38,11 @@ ARMS = MappingProxyType(
         "head alone": ("finetune", (*OURS, "backbone_rate=0")),
         "fine-tuned": ("finetune", OURS),
     }
+)
+CLAIMS: tuple[Claim, ...] = (
+    ("fine-tuned", "lower", "from scratch"),
+    ("fine-tuned", "lower", "head alone"),
+    ("head alone", "lower", "from scratch"),
 )
 
 
@@ -105,7 +111,8 @@ def _draw(rows: Rows, out: Path) -> None:
 def _sum_up(rows: Rows) -> str:
     errors = over_arms(rows, "test_error", lambda _: True)
     lines = [(arm, str(len(errors[arm])), percent(errors[arm])) for arm in arms_of(rows)]
-    return table(("arm", "seeds", "test error"), lines)
+    claims = judge(errors, "Test error", CLAIMS)
+    return f"{table(('arm', 'seeds', 'test error'), lines)}\n\n{claims}"
 
 
 EXPERIMENT = Experiment(

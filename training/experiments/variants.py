@@ -10,8 +10,16 @@ from model.summary import summarize
 from training.datasets.dataset import Dataset
 from training.experiments.degradation import ERRORS
 from training.experiments.experiment import Experiment, Row, Setting
-from training.experiments.figures import Rows, arms_of, draw_lines, last_epoch_table, table
+from training.experiments.figures import (
+    Rows,
+    arms_of,
+    draw_lines,
+    final,
+    last_epoch_table,
+    table,
+)
 from training.experiments.loop import Plan, Trial, fitted
+from training.experiments.verdicts import Claim, judge
 
 FIELDS: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
@@ -23,6 +31,12 @@ FIELDS: Mapping[str, Mapping[str, object]] = MappingProxyType(
     }
 )
 DEPTHS = (2, 2, 2)
+CLAIMS: tuple[Claim, ...] = (
+    ("pre-activated", "lower", "basic"),
+    ("squeeze-excite", "lower", "basic"),
+    ("8 groups", "lower", "bottleneck"),
+    ("8 groups", "lower", "basic"),
+)
 
 
 def _macs(spec: Architecture) -> int:
@@ -66,7 +80,8 @@ def _sum_up(rows: Rows) -> str:
         for arm in arms_of(rows)
     ]
     costs = table(("arm", "width", "parameters", "multiply-adds"), lines)
-    return f"{last_epoch_table(rows, ERRORS)}\n\n{costs}"
+    claims = judge(final(rows, "test_error"), "Test error", CLAIMS)
+    return f"{last_epoch_table(rows, ERRORS)}\n\n{costs}\n\n{claims}"
 
 
 EXPERIMENT = Experiment(
