@@ -25,9 +25,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model.plan import EXPANSION, BlockKind, BlockPlan, ShortcutRule, StagePlan, StemKind
+from model.validation import first_fault
 
 OPTIONS: Mapping[BlockKind, frozenset[str]] = MappingProxyType(
     {
@@ -227,19 +228,25 @@ def get_architecture(  # noqa: PLR0913  # each may be fitted alone
     """Look a member of the family up, and fit it to other labels, channels or picture sizes.
 
     Raises:
-        ValueError: If there is no such member, or a value is out of its range
-            (pydantic's `ValidationError` is a `ValueError`).
+        ValueError: If there is no such member, or a value is out of its range.
     """
     if name not in ARCHITECTURES:
         close = difflib.get_close_matches(name, ARCHITECTURES, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"`name` (={name!r}) must be one of {', '.join(ARCHITECTURES)}.{hint}")
-    changes: dict[str, Any] = {
-        "num_classes": num_classes,
-        "in_channels": in_channels,
-        "stem": stem,
-        "size": size,
-        "shortcuts": shortcuts,
-    }
-    given = {field: value for field, value in changes.items() if value is not None}
-    return Architecture.model_validate({**ARCHITECTURES[name].model_dump(), **given})
+    heads = {"num_classes": num_classes, "in_channels": in_channels}
+    given = {**heads, "stem": stem, "size": size, "shortcuts": shortcuts}
+    changes = {field: value for field, value in given.items() if value is not None}
+    return checked_architecture(ARCHITECTURES[name].model_dump() | changes)
+
+
+def checked_architecture(fields: Mapping[str, Any]) -> Architecture:
+    """Make a specification of fields that came from a user or a file.
+
+    Raises:
+        ValueError: If it cannot be built; in one line, naming the field and what was seen.
+    """
+    try:
+        return Architecture.model_validate(fields)
+    except ValidationError as error:
+        raise ValueError(str(first_fault(error))) from None

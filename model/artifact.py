@@ -33,6 +33,7 @@ from model.durable import move_into_place, write_synced
 from model.manifest import Input, Manifest, Precision
 from model.onnx_file import OnnxFormatError, external_tensors
 from model.preprocessing import Pixels
+from model.validation import first_fault
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
@@ -186,9 +187,8 @@ def _read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        cause = " ".join(f"{where}: {first['msg']}.".split())  # a key may hold a line's end
+        where, _, rule = first_fault(error)
+        cause = " ".join(f"{where or 'the whole'}: {rule}.".split())  # a key may hold a line's end
         raise ManifestError(f"{path}: {cause}") from error
 
 

@@ -1,5 +1,6 @@
 """The command `describe-model`, and the manners that all our commands share."""
 
+import json
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -10,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from model.architecture import ARCHITECTURES, get_architecture
-from model.drawing import draw, draw_mermaid
+from model.drawing import draw
+from model.mermaid import draw_mermaid
+from model.plan import ShortcutRule
 from model.rows import Summary
 from model.summary import summarize
 
@@ -50,6 +53,9 @@ def _describe(
         typer.Option("--input", metavar="CxHxW", help="Picture; what it was made for if not said."),
     ] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Labels of the head.")] = None,
+    shortcuts: Annotated[
+        ShortcutRule | None, typer.Option(help="Others than the network's own.")
+    ] = None,
     form: Annotated[
         Form, typer.Option("--format", help="A table, or for machines, or a drawing.")
     ] = Form.table,
@@ -64,7 +70,10 @@ def _describe(
     try:
         shape = None if input_shape is None else _shape(input_shape)
         architecture = get_architecture(
-            name, num_classes=classes, in_channels=None if shape is None else shape[0]
+            name,
+            num_classes=classes,
+            in_channels=None if shape is None else shape[0],
+            shortcuts=shortcuts,
         )
         side = architecture.side
         height, width = (side, side) if shape is None else shape[1:]
@@ -73,7 +82,8 @@ def _describe(
         raise typer.BadParameter(_one_line(error)) from None
     match Form.json if as_json else form:
         case Form.json:
-            sys.stdout.write(summary.model_dump_json(indent=1) + "\n")
+            whole = {"name": architecture.name, "receptive_field": summary.receptive_field}
+            sys.stdout.write(json.dumps(whole | summary.model_dump(mode="json"), indent=1) + "\n")
         case Form.svg:
             sys.stdout.write(draw(architecture.name, summary))
         case Form.mermaid:

@@ -35,6 +35,8 @@ LEGEND = (
     ("projection", "Projection: a 1×1 convolution changes the shape"),
     ("padding", "Padding: zeros for the new channels, no weights"),
     ("concat", "Concatenation: channels side by side, then mixed"),
+    ("norm", "Batch norm after a layer"),
+    ("activation", "ReLU after a layer"),
 )
 
 
@@ -58,10 +60,10 @@ def draw(name: str, summary: Summary) -> str:
         groups.append(_row(row, top, height, largest, rows))
         top += height
     legend, bottom = _legend(rows, top + 16)
-    heading = _title(name, summary)
+    heading = headline(name, summary)
     said = (
         f"Read it downwards: the line is the picture's way through, each arc a shortcut. "
-        f"Input {_dimensions(summary.input_shape)}."
+        f"Input {dimensions(summary.input_shape)}."
     )
     return "\n".join(
         [
@@ -83,7 +85,8 @@ def draw(name: str, summary: Summary) -> str:
     )
 
 
-def _title(name: str, summary: Summary) -> str:
+def headline(name: str, summary: Summary) -> str:
+    """Say what a network is and costs, in a line."""
     blocks = sum(len(stage.blocks) for stage in summary.stages)
     kind = "plain" if _is_plain(summary) else "residual"
     noun = "block" if blocks == 1 else "blocks"
@@ -112,7 +115,8 @@ def short(number: int) -> str:
     return str(number)
 
 
-def _dimensions(shape: Shape) -> str:
+def dimensions(shape: Shape) -> str:
+    """Write a shape as `64×56×56`."""
     return "×".join(map(str, shape))
 
 
@@ -170,8 +174,7 @@ def _row(row: Row, top: float, height: float, largest: int, rows: list[Row]) -> 
 def _figures(row: Row, middle: float, largest: int) -> list[str]:
     weight = "b" if row.kind == "heading" else "muted" if row.kind == "layer" else ""
     drawn = [text(NAME, middle + 5, row.title, weight, path=row.path)]
-    dimensions = _dimensions(row.shape)
-    drawn.append(text(SHAPE, middle + 5, dimensions, weight, anchor="end"))
+    drawn.append(text(SHAPE, middle + 5, dimensions(row.shape), weight, anchor="end"))
     if len(row.shape) == 3:
         drawn.append(picture_square(SQUARE, middle, row.shape[1]))
     if row.parameters:
@@ -193,7 +196,7 @@ def _spoken(row: Row) -> str:
     if row.kind == "block":
         kind = "No shortcut" if row.shortcut == "none" else f"{row.shortcut.capitalize()} shortcut"
         words.append(f"{each}{kind} {row.shortcut_label}".strip().capitalize() + ".")
-    words.append(f"Output {_dimensions(row.shape)}.")
+    words.append(f"Output {dimensions(row.shape)}.")
     if row.kind not in ("input", "output"):
         words.append(f"{row.parameters:,} parameters and {short(row.macs)} multiply-adds.")
     return " ".join(words)
@@ -203,6 +206,7 @@ def _legend(rows: list[Row], top: float) -> tuple[str, float]:
     """Explain the strokes that occur; give where it ends, too."""
     seen: set[str] = {row.shortcut for row in rows if row.kind == "block"}
     seen |= {"pile"} if any(row.count > 1 for row in rows) else set()
+    seen.update(*(row.ends for row in rows))
     seen |= {"conv"} if any(row.layer == "conv" and row.kind == "block" for row in rows) else set()
     drawn = [f'<path class="rule" d="M{LEFT} {top:g}H{RIGHT}"/>']
     entries = [entry for entry in LEGEND if entry[0] in seen]
@@ -212,27 +216,10 @@ def _legend(rows: list[Row], top: float) -> tuple[str, float]:
             if kind == "pile":
                 drawn.append(rectangle(x + 6, y - 4, 38, 14, "ghost", radius=3))
             drawn.append(rectangle(x + 2, y - 8, 38, 14, "conv", radius=3))
+        elif kind in ("norm", "activation"):
+            drawn.append(rectangle(x + 2, y - 1, 38, 2, kind))
         else:
             drawn.append(f'<path class="line {kind}" d="M{x:g} {y:g}h44"/>')
         drawn.append(text(x + 56, y + 4, words, "small"))
     bottom = top + 28 + 28 * ((len(entries) + 1) // 2) + 8
     return f"<g>{''.join(drawn)}</g>", bottom
-
-
-def draw_mermaid(name: str, summary: Summary) -> str:
-    """Write the same rows as a mermaid flowchart, for pages that draw those."""
-    lines = ["---", f'title: "{_title(name, summary)}"', "---", "flowchart TD"]
-    before = ""
-    for place, row in enumerate(row for row in outline(summary) if row.kind != "heading"):
-        node = f"n{place}"
-        cost = f"<br/>{short(row.parameters)} parameters" if row.parameters else ""
-        path = f"<br/>{row.path}" if row.path else ""
-        lines.append(f'    {node}["{row.title}{path}<br/>{_dimensions(row.shape)}{cost}"]')
-        if before:
-            lines.append(f"    {before} --> {node}")
-        if row.kind == "block" and row.shortcut != "none":
-            arrow = "-.->" if row.shortcut != "identity" else "-->"
-            label = f"{row.shortcut} {row.shortcut_label}".strip()
-            lines.append(f'    {before} {arrow}|"{label}"| {node}')
-        before = node
-    return "\n".join(lines) + "\n"

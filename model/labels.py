@@ -20,7 +20,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         ValueError: If the file cannot be read, has no names, or one of them twice.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as labels, one a line: {error}") from error
     labels = tuple(line.strip() for line in text.splitlines() if line.strip())

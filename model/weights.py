@@ -1,67 +1,25 @@
 """Weights from elsewhere: checkpoints of torchvision, timm and others, into our networks.
 
-`read_weights` opens a file without running what is in it; `fit_to_weights` finds out which
-variant of an architecture it was made for; `load_weights` copies what fits and reports every
-key that does not. Nothing is left out in silence.
-
-Errors:
-    WeightsError    a file cannot be read as weights, or none of them fits
+`model.weights_file` opens a file; `fit_to_weights` finds out which variant of an architecture
+it was made for; `load_weights` copies what fits and reports every key that does not. Nothing is
+left out in silence.
 """
 
-import hashlib
-import warnings
-from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from model.architecture import Architecture
+from model.architecture import Architecture, checked_architecture
 from model.network import ResNet
-
-Weights = Mapping[str, Tensor]
-
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "net")
-"""Keys under which training scripts put the weights; averaged ones before the last ones."""
+from model.weights_file import Weights, WeightsError
 
 PREFIXES = ("module.", "_orig_mod.", "network.", "model.")
 """Left by DataParallel, by torch.compile, by our own run folders, by Lightning modules."""
 
 HEADS = ("fc", "linear", "classifier", "head.fc", "head")
-
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    UnpicklingError,
-    EOFError,
-    SafetensorError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-)
-"""What torch's and safetensors' readers raise on files that are broken or something else."""
-
-_SCALAR = np.float64(0).__reduce__()[0]
-HARMLESS: list[Any] = [
-    Namespace,  # timm's options
-    np.dtype,
-    *(type(np.dtype(name)) for name in ("float64", "float32", "int64")),
-    (_SCALAR, "numpy.core.multiarray.scalar"),  # of NumPy 1; an accuracy, often
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-]
-"""What training scripts leave beside the weights, and may be read: it runs nothing."""
-
-
-class WeightsError(Exception):
-    """A file cannot be read as weights, or does not fit; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +33,7 @@ class LoadReport:
         mismatched: In both with different shapes; the network keeps its own.
         missing: Of the network, not in the file; the network keeps its own.
         unused: In the file, not in the network.
+        doubled: In the file under a second name; the network has the first.
     """
 
     loaded: int
@@ -83,6 +42,7 @@ class LoadReport:
     mismatched: tuple[str, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
+    doubled: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
         """Say it, a line a key."""
@@ -91,72 +51,10 @@ class LoadReport:
         yield from (f"left at its initial value: {note}" for note in self.mismatched)
         yield from (f"left at its initial value: {key}: not in the file" for key in self.missing)
         yield from (f"not used: {key}" for key in self.unused)
+        yield from (f"not used: {note}" for note in self.doubled)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a .pth or .safetensors file, under the file's names.
-
-    A .pth file is a pickle, and is read with `weights_only=True`: what is in it is not run.
-
-    Raises:
-        WeightsError: If it cannot be read, or holds no tensors.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = _read_pickle(path)
-    except FileNotFoundError:
-        raise WeightsError(f"There are no weights at {path}.") from None
-    except UNREADABLE as error:
-        raise WeightsError(
-            f"{path} cannot be read as weights: {_cause(error)} Save `network.state_dict()` as "
-            ".pth or .safetensors."
-        ) from error
-    tensors = _unwrap(content)
-    if not tensors:
-        raise WeightsError(f"{path} holds no weights under the names of a network's state.")
-    return tensors
-
-
-def _cause(error: Exception) -> str:
-    """Say in a line why a file is none; torch's own advice is to run what is in it."""
-    if "Unsupported global" in str(error):
-        return "it holds a whole network or other objects, and what is in a file is not run."
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _read_pickle(path: Path) -> Any:
-    with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
-        warnings.simplefilter("ignore", UserWarning)  # about old forms of pickle
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def describe_file(path: Path) -> str:
-    """Name a file and its SHA-256, for records.
-
-    Raises:
-        WeightsError: If it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
-    return f"{path.name} sha256:{digest}"
-
-
-def _unwrap(content: Any) -> dict[str, Tensor]:
-    """Find the tensors, however deep a training script has put them."""
-    if not isinstance(content, Mapping):
-        return {}
-    for wrapper in WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            return _unwrap(content[wrapper])
-    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-
-
-def _our_name(key: str) -> str:
+def our_name(key: str) -> str:
     """Take prefixes off; call a head `fc` and a shortcut `downsample`."""
     while key.startswith(PREFIXES):
         key = key.split(".", 1)[1]
@@ -166,16 +64,26 @@ def _our_name(key: str) -> str:
     return key.replace(".shortcut.", ".downsample.")
 
 
+def _first_keys(weights: Weights) -> dict[str, str]:
+    """Find the file's key for each of our names; the very name before one that is like it."""
+    keys: dict[str, str] = {}
+    for key in weights:
+        name = our_name(key)
+        if name not in keys or key == name:
+            keys[name] = key
+    return keys
+
+
 def fit_to_weights(architecture: Architecture, weights: Weights) -> Architecture:
     """Take labels, input channels, stem and kind of shortcut from the file.
 
     Raises:
         ValueError: If the file asks for what the architecture cannot be.
     """
-    weights = {_our_name(key): tensor for key, tensor in weights.items()}
+    weights = {name: weights[key] for name, key in _first_keys(weights).items()}
     changes: dict[str, Any] = {}
     head = weights.get("fc.weight")
-    if head is not None:
+    if head is not None and head.ndim in (2, 4):
         changes["num_classes"] = head.shape[0]
     first = weights.get("stem.conv.weight" if architecture.is_preactivated else "conv1.weight")
     if first is not None and first.ndim == 4:
@@ -184,7 +92,7 @@ def fit_to_weights(architecture: Architecture, weights: Weights) -> Architecture
             changes |= {"stem": "small", "size": 32}
     if architecture.shortcuts == "padding" and any(".downsample." in key for key in weights):
         changes["shortcuts"] = "projection"
-    return Architecture.model_validate(architecture.model_dump() | changes)
+    return checked_architecture(architecture.model_dump() | changes)
 
 
 def load_weights(network: ResNet, weights: Weights) -> LoadReport:
@@ -197,14 +105,18 @@ def load_weights(network: ResNet, weights: Weights) -> LoadReport:
         WeightsError: If no tensor fits.
     """
     own = network.state_dict()
-    names = {_our_name(key): key for key in own}
+    names = {our_name(key): key for key in own}
     first = next(iter(own))
-    adapted, mismatched, unused = [], [], []
+    keys = _first_keys(weights)
+    adapted, mismatched, unused, doubled = [], [], [], []
     loaded: dict[str, Tensor] = {}
     for key, tensor in weights.items():
-        name = names.get(_our_name(key))
+        name = names.get(our_name(key))
         if name is None:
             unused.append(key)
+            continue
+        if keys[our_name(key)] != key:
+            doubled.append(f"{key}: {keys[our_name(key)]} is {name} already")
             continue
         wanted = own[name].shape
         fitted, note = _fit(tensor, wanted, is_first=name == first)
@@ -221,7 +133,7 @@ def load_weights(network: ResNet, weights: Weights) -> LoadReport:
             f"{', '.join(list(weights)[:3])}; the network with {', '.join(list(own)[:3])}."
         )
     network.load_state_dict(loaded, strict=False)
-    known = {names.get(_our_name(key)) for key in weights}
+    known = {names.get(our_name(key)) for key in weights}
     return LoadReport(
         loaded=len(loaded),
         total=len(own),
@@ -229,6 +141,7 @@ def load_weights(network: ResNet, weights: Weights) -> LoadReport:
         mismatched=tuple(mismatched),
         missing=tuple(key for key in own if key not in known),
         unused=tuple(unused),
+        doubled=tuple(doubled),
     )
 
 

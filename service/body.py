@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from model.validation import first_fault
 from service.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -119,10 +120,9 @@ def _json(body: bytes, max_images: int) -> list[bytes]:
     try:
         images = JsonImages.model_validate_json(body).images
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))[:100] or "the body"
+        where, _, rule = first_fault(error)
         raise MalformedRequestError(
-            f"{where}: {first['msg']}. Send "
+            f"{where[:100] or 'the body'}: {rule}. Send "
             '{"images": ["<base64>", ...]}, each a whole image file in base64.'
         ) from error
     if len(images) > max_images:

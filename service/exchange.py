@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from model.validation import first_fault
 from service.errors import InvalidParameterError, MalformedRequestError, TooManyImagesError
 from service.schemas_v2 import InferRequest, InferResponse, Parameters
 from service.tensors import (
@@ -99,10 +100,10 @@ def _parse(text: bytes, border: Border) -> InferRequest:
     try:
         return InferRequest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))[:100] or "the body"
+        where, _, rule = first_fault(error)
         raise MalformedRequestError(
-            f"{where}: {first['msg']}. Send an inference request of the Open Inference Protocol V2."
+            f"{where[:100] or 'the body'}: {rule}. Send an inference request of the Open "
+            "Inference Protocol V2."
         ) from error
 
 

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model.validation import first_fault
 from service.errors import StartError
 
 PREFIX = "RESNET_"
@@ -99,6 +100,6 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else "the settings"
-        raise StartError(f"{name} (={first['input']!r}): {first['msg']}.") from error
+        where, seen, rule = first_fault(error)
+        name = PREFIX + where.split(".")[0].upper() if where else "the settings"
+        raise StartError(f"{name} (={seen!r}): {rule}.") from error

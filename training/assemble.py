@@ -14,6 +14,7 @@ from model.artifact import pack
 from model.manifest import FILE_NAMES, Golden, Input, Manifest, ModelFile, Precision, Provenance
 from model.preprocessing import Preprocessing
 from model.summary import summarize
+from model.validation import first_fault
 from training.graph import OPSET, ExportError, Parity
 from training.precisions import Made, Measured
 from training.predict import Answers, onnx_outputs, onnx_session
@@ -107,8 +108,7 @@ def assemble(  # noqa: PLR0913  # a manifest has many parts
             **fields,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ExportError(f"{out}: {first['loc'][0]}: {first['msg']}.") from error
+        raise ExportError(f"{out}: {first_fault(error)}") from error
 
 
 def one_of_each(answers: Sequence[Answers], targets: Tensor) -> list[int]:

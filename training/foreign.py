@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import digits
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -12,14 +13,8 @@ from model.architecture import Architecture
 from model.artifact import Artifact, refuse_taken
 from model.labels import name_labels, read_labels
 from model.network import ResNet
-from model.weights import (
-    LoadReport,
-    Weights,
-    describe_file,
-    fit_to_weights,
-    load_weights,
-    read_weights,
-)
+from model.weights import LoadReport, fit_to_weights, load_weights, our_name
+from model.weights_file import Weights, describe_file, read_weights
 from training.assemble import provenance
 from training.datasets.dataset import Dataset
 from training.export import GATE_PICTURES, Options
@@ -47,6 +42,16 @@ NORMALIZATIONS: Mapping[str, Normalization] = MappingProxyType(
     }
 )
 """What published weights were trained with; most with ImageNet's, also many for CIFAR-10."""
+
+
+def usual_normalization(architecture: Architecture) -> str:
+    """Name what published weights of an architecture were trained with.
+
+    Source:
+        timm 1.0's `resnetv2` files say 0.5 for pre-activated networks, torchvision's and timm's
+        other files ImageNet's own figures.
+    """
+    return "half" if architecture.is_preactivated else "imagenet"
 
 
 def get_normalization(text: str, channels: int) -> Normalization:
@@ -98,7 +103,7 @@ class Foreign:
 
 
 def read_foreign(
-    architecture: Architecture, path: Path, *, labels: Path | None, normalize: str
+    architecture: Architecture, path: Path, *, labels: Path | None, normalize: str | None
 ) -> Foreign:
     """Read weights, and find out for which labels and pictures they were made.
 
@@ -106,7 +111,7 @@ def read_foreign(
         architecture: The member of the family that they are for.
         path: A .pth or .safetensors file.
         labels: Names, one a line; another number than the file's draws the head anew.
-        normalize: A key of `NORMALIZATIONS`, or figures.
+        normalize: A key of `NORMALIZATIONS`, or figures; None: what is usual.
 
     Raises:
         WeightsError: If the file cannot be read.
@@ -120,11 +125,12 @@ def read_foreign(
         raise ExportError(" ".join(str(error).split())) from error
     if names is not None:
         fitted = fitted.model_copy(update={"num_classes": len(names)})
-    normalization = get_normalization(normalize, fitted.in_channels)
+    chosen = normalize or usual_normalization(fitted)
+    normalization = get_normalization(chosen, fitted.in_channels)
     return Foreign(fitted, weights, normalization, names, describe_file(path))
 
 
-def fit_to_data(foreign: Foreign, dataset: Dataset, normalize: str) -> Foreign:
+def fit_to_data(foreign: Foreign, dataset: Dataset, normalize: str | None) -> Foreign:
     """Take input channels and labels from the data that the artifact will be measured on.
 
     Raises:
@@ -145,7 +151,9 @@ def fit_to_data(foreign: Foreign, dataset: Dataset, normalize: str) -> Foreign:
     return replace(
         foreign,
         architecture=foreign.architecture.model_copy(update={"in_channels": channels}),
-        normalization=get_normalization(normalize, channels),
+        normalization=get_normalization(
+            normalize or usual_normalization(foreign.architecture), channels
+        ),
         labels=dataset.labels,
     )
 
@@ -200,7 +208,7 @@ def export_weights(
 
 
 def _refuse_gaps(report: LoadReport, network: ResNet) -> None:
-    """Let a head be drawn anew; a network with other holes would answer nonsense."""
+    """Let a head be drawn anew; a network with other holes, or of another depth, is nonsense."""
     head = {key for key in network.state_dict() if key.startswith(("fc.", "head.fc."))}
     kept = [note.split(": ")[0] for note in (*report.mismatched, *report.missing)]
     holes = [key for key in kept if key not in head and not key.endswith("num_batches_tracked")]
@@ -211,3 +219,15 @@ def _refuse_gaps(report: LoadReport, network: ResNet) -> None:
             f"the weights were trained for. Lacking: {', '.join(holes)}. Of the file, not used: "
             f"{', '.join(report.unused) or 'none'}."
         )
+    body = {_part(key) for key in network.state_dict()} - {"fc", "head"}
+    beyond = [key for key in report.unused if _part(our_name(key)) in body]
+    if beyond:
+        raise ExportError(
+            f"The file has {len(beyond)} tensors of layers that {network.architecture.name} lacks: "
+            f"{', '.join(beyond)}. Name the architecture that the weights were trained for."
+        )
+
+
+def _part(key: str) -> str:
+    """Name the part of a network that a key belongs to: layer, conv, stages."""
+    return key.split(".", maxsplit=1)[0].rstrip(digits)

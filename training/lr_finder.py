@@ -20,11 +20,11 @@ from pytorch_lightning import Callback, LightningModule, Trainer, seed_everythin
 from model.cli import CommandError, script
 from training.commands.data import DataOption, read_data, told_in_one_line
 from training.datasets.dataset import Dataset
+from training.fitting import fit_architecture
 from training.plots import TRAIN, VALIDATION
 from training.progress import quiet_lightning
 from training.recipes import RECIPES, Recipe, get_recipe
 from training.run import RunRecord
-from training.train import fit_architecture
 from training.trainer import throw_away_run
 
 LOWEST, HIGHEST = 1e-5, 10.0

@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from model.plan import StemKind
+from model.plan import ShortcutRule, StemKind
+from model.validation import first_fault
 
 
 class RecipeError(ValueError):
@@ -26,7 +27,10 @@ class Recipe(BaseModel):
     name: str
     expected: str = Field(description="Test accuracy and cost, as measured; where and when.")
     architecture: str = "mini_resnet"
-    stem: StemKind | None = Field(None, description="None: the architecture's own.")
+    stem: StemKind | None = Field(
+        None, description="None: the architecture's own, for small pictures a small one."
+    )
+    shortcuts: ShortcutRule | None = Field(None, description="None: the architecture's own.")
 
     size: int | None = Field(
         None, ge=8, description="Side of the pictures in pixels; None: what they usually have."
@@ -230,7 +234,6 @@ def get_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        where = f"`--set {field}={first['input']}`" if field else "`--set`"
-        raise RecipeError(f"{where}: {first['msg'].lower()}.") from None
+        where, seen, rule = first_fault(error)
+        change = f"`--set {where}={seen}`" if where else "`--set`"
+        raise RecipeError(f"{change}: {rule.lower()}.") from None

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from model.weights import describe_file
+from model.weights_file import describe_file
 from training.datasets.source import read_dataset
+from training.fitting import TrainingError
 from training.run import CheckpointError, RunFolder, RunRecord, read_checkpoint, read_record
-from training.train import Outcome, TrainingError, train
+from training.train import Outcome, train
 
 
 def repeat(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from model.architecture import Architecture
 from model.preprocessing import Preprocessing
-from model.weights import describe_file
+from model.weights_file import describe_file
 from training.datasets.dataset import Dataset
 from training.environment import Environment
 from training.recipes import Recipe

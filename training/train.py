@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from model.architecture import Architecture, get_architecture
-from model.weights import load_weights, read_weights
+from model.weights import load_weights
+from model.weights_file import read_weights
 from training.checkpoints import WriteError
 from training.datasets.dataset import Dataset, loader
 from training.finite import NotFiniteError
-from training.foreign import get_normalization
+from training.fitting import TrainingError, fit_architecture, normalized
 from training.keeping import KEEP_EVERY
 from training.look import look
 from training.module import Classifier
@@ -34,10 +34,6 @@ from training.trainer import build_trainer
 EVALUATION_BATCH = 500
 
 
-class TrainingError(Exception):
-    """A run cannot start or cannot go on; the message says why and what to do."""
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a run came to: the best epoch's figures on the validation split."""
@@ -47,33 +43,6 @@ class Outcome:
     monitor: str
     best: float
     interrupted: bool
-
-
-def fit_architecture(recipe: Recipe, dataset: Dataset) -> Architecture:
-    """Give the recipe's architecture the data's labels and channels, and a stem for its size.
-
-    Raises:
-        TrainingError: If there is no such architecture, or the pictures are too small.
-    """
-    side = dataset.preprocessing.crop
-    if recipe.shift >= side:
-        raise TrainingError(
-            f"`shift` (={recipe.shift}) must be under the picture's side (={side})."
-        )
-    stem = recipe.stem
-    try:
-        member = get_architecture(recipe.architecture)
-        if stem is None and side <= 64 and member.stem == "standard":
-            stem = "small"
-        return get_architecture(
-            recipe.architecture,
-            num_classes=len(dataset.labels),
-            in_channels=dataset.preprocessing.channels,
-            stem=stem,
-            size=side if member.size else None,
-        )
-    except ValueError as error:
-        raise TrainingError(f"The recipe's architecture: {error}") from error
 
 
 def train(  # noqa: PLR0913  # where, what, which seed, from where
@@ -108,9 +77,9 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
         WeightsError: If `init` cannot be read, or none of it fits.
     """
     folder = RunFolder(out)
-    dataset = _normalized(dataset, recipe)
+    dataset = normalized(dataset, recipe)
     start = None if init is None or resume else read_weights(init)
-    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed, init)
+    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset, start), seed, init)
     if resume:
         record = _earlier(folder, record)
         for line in record.differences():
@@ -157,15 +126,6 @@ def _refuse_unvalidated(folder: RunFolder) -> None:
         on = f"; --resume goes on from {folder.last}" if folder.last.exists() else ""
         where = f"{folder.path} holds no validated weights{on}"
         raise TrainingError(f"Stopped before the first epoch was over; {where}.")
-
-
-def _normalized(dataset: Dataset, recipe: Recipe) -> Dataset:
-    """Put the mean and standard deviation that the recipe names in place of the data's own."""
-    if recipe.normalize == "data":
-        return dataset
-    spec = dataset.preprocessing
-    figures = get_normalization(recipe.normalize, spec.channels)._asdict()
-    return replace(dataset, preprocessing=spec.model_copy(update=figures))
 
 
 def _fit(trainer: Trainer, module: Classifier, dataset: Dataset, last: Path | None) -> bool:
@@ -217,7 +177,10 @@ def _earlier(folder: RunFolder, record: RunRecord) -> RunRecord:
         earlier, _ = read_checkpoint(folder.last)
     except CheckpointError as error:
         raise TrainingError(f"There is nothing to resume: {error}") from error
-    for field in ("recipe", "architecture", "dataset_sha256", "seed"):
+    fields = ["recipe", "dataset_sha256", "seed"]
+    if earlier.init is None:  # other weights may have brought a stem of their own
+        fields.append("architecture")
+    for field in fields:
         was, is_now = getattr(earlier, field), getattr(record, field)
         if was != is_now:
             raise TrainingError(

@@ -65,32 +65,32 @@ class ResidualMLP(nn.Module):
     """A vector through a linear layer, residual blocks, and a linear head.
 
     Args:
-        input_features: Numbers that enter.
+        input: Numbers that enter.
         hidden: Width of the stream.
-        output_features: Numbers that leave.
+        output: Numbers that leave.
         blocks: How many residual blocks.
 
     Raises:
         ValueError: If a width or the number of blocks is under one.
     """
 
-    def __init__(self, input_features: int, hidden: int, output_features: int, blocks: int) -> None:
+    def __init__(self, input: int, hidden: int, output: int, blocks: int) -> None:  # noqa: A002
         """Build all layers; torch's global random state draws the weights."""
         super().__init__()
-        if min(input_features, hidden, output_features, blocks) < 1:
+        if min(input, hidden, output, blocks) < 1:
             raise ValueError(
-                f"`input` (={input_features}), `hidden` (={hidden}), `output` "
-                f"(={output_features}) and `blocks` (={blocks}) must be at least 1."
+                f"`input` (={input}), `hidden` (={hidden}), `output` (={output}) and `blocks` "
+                f"(={blocks}) must be at least 1."
             )
-        self.fc_in = nn.Linear(input_features, hidden)
+        self.fc_in = nn.Linear(input, hidden)
         self.relu = nn.ReLU()
         self.layer1 = nn.Sequential(
             *(LinearBlock(hidden, hidden, hidden, blocks) for _ in range(blocks))
         )
-        self.fc = nn.Linear(hidden, output_features)
+        self.fc = nn.Linear(hidden, output)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, input) or (input,) -> (N, output) or (output,).
+        """(N, input) or (input,) -> (N, output) or (output,); integers are read as numbers.
 
         Raises:
             ValueError: If the vectors have another width.
@@ -99,13 +99,12 @@ class ResidualMLP(nn.Module):
             raise ValueError(
                 f"`x` has width {x.shape[-1]}; this network reads width {self.fc_in.in_features}."
             )
-        answered: Tensor = self.fc(self.layer1(self.relu(self.fc_in(x))))
+        vectors = x.to(self.fc_in.weight.dtype)
+        answered: Tensor = self.fc(self.layer1(self.relu(self.fc_in(vectors))))
         return answered
 
 
-def residual_mlp(
-    input_features: int, hidden: int, output_features: int, blocks: int
-) -> ResidualMLP:
+def residual_mlp(input: int, hidden: int, output: int, blocks: int) -> ResidualMLP:  # noqa: A002
     """Build a fully connected residual network, for vectors.
 
     `ARCHITECTURES["residual_mlp"]` is the same over the pixels of a picture.
@@ -113,7 +112,7 @@ def residual_mlp(
     Raises:
         ValueError: If a width or the number of blocks is under one.
     """
-    return ResidualMLP(input_features, hidden, output_features, blocks)
+    return ResidualMLP(input, hidden, output, blocks)
 
 
 class FlattenedLinear(nn.Module):

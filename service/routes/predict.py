@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
 from model.prediction_sets import HIGHEST_COVERAGE, LOWEST_COVERAGE
+from model.validation import first_fault
 from service.answer import Wish
 from service.answered import Answered
 from service.body import ACCEPTED, JSON, MULTIPART, RAW_TYPES, media_type, payloads, receive
@@ -180,9 +181,8 @@ def _read_patience_s(request: Request) -> float | None:
 
 
 def _invalid(place: str, error: ValidationError) -> InvalidParameterError:
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))[:100]
-    return InvalidParameterError(f"{place}.{where}: {first['msg']}. See /docs for the bounds.")
+    where, _, rule = first_fault(error)
+    return InvalidParameterError(f"{place}.{where[:100]}: {rule}. See /docs for the bounds.")
 
 
 def server_timing(answered: Answered) -> str:

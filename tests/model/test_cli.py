@@ -33,7 +33,10 @@ def test_describe_prints_each_layer_and_the_totals(command: Command) -> None:
 def test_describe_fits_the_network_to_another_picture_and_other_labels(command: Command) -> None:
     finished = command(describe, "resnet18", "--input", "1x64x48", "--classes", "10", "--json")
 
-    summary = Summary.model_validate_json(finished.out)
+    described = json.loads(finished.out)
+    assert described.pop("name") == "resnet18"
+    assert described.pop("receptive_field") == 435
+    summary = Summary.model_validate(described)
     assert summary.input_shape == (1, 64, 48)
     assert summary.parameters == 11_175_370
 

@@ -40,10 +40,19 @@ def test_json_svg_and_mermaid_describe_the_same_network(run: Callable[..., Resul
     drawing = ET.fromstring(run("resnet20", "--format", "svg").output)  # noqa: S314
     chart = run("resnet20", "--format", "mermaid").output
 
-    assert summary["parameters"] == 269_722
+    assert (summary["name"], summary["parameters"]) == ("resnet20", 269_722)
+    assert summary["receptive_field"] == 15 + (2 + 5 * 4) + (4 + 5 * 8)  # stage by stage
     assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
     assert "270 k parameters" in "".join(drawing.itertext())
     assert "270 k parameters" in chart
+
+
+def test_another_kind_of_shortcut_can_be_described(run: Callable[..., Result]) -> None:
+    plain = json.loads(run("resnet20", "--shortcuts", "none", "--json").output)
+    beside = json.loads(run("resnet20", "--shortcuts", "concat", "--json").output)
+
+    assert plain["parameters"] == 269_722  # option A has no weights
+    assert beside["parameters"] > plain["parameters"]
 
 
 def test_the_picture_is_the_one_the_network_was_made_for(run: Callable[..., Result]) -> None:
@@ -54,6 +63,8 @@ def test_the_picture_is_the_one_the_network_was_made_for(run: Callable[..., Resu
     ("arguments", "cause"),
     [
         (("resnet18", "--format", "png"), "--format"),
+        (("resnet18", "--input", "2x32x32"), "`in_channels` (=2): Input should be 1 or 3."),
+        (("resnetv2_18", "--shortcuts", "concat"), "`shortcuts` (='concat') must not be set"),
         (("residual_mlp", "--input", "1x32x32"), "must be 28"),
     ],
 )

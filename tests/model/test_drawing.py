@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from model.architecture import ARCHITECTURES, Architecture, get_architecture
-from model.drawing import draw, draw_mermaid, short
+from model.drawing import draw, short
+from model.mermaid import draw_mermaid
 from model.outline import Row, outline
 from model.rows import Summary
 from model.summary import summarize
@@ -195,5 +196,31 @@ def test_mermaid_links_each_row_to_the_next_and_each_shortcut() -> None:
     lines = chart.splitlines()
     assert lines[1].startswith('title: "mini_resnet: 6 residual blocks')
     assert lines[3] == "flowchart TD"
-    assert sum('-.->|"projection 1×1 /2"|' in line for line in lines) == 2
-    assert sum('-->|"identity"|' in line for line in lines) == 4
+    shortcuts = re.findall(r'(\w+) (-->|-\.->)\|"(.*)"\| (j\d+)', chart)
+    assert [way for _, _, way, _ in shortcuts].count("projection 1×1 /2") == 2
+    assert [way for _, _, way, _ in shortcuts].count("identity") == 4
+    for before, arrow, way, joint in shortcuts:
+        (block,) = re.findall(rf"(n\d+) --> {joint}\n", chart)
+        assert f"    {before} --> {block}\n" in chart  # past the block, not into it
+        assert arrow == ("-->" if way == "identity" else "-.->")
+    assert chart.count("    subgraph ") == chart.count("    end\n") == 5  # stem, stages, head
+
+
+@pytest.mark.parametrize(
+    ("rule", "way"),
+    [("padding", "pad /2"), ("concat", "concat /2"), ("always_projection", "projection 1×1")],
+)
+def test_mermaid_says_what_a_shortcut_passes_through(rule: str, way: str) -> None:
+    chart = draw_mermaid("resnet20", _summary("resnet20", shortcuts=rule))
+
+    assert f'-.->|"{way}"|' in chart
+    assert chart.count('(("concat"))') == (7 if rule == "concat" else 0)  # stage 1 is a pile
+
+
+def test_mermaid_of_a_plain_network_has_no_joints() -> None:
+    assert "((" not in draw_mermaid("resnet20", _summary("resnet20", shortcuts="none"))
+
+
+def test_the_legend_explains_the_lines_of_norm_and_relu() -> None:
+    assert "Batch norm after a layer" in draw("resnet18", _summary("resnet18"))
+    assert "Batch norm" not in draw("residual_mlp", _summary("residual_mlp"))

@@ -173,7 +173,7 @@ def test_a_residual_mlp_gives_numbers_of_sane_size_however_deep(blocks: int) -> 
 
 def test_weights_of_variance_one_would_explode() -> None:
     torch.manual_seed(0)
-    network = residual_mlp(12, 24, 8, 10)
+    network = residual_mlp(input=12, hidden=24, output=8, blocks=10)
     for parameter in network.parameters():
         nn.init.normal_(parameter)
 

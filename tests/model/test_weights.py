@@ -16,7 +16,8 @@ from torch import Tensor
 from model.architecture import get_architecture
 from model.labels import IMAGENET, name_labels, read_labels
 from model.network import ResNet, build
-from model.weights import WeightsError, fit_to_weights, load_weights, read_weights
+from model.weights import fit_to_weights, load_weights
+from model.weights_file import WeightsError, read_weights
 from tests.model.published import (
     Forward,
     State,
@@ -262,6 +263,71 @@ def test_a_file_without_tensors_is_refused(content: object, tmp_path: Path) -> N
         read_weights(tmp_path / "empty.pth")
 
 
+@pytest.mark.parametrize("name", ["garbage.pth", "safetensors.pth", "nothing.pth"])
+def test_what_is_no_checkpoint_is_refused_without_torchs_advice_to_run_it(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    contents = {"garbage": b"not a checkpoint at all", "nothing": b""}
+    if path.stem == "safetensors":
+        save_file({"conv1.weight": torch.zeros(1)}, path)
+    else:
+        path.write_bytes(contents[path.stem])
+
+    with pytest.raises(WeightsError, match=r"it is empty, damaged, or of another kind\. Save"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.tensor([1.0, float("nan")]), "conv1.weight holds numbers that are not finite"),
+        (torch.ones(2, dtype=torch.int8), r"conv1.weight has integers \(torch.int8\)"),
+    ],
+)
+def test_weights_that_no_training_leaves_are_refused(
+    tensor: Tensor, message: str, tmp_path: Path
+) -> None:
+    torch.save({"conv1.weight": tensor}, tmp_path / "bad.pth")
+
+    with pytest.raises(WeightsError, match=message):
+        read_weights(tmp_path / "bad.pth")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_keys_for_one_tensor_the_exact_name_is_loaded_and_the_other_told(
+    first: bool,
+) -> None:
+    state = cifar_resnet(3)
+    state["fc.weight"] = state.pop("linear.weight")
+    state["fc.bias"] = state.pop("linear.bias")
+    second = {"linear.weight": torch.zeros(10, 64), "module.conv1.weight": torch.zeros(16, 3, 3, 3)}
+    network = build("resnet20")
+
+    report = load_weights(network, second | state if first else state | second)
+
+    assert torch.equal(network.get_parameter("fc.weight"), state["fc.weight"])
+    assert torch.equal(network.get_parameter("conv1.weight"), state["conv1.weight"])
+    assert set(report.doubled) == {
+        "linear.weight: fc.weight is fc.weight already",
+        "module.conv1.weight: conv1.weight is conv1.weight already",
+    }
+    assert report.loaded == report.total
+    assert "not used: linear.weight: fc.weight is fc.weight already" in list(report.lines())
+
+
+def test_a_head_that_is_no_matrix_is_no_head() -> None:
+    fitted = fit_to_weights(get_architecture("resnet20"), {"fc.weight": torch.tensor(1.0)})
+
+    assert fitted.num_classes == 10
+
+
+def test_labels_saved_by_windows_editors_have_no_mark(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_bytes("\ufeffcat\r\ndog\r\n".encode())
+
+    assert read_labels(tmp_path / "labels.txt") == ("cat", "dog")
+
+
 def test_the_architecture_is_fitted_to_the_file() -> None:
     spec = get_architecture("resnet20")
 
@@ -284,7 +350,7 @@ def test_a_resnet18_with_a_small_stem_is_recognised() -> None:
 def test_an_input_of_four_channels_is_refused() -> None:
     state: dict[str, Tensor] = {"conv1.weight": torch.zeros(64, 4, 7, 7)}
 
-    with pytest.raises(ValueError, match="in_channels"):
+    with pytest.raises(ValueError, match=r"^`in_channels` \(=4\): Input should be 1 or 3\.$"):
         fit_to_weights(get_architecture("resnet18"), state)
 
 

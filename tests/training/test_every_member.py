@@ -38,6 +38,14 @@ def _quick(spec: Architecture) -> Architecture:
     return spec.model_copy(update={"width": 16, "size": 32, "num_classes": 10, "depths": depths})
 
 
+PLAIN_AND_BESIDE = {
+    f"resnet20, {rule}": ARCHITECTURES["resnet20"].model_copy(update={"shortcuts": rule})
+    for rule in ("concat", "none")
+}
+SPECS = {**ARCHITECTURES, **PLAIN_AND_BESIDE}
+"""Every member, and the kinds of shortcut that none of them has."""
+
+
 def test_every_twin_has_a_member_of_its_kind_at_full_depth() -> None:
     for name, whole in TWINS.items():
         assert ARCHITECTURES[name].block == ARCHITECTURES[whole].block
@@ -52,11 +60,11 @@ def _picture(spec: Architecture) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
-def test_a_member_exports_passes_its_gate_and_answers_over_http(name: str, tmp_path: Path) -> None:
-    spec = _quick(ARCHITECTURES[name])
+@pytest.mark.parametrize("case", sorted(SPECS))
+def test_a_member_exports_passes_its_gate_and_answers_over_http(case: str, tmp_path: Path) -> None:
+    spec = _quick(SPECS[case])
 
-    artifact = export_random(spec, tmp_path / name / "1")
+    artifact = export_random(spec, tmp_path / spec.name / "1")
 
     file = artifact.manifest.files["float32"]
     assert file.max_abs_logit_error <= GATE_LOGIT_ERROR
@@ -70,7 +78,8 @@ def test_a_member_exports_passes_its_gate_and_answers_over_http(name: str, tmp_p
     )
     predictions = answered.json()["results"][0]["predictions"]
     assert sum(one["probability"] for one in predictions) == pytest.approx(1, abs=1e-4)
-    assert described.json()["architecture"]["name"] == name
+    assert described.json()["architecture"]["name"] == spec.name
+    assert described.json()["architecture"]["shortcuts"] == spec.shortcuts
     assert described.json()["stages"][0]["blocks"][0]["kind"] == spec.block
     assert drawn.text.startswith("<svg")
-    assert f"{name}: " in drawn.text
+    assert f"{spec.name}: " in drawn.text

@@ -15,9 +15,10 @@ import torch
 from training.checkpoints import DurableCheckpoints
 from training.cli import train_script
 from training.datasets.dataset import Dataset
+from training.fitting import TrainingError
 from training.recipes import Recipe, get_recipe
 from training.run import RunFolder, read_checkpoint
-from training.train import TrainingError, train
+from training.train import train
 
 Command = Callable[..., Any]
 MakePictures = Callable[..., Path]

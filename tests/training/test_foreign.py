@@ -13,7 +13,8 @@ from PIL import Image
 
 from model.artifact import read
 from model.labels import IMAGENET, read_labels
-from model.weights import read_weights
+from model.network import build
+from model.weights_file import read_weights
 from tests.model.published import cifar_resnet, run_resnet, torchvision_resnet
 from training.cli import export_script, train_script
 from training.datasets.dataset import Dataset
@@ -144,6 +145,40 @@ def test_precisions_without_data_say_what_is_not_known(
 
 
 @pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        (cifar_resnet(5), "resnet20"),
+        (torchvision_resnet((3, 4, 6, 3), bottleneck=False), "resnet18"),
+    ],
+)
+def test_a_deeper_networks_weights_are_refused(
+    file: dict[str, torch.Tensor], name: str, command: Command, tmp_path: Path
+) -> None:
+    torch.save(file, tmp_path / "deeper.pth")
+    arguments = ("--architecture", name, "--weights", tmp_path / "deeper.pth")
+
+    finished = command(export_script, *arguments, "--out", tmp_path / "a" / "1")
+
+    assert finished.code == 1
+    assert f"tensors of layers that {name} lacks: layer1." in finished.err
+    assert not (tmp_path / "a").exists()
+
+
+def test_preactivated_networks_are_normalised_as_timm_trained_them(
+    command: Command, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    torch.save(build("resnetv2_18").state_dict(), tmp_path / "v2.pth")
+    arguments = ("--architecture", "resnetv2_18", "--weights", tmp_path / "v2.pth")
+
+    finished = command(export_script, *arguments, "--out", tmp_path / "a" / "1")
+
+    assert finished.code == 0, finished.err
+    assert "cropped to 224, and normalised by mean 0.5, 0.5, 0.5 and deviation" in finished.out
+    assert read(tmp_path / "a" / "1").manifest.preprocessing.std == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
     "refusal",
     [
         (("--architecture", "resnet32"), 1, "lacks"),
@@ -196,6 +231,37 @@ def test_a_run_begins_with_the_weights_it_is_given(
     expected = read_weights(resnet20)["module.layer2.1.conv1.weight"]
     assert torch.allclose(weights["layer2.1.conv1.weight"], expected, atol=1e-5)
     assert str(record.weights).startswith("resnet20.th sha256:")
+
+
+def test_weights_to_begin_with_bring_their_stem_and_such_a_run_goes_on(
+    command: Command, resnet18: Path, make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    arguments = ("--data", make_pictures(), "--out", tmp_path / "run", "--set", "batch_size=8")
+    changes = ("--set", "architecture=resnet18", "--set", "epochs=1")
+
+    begun = command(train_script, *arguments, *changes, "--init", resnet18)
+    resumed = command(train_script, *arguments, *changes, "--resume")
+
+    assert begun.code == 0, begun.err
+    assert "conv1.weight: 3 input channels summed to one" in begun.out
+    record, _ = read_checkpoint(tmp_path / "run")
+    assert record.architecture.stem == "standard"
+    assert record.preprocessing.crop == 28
+    assert resumed.code == 0, resumed.err
+
+
+def test_a_recipe_overrules_the_stem_of_the_weights(
+    command: Command, resnet18: Path, make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    changes = ("architecture=resnet18", "stem=small", "epochs=1", "batch_size=8")
+    options = [part for change in changes for part in ("--set", change)]
+
+    finished = command(
+        train_script, "--data", make_pictures(), "--out", tmp_path, "--init", resnet18, *options
+    )
+
+    assert finished.code == 0, finished.err
+    assert "conv1.weight: the file has (64, 3, 7, 7), the network (64, 1, 3, 3)" in finished.out
 
 
 def test_data_of_another_size_are_refused(

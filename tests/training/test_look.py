@@ -19,11 +19,12 @@ from training.cli import evaluate_script, export_script, train_script
 from training.datasets.dataset import Dataset, Split
 from training.datasets.folder import read_picture_folder
 from training.duplicates import across_splits, find_duplicates, name_places, with_two_labels
+from training.fitting import fit_architecture
 from training.look import Summary, look
 from training.recipes import Recipe, get_recipe
 from training.run import RunFolder, RunRecord, balance, read_checkpoint
 from training.sheet import GAP, LEAST, LINE, Tile, draw_sheet
-from training.train import fit_architecture, train
+from training.train import train
 
 Command = Callable[..., Any]
 MakePictures = Callable[..., Path]

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from training.datasets.dataset import Dataset
+from training.fitting import fit_architecture
 from training.module import Classifier, disagreement
 from training.progress import COLUMNS, read_rows
 from training.recipes import Recipe, RecipeError, get_recipe
 from training.run import RunRecord
-from training.train import Outcome, fit_architecture
+from training.train import Outcome
 
 
 def _module(dataset: Dataset, recipe: Recipe, seed: int = 0) -> Classifier:

@@ -21,9 +21,10 @@ import torch
 from training.checkpoints import DurableCheckpoints
 from training.datasets.dataset import Dataset, Split
 from training.datasets.folder import read_picture_folder
+from training.fitting import TrainingError
 from training.recipes import Recipe, get_recipe
 from training.run import RunFolder
-from training.train import Outcome, TrainingError, train
+from training.train import Outcome, train
 
 MakePictures = Callable[..., Path]
 # Every source of chance and every state that a checkpoint must carry: order, augmentation,

@@ -16,10 +16,11 @@ from PIL import Image
 from model.network import build
 from training.datasets.dataset import Dataset, Split
 from training.evaluate import evaluate
+from training.fitting import TrainingError, fit_architecture
 from training.predict import answer, checkpoint_predict
 from training.recipes import Recipe, get_recipe
 from training.run import RunFolder, read_checkpoint
-from training.train import Outcome, TrainingError, fit_architecture, train
+from training.train import Outcome, train
 
 
 def _rows(folder: RunFolder) -> list[dict[str, float]]:
@@ -227,6 +228,12 @@ def test_the_stem_follows_the_pictures_size_unless_the_recipe_says(
 
     assert architecture.stem == expected
     assert (architecture.in_channels, architecture.num_classes) == (1, 10)
+
+
+def test_a_recipe_may_name_another_kind_of_shortcut(fashion: Dataset) -> None:
+    recipe = get_recipe("default", ["architecture=resnet20", "shortcuts=concat"])
+
+    assert fit_architecture(recipe, fashion).shortcuts == "concat"
 
 
 def test_the_recipe_beside_the_weights_is_readable_json(trained: Outcome) -> None:

@@ -9,13 +9,13 @@ import typer
 
 from model.artifact import ArtifactError
 from model.cli import CommandError
-from model.weights import WeightsError
+from model.weights_file import WeightsError
 from training.datasets.dataset import Dataset, DatasetError
 from training.datasets.source import read_dataset
+from training.fitting import TrainingError
 from training.graph import ExportError
 from training.recipes import RecipeError
 from training.run import CheckpointError, RunRecord
-from training.train import TrainingError
 
 DataOption = Annotated[
     Path | None,

@@ -46,7 +46,11 @@ LabelsOption = Annotated[
     typer.Option(metavar="FILE", help="With --weights: names, one a line; ImageNet's for 1,000."),
 ]
 NormalizeOption = Annotated[
-    str, typer.Option(help=f"With --weights: {', '.join(NORMALIZATIONS)}, or M,M,M/S,S,S.")
+    str | None,
+    typer.Option(
+        help=f"With --weights: {', '.join(NORMALIZATIONS)}, or M,M,M/S,S,S; what is usual for the "
+        "architecture if not said."
+    ),
 ]
 RandomOption = Annotated[
     bool, typer.Option("--random", help="Seeded random weights, to serve without training.")
@@ -78,7 +82,7 @@ def export_model(
     architecture: ArchitectureOption = None,
     weights: WeightsOption = None,
     labels: LabelsOption = None,
-    normalize: NormalizeOption = "imagenet",
+    normalize: NormalizeOption = None,
     random: RandomOption = False,
     overwrite: OverwriteOption = False,
     precision: PrecisionOption = None,
@@ -121,7 +125,7 @@ def export_model(
 def _export_foreign(  # what, measured on what, where, how
     given: Foreign,
     data: Path | None,
-    normalize: str,
+    normalize: str | None,
     out: Path,
     options: Options,
     *,
@@ -133,9 +137,18 @@ def _export_foreign(  # what, measured on what, where, how
     artifact, report = export_weights(fitted, out, options, dataset=dataset, overwrite=overwrite)
     for line in report.lines():
         typer.echo(line)
+    seen = artifact.manifest.preprocessing
+    typer.echo(
+        f"pictures are resized to {seen.resize}, cropped to {seen.crop}, and normalised by mean "
+        f"{_figures(seen.mean)} and deviation {_figures(seen.std)}; --normalize changes the figures"
+    )
     if dataset is None and len(artifact.manifest.files) > 1:
         typer.echo(UNMEASURED)
     return artifact
+
+
+def _figures(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def _member(name: str) -> Architecture:

@@ -1,0 +1,58 @@
+"""A recipe's network and pictures, fitted to the data and to weights to begin with."""
+
+from dataclasses import replace
+
+from model.architecture import Architecture, get_architecture
+from model.weights import fit_to_weights
+from model.weights_file import Weights
+from training.datasets.dataset import Dataset
+from training.foreign import get_normalization
+from training.recipes import Recipe
+
+
+class TrainingError(Exception):
+    """A run cannot start or cannot go on; the message says why and what to do."""
+
+
+def fit_architecture(
+    recipe: Recipe, dataset: Dataset, start: Weights | None = None
+) -> Architecture:
+    """Give the recipe's architecture the data's labels and channels, and a stem for its size.
+
+    Weights to begin with bring their own stem and kind of shortcut, unless the recipe says more.
+
+    Raises:
+        TrainingError: If there is no such architecture, or the pictures are too small.
+    """
+    side = dataset.preprocessing.crop
+    if recipe.shift >= side:
+        raise TrainingError(
+            f"`shift` (={recipe.shift}) must be under the picture's side (={side})."
+        )
+    stem, shortcuts = recipe.stem, recipe.shortcuts
+    try:
+        member = get_architecture(recipe.architecture)
+        if start is not None:
+            given = fit_to_weights(member, start)
+            stem, shortcuts = stem or given.stem, shortcuts or given.shortcuts
+        elif stem is None and side <= 64 and member.stem == "standard":
+            stem = "small"
+        return get_architecture(
+            recipe.architecture,
+            num_classes=len(dataset.labels),
+            in_channels=dataset.preprocessing.channels,
+            stem=stem,
+            size=side if member.size else None,
+            shortcuts=shortcuts,
+        )
+    except ValueError as error:
+        raise TrainingError(f"The recipe's architecture: {error}") from error
+
+
+def normalized(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """Put the mean and standard deviation that the recipe names in place of the data's own."""
+    if recipe.normalize == "data":
+        return dataset
+    spec = dataset.preprocessing
+    figures = get_normalization(recipe.normalize, spec.channels)._asdict()
+    return replace(dataset, preprocessing=spec.model_copy(update=figures))
