@@ -62,8 +62,10 @@ bench: install
 	$(RUN)/python -m benchmarks.soak
 	$(RUN)/python -m benchmarks.explain
 
-train: install
-	$(RUN)/train-model --recipe default --out runs/default
+# It goes on with a run that was stopped; a model that is there is not overwritten.
+train: install fashion-mnist
+	@[ ! -e artifacts/fashion-mnist/2 ] || { echo "artifacts/fashion-mnist/2 is there already; move it first"; exit 1; }
+	$(RUN)/train-model --recipe default --out runs/default $$([ -e runs/default/checkpoints/last.ckpt ] && echo --resume)
 	$(RUN)/evaluate-model runs/default
 	$(RUN)/export-model runs/default --out artifacts/fashion-mnist/2 --precision all
 

@@ -33,6 +33,8 @@ METHODS: Mapping[str, tuple[Term, ...]] = MappingProxyType(
     }
 )
 FOLDS = 5
+FEWEST = 100
+"""Pictures under which nothing but a temperature is fitted: the rest would fit the pictures."""
 PENALTY = 1e-3
 """On the squares of what each label has of its own, so that rare labels stay near the rest."""
 MODESTY = 1.96
@@ -160,11 +162,13 @@ def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
     """Find the coefficients with the lowest cross-entropy.
 
     The scale is not held to either side: networks trained with label smoothing are too
-    modest, most others too sure. A fit that runs away, as it may on a handful of pictures,
-    gives the plain softmax.
+    modest, most others too sure. One picture's worth of doubt keeps it from growing without
+    bound where a few pictures are all answered right. A fit that runs away gives the plain softmax.
     """
     logits, distances = evidence.logits.double(), evidence.distances.double()
     calibrator = Calibrator(terms, logits.shape[1])
+    if not len(logits):  # a fold that has them all
+        return calibrator.requires_grad_(requires_grad=False)
     own = (calibrator.label_scale, calibrator.label_shift)
     optimizer = torch.optim.LBFGS(
         calibrator.parameters(), max_iter=300, tolerance_grad=1e-8, line_search_fn="strong_wolfe"
@@ -175,6 +179,7 @@ def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
         scaled = calibrator.scaled(logits, distances)
         value = nn.functional.cross_entropy(scaled, evidence.targets)
         value = value + PENALTY * sum(values.square().sum() for values in own)
+        value = value + calibrator.scale.square().sum() / len(logits)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
@@ -211,9 +216,10 @@ def choose(evidence: Evidence, split: str, *, seed: int = 0) -> Chosen:
         seed: Of the folds.
     """
     count, classes = evidence.logits.shape
-    folds = min(FOLDS, count)
+    folds = max(2, min(FOLDS, count))
     fold = torch.randperm(count, generator=torch.Generator().manual_seed(seed)) % folds
-    methods = METHODS if classes > 1 else {"temperature": METHODS["temperature"]}
+    is_enough = classes > 1 and count >= FEWEST
+    methods = METHODS if is_enough else {"temperature": METHODS["temperature"]}
     tried: dict[str, float] = {}
     fitted: dict[str, tuple[Calibrator, ...]] = {}
     for name, terms in methods.items():

@@ -85,5 +85,6 @@ class FiniteTraining(Callback):
         )
         raise NotFiniteError(
             f"{what} in epoch {epoch + 1}, step {step + 1}: stopped before it was written; {kept}. "
-            f"The batch is in {where}. A lower learning rate often helps."
+            f"The batch is in {where}. A lower learning rate often helps: begin anew, or "
+            "with --init and that checkpoint."
         )

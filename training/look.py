@@ -19,6 +19,7 @@ from training.sheet import Tile, draw_sheet
 
 MOST_LABELS = 20
 """So many are printed one by one, and drawn on the sheet; all are in summary.json."""
+FEW_STEPS, ENOUGH_STEPS = 300, 1_000
 EACH = 8
 """Pictures of a label on the sheet."""
 
@@ -67,8 +68,9 @@ def look(dataset: Dataset, record: RunRecord, folder: RunFolder) -> Iterator[str
     summary = _summarize(dataset, record, folder, measure_pace(dataset, record))
     folder.summary.write_text(summary.model_dump_json(indent=1) + "\n")
     draw_samples(dataset, record, folder)
-    yield from _tell_labels(summary)
+    yield from _tell_labels(summary, is_weighted=record.recipe.class_weights)
     yield from _tell_copies(summary)
+    yield from _tell_steps(summary, record)
     yield from _tell_cost(summary)
     yield f"samples: {folder.samples}"
 
@@ -126,7 +128,7 @@ def draw_samples(dataset: Dataset, record: RunRecord, folder: RunFolder) -> None
     draw_sheet(tiles, EACH, folder.samples)
 
 
-def _tell_labels(summary: Summary) -> Iterator[str]:
+def _tell_labels(summary: Summary, *, is_weighted: bool) -> Iterator[str]:
     """Tell counts, and what is out of balance or missing."""
     counts = summary.counts
     if len(counts) <= MOST_LABELS:
@@ -138,10 +140,9 @@ def _tell_labels(summary: Summary) -> Iterator[str]:
     trained = sorted((by_split["train"], label) for label, by_split in counts.items())
     (fewest, rarest), (most, commonest) = trained[0], trained[-1]
     if most > fewest:
-        yield (
-            f"to train on: from {fewest:,} pictures ({rarest}) to {most:,} ({commonest})"
-            + ("; --set class_weights=true evens this out" if most >= 2 * fewest else "")
-        )
+        hint = "" if most < 2 * fewest else "; --set class_weights=true evens this out"
+        hint = "; their weights even this out" if is_weighted else hint
+        yield f"to train on: from {fewest:,} pictures ({rarest}) to {most:,} ({commonest}){hint}"
     for split in ("train", "validation", "test"):
         absent = [label for label, by_split in counts.items() if not by_split[split]]
         if absent:
@@ -158,6 +159,19 @@ def _tell_copies(summary: Summary) -> Iterator[str]:
     ):
         if found:
             yield f"warning: {len(found)} pictures {what}, first {found[0]}"
+
+
+def _tell_steps(summary: Summary, record: RunRecord) -> Iterator[str]:
+    """Tell where so few pictures leave a run hardly any steps."""
+    recipe, pictures = record.recipe, sum(counts["train"] for counts in summary.counts.values())
+    steps = recipe.epochs * summary.steps_per_epoch
+    wanted = max(1, recipe.epochs * pictures // ENOUGH_STEPS)
+    size = max(8, 1 << (wanted.bit_length() - 1))  # a power of two, not above it
+    if steps < FEW_STEPS and size < min(recipe.batch_size, pictures):
+        yield (
+            f"warning: {recipe.epochs} epochs are {steps} steps in all, few to learn from; "
+            f"--set batch_size={size} makes them {recipe.epochs * -(-pictures // size):,}"
+        )
 
 
 def _tell_cost(summary: Summary) -> Iterator[str]:

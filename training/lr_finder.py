@@ -81,7 +81,9 @@ class _Ramp(Callback):
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
         """Note what share of the rate each group of weights has."""
         groups = trainer.optimizers[0].param_groups
-        peaks = [group.get("max_lr", group["lr"]) for group in groups]
+        peaks = [
+            group.get("initial_lr", group["lr"]) for group in groups
+        ]  # before a schedule's rise
         self._shares = [peak / self._recipe.learning_rate for peak in peaks]
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
@@ -129,6 +131,16 @@ def draw_curve(curve: Curve, suggestion: float, out: Path) -> None:
     figure.savefig(out, dpi=120)
 
 
+def changes_for(recipe: Recipe, rate: float) -> str:
+    """Write the options for a rate; Muon's turn was raised in step with it."""
+    options = f"--set learning_rate={rate:g}"
+    was = f"{recipe.learning_rate:g}"
+    if recipe.optimizer == "muon":
+        options += f" --set turn={recipe.turn * rate / recipe.learning_rate:.2g}"
+        was += f" and {recipe.turn:g}"
+    return f"{options} (the recipe has {was})"
+
+
 def _find(
     recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "default",
     data: DataOption = None,
@@ -153,7 +165,7 @@ def _find(
     draw_curve(curve, suggestion, out)
     typer.echo(
         f"the loss was lowest at {curve.lowest():.2g}; a tenth is safe: "
-        f"--set learning_rate={suggestion:g} (the recipe has {chosen.learning_rate:g})"
+        f"{changes_for(chosen, suggestion)}"
     )
     typer.echo(f"written: {out}")
 

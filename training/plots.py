@@ -39,8 +39,9 @@ def draw_confusion(confusion: NDArray[np.int64], labels: Sequence[str], out: Pat
     figure.colorbar(picture, label="share of the row")
     axes.set(xlabel="answer", ylabel="truth")
     if len(labels) <= 40:  # more names would lie over one another
-        axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
-        axes.set_yticks(range(len(labels)), labels)
+        names = [label.replace("$", r"\$") for label in labels]  # no formulas
+        axes.set_xticks(range(len(labels)), names, rotation=60, ha="right")
+        axes.set_yticks(range(len(labels)), names)
     if len(labels) <= 20:
         for row, column in zip(*np.nonzero(confusion), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"

@@ -22,7 +22,7 @@ class RecipeError(ValueError):
 class Recipe(BaseModel):
     """Hyper-parameters of one training run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     expected: str = Field(description="Test accuracy and cost, as measured; where and when.")

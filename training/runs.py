@@ -46,7 +46,10 @@ def read_runs(root: Path) -> list[Row]:
             record = read_record(place)
         except CheckpointError:
             continue
-        found.append(_row(str(place.relative_to(root)), RunFolder(place), record))
+        try:
+            found.append(_row(str(place.relative_to(root)), RunFolder(place), record))
+        except (KeyError, TypeError, ValueError):  # a file that was cut off
+            found.append(Row(str(place.relative_to(root)), record, 0, None, None, 0.0, "damaged"))
     return sorted(found, key=lambda row: row.record.created)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -12,6 +13,9 @@ LEAST, MOST = 96, 192
 """Sides in pixels that pictures are brought between."""
 GAP, LINE = 8, 15
 PAPER, INK = (255, 255, 255), (30, 30, 30)
+
+FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+"""Comes with matplotlib, and has more letters than Pillow's own."""
 
 
 class Tile(NamedTuple):
@@ -29,7 +33,7 @@ def draw_sheet(tiles: Sequence[Tile], columns: int, out: Path) -> None:
     height = shown + LINE * max((len(tile.lines) for tile in tiles), default=0) + GAP
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (GAP + columns * (shown + GAP), GAP + rows * height), PAPER)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.truetype(FONT, 11)
     for number, tile in enumerate(tiles):
         left = GAP + (number % columns) * (shown + GAP)
         top = GAP + (number // columns) * height

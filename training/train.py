@@ -4,6 +4,7 @@ Lightning runs the loop that `training.trainer` builds. The best weights by the 
 `monitor` are kept on every exit, the last ones so that a run can go on.
 """
 
+import errno
 import json
 import os
 import warnings
@@ -32,6 +33,8 @@ from training.run import CheckpointError, RunFolder, RunRecord, read_checkpoint
 from training.trainer import build_trainer
 
 EVALUATION_BATCH = 500
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk says when there is no room."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +163,13 @@ def _told_what_stopped(folder: RunFolder) -> Iterator[None]:
         raise TrainingError(str(error)) from error
     except (WriteError, OSError) as error:
         what = str(error) if isinstance(error, WriteError) else f"The disk refused ({error})."
+        cause = error if isinstance(error, OSError) else error.__cause__
+        full = not isinstance(cause, OSError) or cause.errno in FULL
+        mend = "Make room" if full else "Mend that"
         if folder.last.exists():
-            way = f"Make room and go on with --resume: {folder.last} is whole."
+            way = f"{mend} and go on with --resume: {folder.last} is whole."
         else:
-            way = "Make room and begin again: there was nothing to go on from yet."
+            way = f"{mend}, delete {folder.path} and begin again: nothing was kept yet."
         raise TrainingError(f"{what} {way}") from error
 
 
@@ -177,17 +183,24 @@ def _earlier(folder: RunFolder, record: RunRecord) -> RunRecord:
         earlier, _ = read_checkpoint(folder.last)
     except CheckpointError as error:
         raise TrainingError(f"There is nothing to resume: {error}") from error
-    fields = ["recipe", "dataset_sha256", "seed"]
-    if earlier.init is None:  # other weights may have brought a stem of their own
-        fields.append("architecture")
-    for field in fields:
-        was, is_now = getattr(earlier, field), getattr(record, field)
+    for name, was, is_now in _compared(earlier, record):
         if was != is_now:
             raise TrainingError(
-                f"{folder.path} was trained with another {field} ({was}), not {is_now}; "
+                f"{folder.path} was trained with another {name} ({was}), not {is_now}; "
                 "resume with the same, or start anew in another folder."
             )
     return earlier
+
+
+def _compared(earlier: RunRecord, record: RunRecord) -> Iterator[tuple[str, object, object]]:
+    """Name what makes two runs the same, with the value that it has in each."""
+    yield "seed", earlier.seed, record.seed
+    for name in Recipe.model_fields:
+        if name != "expected":  # what other runs of it came to
+            yield name, getattr(earlier.recipe, name), getattr(record.recipe, name)
+    yield "data set, by its SHA-256,", earlier.dataset_sha256, record.dataset_sha256
+    if earlier.init is None:  # other weights may have brought a stem of their own
+        yield "architecture", earlier.architecture, record.architecture
 
 
 def _prepare(folder: RunFolder, record: RunRecord, dataset: Dataset, *, resume: bool) -> None:

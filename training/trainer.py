@@ -7,9 +7,10 @@ from typing import Literal
 
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from training.averaging import MovingAverage
 from training.checkpoints import DurableCheckpoints
 from training.datasets.dataset import Dataset, loader
 from training.environment import has_bfloat16
@@ -36,7 +37,7 @@ def build_trainer(folder: RunFolder, recipe: Recipe, keep_every: timedelta) -> T
         ProgressBar(),
     ]
     if recipe.ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay))
+        callbacks.append(MovingAverage(recipe.ema_decay))
     if recipe.early_stopping is not None:
         callbacks.append(EarlyStopping(recipe.monitor, patience=recipe.early_stopping, mode=mode))
     return Trainer(

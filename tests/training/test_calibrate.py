@@ -32,6 +32,18 @@ def _loss(evidence: Evidence, temperature: float) -> float:
     return float((norm - chosen).mean())
 
 
+@pytest.mark.parametrize("count", [1, 2, 6, 40])
+def test_a_handful_of_right_answers_does_not_make_it_certain(count: int) -> None:
+    logits = 4 * torch.eye(3)[torch.arange(count) % 3]
+    evidence = Evidence(logits, torch.rand(count, 3), torch.arange(count) % 3)
+
+    chosen = choose(evidence, "validation")
+
+    assert chosen.record.method == "temperature"
+    assert chosen.calibrator(logits.double(), evidence.distances.double()).max() < 0.999
+    assert torch.isfinite(chosen.honest(evidence)).all()
+
+
 @pytest.mark.parametrize("factor", [0.2, 0.5, 1.0, 3.0, 8.0])
 def test_the_temperature_undoes_a_factor_on_either_side_of_one(factor: float) -> None:
     temperature = fit(_times(_honest(20_000), factor), ()).temperature()

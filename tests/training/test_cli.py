@@ -96,7 +96,7 @@ def test_training_says_what_it_read_and_where_the_weights_are(
     assert "pictures: 32 + 4 + 4 pictures to train, validate and test, 2 labels, 14 x 14 x 1" in (
         finished.out
     )
-    assert f"1 unreadable files left out:\n  {pictures / 'boot' / 'broken.png'}" in finished.out
+    assert f"1 left out:\n  {pictures / 'boot' / 'broken.png'}" in finished.out
     assert "done after 1 epochs; best val_acc" in finished.out
     assert f"weights in {tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}" in finished.out
 

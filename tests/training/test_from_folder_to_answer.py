@@ -72,7 +72,7 @@ def test_a_mixed_and_partly_broken_folder_becomes_a_service_that_answers(
     exported = command(export_script, run, "--out", artifact)
 
     assert trained.code == evaluated.code == exported.code == 0, exported.err
-    assert "4 unreadable files left out" in trained.out
+    assert "4 left out" in trained.out
     assert "61 + 7 + 8 pictures to train, validate and test, 2 labels, 28 x 28 x 3" in trained.out
     assert "8 test pictures" in evaluated.out
     monkeypatch.setenv("RESNET_ARTIFACT", str(artifact))

@@ -69,6 +69,20 @@ def test_a_checkpoint_takes_about_what_was_told(
     assert folder.last.stat().st_size == pytest.approx(told, rel=0.1)
 
 
+def test_a_run_of_few_steps_is_warned_of_with_a_batch_that_makes_more(
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = small_recipe.model_copy(update={"epochs": 30, "batch_size": 512})
+
+    _, told = _look(small_fashion, recipe, RunFolder(tmp_path / "few"))
+    _, fine = _look(
+        small_fashion, recipe.model_copy(update={"batch_size": 8}), RunFolder(tmp_path / "many")
+    )
+
+    assert "30 epochs are 30 steps in all, few to learn from; --set batch_size=8 makes them" in told
+    assert "few to learn from" not in fine
+
+
 def test_the_summary_counts_labels_parameters_and_bytes(
     small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -12,7 +12,8 @@ pytest.importorskip("torch")
 from PIL import Image
 
 from training.datasets.dataset import Dataset
-from training.lr_finder import HIGHEST, LOWEST, STEPS, Curve, find_learning_rate, main
+from training.lr_finder import HIGHEST, LOWEST, STEPS, Curve, changes_for, find_learning_rate, main
+from training.optimizers import Muon
 from training.recipes import get_recipe
 
 Command = Callable[..., Any]
@@ -46,6 +47,37 @@ def test_the_rate_rises_evenly_on_a_logarithmic_scale_whatever_the_schedule(
     assert curve.rates == pytest.approx(ramp[: len(curve.rates)].tolist())
     assert len(curve.losses) == len(curve.rates) > 30
     assert np.isfinite(curve.losses).all()
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "plateau"])
+def test_the_groups_learn_at_the_rate_that_is_noted(
+    small_fashion: Dataset, schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = get_recipe("default", [f"schedule={schedule}", "batch_size=16", "precision=float32"])
+    seen: list[set[float]] = []
+    step = Muon.step
+
+    def watched(self: Muon, closure: Callable[[], float]) -> float:
+        seen.append({float(f"{group['lr']:.6g}") for group in self.param_groups})
+        return step(self, closure)
+
+    monkeypatch.setattr(Muon, "step", watched)
+    curve = find_learning_rate(small_fashion.limited(64), recipe)
+
+    turn = recipe.turn / recipe.learning_rate
+    assert seen[: len(curve.rates)] == [
+        {float(f"{rate:.6g}"), float(f"{rate * turn:.6g}")} for rate in curve.rates
+    ]
+
+
+def test_muons_turn_is_suggested_in_step() -> None:
+    recipe = get_recipe("default", ["learning_rate=0.4", "turn=0.06"])
+
+    assert changes_for(recipe, 0.2) == (
+        "--set learning_rate=0.2 --set turn=0.03 (the recipe has 0.4 and 0.06)"
+    )
+    sgd = get_recipe("default", ["optimizer=sgd", "learning_rate=0.4"])
+    assert changes_for(sgd, 0.2) == "--set learning_rate=0.2 (the recipe has 0.4)"
 
 
 def test_the_command_draws_the_curve_and_suggests_a_rate(

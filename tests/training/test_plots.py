@@ -40,6 +40,12 @@ def test_curves_leave_a_gap_where_a_figure_is_missing(tmp_path: Path) -> None:
     assert _count(tmp_path / "curves.png", TRAIN) > in_the_legend + 500
 
 
+def test_a_label_is_no_formula(tmp_path: Path) -> None:
+    draw_confusion(np.eye(2, dtype=np.int64), ["$x_{$", "5 $"], tmp_path / "c.png")
+
+    assert (tmp_path / "c.png").exists()
+
+
 @pytest.mark.parametrize("labels", [2, 21, 200])
 def test_confusions_of_few_and_of_many_labels_are_drawn(tmp_path: Path, labels: int) -> None:
     confusion = np.eye(labels, dtype=np.int64) * 5

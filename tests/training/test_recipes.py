@@ -63,6 +63,7 @@ def test_the_last_change_of_a_field_counts() -> None:
         ("epochs=none", "input should be a valid integer"),
         ("learning_rate=-1", "input should be greater than 0"),
         ("learning_rate=nan", "`--set learning_rate=nan`"),
+        ("weight_decay=inf", "`--set weight_decay=inf`"),
         ("momentum=1", "input should be less than 1"),
         ("optimizer=adamw", "input should be 'adam', 'sgd' or 'muon'"),
         ("flip=perhaps", "input should be a valid boolean"),

@@ -67,6 +67,19 @@ def test_the_command_prints_the_table(command: Command, runs: Path) -> None:
     assert "deeper/cut" in finished.out
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "evaluation.json"])
+def test_a_run_with_a_damaged_file_is_told_among_the_others(
+    name: str, command: Command, runs: Path
+) -> None:
+    path = runs / "whole" / name
+    path.write_bytes(path.read_bytes()[:-20] if name == "metrics.csv" else b"{")
+
+    finished = command(main, runs)
+
+    assert finished.code == 0, finished.err
+    assert "damaged" in finished.out
+
+
 def test_where_there_is_no_run_it_says_so(command: Command, tmp_path: Path) -> None:
     finished = command(main, tmp_path)
 

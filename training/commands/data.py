@@ -1,6 +1,7 @@
 """The pictures of a command: read, with a word on what was found, or refused in one line."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from training.datasets.source import read_dataset
 from training.fitting import TrainingError
 from training.graph import ExportError
 from training.recipes import RecipeError
-from training.run import CheckpointError, RunRecord
+from training.run import CheckpointError, RunFolder, RunRecord
 
 DataOption = Annotated[
     Path | None,
@@ -45,10 +46,17 @@ def told_in_one_line() -> Iterator[None]:
         raise CommandError(str(error)) from error
 
 
-def own_data(record: RunRecord, data: Path | None) -> Dataset:
-    """Read the data that a run was trained on, from where it lay unless told otherwise."""
+def own_data(record: RunRecord, data: Path | None, checkpoint: Path) -> Dataset:
+    """Read the data that a run was trained on, from where it lay unless told otherwise.
+
+    Args:
+        record: Of the run.
+        data: Where the pictures are now; None looks where they were.
+        checkpoint: Of the run, or its folder, which knows what was held out.
+    """
     spec = record.preprocessing
-    dataset = read_data(data or Path(record.dataset_source), record.seed, spec.crop)
+    source = data or Path(record.dataset_source)
+    dataset = read_data(source, record.seed, spec.crop, _held(checkpoint))
     if dataset.labels != record.labels:
         raise DatasetError(
             f"{dataset.source} has the labels {', '.join(dataset.labels[:5])}...; the run was "
@@ -65,9 +73,28 @@ def own_data(record: RunRecord, data: Path | None) -> Dataset:
     return dataset
 
 
-def read_data(source: Path | None, seed: int, size: int | None = None) -> Dataset:
+def _held(path: Path) -> dict[str, list[str]]:
+    """Read which files a run held in each split; none if its data come split, or are unknown.
+
+    Args:
+        path: A checkpoint of the run, or its folder.
+    """
+    folder = RunFolder(path if path.is_dir() else path.parent.parent)
+    try:
+        held = json.loads(folder.splits.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def read_data(
+    source: Path | None,
+    seed: int,
+    size: int | None = None,
+    held: Mapping[str, Sequence[str]] | None = None,
+) -> Dataset:
     """Read the data and say what was found, and what was left out."""
-    dataset = read_dataset(source, seed, size)
+    dataset = read_dataset(source, seed, size, held)
     shape = tuple(dataset.train.images.shape[1:])
     typer.echo(
         f"{dataset.name}: {len(dataset.train):,} + {len(dataset.validation):,} + "
@@ -75,7 +102,7 @@ def read_data(source: Path | None, seed: int, size: int | None = None) -> Datase
         f"labels, {shape[0]} x {shape[1]} x {shape[2]}",
     )
     if dataset.unreadable:
-        typer.echo(f"{len(dataset.unreadable)} unreadable files left out:")
+        typer.echo(f"{len(dataset.unreadable)} left out:")
         for reason in dataset.unreadable[:10]:
             typer.echo(f"  {reason}")
         if len(dataset.unreadable) > 10:

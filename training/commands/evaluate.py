@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from model.cli import CommandError
 from training.commands.data import DataOption, own_data, told_in_one_line
 from training.evaluate import evaluate, write_report
 from training.mistakes import draw_mistakes, find_mistakes
@@ -24,7 +25,7 @@ def evaluate_model(
     """
     with told_in_one_line():
         record, normalize, network = load_network(checkpoint)
-        dataset = own_data(record, data)
+        dataset = own_data(record, data, checkpoint)
         predict = torch_predict(network, normalize)
         answers = answer(predict, dataset.test)
         mirrored = answer(with_mirror(predict), dataset.test) if record.recipe.flip else None
@@ -32,11 +33,14 @@ def evaluate_model(
         answers, labels=record.labels, dataset=dataset.name, split="test", mirrored=mirrored
     )
     folder = out or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
-    paths = write_report(folder, figures, answers)
-    mistakes = find_mistakes(answers, dataset)
-    if mistakes:
-        paths += (folder / "mistakes.png",)
-        draw_mistakes(mistakes, dataset, paths[-1])
+    try:
+        paths = write_report(folder, figures, answers)
+        mistakes = find_mistakes(answers, dataset)
+        if mistakes:
+            paths += (folder / "mistakes.png",)
+            draw_mistakes(mistakes, dataset, paths[-1])
+    except OSError as error:
+        raise CommandError(f"{folder} cannot hold the report: {error.strerror}.") from error
     typer.echo(
         f"{dataset.name}, {figures.n:,} test pictures: loss {figures.loss:.4f}, "
         f"top-1 {figures.top1:.2%}, top-5 {figures.top5:.2%}, ECE {figures.ece:.2%}"

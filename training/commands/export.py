@@ -110,7 +110,7 @@ def export_model(
     with told_in_one_line():
         if checkpoint is not None:
             record, _ = read_checkpoint(checkpoint)
-            dataset = own_data(record, data)
+            dataset = own_data(record, data, checkpoint)
             artifact = export_checkpoint(checkpoint, dataset, out, options, overwrite=overwrite)
         elif weights is None:
             spec = _member(architecture or "")

@@ -1,5 +1,6 @@
 """The command `train-model`."""
 
+import signal
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,11 @@ import typer
 from training.commands.data import DataOption, read_data, told_in_one_line
 from training.recipes import RECIPES, get_recipe
 from training.repeat import repeat
+from training.run import read_record
 from training.train import train
+
+STOPPED = 128 + signal.SIGINT
+"""Exit code of a run that was stopped, as a shell gives it for Ctrl+C."""
 
 InitOption = Annotated[
     Path | None,
@@ -24,20 +29,23 @@ KeepEveryOption = Annotated[
 
 
 def train_model(
-    recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "default",
+    recipe: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(RECIPES)}; default if not said.")
+    ] = None,
     data: DataOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; runs/<recipe>-<seed> if not said.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Of weights, order and augmentation.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, max=2**32 - 1, help="Of weights, order, augmentation; 0 if not said."),
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
     ] = None,
     init: InitOption = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+        bool, typer.Option("--resume", help="Go on from --out's last checkpoint.")
     ] = False,
     again: Annotated[
         Path | None,
@@ -49,23 +57,31 @@ def train_model(
 
     Example: train-model --recipe default --data pictures --out runs/pictures
 
+    Example: train-model --resume --out runs/pictures
+
     Example: train-model --repeat runs/pictures
     """
     if init is not None and resume:
         raise typer.BadParameter("a run that goes on has weights already", param_hint="--init")
-    if again is not None and (recipe != "default" or any((seed, changes, init, resume))):
+    if again is not None and any((recipe, seed, changes, init, resume)):
         raise typer.BadParameter("takes only --data and --out beside it", param_hint="--repeat")
     with told_in_one_line():
         if again is not None:
             folder = out or again.with_name(f"{again.name}-again")
             outcome = repeat(again, folder, data=data, tell=typer.echo)
         else:
-            chosen = get_recipe(recipe, changes or ())
+            folder = out or Path("runs") / f"{recipe or 'default'}-{seed or 0}"
+            chosen = get_recipe(recipe or "default", changes or ())
+            if resume and folder.is_dir():  # what is not said is as it was
+                earlier = read_record(folder)
+                chosen = chosen if recipe or changes else earlier.recipe
+                seed = earlier.seed if seed is None else seed
+                data = data or Path(earlier.dataset_source)
             outcome = train(
-                read_data(data, seed, chosen.size),
+                read_data(data, seed or 0, chosen.size),
                 chosen,
-                out or Path("runs") / f"{recipe}-{seed}",
-                seed=seed,
+                folder,
+                seed=seed or 0,
                 resume=resume,
                 init=init,
                 keep_every=timedelta(minutes=minutes),
@@ -77,3 +93,6 @@ def train_model(
         f"{how} after {outcome.epochs} epochs; best {outcome.monitor} {outcome.best:.4f}, "
         f"weights in {outcome.folder.best}",
     )
+    if outcome.interrupted:
+        typer.echo(f"to go on: train-model --resume --out {outcome.folder.path}")
+        raise typer.Exit(STOPPED)  # nothing that needs a whole run should follow

@@ -7,10 +7,9 @@ a share of each label is held out, chosen by the seed.
 
 import hashlib
 import os
-import random
 import statistics
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,23 +28,20 @@ from model.preprocessing import (
     upright,
 )
 from training.datasets.dataset import Dataset, DatasetError, Split, channel_statistics
+from training.datasets.held import Picture, hold_out, inside, is_about, plain, split_again
 from training.datasets.room import make_room
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 SPLIT_NAMES: Mapping[str, str] = {
     "train": "train",
+    "training": "train",
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
     "test": "test",
+    "testing": "test",
 }
-HELD_OUT = 0.1
-"""Share of each label that validates, and that tests, where no folder says so."""
-
-
-class _Picture(NamedTuple):
-    path: Path
-    target: int
+"""Folders of splits, in lower case."""
 
 
 class _Header(NamedTuple):
@@ -53,27 +49,37 @@ class _Header(NamedTuple):
     is_grey: bool
 
 
-def read_picture_folder(root: Path, seed: int = 0, size: int | None = None) -> Dataset:
+def read_picture_folder(
+    root: Path,
+    seed: int = 0,
+    size: int | None = None,
+    held: Mapping[str, Sequence[str]] | None = None,
+) -> Dataset:
     """Read a folder of labelled pictures into memory and split it.
 
     Args:
         root: Holds one folder per label, or `train`, `val`, `test` with those inside.
         seed: Chooses what is held out.
         size: Side of the network's input in pixels; None takes the pictures' usual one.
+        held: Files of each split as an earlier reading held them, if most are there still:
+            what came since is left out, and no picture changes its split.
 
     Raises:
         DatasetError: If there are under two labels, or a split has no readable picture.
     """
-    labels, listed = _list(root)
+    labels, listed, strangers = _list(root)
     found = {name: _readable(pictures) for name, pictures in listed.items()}
-    unreadable = [reason for good, bad in found.values() for reason in bad]
+    unreadable = [*strangers, *(reason for _, bad in found.values() for reason in bad)]
     headers = [header for good, _ in found.values() for _, header in good]
     if not headers:
         raise DatasetError(f"{root} has no readable picture. {_first(unreadable)}")
-    splits: dict[str, list[_Picture]] = {"train": []}
+    splits: dict[str, list[Picture]] = {"train": []}
     splits |= {name: [picture for picture, _ in good] for name, (good, _) in found.items()}
-    _hold_out(splits, "test", seed)
-    _hold_out(splits, "validation", seed)
+    if held and is_about(held, splits, root):
+        splits = split_again(splits, held, root, unreadable)
+    else:
+        hold_out(splits, "test", seed)
+        hold_out(splits, "validation", seed)
     _refuse_empty(root, splits, unreadable)
     draft = _preprocessing(headers, size)
     arrays, files = {}, {}
@@ -109,28 +115,55 @@ def _first(reasons: Sequence[str]) -> str:
     return f"{len(reasons)} files were left out, first {reasons[0]}" if reasons else ""
 
 
-def _list(root: Path) -> tuple[tuple[str, ...], dict[str, list[_Picture]]]:
-    """Find the labels, sorted, and each split's files, sorted."""
+def _places(root: Path) -> tuple[dict[Path, str], list[str]]:
+    """Find the folders of labels, each with its split; and what lies beside splits."""
+    folders = _subfolders(root)
+    splits = {path: SPLIT_NAMES.get(path.name.lower(), "") for path in folders}
+    if all(splits.values()):
+        return (splits or {root: "train"}), []
+    divided = {path: split for path, split in splits.items() if split and _subfolders(path)}
+    if "train" not in divided.values():  # a label may be called so
+        return {root: "train"}, []
+    beside = [plain(path) for path in folders if path not in divided]
+    return divided, [f"{path}: lies beside the splits, in none of them" for path in beside]
+
+
+def _list(root: Path) -> tuple[tuple[str, ...], dict[str, list[Picture]], list[str]]:
+    """Find the labels, sorted, each split's files, sorted, and what is no picture."""
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder.")
     folders = _subfolders(root)
-    if folders and {folder.name for folder in folders} <= set(SPLIT_NAMES):
-        places = {folder: SPLIT_NAMES[folder.name] for folder in folders}
-    else:
-        places = {root: "train"}
+    places, strangers = _places(root)
     labels = tuple(sorted({label.name for place in places for label in _subfolders(place)}))
     if len(labels) < 2:
         raise DatasetError(
             f"{root} must hold one folder per label, at least two, or train/, val/ and test/ "
             f"with those inside; it holds {', '.join(f.name for f in folders[:5]) or 'none'}."
         )
+    for label in labels:
+        if not plain(label) == label:
+            raise DatasetError(f"The label {plain(label)} must be valid UTF-8; rename its folder.")
     targets = {label: target for target, label in enumerate(labels)}
-    listed: dict[str, list[_Picture]] = defaultdict(list)
+    listed: dict[str, list[Picture]] = defaultdict(list)
+    others: Counter[str] = Counter()
     for place, split in places.items():
         for folder in _subfolders(place):
-            files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-            listed[split] += [_Picture(path, targets[folder.name]) for path in files]
-    return labels, listed
+            files = sorted(path for path in folder.rglob("*") if _is_shown(path, folder))
+            pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
+            others.update(path.suffix.lower() for path in set(files).difference(pictures))
+            listed[split] += [Picture(path, targets[folder.name]) for path in pictures]
+    strangers += [
+        f"{root}: {count} files {f'of kind {suffix}' if suffix else 'without a kind'}; read are "
+        f"{', '.join(SUFFIXES)}"
+        for suffix, count in sorted(others.items())
+    ]
+    return labels, listed, strangers
+
+
+def _is_shown(path: Path, folder: Path) -> bool:
+    """Whether it is a file that no part of its path hides."""
+    inside = path.relative_to(folder).parts
+    return not path.is_dir() and not any(part.startswith(".") for part in inside)
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -140,8 +173,8 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _readable(
-    pictures: Iterable[_Picture],
-) -> tuple[list[tuple[_Picture, _Header]], list[str]]:
+    pictures: Iterable[Picture],
+) -> tuple[list[tuple[Picture, _Header]], list[str]]:
     """Open each file as far as its header."""
     good, bad = [], []
     for picture in pictures:
@@ -158,25 +191,7 @@ def _readable(
 
 def _reason(path: Path, error: BaseException) -> str:
     detail = str(error).split(str(path))[0].strip(" '\"") or type(error).__name__
-    return f"{path}: {detail}"
-
-
-def _hold_out(splits: dict[str, list[_Picture]], name: str, seed: int) -> None:
-    """Move a share of each label from the training split, where the split has no folder."""
-    if splits.get(name):
-        return
-    by_target: dict[int, list[_Picture]] = defaultdict(list)
-    for picture in splits.get("train", []):
-        by_target[picture.target].append(picture)
-    chooser = random.Random(f"{seed}/{name}")  # noqa: S311  # a split, not a secret
-    kept: list[_Picture] = []
-    splits[name] = []
-    for pictures in by_target.values():
-        share = max(1, round(HELD_OUT * len(pictures))) if len(pictures) > 2 else 0
-        chosen = set(chooser.sample(range(len(pictures)), share))
-        splits[name] += [picture for at, picture in enumerate(pictures) if at in chosen]
-        kept += [picture for at, picture in enumerate(pictures) if at not in chosen]
-    splits["train"] = kept
+    return f"{plain(path)}: {detail}"
 
 
 def _preprocessing(headers: Sequence[_Header], size: int | None) -> Preprocessing:
@@ -190,7 +205,7 @@ def _preprocessing(headers: Sequence[_Header], size: int | None) -> Preprocessin
 
 
 def _decode(
-    pictures: Sequence[_Picture],
+    pictures: Sequence[Picture],
     spec: Preprocessing,
     root: Path,
     digest: "hashlib._Hash",
@@ -198,7 +213,7 @@ def _decode(
 ) -> tuple[Split, tuple[str, ...]]:
     """Decode a split into one array, and name its files; what turns out broken is left out."""
 
-    def decode(picture: _Picture) -> tuple[bytes, Pixels] | str:
+    def decode(picture: Picture) -> tuple[bytes, Pixels] | str:
         try:
             with Image.open(picture.path, formats=FORMATS) as image:
                 shrink_on_load(image, spec)
@@ -216,7 +231,7 @@ def _decode(
                 unreadable.append(decoded)
                 continue
             file_digest, images[len(targets)] = decoded
-            names.append(str(picture.path.relative_to(root)))
+            names.append(inside(picture, root))
             digest.update(os.fsencode(names[-1]) + file_digest)
             targets.append(picture.target)
     stacked = torch.from_numpy(images[: len(targets)])

@@ -1,5 +1,6 @@
 """Choose the reader for a source of labelled pictures."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from training.datasets.dataset import Dataset
@@ -7,17 +8,23 @@ from training.datasets.fashion_mnist import has_idx_files, read_fashion_mnist
 from training.datasets.folder import read_picture_folder
 
 
-def read_dataset(source: Path | None, seed: int = 0, size: int | None = None) -> Dataset:
+def read_dataset(
+    source: Path | None,
+    seed: int = 0,
+    size: int | None = None,
+    held: Mapping[str, Sequence[str]] | None = None,
+) -> Dataset:
     """Read IDX files or a folder of pictures, whichever is there.
 
     Args:
         source: A folder; None means Fashion-MNIST, wherever it is installed.
         seed: Chooses what is held out where the folder does not say.
         size: Side of the network's input in pixels; None takes the pictures' usual one.
+        held: Files of each split of a folder, as an earlier reading held them.
 
     Raises:
         DatasetError: If the pictures cannot be used; the message says why.
     """
     if source is None or has_idx_files(source):
         return read_fashion_mnist(source)
-    return read_picture_folder(source, seed, size)
+    return read_picture_folder(source, seed, size, held)

@@ -1,5 +1,7 @@
 """Folders of pictures: labels, splits, broken files, mixed kinds."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,7 +130,9 @@ def test_broken_files_are_left_out_and_named_with_the_reason(
 
     dataset = read_picture_folder(root)
 
-    reasons = dict(reason.split(": ", 1) for reason in dataset.unreadable)
+    others, *named = dataset.unreadable
+    assert others == f"{root}: 1 files of kind .txt; read are .bmp, .gif, .jpeg, .jpg, .png, .webp"
+    reasons = dict(reason.split(": ", 1) for reason in named)
     assert {Path(path).name for path in reasons} == {"text.png", "empty.jpg", "cut.png", "cut.jpg"}
     assert reasons[str(root / "boot" / "text.png")] == "cannot identify image file"
     assert all(reason for reason in reasons.values())
@@ -225,6 +229,105 @@ def test_hidden_folders_are_no_labels(make_pictures: MakePictures) -> None:
     root = make_pictures(labels={"boot": 6, "coat": 6, ".thumbnails": 6})
 
     assert read_picture_folder(root).labels == ("boot", "coat")
+
+
+@pytest.mark.parametrize(("train", "test"), [("Train", "TEST"), ("training", "testing")])
+def test_splits_are_known_by_their_other_names(
+    train: str, test: str, make_pictures: MakePictures
+) -> None:
+    make_pictures(f"pictures/{train}", {"boot": 9, "coat": 9})
+    root = make_pictures(f"pictures/{test}", {"boot": 3, "coat": 3}).parent
+
+    dataset = read_picture_folder(root)
+
+    assert dataset.labels == ("boot", "coat")
+    assert len(dataset.test) == 6
+
+
+def test_what_lies_beside_splits_is_no_label_and_is_named(make_pictures: MakePictures) -> None:
+    make_pictures("pictures/train", {"boot": 9, "coat": 9})
+    make_pictures("pictures/test", {"boot": 3, "coat": 3})
+    root = make_pictures("pictures/annotations", {"all": 1}).parent
+
+    dataset = read_picture_folder(root)
+
+    assert dataset.labels == ("boot", "coat")
+    (reason,) = dataset.unreadable
+    assert reason == f"{root / 'annotations'}: lies beside the splits, in none of them"
+
+
+def test_a_label_may_be_called_train(make_pictures: MakePictures) -> None:
+    assert read_picture_folder(make_pictures(labels={"train": 9, "bus": 9})).labels == (
+        "bus",
+        "train",
+    )
+
+
+def test_hidden_folders_within_a_label_are_not_read(make_pictures: MakePictures) -> None:
+    root = make_pictures()
+    make_pictures("pictures/boot", {".ipynb_checkpoints": 4})
+
+    dataset = read_picture_folder(root)
+
+    assert sum(_sizes(dataset)) == 20
+    assert dataset.unreadable == ()
+
+
+def test_a_link_to_nothing_is_left_out_with_a_reason(make_pictures: MakePictures) -> None:
+    root = make_pictures()
+    (root / "boot" / "gone.png").symlink_to(root / "nowhere.png")
+
+    (reason,) = read_picture_folder(root).unreadable
+
+    assert reason.startswith(f"{root / 'boot' / 'gone.png'}: ")
+
+
+def test_names_that_are_no_unicode_are_told_in_it(make_pictures: MakePictures) -> None:
+    root = make_pictures()
+    Path(os.fsdecode(bytes(root / "boot") + b"/bad\xe9.png")).write_bytes(b"broken")
+
+    (reason,) = read_picture_folder(root).unreadable
+
+    assert reason.encode().startswith(bytes(root / "boot") + b"/bad\\xe9.png: ")
+
+
+def test_a_label_that_is_no_unicode_is_refused(make_pictures: MakePictures) -> None:
+    root = make_pictures()
+    (root / "boot").rename(os.fsdecode(bytes(root) + b"/caf\xe9"))
+
+    assert _refusal(root) == "The label caf\\xe9 must be valid UTF-8; rename its folder."
+
+
+def test_what_was_held_out_stays_so_when_pictures_come_and_go(make_pictures: MakePictures) -> None:
+    root = make_pictures(labels={"boot": 30, "coat": 30})
+    before = read_picture_folder(root)
+    (root / before.files["train"][0]).unlink()
+    (root / before.files["test"][0]).unlink()
+    for label in ("boot", "coat"):
+        for number in range(4):
+            shutil.copy(root / label / "20.png", root / label / f"000-{number}.png")
+
+    after = read_picture_folder(root, held=before.files)
+
+    assert after.files == {
+        "train": before.files["train"][1:],
+        "validation": before.files["validation"],
+        "test": before.files["test"][1:],
+    }
+    assert torch.equal(after.validation.images, before.validation.images)
+    assert after.unreadable == (
+        f"{root}: 8 files came since the run, and are in none of its splits",
+        f"{root}: 2 files of the run are gone, or can no longer be read",
+    )
+
+
+def test_other_pictures_are_split_by_the_seed_whatever_was_held(
+    make_pictures: MakePictures,
+) -> None:
+    root = make_pictures(labels={"boot": 30, "coat": 30})
+    held = {"train": [f"sock/{number}.png" for number in range(9)], "test": ["boot/1.png"]}
+
+    assert read_picture_folder(root, held=held).files == read_picture_folder(root).files
 
 
 def test_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""Which pictures of a folder train, validate and test: chosen by the seed, or as they were."""
+
+import os
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+HELD_OUT = 0.1
+"""Share of each label that validates, and that tests, where no folder says so."""
+
+
+class Picture(NamedTuple):
+    """A file, and the place of its label."""
+
+    path: Path
+    target: int
+
+
+def plain(path: Path | str) -> str:
+    """Write a path in valid Unicode, whatever bytes its name is made of."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def inside(picture: Picture, root: Path) -> str:
+    """Name a file as splits.json does."""
+    return str(picture.path.relative_to(root))
+
+
+def hold_out(splits: dict[str, list[Picture]], name: str, seed: int) -> None:
+    """Move a share of each label from the training split, where the split has no folder."""
+    if splits.get(name):
+        return
+    by_target: dict[int, list[Picture]] = defaultdict(list)
+    for picture in splits.get("train", []):
+        by_target[picture.target].append(picture)
+    chooser = random.Random(f"{seed}/{name}")  # noqa: S311  # a split, not a secret
+    kept: list[Picture] = []
+    splits[name] = []
+    for pictures in by_target.values():
+        share = max(1, round(HELD_OUT * len(pictures))) if len(pictures) > 2 else 0
+        chosen = set(chooser.sample(range(len(pictures)), share))
+        splits[name] += [picture for at, picture in enumerate(pictures) if at in chosen]
+        kept += [picture for at, picture in enumerate(pictures) if at not in chosen]
+    splits["train"] = kept
+
+
+def is_about(
+    held: Mapping[str, Sequence[str]], splits: Mapping[str, Sequence[Picture]], root: Path
+) -> bool:
+    """Whether most of the files that were held are there."""
+    there = {inside(picture, root) for pictures in splits.values() for picture in pictures}
+    names = [name for files in held.values() for name in files]
+    return 2 * sum(name in there for name in names) > len(names)
+
+
+def split_again(
+    splits: Mapping[str, Sequence[Picture]],
+    held: Mapping[str, Sequence[str]],
+    root: Path,
+    unreadable: list[str],
+) -> dict[str, list[Picture]]:
+    """Put each picture where it was; name how many came since, and how many are gone."""
+    there = {inside(picture, root): picture for pictures in splits.values() for picture in pictures}
+    again = {
+        name: [there[file] for file in held.get(name, ()) if file in there]
+        for name in ("train", "validation", "test")
+    }
+    known = {file for files in held.values() for file in files}
+    for count, what in (
+        (len(there.keys() - known), "files came since the run, and are in none of its splits"),
+        (len(known - there.keys()), "files of the run are gone, or can no longer be read"),
+    ):
+        if count:
+            unreadable.append(f"{plain(root)}: {count} {what}")
+    return again
