@@ -207,11 +207,20 @@ def export_weights(
     return artifact, report
 
 
+def gaps(report: LoadReport) -> list[str]:
+    """Name the tensors, beside the head's, that the file did not give."""
+    kept = [note.split(": ")[0] for note in (*report.mismatched, *report.missing)]
+    spared = ("fc.", "head.fc.")
+    return [
+        key
+        for key in kept
+        if not key.startswith(spared) and not key.endswith("num_batches_tracked")
+    ]
+
+
 def _refuse_gaps(report: LoadReport, network: ResNet) -> None:
     """Let a head be drawn anew; a network with other holes, or of another depth, is nonsense."""
-    head = {key for key in network.state_dict() if key.startswith(("fc.", "head.fc."))}
-    kept = [note.split(": ")[0] for note in (*report.mismatched, *report.missing)]
-    holes = [key for key in kept if key not in head and not key.endswith("num_batches_tracked")]
+    holes = gaps(report)
     if holes:
         raise ExportError(
             f"The file lacks {len(holes)} of {report.total} tensors of "

@@ -65,9 +65,7 @@ class Classifier(LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Augment, predict, compare."""
         images, targets = batch
-        progress = self.trainer.global_step / self.trainer.estimated_stepping_batches
-        side = side_at(progress, images.shape[1], self.recipe)
-        images = augment(images.cpu(), self.recipe, self.augmentation, side)
+        images = augment(images.cpu(), self.recipe, self.augmentation, self._side(images.shape[1]))
         images, others, share = mix(images, targets, self.recipe, self.augmentation)
         pictures = self.normalize(images.to(self.device))
         logits: Tensor = self.network(pictures)
@@ -80,6 +78,13 @@ class Classifier(LightningModule):
         twin_logits: Tensor = self.twin(pictures)
         loss = loss + self._mixed_loss(twin_logits, targets, others, share)
         return loss + self.recipe.mutual * disagreement(logits, twin_logits)
+
+    def _side(self, side: int) -> int:
+        """Side of the pictures at this step: they grow, but not before a layer of fixed width."""
+        if self.record.architecture.stem == "flatten":
+            return side
+        progress = self.trainer.global_step / self.trainer.estimated_stepping_batches
+        return side_at(progress, side, self.recipe)
 
     def _mixed_loss(self, logits: Tensor, targets: Tensor, others: Tensor, share: float) -> Tensor:
         """Compare with both targets of mixed pictures, by their shares."""

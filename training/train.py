@@ -24,6 +24,7 @@ from training.checkpoints import WriteError
 from training.datasets.dataset import Dataset, loader
 from training.finite import NotFiniteError
 from training.fitting import TrainingError, fit_architecture, normalized
+from training.foreign import gaps
 from training.keeping import KEEP_EVERY
 from training.look import look
 from training.module import Classifier
@@ -111,11 +112,22 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
 def _begun_with(
     start: Mapping[str, Tensor] | None, record: RunRecord, tell: Callable[[str], None]
 ) -> Classifier:
-    """Draw the weights, then take those that are given, and tell what became of each key."""
+    """Draw the weights, then take those that are given, and tell what became of each key.
+
+    Raises:
+        TrainingError: If weights that nobody gave would never learn.
+    """
     module = Classifier(record)
     if start is not None:
-        for line in load_weights(module.network, start).lines():
+        report = load_weights(module.network, start)
+        for line in report.lines():
             tell(line)
+        holes = gaps(report)
+        if holes and not record.recipe.backbone_rate:
+            raise TrainingError(
+                f"`backbone_rate` (=0) would freeze {len(holes)} tensors as they were drawn: "
+                f"{', '.join(holes[:5])}. Name the weights' own architecture and stem, or raise it."
+            )
     return module
 
 

@@ -257,11 +257,24 @@ def test_a_recipe_overrules_the_stem_of_the_weights(
     options = [part for change in changes for part in ("--set", change)]
 
     finished = command(
-        train_script, "--data", make_pictures(), "--out", tmp_path, "--init", resnet18, *options
+        train_script,
+        "--data",
+        make_pictures(),
+        "--out",
+        tmp_path / "run",
+        "--init",
+        resnet18,
+        *options,
     )
 
     assert finished.code == 0, finished.err
     assert "conv1.weight: the file has (64, 3, 7, 7), the network (64, 1, 3, 3)" in finished.out
+
+    frozen = (*options, "--set", "backbone_rate=0", "--out", tmp_path / "frozen")
+    refused = command(train_script, "--data", tmp_path / "pictures", "--init", resnet18, *frozen)
+
+    assert refused.code == 1
+    assert "would freeze 1 tensors as they were drawn: conv1.weight. Name" in refused.err
 
 
 def test_data_of_another_size_are_refused(

@@ -16,6 +16,7 @@ from PIL import Image
 from model.network import build
 from training.datasets.dataset import Dataset, Split
 from training.evaluate import evaluate
+from training.export import export_checkpoint
 from training.fitting import TrainingError, fit_architecture
 from training.predict import answer, checkpoint_predict
 from training.recipes import Recipe, get_recipe
@@ -234,6 +235,20 @@ def test_a_recipe_may_name_another_kind_of_shortcut(fashion: Dataset) -> None:
     recipe = get_recipe("default", ["architecture=resnet20", "shortcuts=concat"])
 
     assert fit_architecture(recipe, fashion).shortcuts == "concat"
+
+
+def test_pixels_alone_are_learnt_from_by_the_default_recipe_too(
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = small_recipe.model_copy(update={"architecture": "residual_mlp", "epochs": 4})
+    assert recipe.first_scale < 1  # pictures grow, which a layer over all pixels cannot follow
+
+    outcome = train(small_fashion, recipe, tmp_path / "run")
+    artifact = export_checkpoint(outcome.folder.path, small_fashion, tmp_path / "mlp" / "1")
+
+    assert outcome.best > 0.4
+    assert artifact.manifest.architecture.size == 14
+    assert artifact.manifest.metrics is not None
 
 
 def test_the_recipe_beside_the_weights_is_readable_json(trained: Outcome) -> None:
