@@ -102,7 +102,7 @@ def load_weights(network: ResNet, weights: Weights) -> LoadReport:
     a grey picture is what three equal channels would give. One becomes three by a third each.
 
     Raises:
-        WeightsError: If no tensor fits.
+        WeightsError: If no tensor fits, or one holds what no training leaves behind.
     """
     own = network.state_dict()
     names = {our_name(key): key for key in own}
@@ -119,6 +119,7 @@ def load_weights(network: ResNet, weights: Weights) -> LoadReport:
             doubled.append(f"{key}: {keys[our_name(key)]} is {name} already")
             continue
         wanted = own[name].shape
+        _refuse_senseless(key, tensor, own[name])
         fitted, note = _fit(tensor, wanted, is_first=name == first)
         if fitted is None:
             shapes = f"the file has {tuple(tensor.shape)}, the network {tuple(wanted)}"
@@ -143,6 +144,22 @@ def load_weights(network: ResNet, weights: Weights) -> LoadReport:
         unused=tuple(unused),
         doubled=tuple(doubled),
     )
+
+
+def _refuse_senseless(key: str, tensor: Tensor, own: Tensor) -> None:
+    """Refuse what would make every answer nonsense, before it is copied."""
+    if not own.is_floating_point():
+        return  # steps that were counted
+    if not tensor.is_floating_point():
+        raise WeightsError(
+            f"{key} has integers ({tensor.dtype}); weights must be floating point. Save the "
+            "network as it was before it was quantized."
+        )
+    if not tensor.isfinite().all():
+        raise WeightsError(
+            f"{key} holds numbers that are not finite: the training that saved it had failed. "
+            "Take an earlier checkpoint."
+        )
 
 
 def _fit(tensor: Tensor, wanted: torch.Size, *, is_first: bool) -> tuple[Tensor | None, str]:

@@ -74,24 +74,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     tensors = _unwrap(content)
     if not tensors:
         raise WeightsError(f"{path} holds no weights under the names of a network's state.")
-    for key, tensor in tensors.items():
-        _refuse_senseless(path, key, tensor)
     return tensors
-
-
-def _refuse_senseless(path: Path, key: str, tensor: Tensor) -> None:
-    """Refuse what no training leaves behind, before it is copied into a network."""
-    if not tensor.is_floating_point():
-        if tensor.ndim > 0:  # steps that were counted are single numbers
-            raise WeightsError(
-                f"{path}: {key} has integers ({tensor.dtype}); weights must be floating point. "
-                "Save the network as it was before it was quantized."
-            )
-    elif not tensor.isfinite().all():
-        raise WeightsError(
-            f"{path}: {key} holds numbers that are not finite; the training that saved it had "
-            "failed. Take an earlier checkpoint."
-        )
 
 
 def _cause(error: Exception) -> str:

@@ -285,13 +285,11 @@ def test_what_is_no_checkpoint_is_refused_without_torchs_advice_to_run_it(
         (torch.ones(2, dtype=torch.int8), r"conv1.weight has integers \(torch.int8\)"),
     ],
 )
-def test_weights_that_no_training_leaves_are_refused(
-    tensor: Tensor, message: str, tmp_path: Path
-) -> None:
-    torch.save({"conv1.weight": tensor}, tmp_path / "bad.pth")
+def test_weights_that_no_training_leaves_are_refused(tensor: Tensor, message: str) -> None:
+    state = {"conv1.weight": tensor, "steps": torch.ones(3, dtype=torch.int64)}
 
     with pytest.raises(WeightsError, match=message):
-        read_weights(tmp_path / "bad.pth")
+        load_weights(build("resnet20"), state)
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 Rows = Sequence[Mapping[str, str]]
 COLOURS = ("#0072B2", "#C44E00", "#007F5F", "#9C4A7D", "#8A6A00", "#6E7781", "#1B1F24")
 DASHES = ("-", "--", "-.", ":")
-SCALES = {"log": "log", "linear": "linear"}
 
 
 def arms_of(rows: Rows) -> list[str]:
@@ -33,10 +33,11 @@ def by_x(rows: Rows, arm: str, x: str, y: str) -> dict[float, list[float]]:
     return dict(sorted(found.items()))
 
 
-def draw_lines(  # noqa: PLR0913  # axes have as many names
-    rows: Rows, out: Path, x: str, panels: Mapping[str, str], title: str, *, scale: str = "linear"
-) -> None:
-    """Draw one panel for each column: mean over the seeds, with the spread as a band."""
+def draw_lines(rows: Rows, out: Path, x: str, panels: Mapping[str, str], title: str) -> None:
+    """Draw one panel for each column of shares: mean over the seeds, with the spread as a band.
+
+    On a logarithmic scale, since what is compared are the small errors at the end.
+    """
     figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
     for axes, (column, label) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
@@ -46,10 +47,13 @@ def draw_lines(  # noqa: PLR0913  # axes have as many names
             means, spreads = zip(*map(mean_and_spread, values.values()), strict=True)
             colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
             axes.plot(list(values), means, dash, color=colour, label=arm)
-            low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
+            low = [max(m - spread, m / 2) for m, spread in zip(means, spreads, strict=True)]
             high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
             axes.fill_between(list(values), low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.set(xlabel=x, ylabel=label, yscale=SCALES[scale])
+        axes.set(xlabel=x, ylabel=label, yscale="log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.suptitle(title)
