@@ -181,7 +181,8 @@ def _told_what_stopped(folder: RunFolder) -> Iterator[None]:
         if folder.last.exists():
             way = f"{mend} and go on with --resume: {folder.last} is whole."
         else:
-            way = f"{mend}, delete {folder.path} and begin again: nothing was kept yet."
+            first = f", delete {folder.path}" if folder.metrics.exists() else ""
+            way = f"{mend}{first} and begin again: nothing was kept yet."
         raise TrainingError(f"{what} {way}") from error
 
 
@@ -219,6 +220,8 @@ def _prepare(folder: RunFolder, record: RunRecord, dataset: Dataset, *, resume: 
     """Refuse to mix two runs in one folder; write down what this one is."""
     if resume:
         return
+    if folder.path.exists() and not folder.path.is_dir():
+        raise TrainingError(f"{folder.path} is no folder; name another with --out.")
     if folder.last.exists() or read_rows(folder.metrics):
         way = "add --resume to go on with it" if folder.last.exists() else "delete it"
         raise TrainingError(

@@ -172,6 +172,17 @@ def test_a_folder_that_holds_another_run_is_refused(
     assert trained.folder.last.read_bytes() == before
 
 
+def test_a_place_that_is_no_folder_is_refused_and_left_alone(
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "notes").write_text("mine")
+
+    with pytest.raises(TrainingError, match="notes is no folder; name another with --out"):
+        train(small_fashion, small_recipe, tmp_path / "notes")
+
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
 def test_a_folder_that_kept_only_its_figures_is_refused(
     trained: Outcome, small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
 ) -> None:
