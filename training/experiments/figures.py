@@ -10,6 +10,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 Rows = Sequence[Mapping[str, str]]
 COLOURS = ("#0072B2", "#C44E00", "#007F5F", "#9C4A7D", "#8A6A00", "#6E7781", "#1B1F24")
+WIDE, NARROW = (1, 2, 5), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+"""Where a logarithmic axis has ticks, by how much it spans."""
 DASHES = ("-", "--", "-.", ":")
 
 
@@ -47,11 +49,12 @@ def draw_lines(rows: Rows, out: Path, x: str, panels: Mapping[str, str], title: 
             means, spreads = zip(*map(mean_and_spread, values.values()), strict=True)
             colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
             axes.plot(list(values), means, dash, color=colour, label=arm)
-            low = [max(m - spread, m / 2) for m, spread in zip(means, spreads, strict=True)]
+            floor = [max(m - spread, m / 2) for m, spread in zip(means, spreads, strict=True)]
             high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
-            axes.fill_between(list(values), low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(list(values), floor, high, color=colour, alpha=0.15, linewidth=0)
         axes.set(xlabel=x, ylabel=label, yscale="log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(LogLocator(subs=WIDE if high / low > 4 else NARROW))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)

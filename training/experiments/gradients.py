@@ -129,7 +129,7 @@ def _direction(rows: Rows) -> str:
     way = "grows towards the input" if ratio > 1 else "vanishes towards the input"
     return (
         f"Without shortcuts the gradient {way} at initialisation: in plain-56 the first block's is "
-        f"{ratio:,.3g} times the last's. The norms keep the values' scale on the way forward; on "
+        f"{ratio:,.0f} times the last's. The norms keep the values' scale on the way forward; on "
         "the way back nothing but a shortcut keeps the gradient's."
     )
 
