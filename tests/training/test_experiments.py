@@ -25,6 +25,8 @@ from training.experiments.loop import Plan, Trial, fitted
 from training.experiments.report import write_page
 from training.experiments.run import ExperimentError, read_rows, run
 from training.experiments.verdicts import judge
+from training.run import RunFolder
+from training.train import Outcome
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +148,19 @@ def test_the_page_says_what_was_not_run(tmp_path: Path) -> None:
     page = (tmp_path / "experiments.md").read_text()
     assert page.count("**Result.** Not run yet.") == len(EXPERIMENTS)
     assert all(f"## {experiment.title}" in page for experiment in EXPERIMENTS.values())
+
+
+def test_a_training_that_was_stopped_by_hand_leaves_no_row(
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = Outcome(RunFolder(tmp_path), 1, "val_acc", 0.5, interrupted=True)
+    monkeypatch.setattr(transfer, "train", lambda *_, **__: stopped)
+    experiment, out = EXPERIMENTS["transfer"], tmp_path / "out"
+
+    with pytest.raises(KeyboardInterrupt):
+        run(experiment, few, out, seeds=1, epochs=1, limit=None, tell=lambda _: None)
+
+    assert read_rows(out / "transfer.csv") == []
 
 
 @pytest.mark.parametrize("arm", sorted(variants.FIELDS))

@@ -21,7 +21,7 @@ from training.experiments.figures import COLOURS, Rows, arms_of, over_arms, perc
 from training.experiments.verdicts import Claim, judge
 from training.predict import answer, checkpoint_predict
 from training.recipes import get_recipe
-from training.train import train
+from training.train import Outcome, train
 
 SHOTS = 50
 """Pictures of each new label to learn from, and as many to choose the checkpoint by."""
@@ -79,8 +79,19 @@ def _pretrained(setting: Setting) -> Path:
     if not folder.exists():
         first, _ = _halves(setting.dataset)
         recipe = get_recipe("cifar10", [f"epochs={setting.epochs}"])
-        train(only(setting.dataset, first), recipe, folder, seed=setting.seed)
+        _whole(train(only(setting.dataset, first), recipe, folder, seed=setting.seed))
     return folder / "checkpoints" / "best.ckpt"
+
+
+def _whole(outcome: Outcome) -> Outcome:
+    """Let nothing be told of a training that was stopped by hand.
+
+    Raises:
+        KeyboardInterrupt: If it was.
+    """
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    return outcome
 
 
 def _measure(arm: str, setting: Setting) -> Iterator[Row]:
@@ -90,7 +101,8 @@ def _measure(arm: str, setting: Setting) -> Iterator[Row]:
     recipe = get_recipe(name, [*changes, f"epochs={LOOKS}", "batch_size=50"])
     init = _pretrained(setting) if name == "finetune" else None
     with TemporaryDirectory() as folder:
-        outcome = train(dataset, recipe, Path(folder) / "run", seed=setting.seed, init=init)
+        run = Path(folder) / "run"
+        outcome = _whole(train(dataset, recipe, run, seed=setting.seed, init=init))
         _, predict = checkpoint_predict(outcome.folder.best)
         answers = answer(predict, dataset.test)
     wrong = (answers.logits.argmax(1) != answers.targets).float().mean().item()
