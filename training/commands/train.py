@@ -11,7 +11,7 @@ from training.commands.data import DataOption, read_data, told_in_one_line
 from training.recipes import RECIPES, get_recipe
 from training.repeat import repeat
 from training.run import read_record
-from training.train import train
+from training.train import Outcome, train
 
 STOPPED = 128 + signal.SIGINT
 """Exit code of a run that was stopped, as a shell gives it for Ctrl+C."""
@@ -77,17 +77,23 @@ def train_model(
                 chosen = chosen if recipe or changes else earlier.recipe
                 seed = earlier.seed if seed is None else seed
                 data = data or Path(earlier.dataset_source)
+            seed = seed or 0
             outcome = train(
-                read_data(data, seed or 0, chosen.size),
+                read_data(data, seed, chosen.size),
                 chosen,
                 folder,
-                seed=seed or 0,
+                seed=seed,
                 resume=resume,
                 init=init,
                 keep_every=timedelta(minutes=minutes),
                 look_first=not resume,
                 tell=typer.echo,
             )
+    _tell(outcome)
+
+
+def _tell(outcome: Outcome) -> None:
+    """Tell what a run came to; one that was stopped ends the command with an exit code."""
     how = "stopped by hand" if outcome.interrupted else "done"
     typer.echo(
         f"{how} after {outcome.epochs} epochs; best {outcome.monitor} {outcome.best:.4f}, "

@@ -75,8 +75,10 @@ def read_picture_folder(
         raise DatasetError(f"{root} has no readable picture. {_first(unreadable)}")
     splits: dict[str, list[Picture]] = {"train": []}
     splits |= {name: [picture for picture, _ in good] for name, (good, _) in found.items()}
-    if held and is_about(held, splits, root):
-        splits = split_again(splits, held, root, unreadable)
+    there = {inside(picture, root): picture for split in splits.values() for picture in split}
+    if held and is_about(held, there):
+        splits, changes = split_again(held, there)
+        unreadable += [f"{plain(root)}: {change}" for change in changes]
     else:
         hold_out(splits, "test", seed)
         hold_out(splits, "validation", seed)
@@ -141,7 +143,7 @@ def _list(root: Path) -> tuple[tuple[str, ...], dict[str, list[Picture]], list[s
             f"with those inside; it holds {', '.join(f.name for f in folders[:5]) or 'none'}."
         )
     for label in labels:
-        if not plain(label) == label:
+        if plain(label) != label:
             raise DatasetError(f"The label {plain(label)} must be valid UTF-8; rename its folder.")
     targets = {label: target for target, label in enumerate(labels)}
     listed: dict[str, list[Picture]] = defaultdict(list)

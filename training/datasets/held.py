@@ -46,32 +46,28 @@ def hold_out(splits: dict[str, list[Picture]], name: str, seed: int) -> None:
     splits["train"] = kept
 
 
-def is_about(
-    held: Mapping[str, Sequence[str]], splits: Mapping[str, Sequence[Picture]], root: Path
-) -> bool:
+def is_about(held: Mapping[str, Sequence[str]], there: Mapping[str, Picture]) -> bool:
     """Whether most of the files that were held are there."""
-    there = {inside(picture, root) for pictures in splits.values() for picture in pictures}
     names = [name for files in held.values() for name in files]
     return 2 * sum(name in there for name in names) > len(names)
 
 
 def split_again(
-    splits: Mapping[str, Sequence[Picture]],
-    held: Mapping[str, Sequence[str]],
-    root: Path,
-    unreadable: list[str],
-) -> dict[str, list[Picture]]:
-    """Put each picture where it was; name how many came since, and how many are gone."""
-    there = {inside(picture, root): picture for pictures in splits.values() for picture in pictures}
+    held: Mapping[str, Sequence[str]], there: Mapping[str, Picture]
+) -> tuple[dict[str, list[Picture]], list[str]]:
+    """Put each picture where it was; say how many came since, and how many are gone.
+
+    Args:
+        held: Names of each split's files, as they were.
+        there: Pictures by name, as they are.
+    """
     again = {
         name: [there[file] for file in held.get(name, ()) if file in there]
         for name in ("train", "validation", "test")
     }
     known = {file for files in held.values() for file in files}
-    for count, what in (
+    changes = (
         (len(there.keys() - known), "files came since the run, and are in none of its splits"),
         (len(known - there.keys()), "files of the run are gone, or can no longer be read"),
-    ):
-        if count:
-            unreadable.append(f"{plain(root)}: {count} {what}")
-    return again
+    )
+    return again, [f"{count} {what}" for count, what in changes if count]
