@@ -7,6 +7,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.submission import ON_LEAVE, Departure
 
 HEADERS_TIMEOUT_S = 10.0
+ASKS_AGAIN_S = 2.0
+"""Who was quiet for longer is not waited for at the end; a loaded machine pauses clients."""
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -17,14 +19,14 @@ class PatientProtocol(HttpToolsProtocol):
     scope's `ON_LEAVE`, without a task that waits for it.
     """
 
-    is_new = True
-    """No request has begun on this connection yet."""
+    _quiet_since = 0.0
     _headers_timeout: asyncio.TimerHandle | None = None
     _is_reading = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock with the connection."""
         super().connection_made(transport)
+        self._quiet_since = self.loop.time()
         self._start_clock()
 
     def data_received(self, data: bytes) -> None:
@@ -35,7 +37,6 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Remember that more must come."""
-        self.is_new = False
         self._is_reading = True
         super().on_message_begin()
 
@@ -61,6 +62,16 @@ class PatientProtocol(HttpToolsProtocol):
         self._stop_clock()
         if self.cycle is not None:
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Note the moment: a client that asked just now is likely to ask again."""
+        self._quiet_since = self.loop.time()
+        super().on_response_complete()
+
+    def may_ask_soon(self) -> bool:
+        """Tell whether a request may be on its way to a connection that has none."""
+        quiet_s = self.loop.time() - self._quiet_since
+        return self._is_between_requests() and quiet_s < ASKS_AGAIN_S
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock, and tell the request under way that nobody waits for it."""

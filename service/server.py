@@ -20,19 +20,18 @@ import uvicorn
 
 from service.errors import StartError
 from service.log import log
-from service.protocol import PatientProtocol
+from service.protocol import ASKS_AGAIN_S, PatientProtocol
 from service.settings import Settings
 from service.telemetry import MULTIPROCESS_FOLDER
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python's socket module does not name it
 ALL_END = "all-end"
 """A file in the folder that the workers share."""
-LAST_BYTES_S = 0.2
-"""After the port is closed: time for requests that are already on the wire to be read."""
-FIRST_BYTES_S = 2.0
-"""After the port is closed: time for a new caller to begin; a loaded machine pauses clients."""
 LOOK_S = 0.02
-"""Between two looks whether all of them have begun."""
+"""Between two looks at the end for new callers, and for those who may ask once more."""
+LOOKS = range(round(ASKS_AGAIN_S / LOOK_S))
+FEWEST_LOOKS = 10
+"""Even with nobody in sight: a caller's handshake may wait 0.2 s for the first bytes."""
 
 YOUNG_OBJECTS = 20_000
 """Made and not freed since the collector's last look; several hundred requests under way."""
@@ -73,17 +72,25 @@ def bind(settings: Settings) -> socket.socket:
 def take_no_more(listening: socket.socket) -> None:
     """Have the kernel overlook new callers, so that none comes between the last and the end.
 
-    A socket filter that keeps no byte of any packet: whoever calls now is not answered, calls
-    again a second later, and is refused then, as by any closed port. Linux alone has it;
-    elsewhere some microseconds remain in which a caller may be reset.
+    A socket filter that drops what opens a connection, and nothing else: whoever calls now is
+    not answered, calls again a second later, and is refused then, as by any closed port. Whoever
+    was answered already and has still to confirm it must get through: for him the connection
+    stands. Linux alone has it; elsewhere some microseconds remain in which a caller may be reset.
 
     Source:
-        socket(7), SO_ATTACH_FILTER; linux/filter.h.
+        socket(7), SO_ATTACH_FILTER; linux/filter.h; the flags' place in RFC 9293, 3.1.
     """
     if sys.platform != "linux":  # pragma: no cover
         return
-    keep_nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET 0
-    program = struct.pack("HP", 1, ctypes.addressof(keep_nothing))
+    drop_syn = [
+        struct.pack("HBBI", 0x30, 0, 0, 13),  # load the byte with TCP's flags
+        struct.pack("HBBI", 0x54, 0, 0, 0x12),  # of which SYN and ACK
+        struct.pack("HBBI", 0x15, 0, 1, 0x02),  # SYN alone?
+        struct.pack("HBBI", 0x06, 0, 0, 0),  # then keep nothing
+        struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF),  # else all
+    ]
+    instructions = ctypes.create_string_buffer(b"".join(drop_syn))
+    program = struct.pack("HP", len(drop_syn), ctypes.addressof(instructions))
     with contextlib.suppress(OSError):  # a kernel without filters closes as before
         listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
@@ -200,19 +207,34 @@ class Server(uvicorn.Server):
         accepted; uvicorn then closes idle ones with their request still unread. So the last
         ones are accepted by hand, and all get a moment for their bytes to be read.
         """
-        listening = [os.dup(sock.fileno()) for server in self.servers for sock in server.sockets]
+        descriptors = [os.dup(sock.fileno()) for server in self.servers for sock in server.sockets]
         for server in self.servers:
             server.close()
         for sock in sockets or []:  # the one that was bound before the start listens, too
             sock.close()
-        for descriptor in listening:
-            with socket.socket(fileno=descriptor) as sock:
-                if self._owns_port or all_end():
+        with contextlib.ExitStack() as open_sockets:
+            listening = [
+                open_sockets.enter_context(socket.socket(fileno=descriptor))
+                for descriptor in descriptors
+            ]
+            if self._owns_port or all_end():
+                for sock in listening:
                     take_no_more(sock)
-                await self._accept_the_last(sock)
-        await asyncio.sleep(LAST_BYTES_S)
-        await self._wait_for_first_bytes()
+            await self._serve_the_last(listening)
         await super().shutdown(sockets)
+
+    async def _serve_the_last(self, listening: list[socket.socket]) -> None:
+        """Let in who had called, and wait for those who never asked or asked a moment ago.
+
+        Looks are counted, not seconds: a machine that stands still for a second has not looked.
+        """
+        connections: set[PatientProtocol] = self.server_state.connections  # type: ignore[assignment]
+        for look in LOOKS:
+            for sock in listening:
+                await self._accept_the_last(sock)
+            if look >= FEWEST_LOOKS and not any(each.may_ask_soon() for each in connections):
+                return
+            await asyncio.sleep(LOOK_S)
 
     async def _accept_the_last(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -223,14 +245,6 @@ class Server(uvicorn.Server):
             except OSError:  # nobody is left
                 return
             await loop.connect_accepted_socket(self._protocol, connection)
-
-    async def _wait_for_first_bytes(self) -> None:
-        """Give those who never asked, and were never told to stay away, a moment more."""
-        connections: set[PatientProtocol] = self.server_state.connections  # type: ignore[assignment]
-        for _ in range(round((FIRST_BYTES_S - LAST_BYTES_S) / LOOK_S)):
-            if not any(connection.is_new for connection in connections):
-                return
-            await asyncio.sleep(LOOK_S)
 
     def _protocol(self) -> asyncio.Protocol:
         return PatientProtocol(

@@ -29,9 +29,13 @@ class Listening:
     gate: Gate
     batcher: Batcher
 
+    @property
+    def port(self) -> int:
+        port: int = self.server.servers[0].sockets[0].getsockname()[1]
+        return port
+
     def connect(self) -> socket.socket:
-        port = self.server.servers[0].sockets[0].getsockname()[1]
-        return socket.create_connection(("127.0.0.1", port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
 
 @contextmanager

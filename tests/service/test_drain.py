@@ -1,6 +1,9 @@
 """SIGTERM under load: whoever was let in is answered."""
 
+import http.client
+import signal
 import socket
+import sys
 import time
 
 import httpx
@@ -12,6 +15,7 @@ from service.settings import Settings
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, listen, wait_until
 from tests.service.load import load
+from tests.service.pictures import BLACK
 from tests.service.process import Running, read_answer, serve_model
 
 ROUNDS = 3
@@ -57,7 +61,7 @@ def test_connections_that_nobody_accepted_yet_are_accepted_at_the_end(
     accept_the_last = Server._accept_the_last  # the moment before it is the test
 
     async def with_late_ones(self: Server, sock: socket.socket) -> None:
-        for _ in range(5):  # the event loop is busy here, so they wait in the kernel
+        while len(late) < 5:  # the event loop is busy here, so they wait in the kernel
             late.append(socket.create_connection(sock.getsockname(), timeout=10))
             late[-1].sendall(REQUEST)
         await accept_the_last(self, sock)
@@ -80,9 +84,8 @@ def test_a_caller_that_is_slow_to_begin_is_answered_at_the_end(
 ) -> None:
     with listen(make_artifact()) as listening, listening.connect() as late:
         listening.gate.let_through(1)
-        port = late.getpeername()[1]
         listening.server.should_exit = True
-        wait_until(lambda: not answers_at(port))
+        wait_until(lambda: not listening.server.servers[0].is_serving())
         time.sleep(after_s)
         late.sendall(REQUEST)
         answer = read_answer(late)
@@ -90,12 +93,46 @@ def test_a_caller_that_is_slow_to_begin_is_answered_at_the_end(
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-def answers_at(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=0.2).close()
-    except OSError:
-        return False
-    return True
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's filter is Linux's")
+def test_a_caller_whose_handshake_is_half_done_is_answered_at_the_end(
+    make_artifact: MakeArtifact,
+) -> None:
+    with listen(make_artifact()) as listening, socket.socket() as late:
+        listening.gate.let_through(1)
+        late.settimeout(10)
+        # for the client it stands; the server hears of it with the first bytes, or in 0.2 s
+        late.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        late.connect(("127.0.0.1", listening.port))
+        listening.server.should_exit = True
+        wait_until(lambda: not listening.server.servers[0].is_serving())
+        late.sendall(REQUEST)
+        answer = read_answer(late)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("pause_s", [0.05, 0.6])
+def test_a_client_that_asked_a_moment_ago_may_ask_once_more_at_the_end(
+    pause_s: float, make_artifact: MakeArtifact
+) -> None:
+    with listen(make_artifact()) as listening:
+        listening.gate.let_through(2)
+        client = http.client.HTTPConnection("127.0.0.1", listening.port, timeout=10)
+        first = ask(client)
+        listening.server.handle_exit(signal.SIGTERM, None)
+        wait_until(lambda: not listening.server.servers[0].is_serving())
+        time.sleep(pause_s)
+        last = ask(client)
+
+    assert (first.status, first.will_close) == (200, False)
+    assert (last.status, last.will_close) == (200, True)
+
+
+def ask(client: http.client.HTTPConnection) -> http.client.HTTPResponse:
+    client.request("POST", "/predict", BLACK)
+    answer = client.getresponse()
+    answer.read()
+    return answer
 
 
 def test_one_that_never_begins_does_not_hold_up_the_end(make_artifact: MakeArtifact) -> None:
