@@ -135,11 +135,17 @@ def loader(split: Split, batch_size: int, shuffle_seed: int | None = None) -> Da
 
     The order depends on the seed and the epoch alone, so a resumed run sees what it would
     have seen. The pictures are in memory already: worker processes would only copy them.
+
+    A shuffled last batch of a single picture is left out, another one each epoch: a batch norm
+    over one number per channel has no variance to learn from, and torch refuses it.
     """
+    order = None if shuffle_seed is None else EpochOrder(split, shuffle_seed)
+    leaves_one = order is not None and len(order) > batch_size and len(order) % batch_size == 1
     return DataLoader(
         split,  # type: ignore[arg-type]
         batch_size=batch_size,
-        sampler=None if shuffle_seed is None else EpochOrder(split, shuffle_seed),
+        sampler=order,
+        drop_last=leaves_one and batch_size > 1,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # a whole batch, not a list of pictures
     )
 

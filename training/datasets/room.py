@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,21 +11,23 @@ from numpy.typing import NDArray
 from training.datasets.dataset import DatasetError
 
 SHARE = 0.5
-"""Of the machine's memory that one split may take."""
+"""Of the memory that this process may use, for one split."""
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""A container's; `max`, or no such file, where there is none."""
 
 
 def make_room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Give an uninitialised uint8 array for a split's pictures, (N, S, S, C).
 
-    What would take more than half of the machine's memory is mapped from a temporary
-    file, which is gone when the process ends: ImageNet's training pictures at 224 pixels
-    are 193 GB. The folder is `TMPDIR`'s.
+    What would take more than half of the machine's memory, or of the container's, is mapped
+    from a temporary file, which is gone when the process ends: ImageNet's training pictures
+    at 224 pixels are 193 GB. The folder is `TMPDIR`'s.
 
     Raises:
         DatasetError: If the disk has no room for the file.
     """
     size = int(np.prod(shape))
-    if size <= SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+    if size <= SHARE * usable_memory():
         return np.empty(shape, np.uint8)
     folder = tempfile.gettempdir()
     with tempfile.TemporaryFile(dir=folder) as file:  # the mapping keeps it alive
@@ -36,3 +40,11 @@ def make_room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
                 "smaller with --set size=."
             ) from error
         return np.memmap(file, np.uint8, "r+", shape=shape)
+
+
+def usable_memory() -> int:
+    """Count the bytes that this process may use: the machine's, cut by the cgroup's limit."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):
+        memory = min(memory, int(CGROUP_LIMIT.read_text()))
+    return memory

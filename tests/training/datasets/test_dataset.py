@@ -16,7 +16,7 @@ NUMBERED = Split(torch.zeros(10, 2, 2, 1, dtype=torch.uint8), torch.arange(10))
 
 
 def _order(seed: int | None, epoch: int) -> list[int]:
-    batches = loader(NUMBERED, 4, seed)
+    batches = loader(NUMBERED, 5, seed)
     if seed is not None:
         batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # as Lightning does
     return [target for _, targets in batches for target in targets.tolist()]
@@ -31,6 +31,18 @@ def test_the_loader_gives_whole_batches_and_the_rest() -> None:
         (2, 2, 2, 1),
     ]
     assert _order(None, 0) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "seed", "sizes"),
+    [(9, 0, [4, 4]), (10, 0, [4, 4, 2]), (9, None, [4, 4, 1]), (1, 0, [1])],
+)
+def test_a_last_batch_of_one_picture_is_not_learnt_from(
+    pictures: int, seed: int | None, sizes: list[int]
+) -> None:
+    batches = list(loader(NUMBERED[:pictures], 4, seed))
+
+    assert [len(targets) for _, targets in batches] == sizes
 
 
 def test_shuffling_gives_every_picture_once() -> None:

@@ -47,3 +47,17 @@ def test_the_file_is_gone_with_its_array(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_disk_without_room_is_told_before_anything_is_decoded() -> None:
     with pytest.raises(DatasetError, match=r"take 1,000,000.0 GB, too much for .* set TMPDIR"):
         room.make_room((1_000_000, 1_000, 1_000_000, 1))
+
+
+@pytest.mark.parametrize(
+    ("limit", "is_mapped"), [("max\n", False), ("1000\n", True), ("1000000000000000\n", False)]
+)
+def test_a_containers_memory_counts(
+    limit: str, is_mapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(limit)
+    monkeypatch.setattr(room, "CGROUP_LIMIT", tmp_path / "memory.max")
+
+    array = room.make_room((1, 501, 1, 1))
+
+    assert isinstance(array, np.memmap) == is_mapped
