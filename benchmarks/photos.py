@@ -1,9 +1,10 @@
 """A large network with photographs: how much of bare decode and session is left over HTTP.
 
 `python -m benchmarks.photos ARTIFACT [SECONDS]`: JPEG files of 100 KB, 8 connections, server
-and load on all cores; ours and the floor in FastAPI's thread pool, beside threads that
-decode, preprocess and run one picture after the other without any server. Make the
-artifact with `export-model --architecture resnet50 --random --precision all`.
+and load on all cores; ours, the floor in FastAPI's thread pool, and LitServe with a worker a
+core (in batches of up to 8, and one by one), beside threads that decode, preprocess and run
+one picture after the other without any server. Make the artifact with
+`export-model --architecture resnet50 --random --precision all`.
 """
 
 import sys
@@ -13,9 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from benchmarks.client import prepare
-from benchmarks.pictures import picture
+from benchmarks.peers.compare import LITSERVE, interpreter
+from benchmarks.pictures import form, picture
 from benchmarks.process import Process, ours, serving, write_result
 from benchmarks.rounds import Round, closed_round
 from model.artifact import read
@@ -60,10 +63,10 @@ def bare(artifact_path: str, precision: Precision, payload: bytes) -> Callable[[
     return measure
 
 
-def served(server: Process, path: str, payload: bytes) -> Callable[[float], Round]:
-    """Prepare a measurement of a server."""
+def served(server: Process, path: str, *body: Any) -> Callable[[float], Round]:
+    """Prepare a measurement of a server that gets a body of a content type."""
     url = server.url(path)
-    request = prepare(url, payload, "image/jpeg")
+    request = prepare(url, *body)
 
     return partial(closed_round, server, url, request, CONNECTIONS)
 
@@ -86,17 +89,24 @@ def main(artifact: str, seconds: str = "4") -> None:
     """Measure and print."""
     payload, measured = picture(500, "JPEG", 100_000), {}
     floor = [sys.executable, "-m", "benchmarks.peers.floor"]
+    litserve = [interpreter(LITSERVE), LITSERVE.program]
+    one_thread = {"RESNET_THREADS": "1", "PEER_WORKERS": str(usable_cores())}
     for precision in ("float32", "int8"):
         command, environment = ours(artifact=artifact, precision=precision)
+        other = {**environment, **one_thread}
         print(precision)
         with (
             serving(command, environment) as us,
-            serving(floor, {**environment, "RESNET_THREADS": "1"}) as them,
+            serving(floor, other) as them,
+            serving(litserve, {**other, "PEER_BATCH": "8"}, ready_path="/health") as batching,
+            serving(litserve, {**other, "PEER_BATCH": "1"}, ready_path="/health") as one_by_one,
         ):
             sides = {
                 "bare": bare(artifact, precision, payload),
-                "ours": served(us, "/predict", payload),
-                "floor in its pool": served(them, "/pool", payload),
+                "ours": served(us, "/predict", payload, "image/jpeg"),
+                "floor in its pool": served(them, "/pool", payload, "image/jpeg"),
+                "litserve, batches": served(batching, "/predict", *form(payload)),
+                "litserve, one by one": served(one_by_one, "/predict", *form(payload)),
             }
             measured[precision] = alternate(sides, float(seconds))
     print(write_result("photos", measured))

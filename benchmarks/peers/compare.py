@@ -59,16 +59,17 @@ def _tensor(url: str) -> bytes:
     return prepare(url, head + element, "application/octet-stream", length)
 
 
+LITSERVE = Peer(
+    "litserve",
+    ("litserve", "onnxruntime", "pillow", "numpy", "python-multipart"),
+    sys.executable,
+    "benchmarks/peers/litserve_app.py",
+    "/health",
+    "/predict",
+    _form,
+)
 PEERS = (
-    Peer(
-        "litserve",
-        ("litserve", "onnxruntime", "pillow", "numpy", "python-multipart"),
-        sys.executable,
-        "benchmarks/peers/litserve_app.py",
-        "/health",
-        "/predict",
-        _form,
-    ),
+    LITSERVE,
     Peer(
         "triton",
         ("nvidia-pytriton", "onnxruntime", "pillow"),

@@ -1,7 +1,8 @@
 """The same model behind LitServe: batching as its documentation recommends.
 
 Run in an environment of its own that has litserve, onnxruntime, pillow, numpy and
-python-multipart.
+python-multipart. `PEER_WORKERS` processes run the model; `PEER_BATCH` is the largest batch,
+and with 1 LitServe does not batch.
 """
 
 import io
@@ -19,6 +20,7 @@ from PIL import Image
 FOLDER = Path(os.environ["RESNET_ARTIFACT"])
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
 PRECISION = os.environ.get("RESNET_PRECISION", "float32")
+WORKERS, BATCH = int(os.environ.get("PEER_WORKERS", "1")), int(os.environ.get("PEER_BATCH", "32"))
 SIZE, CHANNELS = MANIFEST["input"]["size"], MANIFEST["input"]["channels"]
 
 
@@ -44,7 +46,9 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]
         return np.stack(inputs)
 
     def predict(self, batch: Any) -> Any:
-        """Run."""
+        """Run; without batches LitServe hands over one picture and wants one answer."""
+        if BATCH == 1:
+            return self.session.run(["probabilities"], {"images": batch[None]})[0][0]
         return self.session.run(["probabilities"], {"images": batch})[0]
 
     def unbatch(self, output: Any) -> Any:
@@ -60,7 +64,8 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    api = Classifier(max_batch_size=32, batch_timeout=0.001)
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    batching = {} if BATCH == 1 else {"max_batch_size": BATCH, "batch_timeout": 0.001}
+    api = Classifier(**batching)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=WORKERS)
     port = int(os.environ["RESNET_PORT"])
     server.run("127.0.0.1", port, log_level="warning", generate_client_file=False)
