@@ -39,7 +39,9 @@ class EpochTable(Callback):
     """Append a row to `metrics.csv` after each epoch, and draw the curves anew.
 
     Lightning's own CSV logger empties the file when a run is resumed; this one goes on.
-    Seconds count from the start of training, CPU seconds from the start of the process.
+    Seconds count from the start of training, CPU seconds from the start of the process; a
+    resumed run goes on from its last row, so that the last one tells what the run cost in all,
+    without what a killed process had spent on the epoch that it did not end.
 
     Args:
         metrics: The CSV file.
@@ -53,17 +55,20 @@ class EpochTable(Callback):
         self.curves = curves
         self.title = title
         self._started = 0.0
+        self._before = {"seconds": 0.0, "cpu_seconds": 0.0}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the clock; keep the rows of the epochs that a resumed run does not repeat."""
         self._started = time.perf_counter()
         if not trainer.is_global_zero:
             return
-        rows = read_rows(self.metrics)
+        rows = [row for row in read_rows(self.metrics) if int(row["epoch"]) < trainer.current_epoch]
+        if rows:
+            self._before = {clock: float(rows[-1][clock]) for clock in self._before}
         with self.metrics.open("w", newline="") as file:
             table = csv.DictWriter(file, COLUMNS)
             table.writeheader()
-            table.writerows(row for row in rows if int(row["epoch"]) < trainer.current_epoch)
+            table.writerows(rows)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Write the epoch's row."""
@@ -73,12 +78,15 @@ class EpochTable(Callback):
             name: f"{float(value):.6g}" for name, value in trainer.callback_metrics.items()
         }
         rate = trainer.optimizers[0].param_groups[0]["lr"]
+        spent = {
+            "seconds": time.perf_counter() - self._started,
+            "cpu_seconds": time.process_time(),
+        }
         row = {
             **{name: figures.get(name, "") for name in COLUMNS},
             "epoch": trainer.current_epoch,
             "learning_rate": f"{rate:.4g}",
-            "seconds": f"{time.perf_counter() - self._started:.1f}",
-            "cpu_seconds": f"{time.process_time():.1f}",
+            **{clock: f"{self._before[clock] + spent[clock]:.1f}" for clock in spent},
         }
         with self.metrics.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow(row)
