@@ -229,7 +229,7 @@ async def test_a_request_past_its_deadline_is_dropped_and_leaves_its_places(serv
     service = await serve(run=gate, deadline_ms=150, max_queue=3)
 
     began = time.perf_counter()
-    with pytest.raises(DeadlineExceededError, match=r"no answer after 0\.1\d* s"):
+    with pytest.raises(DeadlineExceededError, match=r"no answer after [0-4]\.\d+ s"):
         await classify(service, [WHITE])
 
     assert 0.1 < time.perf_counter() - began < 5

@@ -1,6 +1,7 @@
 """`X-Request-Timeout-Ms` and `RESNET_DEADLINE_MS`, from the door to the engine."""
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -84,14 +85,15 @@ async def test_a_deadline_that_the_rate_cannot_meet_is_refused_at_the_door(serve
     await gate.has_entered()
 
     began = time.perf_counter()
-    refused = await ask(service, 900, content=b"not even a picture")
+    refused = await ask(service, 1_900, content=b"not even a picture")
     took_s = time.perf_counter() - began
     gate.let_through()
 
     assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
-    assert refused.headers["retry-after"] == "3"  # 2 x 1.5 s are needed, 0.9 are there
-    assert "the answer would take about 3 s; the deadline is in 0.9 s" in refused.json()["detail"]
-    assert took_s < 0.5
+    assert refused.headers["retry-after"] == "2"  # 2 x 1.5 s are needed, 1.9 are there
+    about = r"the answer would take about 3 s; the deadline is in 1\.[1-9] s"
+    assert re.search(about, refused.json()["detail"])
+    assert took_s < 1.5
     assert (await riding).status_code == 200
     assert executed(service) == 1
 

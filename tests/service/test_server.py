@@ -215,7 +215,7 @@ def test_idle_connections_do_not_hold_up_the_end() -> None:
             running.terminate()
 
             assert running.process.wait(10) == 0
-            assert time.perf_counter() - began < 3
+            assert time.perf_counter() - began < 4.5  # uvicorn keeps idle ones for 5 s
 
 
 def test_a_tampered_artifact_is_one_line_and_exit_code_1(make_artifact: MakeArtifact) -> None:
