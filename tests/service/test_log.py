@@ -143,13 +143,13 @@ def test_a_request_is_a_line_as_any_other(
 def test_lines_of_info_wait_for_company_but_not_for_long(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(log_module, "FLUSH_S", 0.15)
+    monkeypatch.setattr(log_module, "FLUSH_S", 0.5)
     set_up_logging("info", "text")
 
     for _ in range(3):
         log_request(logging.INFO, {})
     at_once = capsys.readouterr().err
-    time.sleep(0.5)
+    time.sleep(1.2)
 
     assert at_once == ""
     assert capsys.readouterr().err == "info    request\n" * 3
