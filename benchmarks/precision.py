@@ -19,10 +19,10 @@ import onnxruntime as ort
 
 from model.architecture import get_architecture
 from model.trust import Speed
+from training.environment import commit
 from training.export import Options
 from training.export_uncalibrated import export_random
 from training.precisions import chosen_precisions
-from training.run import commit
 from training.speed import measure_speed, processor_name
 
 RESULTS = Path(__file__).parent / "results" / "precision.json"

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from model.architecture import Architecture, get_architecture
 from model.network import ResNet
 from model.summary import summarize
-from training.run import commit, now
+from training.environment import commit, now
 from training.speed import processor_name
 
 RESULTS = Path(__file__).parent / "results"

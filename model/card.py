@@ -15,7 +15,7 @@ import json
 from typing import Any
 
 from model.card_figures import NOT_RECORDED, bullets, evaluation, precisions, trust
-from model.manifest import Manifest
+from model.manifest import Cost, Manifest
 
 KNOWN = frozenset(
     {
@@ -32,6 +32,7 @@ KNOWN = frozenset(
         "metrics",
         "golden",
         "provenance",
+        "data",
         "calibration",
         "refusal",
         "reference",
@@ -130,24 +131,36 @@ def _uses(manifest: Manifest) -> str:
 
 
 def _weights(manifest: Manifest) -> str:
-    if manifest.provenance.recipe is None:
+    origin = manifest.provenance
+    if origin.recipe is None and origin.weights is None:
         return "Its weights are random: it was never trained, and its answers mean nothing."
     return "Which people, places or makers its training pictures favour was not examined."
 
 
 def _training(manifest: Manifest) -> str:
-    provenance = manifest.provenance
+    provenance, data = manifest.provenance, manifest.data
     dataset = manifest.metrics.dataset if manifest.metrics else None
     return "## Training\n\n" + bullets(
         {
             "data": dataset,
+            "licence of the data": data and data.licence,
+            "pictures": data and ", ".join(f"{n:,} {name}" for name, n in data.splits.items()),
             "SHA-256 of the data": provenance.dataset_sha256,
+            "weights from elsewhere": provenance.weights or "none",
             "recipe": provenance.recipe,
+            "cost": provenance.cost and _cost(provenance.cost),
             "seed": provenance.seed,
             "commit": provenance.commit,
             "torch": provenance.torch,
             "created": provenance.created,
         }
+    )
+
+
+def _cost(cost: Cost) -> str:
+    return (
+        f"{cost.epochs} epochs, {cost.seconds / 60:,.0f} minutes, {cost.cpu_seconds:,.0f} CPU "
+        f"seconds, {cost.threads} threads of {cost.processor}"
     )
 
 

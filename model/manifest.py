@@ -84,10 +84,28 @@ class Golden(Part):
     probabilities: tuple[Share, ...]
 
 
+class Data(Part):
+    """The labelled pictures that the weights were trained on."""
+
+    licence: str | None = Field(description="Of the pictures; None: not known.")
+    splits: Mapping[str, int] = Field(description="Pictures in each.")
+
+
+class Cost(Part):
+    """What training took, over all parts of a run that was resumed."""
+
+    epochs: int = Field(ge=1)
+    seconds: float = Field(ge=0)
+    cpu_seconds: float = Field(ge=0)
+    threads: int = Field(ge=1)
+    processor: str = Field(description="The instructions that it computed with, or the GPU.")
+
+
 class Provenance(Part):
     """Where the weights came from."""
 
     recipe: str | None = Field(description="None: the weights were not trained here.")
+    cost: Cost | None = Field(None, description="None: not trained here, or not recorded.")
     weights: str | None = Field(
         None, description="File of weights from elsewhere, and its SHA-256; None: there was none."
     )
@@ -117,6 +135,7 @@ class Manifest(Part):
     metrics: Metrics | None
     golden: tuple[Golden, ...] = Field(min_length=1)
     provenance: Provenance
+    data: Data | None = Field(None, description="None: not trained here, or not recorded.")
     calibration: Calibration | None = Field(None, description="None: not recorded, or not fitted.")
     refusal: Refusal | None = Field(None, description="None: there were no pictures to fit it to.")
     reference: Reference | None = Field(None, description="None: there were no pictures.")

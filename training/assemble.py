@@ -11,14 +11,23 @@ from torch import Tensor
 
 from model.architecture import Architecture
 from model.artifact import pack
-from model.manifest import FILE_NAMES, Golden, Input, Manifest, ModelFile, Precision, Provenance
+from model.manifest import (
+    FILE_NAMES,
+    Cost,
+    Golden,
+    Input,
+    Manifest,
+    ModelFile,
+    Precision,
+    Provenance,
+)
 from model.preprocessing import Preprocessing
 from model.summary import summarize
 from model.validation import first_fault
+from training.environment import commit, now
 from training.graph import OPSET, ExportError, Parity
 from training.precisions import Made, Measured
 from training.predict import Answers, onnx_outputs, onnx_session
-from training.run import commit, now
 
 GOLDEN_TOLERANCE = 1e-3
 GOLDEN_MARGIN = 2.0
@@ -128,6 +137,7 @@ def provenance(
     recipe: str | None = None,
     dataset_sha256: str | None = None,
     weights: str | None = None,
+    cost: Cost | None = None,
 ) -> Provenance:
     """Say where the weights came from, and what wrote the file."""
     return Provenance(
@@ -135,6 +145,7 @@ def provenance(
         seed=seed,
         dataset_sha256=dataset_sha256,
         weights=weights,
+        cost=cost,
         commit=commit(),
         torch=torch.__version__,
         onnx_opset=OPSET,

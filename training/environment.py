@@ -1,9 +1,12 @@
-"""What a run's last bits depend on, beside its recipe, seed and data."""
+"""What a run's last bits depend on, beside its recipe, seed and data; and when it was."""
 
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -69,6 +72,24 @@ def has_bfloat16() -> bool:
     return any(
         capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16", "amx")
     )
+
+
+def commit() -> str | None:
+    """Name the project's commit, with a mark if files were changed; None outside git."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(  # noqa: S603  # a fixed command line
+            command, cwd=here, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def now() -> str:
+    """The present moment, in UTC, to the second (ISO 8601)."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _processor() -> str:

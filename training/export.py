@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.artifact import Artifact, refuse_taken, write
-from model.manifest import Metrics, Precision
+from model.manifest import Data, Metrics, Precision
 from model.trust import Diagrams, Speed
 from training.assemble import assemble, difference, figures, one_of_each, provenance
 from training.datasets.dataset import Dataset
@@ -19,8 +19,9 @@ from training.graph import ExportError, Parity, Servable, check_parity, to_onnx
 from training.judge import Fitted, fit_judge
 from training.precisions import GATES, Made, Measured, gate, make, measure, speed_of
 from training.predict import Answers, answer, load_network, onnx_predict, torch_predict
+from training.progress import cost_of
 from training.reference import sum_up
-from training.run import RunRecord
+from training.run import RunFolder, RunRecord
 from training.strange import strange_sets
 
 GATE_PICTURES = 1_000
@@ -38,11 +39,13 @@ class Options:
         precisions: float32 first.
         gates: Points of top-1 that each precision may lose.
         photographs: A folder of pictures of anything else, to measure refusal with.
+        licence: Of the data, for the model card; None: what the data set itself says.
     """
 
     precisions: tuple[Precision, ...] = ("float32",)
     gates: Mapping[Precision, float] = field(default_factory=lambda: GATES)
     photographs: Path | None = None
+    licence: str | None = None
 
 
 def export_checkpoint(
@@ -95,6 +98,11 @@ def export_checkpoint(
             recipe=record.recipe.name,
             dataset_sha256=dataset.sha256,
             weights=record.weights,
+            cost=cost_of(RunFolder.of(checkpoint).metrics, record.environment),
+        ),
+        data=Data(
+            licence=options.licence or dataset.licence,
+            splits={name: len(split) for name, split in dataset.splits.items()},
         ),
         calibration=fitted.chosen.record,
         refusal=fitted.refusal,

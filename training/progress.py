@@ -9,6 +9,8 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 
+from model.manifest import Cost
+from training.environment import Environment
 from training.plots import draw_curves
 
 COLUMNS = (
@@ -91,6 +93,25 @@ class EpochTable(Callback):
         with self.metrics.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow(row)
         draw_curves(self.metrics, self.curves, self.title)
+
+
+def cost_of(metrics: Path, environment: Environment | None) -> Cost | None:
+    """Sum up what a run cost; None where its table or its record does not tell.
+
+    Args:
+        metrics: The run's CSV file.
+        environment: Where it ran.
+    """
+    rows = read_rows(metrics)
+    if not rows or environment is None:
+        return None
+    return Cost(
+        epochs=len(rows),
+        seconds=float(rows[-1]["seconds"]),
+        cpu_seconds=float(rows[-1]["cpu_seconds"]),
+        threads=environment.threads,
+        processor=environment.processor,
+    )
 
 
 def read_rows(metrics: Path) -> list[dict[str, str]]:

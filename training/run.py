@@ -4,10 +4,8 @@ A checkpoint carries a `RunRecord`, so that evaluation and export need nothing e
 rebuild the network, find the data and say where the weights came from.
 """
 
-import subprocess
 import zipfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Self
@@ -19,7 +17,7 @@ from model.architecture import Architecture
 from model.preprocessing import Preprocessing
 from model.weights_file import describe_file
 from training.datasets.dataset import Dataset
-from training.environment import Environment
+from training.environment import Environment, commit, now
 from training.recipes import Recipe
 
 RECORD_KEY = "run"
@@ -114,6 +112,11 @@ class RunFolder:
     """Where each file of a run lies."""
 
     path: Path
+
+    @classmethod
+    def of(cls, checkpoint: Path) -> Self:
+        """Find the folder of a checkpoint of it; the folder itself will do."""
+        return cls(checkpoint if checkpoint.is_dir() else checkpoint.parent.parent)
 
     @property
     def checkpoints(self) -> Path:
@@ -227,21 +230,3 @@ def _load(path: Path) -> Any:
     except UNREADABLE as error:
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {cause}") from error
-
-
-def commit() -> str | None:
-    """Name the project's commit, with a mark if files were changed; None outside git."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(  # noqa: S603  # a fixed command line
-            command, cwd=here, capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
-
-
-def now() -> str:
-    """The present moment, in UTC, to the second (ISO 8601)."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

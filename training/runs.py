@@ -1,9 +1,7 @@
 """A table of the runs in a folder: `python -m training.runs [FOLDER]`."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -72,16 +70,9 @@ def _row(name: str, folder: RunFolder, record: RunRecord) -> Row:
         epochs=len(rows),
         best=best,
         test=json.loads(evaluation.read_text())["top1"] if evaluation.is_file() else None,
-        seconds=sum(_parts([float(row["seconds"]) for row in rows])),
+        seconds=float(rows[-1]["seconds"]) if rows else 0.0,
         state=state,
     )
-
-
-def _parts(clock: list[float]) -> Iterator[float]:
-    """Give the length of each part: a resumed run's clock begins anew."""
-    for now, then in pairwise([*clock, 0.0]):
-        if then <= now:
-            yield now
 
 
 def draw_table(rows: list[Row]) -> Table:

@@ -43,6 +43,7 @@ function verdict({ metrics }) {
 }
 
 function uses(manifest) {
+  const origin = manifest.provenance;
   const names = manifest.labels.slice(0, MANY).join(", ");
   const more = manifest.labels.length > MANY ? ` ${t("card.more", { n: number(manifest.labels.length - MANY) })}` : "";
   const { crop, resize } = manifest.preprocessing;
@@ -52,7 +53,7 @@ function uses(manifest) {
       h("li", {}, t("card.not.other")),
       h("li", {}, t("card.not.people")),
       h("li", {}, t(crop === resize ? "card.not.centre" : "card.not.outside", { crop: number(crop), resize: number(resize) })),
-      manifest.metrics ? null : h("li", {}, t("card.not.random")))));
+      origin?.recipe || origin?.weights ? null : h("li", {}, t("card.not.random")))));
 }
 
 function precisions(manifest, card) {
@@ -97,9 +98,9 @@ function labels(manifest) {
 
 const data = ({ metrics, provenance: origin, preprocessing: spec, ...manifest }) => [
   ["data.name", metrics?.dataset],
-  ["data.licence", manifest.data?.licence ?? manifest.data?.license],
+  ["data.licence", manifest.data?.licence],
   ["data.sha256", origin?.dataset_sha256, "code"],
-  ["data.splits", manifest.data?.splits && JSON.stringify(manifest.data.splits)],
+  ["data.splits", manifest.data && Object.entries(manifest.data.splits).map(([name, n]) => `${name} ${number(n)}`).join(" · ")],
   ["data.input", `${manifest.input.size}×${manifest.input.size}×${manifest.input.channels}`],
   ["data.preprocessing", `${spec.interpolation}, ${spec.resize} → ${spec.crop}`],
   ["data.mean", spec.mean.map((value) => number(value, 3)).join(" · ")],
@@ -109,13 +110,14 @@ const data = ({ metrics, provenance: origin, preprocessing: spec, ...manifest })
 const recipe = ({ provenance: origin, metrics, temperature, ...manifest }) => [
   ["recipe.name", origin?.recipe],
   ["recipe.seed", origin?.seed],
-  ["recipe.cost", origin?.training_s ?? manifest.cost],
+  ["recipe.cost", origin?.cost && t("recipe.cost.text", { epochs: number(origin.cost.epochs), minutes: number(origin.cost.seconds / 60), cpu: number(origin.cost.cpu_seconds), threads: number(origin.cost.threads), processor: origin.cost.processor })],
   ["recipe.loss", metrics && number(metrics.loss, 4)],
   ["recipe.temperature", typeof temperature === "number" ? number(temperature, 4) : null],
 ];
 
 const provenance = ({ provenance: origin, files, ...manifest }) => [
   ["provenance.version", `${manifest.name} ${manifest.version}`],
+  ...(origin?.weights ? [["provenance.weights", origin.weights, "code"]] : []),
   ["provenance.created", origin?.created],
   ["provenance.commit", origin?.commit, "code"],
   ["provenance.torch", origin?.torch],

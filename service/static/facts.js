@@ -160,7 +160,7 @@ const besideOthers = (manifest) => Object.values(manifest.files).at(-1).speed?.f
 
 /** Parts of the manifest that no section of the card shows: listed as they are. */
 export function restOf(manifest) {
-  const shown = ["schema_version", "name", "version", "architecture", "labels", "input", "preprocessing", "temperature", "files", "metrics", "provenance", "reference", "head_bias"];
+  const shown = ["schema_version", "name", "version", "architecture", "labels", "input", "preprocessing", "temperature", "files", "metrics", "provenance", "data", "reference", "head_bias"];
   return Object.entries(manifest ?? {}).filter(([name]) => !shown.includes(name));
 }
 

@@ -7,7 +7,7 @@ import pytest
 from model.architecture import get_architecture
 from model.card import card
 from model.card_figures import NOT_RECORDED, wilson
-from model.manifest import Golden, Input, Manifest, Metrics, ModelFile, Provenance
+from model.manifest import Cost, Data, Golden, Input, Manifest, Metrics, ModelFile, Provenance
 from model.preprocessing import Preprocessing
 from model.summary import summarize
 
@@ -95,6 +95,28 @@ def test_what_was_never_measured_is_said_and_not_dropped() -> None:
     assert "Its weights are random" in text
     assert "model-index" not in text
     assert "None" not in text
+
+
+def test_the_card_tells_what_the_data_are_and_what_training_took() -> None:
+    cost = Cost(epochs=85, seconds=6_000, cpu_seconds=11_000, threads=2, processor="AVX512")
+    whole = manifest()
+    provenance = whole.provenance.model_copy(update={"cost": cost})
+    data = Data(licence="MIT", splits={"train": 55_000, "test": 10_000})
+
+    text = card(whole.model_copy(update={"data": data, "provenance": provenance}))
+
+    assert "- licence of the data: MIT\n- pictures: 55,000 train, 10,000 test\n" in text
+    assert "- cost: 85 epochs, 100 minutes, 11,000 CPU seconds, 2 threads of AVX512\n" in text
+
+
+def test_weights_from_elsewhere_are_not_called_random() -> None:
+    whole = manifest(recipe=None)
+    origin = whole.provenance.model_copy(update={"weights": "resnet50.pth, SHA-256 abc"})
+
+    text = card(whole.model_copy(update={"provenance": origin}))
+
+    assert "- weights from elsewhere: resnet50.pth, SHA-256 abc" in text
+    assert "random" not in text
 
 
 def test_a_card_names_what_the_model_is_not_for() -> None:

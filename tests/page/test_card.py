@@ -74,6 +74,38 @@ def test_a_missing_field_reads_not_recorded(show: ShowCard) -> None:
         assert not {"undefined", "null", "NaN"} & set(text.split())
 
 
+def test_the_data_and_the_cost_of_training_are_told(show: ShowCard) -> None:
+    def tell(manifest: dict[str, Any]) -> None:
+        manifest["data"] = {"licence": "MIT", "splits": {"train": 55_000, "test": 10_000}}
+        manifest["provenance"]["cost"] = {
+            "epochs": 85, "seconds": 6_000, "cpu_seconds": 11_000, "threads": 2, "processor": "AVX",
+        }  # fmt: skip
+
+    text = show(tell).inner_text("#card")
+
+    assert "MIT" in text
+    assert "train 55,000 · test 10,000" in text
+    assert "85 epochs, 100 minutes, 11,000 CPU seconds on 2 threads (AVX)" in text
+
+
+def test_only_weights_that_nobody_trained_are_called_random(show: ShowCard) -> None:
+    origin: dict[str, str | None] = {"recipe": None, "weights": None}
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["metrics"] = None
+        manifest["provenance"].update(origin)
+
+    page = show(change)
+    random = page.inner_text(".uses")
+    origin["weights"] = "resnet50.pth, SHA-256 abc"
+    page.reload()
+    page.wait_for_selector("#card h1")
+
+    assert "its weights are random" in random
+    assert "random" not in page.inner_text(".uses")
+    assert "resnet50.pth, SHA-256 abc" in page.inner_text("#card")
+
+
 def measured(manifest: dict[str, Any]) -> None:
     """What an exporter may add: bins of reliability, and the confusions."""
     n = [0] * 7 + [10, 40, 60, 100, 200, 400, 900, 8290]

@@ -20,6 +20,7 @@ from training.export import export_checkpoint
 from training.export_uncalibrated import export_random
 from training.graph import ExportError
 from training.predict import onnx_outputs, onnx_session
+from training.progress import read_rows
 from training.run import RECORD_KEY, CheckpointError
 from training.train import Outcome
 
@@ -61,6 +62,15 @@ def test_the_manifest_carries_what_the_run_was(
     assert manifest.provenance.seed == 3
     assert manifest.provenance.dataset_sha256 == small_fashion.sha256
     assert manifest.provenance.torch == torch.__version__
+    assert manifest.data is not None
+    assert manifest.data.splits == {n: len(s) for n, s in small_fashion.splits.items()}
+    cost, rows = manifest.provenance.cost, read_rows(trained.folder.metrics)
+    assert cost is not None
+    assert cost.epochs == trained.epochs
+    assert (cost.seconds, cost.cpu_seconds) == (
+        float(rows[-1]["seconds"]),
+        float(rows[-1]["cpu_seconds"]),
+    )
     assert trained.folder.path.name not in manifest.model_dump_json()
 
 

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from training.checkpoints import DurableCheckpoints
+from training.environment import commit, now
 from training.predict import load_network
-from training.run import RECORD_KEY, CheckpointError, commit, now, read_checkpoint
+from training.run import RECORD_KEY, CheckpointError, read_checkpoint
 from training.train import Outcome
 
 

@@ -22,7 +22,7 @@ def runs(trained: Outcome, tmp_path: Path) -> Path:
     """One finished run, and the same with fewer rows, with more patience, with nothing."""
     for name in ("whole", "deeper/cut", "begun"):
         shutil.copytree(trained.folder.path, tmp_path / "runs" / name)
-    _write(tmp_path / "runs/deeper/cut/metrics.csv", [("0.30", "5.0"), ("0.25", "1.5")])
+    _write(tmp_path / "runs/deeper/cut/metrics.csv", [("0.30", "5.0"), ("0.25", "6.5")])
     _write(tmp_path / "runs/begun/metrics.csv", [])
     (tmp_path / "runs/whole/evaluation.json").write_text('{"top1": 0.8125}')
     return tmp_path / "runs"
@@ -44,7 +44,7 @@ def test_each_run_is_told_with_its_best_epoch_and_its_state(runs: Path, trained:
     assert (whole.epochs, whole.state, whole.test) == (3, "finished", 0.8125)
     assert whole.best == pytest.approx(trained.best, abs=1e-5)
     assert (cut.epochs, cut.best, cut.state, cut.test) == (2, 0.30, "not finished", None)
-    assert cut.seconds == 6.5  # the clock began anew when the run was resumed
+    assert cut.seconds == 6.5
     assert (begun.epochs, begun.best, begun.seconds) == (0, None, 0)
 
 

@@ -79,7 +79,7 @@ def _held(path: Path) -> dict[str, list[str]]:
     Args:
         path: A checkpoint of the run, or its folder.
     """
-    folder = RunFolder(path if path.is_dir() else path.parent.parent)
+    folder = RunFolder.of(path)
     try:
         held = json.loads(folder.splits.read_bytes())
     except (OSError, ValueError):

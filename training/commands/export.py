@@ -74,6 +74,11 @@ PhotographsOption = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Other pictures, to measure refusal with.")
 ]
 
+LicenceOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of the pictures, for the model card: CC-BY-4.0."),
+]
+
 
 def export_model(
     checkpoint: CheckpointArgument = None,
@@ -88,6 +93,7 @@ def export_model(
     precision: PrecisionOption = None,
     gates: GateOption = None,
     photographs: PhotographsOption = None,
+    licence: LicenceOption = None,
 ) -> None:
     """Export weights as an artifact that the service loads.
 
@@ -106,7 +112,7 @@ def export_model(
         )
     if labels is not None and weights is None:
         raise typer.BadParameter("needs --weights", param_hint="--labels")
-    options = Options(_precisions(precision), _gates(gates), photographs)
+    options = Options(_precisions(precision), _gates(gates), photographs, licence)
     with told_in_one_line():
         if checkpoint is not None:
             record, _ = read_checkpoint(checkpoint)

@@ -64,6 +64,7 @@ class Dataset:
         test: What is looked at once, at the end.
         unreadable: Files that were left out, each with the reason.
         side: Usual shorter side of the files in pixels; None takes the arrays'.
+        licence: Of the pictures, by its usual short name; None: not known.
         files: For each split's name, the pictures' files in order; none where one file
             holds them all.
     """
@@ -78,6 +79,7 @@ class Dataset:
     test: Split
     unreadable: tuple[str, ...] = ()
     side: int | None = None
+    licence: str | None = None
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property

@@ -107,6 +107,7 @@ def read_fashion_mnist(
         train=train[:-held_out],
         validation=train[-held_out:],
         test=_split(files, "t10k", folder),
+        licence="MIT",
     )
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from training.datasets.dataset import Dataset
+from training.environment import commit, now
 from training.experiments.experiment import Experiment, Row, Setting
 from training.experiments.figures import Rows
-from training.run import commit, now
 
 
 class ExperimentError(Exception):
