@@ -46,8 +46,13 @@ def conformal_scores(
 
 
 def threshold(sets: PredictionSets, coverage: float) -> float:
-    """Interpolate the threshold for a coverage between those of the table."""
-    return float(np.interp(coverage, sets.coverages, sets.thresholds))
+    """Give the threshold of the least coverage of the table that is not below the wanted one.
+
+    Between two entries no line can be drawn: scores have gaps, for example between the
+    first labels and the second, in which the threshold jumps.
+    """
+    place = int(np.searchsorted(np.array(sets.coverages), coverage - 1e-9))
+    return sets.thresholds[min(place, len(sets.thresholds) - 1)]
 
 
 def members(

@@ -1,5 +1,6 @@
 """What came of a request: its rides through the engine, and where its time went."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +25,7 @@ class Answered(NamedTuple):
     rides: list[Ride]
     timings: Timings
     ready: Sequence[Ready] = ()  # what the pictures were; nothing for tensors
+    deadline: float = math.inf  # on `time.perf_counter`'s clock
 
     @property
     def batch_size(self) -> int:

@@ -8,6 +8,9 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import repeat
 from typing import cast
 
 import numpy as np
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 
 from model.artifact import Artifact
 from model.preprocessing import Pixels
+from model.reference import brightness
 from service.answer import PLAIN, Answer, Judgement, Wish
 from service.answered import Answered, timings
 from service.batcher import Batcher
@@ -22,13 +26,15 @@ from service.drift import Drift, Seen
 from service.engine import Engine, Outputs
 from service.errors import ClientLeftError, DeadlineExceededError, InferenceFailedError
 from service.plan import Plan
-from service.prepare import Preparer, Ready
+from service.prepare import Preparer
 from service.schemas import ModelInfo, Prediction, Result
 from service.settings import Settings
 from service.submission import Departure, Ride
 
 STUCK_S = 30.0
 """A run that lasts longer will not end."""
+SMALL_ANSWER = 4096
+"""Labels that are ranked and written on the event loop; more would hold it up for milliseconds."""
 
 
 class Classifier:
@@ -61,6 +67,7 @@ class Classifier:
         self.judgement = Judgement(self.manifest, engine.precision, engine.optional)
         self.drift = Drift(self.manifest.labels, self.manifest.reference, settings.drift_window)
         self._preparer = Preparer(self.manifest.preprocessing, settings.max_pixels)
+        self._artist = ThreadPoolExecutor(1, thread_name_prefix="draw")
 
     def start(self) -> None:
         """Begin to answer; to be called on the event loop."""
@@ -69,7 +76,8 @@ class Classifier:
     async def stop(self) -> None:
         """End the threads."""
         await self.batcher.stop()
-        self._preparer.pool.shutdown()
+        for pool in (self._preparer.pool, self._artist):  # they may be at work
+            await asyncio.to_thread(pool.shutdown)
 
     @property
     def is_stuck(self) -> bool:
@@ -103,8 +111,10 @@ class Classifier:
             rides = await self._ride(images, deadline, departure or Departure(), wish.outputs)
         decode_s = sum(picture.decode_s for picture in ready)
         preprocess_s = sum(picture.preprocess_s for picture in ready)
-        self.drift.observe(map(self._seen, rides, ready))
-        return Answered(rides, timings(rides, decode_s, preprocess_s), ready)
+        light = [picture.brightness for picture in ready]
+        sides = [min(picture.sent) for picture in ready]
+        self.drift.observe(map(self._seen, rides, light, sides))
+        return Answered(rides, timings(rides, decode_s, preprocess_s), ready, deadline)
 
     async def answer_tensors(
         self,
@@ -121,7 +131,8 @@ class Classifier:
         deadline = time.perf_counter() + patience_s
         with self.batcher.admit(len(images), patience_s):
             rides = await self._ride(images, deadline, departure or Departure())
-        return Answered(rides, timings(rides, 0.0, 0.0))
+        self.drift.observe(map(self._seen, rides, map(brightness, images), repeat(None)))
+        return Answered(rides, timings(rides, 0.0, 0.0), deadline=deadline)
 
     def patience_s(self, wanted_s: float | None) -> float:
         """Give a request's deadline in seconds: the client's, or the service's if that is less."""
@@ -129,33 +140,43 @@ class Classifier:
         return limit_s if wanted_s is None else min(wanted_s, limit_s)
 
     async def results(self, answered: Answered, top_k: int, wish: Wish = PLAIN) -> list[Result]:
-        """Write the answer for each picture; beside the event loop where layers are drawn."""
+        """Write the answer for each picture; beside the event loop where that is much work.
 
-        def write() -> list[Result]:
-            labels = self.manifest.labels
-            count = top_k if wish.coverage is None else len(labels)
-            return [
-                self.judgement.result(
-                    Answer(cast(Outputs, ride.rows), ride.place, picture.sent),
-                    rank(ride.probabilities, labels, count),
-                    top_k,
-                    wish,
+        Layers are drawn one after the other in a thread of their own, so that nobody else's
+        picture waits for them; what is not drawn by the deadline never is.
+
+        Raises:
+            DeadlineExceededError: If the deadline came first.
+        """
+        count = top_k if wish.coverage is None else len(self.manifest.labels)
+        write = partial(self._write, answered, top_k, count, wish)
+        if wish.draw:
+            return await asyncio.get_running_loop().run_in_executor(self._artist, write)
+        if len(answered.rides) * min(count, len(self.manifest.labels)) > SMALL_ANSWER:
+            return await asyncio.to_thread(write)
+        return write()
+
+    def _write(self, answered: Answered, top_k: int, count: int, wish: Wish) -> list[Result]:
+        results = []
+        for ride, picture in zip(answered.rides, answered.ready, strict=True):
+            if wish.draw and time.perf_counter() > answered.deadline:
+                raise DeadlineExceededError(
+                    "The deadline passed while the maps were drawn. Allow more time, send fewer "
+                    "or smaller images, or ask for `explain=true`, whose map is numbers alone."
                 )
-                for ride, picture in zip(answered.rides, answered.ready, strict=True)
-            ]
+            answer = Answer(cast(Outputs, ride.rows), ride.place, picture.sent)
+            ranked = rank(ride.probabilities, self.manifest.labels, count)
+            results.append(self.judgement.result(answer, ranked, top_k, wish))
+        return results
 
-        if not wish.draw:
-            return write()
-        return await asyncio.get_running_loop().run_in_executor(self._preparer.pool, write)
-
-    def _seen(self, ride: Ride, picture: Ready) -> Seen:
+    def _seen(self, ride: Ride, light: float, side: int | None) -> Seen:
         top = int(ride.probabilities.argmax())
         return Seen(
             label=top,
             confidence=float(ride.probabilities[top]),
             in_distribution=self.judgement.is_ordinary(cast(Outputs, ride.rows), ride.place),
-            brightness=picture.brightness,
-            side=min(picture.sent),
+            brightness=light,
+            side=side,
         )
 
     async def _ride(

@@ -24,8 +24,13 @@ from model.trust import Reference
 from service.schemas import DriftResponse, Quantity
 
 FEWEST = 200
-"""With fewer pictures in the window nothing is said to have changed."""
+"""With fewer pictures in the window, or where chance alone moves more than what counts as
+steady, nothing is said to have changed."""
 STEADY, CHANGED = 0.1, 0.25
+GROUPS = 20
+"""Bins of labels, where there are more."""
+SIDE = 4
+"""Place of the sides among the columns."""
 Floats = NDArray[np.float64]
 
 
@@ -38,14 +43,14 @@ class Seen:
         confidence: Its probability.
         in_distribution: None where the artifact has no score.
         brightness: Mean of the network's input, in [0, 1].
-        side: Shorter side of the picture sent, in pixels.
+        side: Shorter side of the picture sent, in pixels; None for a tensor.
     """
 
     label: int
     confidence: float
     in_distribution: bool | None
     brightness: float
-    side: int
+    side: int | None
 
 
 class Drift(Collector):
@@ -79,7 +84,7 @@ class Drift(Collector):
                 picture.confidence,
                 inside,
                 picture.brightness,
-                picture.side,
+                -1.0 if picture.side is None else picture.side,
             )
             for column, value in zip(self._columns, values, strict=True):
                 column[place] = value
@@ -94,7 +99,9 @@ class Drift(Collector):
         quantities = {}
         if self.reference is not None and count:
             for name, (usual, present) in self._distributions(self.reference, rows).items():
-                quantities[name] = compare(usual, present, self.reference.n, count)
+                told = int((rows[SIDE] > 0).sum()) if name == "side" else count
+                if told:
+                    quantities[name] = compare(usual, present, self.reference.n, told)
         return DriftResponse(
             window=self.window,
             pictures=count,
@@ -111,11 +118,11 @@ class Drift(Collector):
         """Quantity -> shares per bin, of the reference and of the window."""
         label, confidence, inside, brightness, side = rows
         counts = np.bincount(label.astype(np.int64), minlength=len(self.labels))
-        found = {"labels": (np.array(reference.labels), counts / len(label))}
+        found = {"labels": grouped(np.array(reference.labels), counts / len(label))}
         for name, values in (
             ("confidence", confidence),
             ("brightness", brightness),
-            ("side", side),
+            ("side", side[side > 0]),
         ):
             usual = getattr(reference, name)
             found[name] = (np.array(usual.shares), shares(values, usual.edges))
@@ -134,17 +141,21 @@ class Drift(Collector):
         for name, count in zip(self.labels, self.answered.tolist(), strict=True):
             labels.add_metric((name,), count)
         yield labels
-        strangers = "Pictures whose score is under the threshold."
-        yield CounterMetricFamily("resnet_out_of_distribution", strangers, value=self.strangers)
+        has_score = self.reference is not None and self.reference.out_of_distribution is not None
+        if has_score:
+            strangers = "Pictures whose score is under the threshold."
+            yield CounterMetricFamily("resnet_out_of_distribution", strangers, value=self.strangers)
         rows = self._last()
         if rows.shape[1]:
             for place, name, told in (
                 (1, "confidence_ratio", "Mean probability of the top label"),
                 (3, "brightness_ratio", "Mean of the network's input, in [0, 1]"),
-                (4, "side_pixels", "Mean shorter side of the pictures sent"),
+                (SIDE, "side_pixels", "Mean shorter side of the pictures sent"),
             ):
-                about = f"{told}, over the window."
-                yield GaugeMetricFamily(f"resnet_window_{name}", about, float(rows[place].mean()))
+                about, values = f"{told}, over the window.", rows[place][rows[place] >= 0]
+                if len(values):
+                    yield GaugeMetricFamily(f"resnet_window_{name}", about, float(values.mean()))
+        if rows.shape[1] and has_score:
             share = float((rows[2] == 0).mean())
             about = "Share of the window that is out of distribution."
             yield GaugeMetricFamily("resnet_window_out_of_distribution_ratio", about, share)
@@ -154,6 +165,29 @@ class Drift(Collector):
         for name, quantity in self.report().quantities.items():
             index.add_metric((name,), quantity.psi)
         yield index
+
+
+def grouped(usual: Floats, present: Floats) -> tuple[Floats, Floats]:
+    """Join many labels into groups of neighbours, about equally common in the reference.
+
+    Over a thousand bins chance alone would hide any change.
+
+    Args:
+        usual: Shares of the reference, (B,).
+        present: Shares of the window, (B,).
+
+    Returns:
+        The same, at most (GROUPS,) each.
+    """
+    if len(usual) <= GROUPS:
+        return usual, present
+    before = np.cumsum(usual) - usual
+    group = (before * GROUPS).astype(np.int64).clip(0, GROUPS - 1)
+    return _joined(group, usual), _joined(group, present)
+
+
+def _joined(group: NDArray[np.int64], values: Floats) -> Floats:
+    return np.bincount(group, weights=values, minlength=GROUPS).astype(np.float64)
 
 
 def compare(usual: Floats, present: Floats, usual_count: int, count: int) -> Quantity:
@@ -172,10 +206,10 @@ def compare(usual: Floats, present: Floats, usual_count: int, count: int) -> Qua
     index = float(((actual - expected) * np.log(actual / expected)).sum())
     chance = (bins - 1) * (1 / count + 1 / usual_count)
     beyond = max(0.0, index - chance)
-    return Quantity(psi=beyond, by_chance=chance, status=_status(beyond, count))
+    is_known = count >= FEWEST and chance <= STEADY
+    status = _status(beyond) if is_known else "unknown"
+    return Quantity(psi=beyond, by_chance=chance, status=status)
 
 
-def _status(index: float, count: int) -> Literal["unknown", "steady", "moving", "changed"]:
-    if count < FEWEST:
-        return "unknown"
+def _status(index: float) -> Literal["steady", "moving", "changed"]:
     return "steady" if index < STEADY else "moving" if index < CHANGED else "changed"

@@ -80,7 +80,7 @@ def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
         if cuda and engine.provider != "cuda":  # onnxruntime offered it and fell back
             choice = choose(held, cuda=False, byte_products=byte_products())
             engine = _checked(artifact, settings, choice.precision, threads)
-    except StartError as error:
+    except (StartError, InferenceFailedError) as error:
         if choice.precision == "float32" or "float32" not in held:
             raise
         log.warning("precision gave way", extra={"fields": {"why": str(error)}})

@@ -2,27 +2,19 @@
 
 Several methods are held against each other by cross-validation on the validation split;
 the one with the lowest cross-entropy is fitted on all of it and goes into the graph.
-
-Source:
-    Guo et al., "On Calibration of Modern Neural Networks", 2017 (arXiv 1706.04599) for
-    temperature and vector scaling. A scale that depends on the picture follows Tomani et
-    al., "Parameterized Temperature Scaling", 2022 (arXiv 2102.12182); a term for the
-    distance in feature space follows Tomani et al., "Beyond In-Domain Scenarios:
-    Robust Density-Aware Calibration", 2023 (arXiv 2302.05118).
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from model.trust import Calibration
+from training.calibrator import Calibrator, Term, margin_of
 
-Term = Literal["margin", "distance", "label"]
 METHODS: Mapping[str, tuple[Term, ...]] = MappingProxyType(
     {
         "temperature": (),
@@ -45,66 +37,6 @@ pictures, and the best scale there is too sure of itself; never the other way ro
 """
 LARGEST_ERROR = 0.25
 """Where a handful of pictures says next to nothing about the scale."""
-
-
-class Calibrator(nn.Module):
-    """Logits and distances -> probabilities.
-
-    softmax(exp(a + b m + c log(1 + m)) exp(s_k) z_k + h_k - d D_k), with m the margin
-    between the two largest logits and D_k the distance to label k; a method has some of
-    the terms, and temperature scaling is exp(a) alone.
-
-    Args:
-        terms: Beside the common scale.
-        classes: Labels.
-    """
-
-    def __init__(self, terms: tuple[Term, ...], classes: int) -> None:
-        """Start as the plain softmax."""
-        super().__init__()
-        self.terms = terms
-        self.scale = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-        self.margin = nn.Parameter(torch.zeros(2, dtype=torch.float64))
-        self.distance = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-        self.label_scale = nn.Parameter(torch.zeros(classes, dtype=torch.float64))
-        self.label_shift = nn.Parameter(torch.zeros(classes, dtype=torch.float64))
-
-    def forward(self, logits: Tensor, distances: Tensor) -> Tensor:
-        """(N, K) and (N, K) -> probabilities (N, K)."""
-        return self.scaled(logits, distances).softmax(1)
-
-    def scaled(self, logits: Tensor, distances: Tensor) -> Tensor:
-        """Give the calibrated logits (N, K)."""
-        exponent: Tensor = self.scale
-        if "margin" in self.terms:
-            largest = logits.topk(2, dim=1).values
-            margin = largest[:, :1] - largest[:, 1:]  # (N, 1)
-            exponent = exponent + self.margin[:1] * margin
-            exponent = exponent + self.margin[1:] * torch.log(margin + 1)
-        scaled = logits * torch.exp(exponent)
-        if "label" in self.terms:
-            scaled = scaled * torch.exp(self.label_scale) + self.label_shift
-        if "distance" in self.terms:
-            scaled = scaled - self.distance * distances
-        return scaled
-
-    def temperature(self) -> float | None:
-        """Give the divisor of the logits, if that is all there is."""
-        return None if self.terms else float(torch.exp(-self.scale))
-
-    def coefficients(self) -> dict[str, tuple[float, ...]]:
-        """Give the fitted numbers, by term."""
-        used: dict[str, tuple[nn.Parameter, ...]] = {
-            "scale": (self.scale,),
-            **({"margin": (self.margin,)} if "margin" in self.terms else {}),
-            **({"distance": (self.distance,)} if "distance" in self.terms else {}),
-        }
-        if "label" in self.terms:
-            used |= {"label_scale": (self.label_scale,), "label_shift": (self.label_shift,)}
-        return {
-            name: tuple(round(float(value), 8) for value in parameters[0])
-            for name, parameters in used.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -166,9 +98,10 @@ def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
     bound where a few pictures are all answered right. A fit that runs away gives the plain softmax.
     """
     logits, distances = evidence.logits.double(), evidence.distances.double()
-    calibrator = Calibrator(terms, logits.shape[1])
     if not len(logits):  # a fold that has them all
-        return calibrator.requires_grad_(requires_grad=False)
+        return Calibrator(terms, logits.shape[1]).requires_grad_(requires_grad=False)
+    largest = float(margin_of(logits).max()) if "margin" in terms else math.inf
+    calibrator = Calibrator(terms, logits.shape[1], largest)
     own = (calibrator.label_scale, calibrator.label_shift)
     optimizer = torch.optim.LBFGS(
         calibrator.parameters(), max_iter=300, tolerance_grad=1e-8, line_search_fn="strong_wolfe"
@@ -185,7 +118,7 @@ def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     if not all(bool(values.isfinite().all()) for values in calibrator.parameters()):
-        calibrator = Calibrator(terms, logits.shape[1])
+        calibrator = Calibrator(terms, logits.shape[1], largest)
     calibrator.requires_grad_(requires_grad=False)
     calibrator.scale.copy_(calibrator.scale - MODESTY * _standard_error(calibrator, evidence))
     return calibrator

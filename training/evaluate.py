@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
-    multiclass_calibration_error,
     multiclass_confusion_matrix,
 )
 
@@ -79,7 +78,7 @@ def evaluate(
         loss=_cross_entropy(probabilities, targets),
         top1=top1(answers),
         top5=_top(probabilities, targets, min(5, classes)),
-        ece=multiclass_calibration_error(probabilities, targets, classes, BINS).item(),
+        ece=calibration_error(probabilities, targets),
         per_label=dict(zip(labels, per_label, strict=True)),
         confusion=confusion.tolist(),
         mirrored_top1=None if mirrored is None else top1(mirrored),
@@ -88,15 +87,32 @@ def evaluate(
 
 def bins(probabilities: Tensor, targets: Tensor) -> Bins:
     """Sort answers (N, K) into equal bins of confidence: how many, how sure, how often right."""
+    counts, confidence, accuracy = _binned(probabilities, targets)
+    return Bins(
+        n=tuple(counts.tolist()), confidence=_shares(confidence), accuracy=_shares(accuracy)
+    )
+
+
+def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
+    """Give the expected calibration error of answers (N, K): the bins' gaps, by their counts.
+
+    A confidence of exactly 1 is in the last bin, not in one of its own.
+    """
+    counts, confidence, accuracy = _binned(probabilities, targets)
+    return float(((accuracy - confidence).abs() * counts).sum() / len(targets))
+
+
+def _binned(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Count the answers of each bin (B,), and give their mean confidence and accuracy."""
     confidence, top = probabilities.double().max(1)
     place = (confidence * BINS).long().clamp(max=BINS - 1)
     counts = torch.bincount(place, minlength=BINS)
     some = counts.clamp(min=1)
     right = (top == targets).double()
-    return Bins(
-        n=tuple(counts.tolist()),
-        confidence=_shares(torch.bincount(place, confidence, minlength=BINS) / some),
-        accuracy=_shares(torch.bincount(place, right, minlength=BINS) / some),
+    return (
+        counts,
+        torch.bincount(place, confidence, minlength=BINS) / some,
+        torch.bincount(place, right, minlength=BINS) / some,
     )
 
 
@@ -109,7 +125,7 @@ def reliability(probabilities: Tensor, targets: Tensor) -> Reliability:
     classes = probabilities.shape[1]
     truth = torch.nn.functional.one_hot(targets, classes)
     return Reliability(
-        ece=multiclass_calibration_error(probabilities, targets, classes, BINS).item(),
+        ece=calibration_error(probabilities, targets),
         brier=(probabilities - truth).square().sum(1).mean().item(),
         nll=_cross_entropy(probabilities, targets),
     )

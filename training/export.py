@@ -13,7 +13,7 @@ from model.artifact import Artifact, refuse_taken, write
 from model.manifest import Data, Metrics, Precision
 from model.trust import Diagrams, Speed
 from training.assemble import assemble, difference, figures, one_of_each, provenance
-from training.datasets.dataset import Dataset
+from training.datasets.dataset import Dataset, spread
 from training.evaluate import bins, draw_answers, evaluate
 from training.graph import ExportError, Parity, Servable, check_parity, to_onnx
 from training.judge import Fitted, fit_judge
@@ -74,7 +74,8 @@ def export_checkpoint(
     refuse_taken(out, overwrite=overwrite)
     record, normalize, network = load_network(checkpoint)
     _refuse_other_data(record, dataset)
-    predict, first = torch_predict(network, normalize), dataset.test[:GATE_PICTURES]
+    predict = torch_predict(network, normalize)
+    first = dataset.test[spread(len(dataset.test), GATE_PICTURES)]
     expected = answer(predict, first).logits
     check_parity(expected, expected)  # weights that overflow must not get as far as the fits
     fitted = fit_judge(normalize, network, dataset, seed=record.seed)
@@ -158,7 +159,7 @@ def _every_precision(
     speeds: dict[Precision, Speed | None] = {}
     for precision in options.precisions:
         item = make(float32, precision, dataset.train.images, dataset.validation)
-        measured[precision] = measure(item.model, dataset, fitted, strange)
+        measured[precision] = measure(item, dataset, fitted, strange)
         full, reduced = measured["float32"].answers, measured[precision].answers
         gate(precision, full, reduced, options.gates.get(precision, 0.0))
         speeds[precision] = speed_of(item, float32, dataset.test.images, record.architecture)

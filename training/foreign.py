@@ -16,7 +16,7 @@ from model.network import ResNet
 from model.weights import LoadReport, fit_to_weights, load_weights, our_name
 from model.weights_file import Weights, describe_file, read_weights
 from training.assemble import provenance
-from training.datasets.dataset import Dataset
+from training.datasets.dataset import Dataset, spread
 from training.export import GATE_PICTURES, Options
 from training.export_uncalibrated import Subject, export_uncalibrated
 from training.graph import ExportError, Servable
@@ -202,7 +202,12 @@ def export_weights(
     )
     pictures = dataset.test.images if dataset else random_pictures(RANDOM_PICTURES, preprocessing)
     artifact = export_uncalibrated(
-        subject, pictures[:GATE_PICTURES], out, options, dataset=dataset, overwrite=overwrite
+        subject,
+        pictures[spread(len(pictures), GATE_PICTURES)],
+        out,
+        options,
+        dataset=dataset,
+        overwrite=overwrite,
     )
     return artifact, report
 

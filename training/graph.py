@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from model.network import Normalize, ResNet
 from model.preprocessing import Preprocessing
-from training.calibrate import Calibrator
+from training.calibrator import Calibrator
 from training.refusal import Distances, Score
 
 OPSET = 20

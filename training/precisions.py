@@ -3,7 +3,7 @@
 A failed gate raises, and nothing is written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ from model.manifest import FILE_NAMES, Precision
 from model.summary import summarize
 from model.trust import CalibrationFigures, PredictionSets, Quantization, RefusalFigures, Speed
 from training.conformal import fit_sets, measure_sets
-from training.datasets.dataset import Dataset, Split
+from training.datasets.dataset import Dataset, Split, spread
 from training.evaluate import reliability
 from training.graph import ExportError
 from training.judge import Fitted, honest_probabilities
@@ -82,7 +82,8 @@ def make(float32: bytes, precision: Precision, calibrating: Tensor, judging: Spl
         return Made(precision, float32)
     if precision == "float16":
         return Made(precision, to_float16(float32))
-    images = calibrating[: whole_batches(min(len(calibrating), CALIBRATING_PICTURES))].numpy()
+    chosen = spread(len(calibrating), CALIBRATING_PICTURES)
+    images = calibrating[chosen[: whole_batches(len(chosen))]].numpy()
     models = {name: to_int8(float32, images, name) for name in calibrators_for(len(images))}
     tried = {name: _share_right(model, judging) for name, model in models.items()}
     best = max(tried, key=tried.__getitem__)
@@ -97,17 +98,22 @@ def _share_right(model: bytes, split: Split) -> float:
 
 
 def measure(
-    model: bytes, dataset: Dataset, fitted: Fitted, strange: Mapping[str, Tensor]
+    made: Made, dataset: Dataset, fitted: Fitted, strange: Mapping[str, Tensor]
 ) -> Measured:
-    """Answer validation, test and strange pictures once each, and draw up the figures."""
-    session = onnx_session(model)
+    """Answer validation, test and strange pictures once each, and draw up the figures.
+
+    Raises:
+        AccuracyError: If the graph overflows: its answers hold numbers that are not finite.
+    """
+    session = onnx_session(made.model)
     seen = onnx_outputs(session, dataset.validation.images, ("logits", "features", "score"))
+    test = onnx_outputs(session, dataset.test.images, ("logits", "probabilities", "score"))
+    answers = Answers(test["logits"], dataset.test.targets, test["probabilities"])
+    _refuse_overflow(made.precision, (*seen.values(), *test.values()))
     honest = honest_probabilities(
         fitted, seen["logits"], seen["features"], dataset.validation.targets
     )
     sets = fit_sets(honest.numpy(), dataset.validation.targets.numpy())
-    test = onnx_outputs(session, dataset.test.images, ("logits", "probabilities", "score"))
-    answers = Answers(test["logits"], dataset.test.targets, test["probabilities"])
     scores = {
         name: onnx_outputs(session, images, ("score",))["score"] for name, images in strange.items()
     }
@@ -123,6 +129,14 @@ def measure(
         refusal=measure_refusal(seen["score"], test["score"], scores),
         scores=seen["score"],
     )
+
+
+def _refuse_overflow(precision: Precision, outputs: Iterable[Tensor]) -> None:
+    if not all(bool(values.isfinite().all()) for values in outputs):
+        raise AccuracyError(
+            f"{precision} gives numbers that are not finite on validation or test pictures. "
+            f"Nothing was written; leave {precision} out."
+        )
 
 
 def gate(precision: Precision, float32: Answers, answers: Answers, allowed_points: float) -> None:

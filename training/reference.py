@@ -14,7 +14,7 @@ def sum_up(model: bytes, dataset: Dataset, threshold: float) -> Reference:
 
     Args:
         model: The float32 graph.
-        dataset: Its validation split, and the sides of its files as far as they are known.
+        dataset: Its validation split, and the sides of its files.
         threshold: Scores under it are out of distribution.
     """
     split = dataset.validation
@@ -22,7 +22,7 @@ def sum_up(model: bytes, dataset: Dataset, threshold: float) -> Reference:
     confidence, top = outputs["probabilities"].max(1)
     counts = torch.bincount(top, minlength=len(dataset.labels)).double()
     light = np.array([brightness(image) for image in split.images.numpy()], np.float64)
-    sides = np.full(len(split), dataset.usual_side, np.float64)
+    sides = np.array(dataset.sides or [dataset.preprocessing.crop] * len(split), np.float64)
     return Reference(
         n=len(split),
         labels=tuple((counts / len(split)).tolist()),

@@ -11,15 +11,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.preprocessing import FORMATS, Preprocessing, preprocess, shrink_on_load, upright
+from model.preprocessing import (
+    BROKEN,
+    FORMATS,
+    Preprocessing,
+    preprocess,
+    shrink_on_load,
+    upright,
+)
+from training.datasets.dataset import DatasetError, spread
+from training.datasets.folder import SUFFIXES
 
 PICTURES = 2_000
-PHOTOGRAPHS = ("*.jpg", "*.jpeg", "*.JPG", "*.JPEG", "*.png")
 
 
 def distort(images: Tensor, seed: int = 0) -> dict[str, Tensor]:
     """Make three strange sets of uint8 (N, S, S, C): noise, inverted, shuffled."""
-    images = images[:PICTURES]
+    images = images[spread(len(images), PICTURES)]
     dice = torch.Generator().manual_seed(seed)
     count, side, _, channels = images.shape
     flat = images.reshape(count, side * side, channels)
@@ -41,6 +49,9 @@ def strange_sets(
         spec: The network's preprocessing.
         photographs: A folder of pictures of anything else.
         seed: Of noise and shuffling; another than the validation split's.
+
+    Raises:
+        DatasetError: If the folder holds no picture.
     """
     return distort(images, seed) | _digits(spec) | _photographs(photographs, spec)
 
@@ -61,15 +72,25 @@ def _digits(spec: Preprocessing) -> dict[str, Tensor]:
 
 
 def _photographs(folder: Path | None, spec: Preprocessing) -> dict[str, Tensor]:
-    """Read a folder's pictures through the real preprocessing; what is broken is left out."""
+    """Read a folder's pictures through the real preprocessing; what is broken is left out.
+
+    Raises:
+        DatasetError: If there is no picture.
+    """
     if folder is None:
         return {}
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
     pictures = []
-    for path in sorted({path for pattern in PHOTOGRAPHS for path in folder.glob(pattern)}):
+    for path in (path for path in files if path.suffix.lower() in SUFFIXES):
         try:
             with Image.open(path, formats=FORMATS) as image:
                 shrink_on_load(image, spec)
                 pictures.append(preprocess(upright(image), spec))
-        except (OSError, ValueError, SyntaxError):
+        except BROKEN:
             continue
-    return {"photographs": torch.from_numpy(np.stack(pictures))} if pictures else {}
+    if not pictures:
+        raise DatasetError(
+            f"{folder} holds no picture that can be read; --photographs must name a folder with "
+            f"some ({', '.join(SUFFIXES)}) in it."
+        )
+    return {"photographs": torch.from_numpy(np.stack(pictures))}

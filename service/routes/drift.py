@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request
 
+from service.routes.problems import problems
 from service.schemas import DriftResponse
 
 router = APIRouter()
@@ -14,5 +15,20 @@ router = APIRouter()
 )
 async def drift(request: Request) -> DriftResponse:
     """Population stability index of each quantity, over this process's last pictures."""
-    report: DriftResponse = request.app.state.models.find().drift.report()
+    return _report(request, None)
+
+
+@router.get(
+    "/models/{name}/drift",
+    summary="The same for a model of your choice",
+    response_model=DriftResponse,
+    responses=problems(404),
+)
+async def drift_of(request: Request, name: str) -> DriftResponse:
+    """As `GET /drift`, which is the default model's."""
+    return _report(request, name)
+
+
+def _report(request: Request, name: str | None) -> DriftResponse:
+    report: DriftResponse = request.app.state.models.find(name).drift.report()
     return report

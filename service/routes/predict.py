@@ -163,8 +163,11 @@ async def answer(request: Request, name: str | None) -> Response:
 def _read_query(request: Request) -> PredictQuery:
     if not request.scope["query_string"]:
         return NO_QUERY
+    given = request.query_params.multi_items()
+    if len({name for name, _ in given}) < len(given):
+        raise InvalidParameterError("A query parameter is given more than once. Give each once.")
     try:
-        return PredictQuery.model_validate(dict(request.query_params))
+        return PredictQuery.model_validate(dict(given))
     except ValidationError as error:
         raise _invalid("query", error) from error
 

@@ -40,10 +40,12 @@ def test_a_likelier_label_is_never_out_where_a_less_likely_one_is_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coverage", "expected"), [(0.5, 0.1), (0.7, 0.3), (0.9, 0.5), (0.999, 0.5)]
+    ("coverage", "expected"), [(0.5, 0.1), (0.51, 0.5), (0.7, 0.5), (0.9, 0.5), (0.999, 0.5)]
 )
-def test_the_threshold_lies_between_the_tables_entries(coverage: float, expected: float) -> None:
-    assert threshold(_sets((0.5, 0.9), (0.1, 0.5)), coverage) == pytest.approx(expected)
+def test_a_coverage_between_two_entries_takes_the_higher_one(
+    coverage: float, expected: float
+) -> None:
+    assert threshold(_sets((0.5, 0.9), (0.1, 0.5)), coverage) == expected
 
 
 def test_only_the_doubtful_picture_gets_an_empty_set() -> None:

@@ -115,6 +115,68 @@ def test_few_pictures_say_nothing_and_no_reference_gives_no_quantities() -> None
     assert Drift(("a", "b"), REFERENCE, 5).report().quantities == {}
 
 
+def test_a_thousand_labels_that_become_one_are_noticed() -> None:
+    names = tuple(map(str, range(1000)))
+    usual = REFERENCE.model_copy(update={"n": 5000, "labels": (0.001,) * 1000})
+    same, one = Drift(names, usual, 1000), Drift(names, usual, 1000)
+
+    same.observe(_seen(1000, lambda index: {"label": index}))
+    one.observe(_seen(1000, lambda _: {"label": 7}))
+
+    assert same.report().quantities["labels"].status == "steady"
+    assert one.report().quantities["labels"].status == "changed"
+
+
+def test_what_chance_alone_may_do_is_not_called_steady() -> None:
+    usual = REFERENCE.model_copy(update={"n": 8})
+    drift = Drift(("a", "b"), usual, 1000)
+    drift.observe(_seen(800))
+
+    assert drift.report().quantities["labels"].status == "unknown"
+
+
+def test_tensors_have_no_side() -> None:
+    registry, drift = CollectorRegistry(), Drift(("a", "b"), REFERENCE, 1000)
+    registry.register(drift)
+    drift.observe(_seen(300, lambda _: {"side": None}))
+
+    assert "resnet_window_side_pixels" not in generate_latest(registry).decode()
+    assert drift.report().quantities.keys() == {
+        "labels", "confidence", "brightness", "out_of_distribution",
+    }  # fmt: skip
+    drift.observe(_seen(300))
+    assert drift.report().quantities["side"].status == "steady"
+
+
+def test_an_artifact_without_a_score_says_nothing_of_strange_pictures() -> None:
+    usual = REFERENCE.model_copy(update={"out_of_distribution": None})
+    registry, drift = CollectorRegistry(), Drift(("a", "b"), usual, 300)
+    registry.register(drift)
+    drift.observe(_seen(300, lambda _: {"in_distribution": None}))
+
+    assert "out_of_distribution" not in generate_latest(registry).decode()
+
+
+@pytest.mark.anyio
+async def test_tensors_count_and_each_model_has_its_own_window() -> None:
+    async with serving(create_app(Settings(artifact=SHIPPED, threads=1))) as service:
+        name = service.classifier.manifest.name
+        images = fashion_pictures()[0][:3, ..., None]
+        tensor = {
+            "name": "images",
+            "datatype": "UINT8",
+            "shape": list(images.shape),
+            "data": images.flatten().tolist(),
+        }
+        answer = await service.client.post(f"/v2/models/{name}/infer", json={"inputs": [tensor]})
+        own = (await service.client.get(f"/models/{name}/drift")).json()
+        nobodys = await service.client.get("/models/nobody/drift")
+
+    assert answer.status_code == 200
+    assert own["pictures"] == 3
+    assert (nobodys.status_code, nobodys.json()["code"]) == (404, "model_not_found")
+
+
 def test_prometheus_sees_counters_gauges_and_indices() -> None:
     registry, drift = CollectorRegistry(), Drift(("a", "b"), REFERENCE, 300)
     registry.register(drift)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -53,6 +54,41 @@ def test_the_layer_has_the_pictures_size_and_is_clear_outside_the_crop() -> None
     assert row >= 10
     assert column >= 20
     assert alpha.max() == 200
+
+
+def test_a_large_layer_is_as_large_and_shows_the_same() -> None:
+    box = Box(left=200, top=0, right=2200, bottom=2000)
+
+    layer = Image.open(io.BytesIO(overlay(MAP, Sent(2400, 2000), box))).convert("RGBA")
+
+    alpha = np.asarray(layer)[..., 3]
+    assert alpha.shape == (2000, 2400)
+    assert not alpha[:, :200].any()
+    assert not alpha[:, 2200:].any()
+    small = overlay(MAP, Sent(240, 200), Box(left=20, top=0, right=220, bottom=200))
+    coarse = np.asarray(Image.open(io.BytesIO(small)).convert("RGBA"))[..., 3]
+    assert np.abs(alpha[5::10, 5::10].astype(int) - coarse).max() <= 2 * 200 / 63 + 1
+
+
+@pytest.mark.anyio
+async def test_what_is_not_drawn_by_the_deadline_never_is(
+    shipped: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: object) -> bytes:
+        time.sleep(0.3)
+        return b""
+
+    monkeypatch.setattr("service.explain.overlay", slow)
+    picture = base64.b64encode(_png(fashion_pictures()[0][0])).decode()
+
+    answer = await shipped.client.post(
+        "/predict?explain=png",
+        json={"images": [picture] * 20},
+        headers={"X-Request-Timeout-Ms": "1000"},
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+    assert "while the maps were drawn" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("value", [0.0, -2.0])
@@ -147,7 +183,9 @@ async def test_noise_is_out_of_distribution_and_clothes_are_not(ask: Ask) -> Non
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("query", ["coverage=0.4", "coverage=1", "explain=yes", "features=2"])
+@pytest.mark.parametrize(
+    "query", ["coverage=0.4", "coverage=1", "explain=yes", "features=2", "top_k=1&top_k=2"]
+)
 async def test_wishes_out_of_bounds_are_refused(shipped: Service, query: str) -> None:
     answer = await shipped.client.post(f"/predict?{query}", content=b"x")
 

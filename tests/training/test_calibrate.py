@@ -10,6 +10,7 @@ from torch import Tensor
 
 from training import calibrate
 from training.calibrate import METHODS, Evidence, choose, fit
+from training.calibrator import margin_of
 
 
 def _honest(count: int, classes: int = 5, spread: float = 2.0) -> Evidence:
@@ -42,6 +43,20 @@ def test_a_handful_of_right_answers_does_not_make_it_certain(count: int) -> None
     assert chosen.record.method == "temperature"
     assert chosen.calibrator(logits.double(), evidence.distances.double()).max() < 0.999
     assert torch.isfinite(chosen.honest(evidence)).all()
+
+
+@pytest.mark.parametrize("slope", [2.0, -2.0])
+def test_margins_beyond_those_that_were_fitted_change_nothing(slope: float) -> None:
+    calibrator = fit(_honest(2_000), METHODS["margin"])
+    calibrator.margin[0] = slope  # a fit may well come out so
+    largest = float(calibrator.largest_margin)
+    logits = torch.tensor([[margin, 0.0, 0.0] for margin in (largest, 2 * largest, 400)]).double()
+
+    probabilities = calibrator(logits, torch.zeros_like(logits))
+
+    assert torch.isfinite(probabilities).all()
+    assert (probabilities[:, 0].diff() >= 0).all()
+    assert largest == pytest.approx(float(margin_of(_honest(2_000).logits).max()))
 
 
 @pytest.mark.parametrize("factor", [0.2, 0.5, 1.0, 3.0, 8.0])

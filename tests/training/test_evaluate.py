@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from training.datasets.dataset import Dataset, Split
-from training.evaluate import BINS, evaluate, write_report
+from training.evaluate import BINS, evaluate, reliability, write_report
 from training.predict import BATCH, Answers, answer, checkpoint_predict, with_mirror
 from training.run import CheckpointError
 from training.train import Outcome
@@ -78,6 +78,15 @@ def test_calibration_error_is_the_gap_of_confidence_and_accuracy_over_equal_bins
             gap += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
     assert figures.ece == pytest.approx(gap, abs=1e-4)
     assert figures.ece > 0.05
+
+
+def test_a_confidence_of_exactly_one_has_no_bin_of_its_own() -> None:
+    sure = torch.tensor([[1.0, 0.0]] * 500 + [[0.95, 0.05]] * 500)
+    right = torch.tensor([0] * 450 + [1] * 50 + [0] * 500)  # 0.9 of the first half, all of the rest
+
+    figures = reliability(sure, right)
+
+    assert figures.ece == pytest.approx(0.975 - 0.95)  # one bin: mean confidence, mean accuracy
 
 
 def test_a_label_without_pictures_scores_zero_and_not_nan() -> None:

@@ -17,7 +17,7 @@ from torch import nn
 from model.network import Normalize, build
 from model.onnx_file import external_tensors
 from model.preprocessing import Preprocessing
-from training.calibrate import Calibrator
+from training.calibrator import Calibrator
 from training.graph import GATE_LOGIT_ERROR, Judge, ParityError, Servable, check_parity, to_onnx
 from training.predict import onnx_session
 from training.refusal import Distances, Score

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ from onnx import TensorProto
 
 from model.architecture import get_architecture
 from model.artifact import Artifact
+from training import precisions
 from training.cli import export_script
-from training.datasets.dataset import Dataset
+from training.datasets.dataset import Dataset, Split
 from training.export import Options, export_checkpoint
 from training.export_uncalibrated import export_random
 from training.precisions import AccuracyError, chosen_precisions, gate
@@ -101,6 +103,40 @@ def test_a_network_without_convolutions_is_made_cheaper_too(tmp_path: Path) -> N
     *body, head = (node for node in graph.node if node.op_type == "Gemm")
     assert weights[head.input[1]] == TensorProto.FLOAT
     assert not any(weights.get(node.input[1]) == TensorProto.FLOAT for node in body)
+
+
+def test_ranges_are_taken_from_all_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    sorted_by_label = torch.arange(2_000).div(20, rounding_mode="floor").to(torch.uint8)
+    seen: list[np.ndarray[Any, Any]] = []
+
+    def note(_: bytes, images: np.ndarray[Any, Any], __: str) -> bytes:
+        seen.append(images)
+        return b""
+
+    monkeypatch.setattr(precisions, "to_int8", note)
+    monkeypatch.setattr(precisions, "_share_right", lambda *_: 1.0)
+
+    pictures = sorted_by_label[:, None, None, None].expand(-1, 4, 4, 1)
+    made = precisions.make(b"", "int8", pictures, Split(pictures, torch.zeros(2_000)))
+
+    assert made.quantization is not None
+    assert made.quantization.pictures == len(seen[0]) == 512
+    assert len(np.unique(seen[0])) > 90  # of 100 labels
+
+
+def test_a_precision_that_overflows_is_refused_by_name(
+    trained: Outcome, small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflow(*given: Any) -> dict[str, torch.Tensor]:
+        outputs = onnx_outputs(*given)
+        return {name: values * torch.inf for name, values in outputs.items()}
+
+    monkeypatch.setattr(precisions, "onnx_outputs", overflow)
+
+    with pytest.raises(AccuracyError, match="float32 gives numbers that are not finite"):
+        export_checkpoint(trained.folder.path, small_fashion, tmp_path / "small" / "1")
+
+    assert not (tmp_path / "small" / "1").exists()
 
 
 def test_the_file_says_which_calibrator_of_ranges_did_best(exported: Artifact) -> None:

@@ -4,13 +4,19 @@ import pytest
 
 pytest.importorskip("torch")
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from PIL import Image
 
 from model.preprocessing import Preprocessing
 from training import refusal
+from training.datasets.dataset import DatasetError
 from training.refusal import SCORES, Distances, Score, auroc, find_threshold, measure_refusal
-from training.strange import distort, strange_sets
+from training.strange import PICTURES, distort, strange_sets
+
+SPEC = Preprocessing(resize=8, crop=8, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def _features(count: int = 400, width: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,11 +93,40 @@ def test_the_threshold_lets_95_of_100_pass_and_counts_the_rest() -> None:
     assert figures.sets["low"].flagged == 0.5
 
 
+def test_photographs_of_any_kind_are_read_and_broken_ones_are_left_out(tmp_path: Path) -> None:
+    for number, name in enumerate(("a.jpg", "b.PNG", "c.webp", "d.gif", "e.bmp")):
+        Image.new("RGB", (20, 10), (40 * number, 0, 0)).save(tmp_path / name)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("none either")
+    images = torch.randint(0, 256, (30, 8, 8, 3), dtype=torch.uint8)
+
+    found = strange_sets(images, SPEC, tmp_path)
+
+    assert found["photographs"].shape == (5, 8, 8, 3)
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_a_folder_without_photographs_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    images = torch.zeros((3, 8, 8, 3), dtype=torch.uint8)
+
+    with pytest.raises(DatasetError, match="holds no picture that can be read"):
+        strange_sets(images, SPEC, tmp_path / name)
+
+
+def test_strange_pictures_come_from_all_over_a_sorted_split() -> None:
+    images = torch.arange(200, dtype=torch.uint8).repeat_interleave(30)[:, None, None, None]
+
+    found = distort(images.expand(-1, 4, 4, 1))
+
+    assert len(found["inverted"]) == PICTURES
+    assert len(set(found["inverted"].flatten().tolist())) > 190
+
+
 def test_strange_pictures_have_the_networks_shape_and_differ() -> None:
     images = torch.randint(0, 256, (30, 8, 8, 3), dtype=torch.uint8)
-    spec = Preprocessing(resize=8, crop=8, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
 
-    found = strange_sets(images, spec, None)
+    found = strange_sets(images, SPEC, None)
 
     assert {"noise", "inverted", "shuffled"} <= set(found)
     assert all(pictures.shape[1:] == (8, 8, 3) for pictures in found.values())

@@ -112,6 +112,8 @@ def export_model(
         )
     if labels is not None and weights is None:
         raise typer.BadParameter("needs --weights", param_hint="--labels")
+    if photographs is not None and checkpoint is None:
+        raise typer.BadParameter("needs a CHECKPOINT", param_hint="--photographs")
     options = Options(_precisions(precision), _gates(gates), photographs, licence)
     with told_in_one_line():
         if checkpoint is not None:

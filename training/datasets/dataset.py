@@ -63,7 +63,8 @@ class Dataset:
         validation: What chooses the checkpoint, the temperature and the recipe.
         test: What is looked at once, at the end.
         unreadable: Files that were left out, each with the reason.
-        side: Usual shorter side of the files in pixels; None takes the arrays'.
+        sides: Shorter side of each validation picture's file in pixels; none where they are the
+            arrays' own.
         licence: Of the pictures, by its usual short name; None: not known.
         files: For each split's name, the pictures' files in order; none where one file
             holds them all.
@@ -78,7 +79,7 @@ class Dataset:
     validation: Split
     test: Split
     unreadable: tuple[str, ...] = ()
-    side: int | None = None
+    sides: tuple[int, ...] = ()
     licence: str | None = None
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -86,11 +87,6 @@ class Dataset:
     def splits(self) -> dict[str, Split]:
         """The three splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
-
-    @property
-    def usual_side(self) -> int:
-        """Shorter side of most pictures before preprocessing, in pixels."""
-        return self.side or self.preprocessing.crop
 
     def limited(self, pictures: int) -> "Dataset":
         """Keep the first pictures of each split: for a quick look at the whole way."""
@@ -100,7 +96,15 @@ class Dataset:
             validation=self.validation[:pictures],
             test=self.test[:pictures],
             files={name: files[:pictures] for name, files in self.files.items()},
+            sides=self.sides[:pictures],
         )
+
+
+def spread(count: int, most: int) -> Tensor:
+    """Choose up to so many positions all over a split: those of a folder come label by label."""
+    if count <= most:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most]
 
 
 class EpochOrder(DistributedSampler[Batch]):

@@ -84,10 +84,11 @@ def read_picture_folder(
         hold_out(splits, "validation", seed)
     _refuse_empty(root, splits, unreadable)
     draft = _preprocessing(headers, size)
-    arrays, files = {}, {}
+    arrays, files, sides = {}, {}, {}
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):
-        arrays[name], files[name] = _decode(splits[name], draft, root, digest, unreadable)
+        decoded = _decode(splits[name], draft, root, digest, unreadable)
+        arrays[name], files[name], sides[name] = decoded
     _refuse_empty(root, arrays, unreadable)
     mean, std = channel_statistics(arrays["train"].images)
     return Dataset(
@@ -100,6 +101,7 @@ def read_picture_folder(
         validation=arrays["validation"],
         test=arrays["test"],
         unreadable=tuple(unreadable),
+        sides=sides["validation"],
         files=files,
     )
 
@@ -212,29 +214,36 @@ def _decode(
     root: Path,
     digest: "hashlib._Hash",
     unreadable: list[str],
-) -> tuple[Split, tuple[str, ...]]:
-    """Decode a split into one array, and name its files; what turns out broken is left out."""
+) -> tuple[Split, tuple[str, ...], tuple[int, ...]]:
+    """Decode a split into one array; name its files and give their shorter sides in pixels.
 
-    def decode(picture: Picture) -> tuple[bytes, Pixels] | str:
+    What turns out broken is left out.
+    """
+
+    def decode(picture: Picture) -> tuple[bytes, Pixels, int] | str:
         try:
             with Image.open(picture.path, formats=FORMATS) as image:
+                side = min(image.size)
                 shrink_on_load(image, spec)
                 pixels = preprocess(upright(image), spec)
-            return hashlib.sha256(picture.path.read_bytes()).digest(), pixels
+            return hashlib.sha256(picture.path.read_bytes()).digest(), pixels, side
         except BROKEN as error:
             return _reason(picture.path, error)
 
     images = make_room((len(pictures), spec.crop, spec.crop, spec.channels))
     targets: list[int] = []
     names: list[str] = []
+    sides: list[int] = []
     with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
         for picture, decoded in zip(pictures, pool.map(decode, pictures), strict=True):
             if isinstance(decoded, str):
                 unreadable.append(decoded)
                 continue
-            file_digest, images[len(targets)] = decoded
+            file_digest, images[len(targets)], side = decoded
+            sides.append(side)
             names.append(inside(picture, root))
             digest.update(os.fsencode(names[-1]) + file_digest)
             targets.append(picture.target)
     stacked = torch.from_numpy(images[: len(targets)])
-    return Split(stacked, torch.tensor(targets, dtype=torch.long)), tuple(names)
+    split = Split(stacked, torch.tensor(targets, dtype=torch.long))
+    return split, tuple(names), tuple(sides)

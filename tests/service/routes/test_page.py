@@ -131,6 +131,7 @@ async def test_the_description_has_every_route_of_the_interface(shipped: Service
 
     assert {path for path in described["paths"] if not path.startswith("/v2")} == {
         "/drift",
+        "/models/{name}/drift",
         "/predict",
         "/models/{name}/predict",
         "/architecture",
