@@ -27,6 +27,7 @@ from service.errors import (
     NotFoundError,
     ServiceError,
 )
+from service.intake import Intake
 from service.log import log
 from service.models import Models
 from service.routes import (
@@ -85,6 +86,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.telemetry = telemetry
     app.state.draining = False
+    app.state.intake = Intake(settings.max_held_bytes)
     app.router.routes.extend(predict.router.routes)  # an included router matches twice
     for module in (architecture, card, drift, health, repository_v2, inference_v2, page):
         app.include_router(module.router)

@@ -57,6 +57,7 @@ async def receive(
     declared_length: str | None,
     limit: int,
     timeout_s: float = RECEIVE_TIMEOUT_S,
+    take: Callable[[int], None] = lambda _: None,
 ) -> bytes:
     """Collect a body, no further than the limits of size and time.
 
@@ -65,6 +66,7 @@ async def receive(
         declared_length: The Content-Length header; one over the limit is refused unread.
         limit: In bytes.
         timeout_s: For the whole body, however slowly it trickles.
+        take: Makes room for so many bytes more, or raises.
 
     Raises:
         BodyTooLargeError: If there is more than the limit.
@@ -82,7 +84,9 @@ async def receive(
                 message = await next_message()
                 if message["type"] == "http.disconnect":
                     raise ClientLeftError("The client closed the connection within the body.")
-                body += message.get("body", b"")
+                chunk = message.get("body", b"")
+                take(len(chunk))
+                body += chunk
                 more = message.get("more_body", False)
                 if len(body) > limit:
                     raise BodyTooLargeError(limit)

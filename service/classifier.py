@@ -104,11 +104,11 @@ class Classifier:
         """
         self.judgement.refuse_impossible(wish)
         patience_s = self.patience_s(patience_s)
-        deadline = time.perf_counter() + patience_s
+        deadline, departure = time.perf_counter() + patience_s, departure or Departure()
         with self.batcher.admit(len(payloads), patience_s):
-            ready = await self._preparer.prepare(payloads)
+            ready = await self._preparer.prepare(payloads, patience_s, departure)
             images = [picture.pixels for picture in ready]
-            rides = await self._ride(images, deadline, departure or Departure(), wish.outputs)
+            rides = await self._ride(images, deadline, departure, wish.outputs)
         decode_s = sum(picture.decode_s for picture in ready)
         preprocess_s = sum(picture.preprocess_s for picture in ready)
         light = [picture.brightness for picture in ready]

@@ -1,6 +1,7 @@
 """The command `serve-model`."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,8 @@ from service.app import create_app
 from service.errors import StartError
 from service.loading import choose_workers
 from service.log import set_up_logging
-from service.server import Server, bind, configure, settle
+from service.port import bind
+from service.server import Server, configure, settle
 from service.settings import PREFIX, read_settings
 from service.supervisor import run_workers
 from service.tracing import start_tracing
@@ -44,6 +46,7 @@ def _serve(
     os.environ.update(
         {PREFIX + name: str(value) for name, value in given.items() if value is not None}
     )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a model that may be replaced
     try:
         settings = read_settings()
         set_up_logging(settings.log_level, settings.log_format)

@@ -5,6 +5,7 @@ Five formats and no others reach a decoder; neither media type nor file name dec
 """
 
 import io
+import re
 import warnings
 
 from PIL import Image, UnidentifiedImageError
@@ -14,6 +15,11 @@ from service.errors import ImageTooLargeError, InvalidImageError
 
 MAX_SIDE = 16_384
 MAX_SIDE_RATIO = 200
+MAX_SCANS = 64
+"""Of a progressive JPEG; encoders make about ten. Each of 25 million pixels costs 8 ms, and a file
+of 10 MB could hold 200,000 of them, in which nothing is drawn."""
+SCAN = re.compile(rb"\xff\xda\x00[\x06\x08\x0a\x0c][\x01-\x04]")
+"""The marker of a scan, its header's length, and its number of components (ITU-T T.81, B.2.3)."""
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
@@ -49,6 +55,14 @@ def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
     oblong = max(width, height) > MAX_SIDE_RATIO * min(width, height)
     if width * height > max_pixels or max(width, height) > MAX_SIDE or oblong:
         raise ImageTooLargeError(_too_large(f"{width:,} x {height:,}", max_pixels), index=index)
+    # counting two bytes is quick; some cameras append a film, in which they may stand by chance
+    if image.format == "JPEG" and payload.count(b"\xff\xda") > MAX_SCANS:
+        scans = len(SCAN.findall(payload))
+        if scans > MAX_SCANS:
+            raise InvalidImageError(
+                f"The JPEG has {scans:,} scans; the limit is {MAX_SCANS}. Save it anew.",
+                index=index,
+            )
     return image
 
 

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from model.validation import first_fault
-from service.errors import InvalidParameterError, MalformedRequestError, TooManyImagesError
+from service.errors import (
+    InvalidParameterError,
+    MalformedRequestError,
+    TooManyImagesError,
+    UnsupportedError,
+)
 from service.schemas_v2 import InferRequest, InferResponse, Parameters
 from service.tensors import (
     Border,
@@ -120,6 +125,8 @@ def _wishes(request: InferRequest, border: Border) -> list[Wish]:
                 f"unexpected inference output '{name[:100]}' for model '{border.model}'; "
                 f"each of {', '.join(names)} may be named once"
             )
+    if any("shared_memory_region" in output.parameters for output in request.outputs):
+        raise UnsupportedError("Shared memory is not supported. Leave its parameters out.")
     return [
         Wish(
             output.name,

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -94,8 +95,9 @@ class BunchHandler(logging.Handler):
         with self._keeping:
             lines, self._lines, self._timer = self._lines, [], None
         if lines:
-            sys.stderr.write("\n".join(lines) + "\n")
-            sys.stderr.flush()
+            with suppress(OSError, ValueError):  # a full disk must not cost an answer
+                sys.stderr.write("\n".join(lines) + "\n")
+                sys.stderr.flush()
 
 
 def log_request(level: int, fields: Mapping[str, Any]) -> None:

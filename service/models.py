@@ -20,7 +20,7 @@ from service.classifier import Classifier
 from service.errors import ModelNotFoundError, StartError
 from service.loading import load_classifier
 from service.log import log
-from service.probe import probe
+from service.probe import Probe
 from service.settings import Settings
 
 RETIRE_S = 0.05
@@ -61,19 +61,23 @@ class Models:
         Raises:
             StartError: If the default model cannot be served, or there is no root.
         """
-        if settings.models is not None and not settings.models.is_dir():
-            raise StartError(f"RESNET_MODELS (={settings.models}) is no folder.")
         self._settings = settings
+        try:
+            wanted = self._wanted()
+        except OSError as error:
+            why = f"RESNET_MODELS (={settings.models}) is no folder that can be read"
+            raise StartError(f"{why}: {error.strerror}.") from error
         self._served: dict[Path, _Served] = {}
         self._refused: dict[Path, Refused] = {}
         self._reloading = asyncio.Lock()
+        self._probe = Probe()
         self._retiring: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[Classifier | None, Classifier | None], None] = _nothing
         self.on_reload: Callable[[Outcome], None] = lambda _: None
         self._default = _default_folder(settings)
         digest = _digest(self._default)
         self._served[self._default] = _Served(self._default, digest, _load(settings, self._default))
-        for folder in self._wanted():
+        for folder in wanted:
             if folder != self._default and (found := self._look_at(folder)) is not None:
                 self._enter(found)
 
@@ -113,14 +117,19 @@ class Models:
             classifier.start()
 
     async def stop(self) -> None:
-        """End all threads."""
+        """End all threads, and the trial of a candidate."""
+        self._probe.stop()
         await asyncio.gather(*(classifier.stop() for classifier in self.all()), *self._retiring)
 
     async def reload(self) -> None:
         """Look for new, changed and removed versions, and swap what can be swapped."""
         async with self._reloading:
+            try:
+                wanted = set(await asyncio.to_thread(self._wanted))
+            except OSError as error:  # a disk that comes back; nothing is taken away meanwhile
+                log.warning("models not read", extra={"fields": {"why": str(error)}})
+                return
             default = await asyncio.to_thread(_default_folder_or_none, self._settings)
-            wanted = set(await asyncio.to_thread(self._wanted))
             for folder in sorted(wanted | ({default} if default else set())):
                 found = await asyncio.to_thread(self._look_at, folder)
                 if found is not None:
@@ -154,17 +163,16 @@ class Models:
             log.info("model loaded", extra={"fields": fields})
 
     def _wanted(self) -> list[Path]:
-        """List every version folder under the root, or none if there is no root."""
-        if self._settings.models is None or not self._settings.models.is_dir():
+        """List every version folder under the root, or none if there is no root.
+
+        Raises:
+            OSError: If the root is away, or may not be read.
+        """
+        if self._settings.models is None:
             return []
         root = self._settings.models.absolute()
-        return [
-            version
-            for name in sorted(root.iterdir())
-            if name.is_dir() and not name.name.startswith(".")
-            for version in sorted(name.iterdir())
-            if VERSION.fullmatch(version.name) and (version / MANIFEST).is_file()
-        ]
+        names = [name for name in sorted(root.iterdir()) if not name.name.startswith(".")]
+        return [version for name in names for version in _versions(name)]
 
     def _look_at(self, folder: Path) -> "_Served | Refused | None":
         """Load a folder if it is new or has changed since the last look; None if it is not.
@@ -176,7 +184,7 @@ class Models:
         if known is not None and known.digest == digest:
             return None
         try:
-            probe(folder)
+            self._probe(folder)
             return _Served(folder, digest, _load(self._settings, folder))
         except StartError as error:
             return Refused(folder, digest, str(error))
@@ -187,6 +195,21 @@ class Models:
             task = asyncio.create_task(_retire(went), name="retire")
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
+
+
+def _versions(folder: Path) -> list[Path]:
+    """List the versions in a model's folder.
+
+    None if it is none, or may not be read, as a disk's `lost+found`.
+    """
+    try:
+        return [
+            version
+            for version in sorted(folder.iterdir())
+            if VERSION.fullmatch(version.name) and (version / MANIFEST).is_file()
+        ]
+    except OSError:
+        return []
 
 
 def _nothing(came: Classifier | None, went: Classifier | None) -> None:

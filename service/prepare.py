@@ -16,8 +16,9 @@ from model.preprocessing import Pixels, Preprocessing, lies_down, preprocess
 from model.reference import brightness
 from service.decode import open_image, read_image
 from service.engine import usable_cores
-from service.errors import ImageTooLargeError
+from service.errors import ClientLeftError, DeadlineExceededError, ImageTooLargeError
 from service.explain import Sent
+from service.submission import Departure
 
 REQUEST_PIXELS = 4
 """A request's pictures together may have this many times the pixels allowed for one."""
@@ -51,29 +52,62 @@ class Preparer:
         self.max_pixels = max_pixels
         self.pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
 
-    async def prepare(self, payloads: Sequence[bytes]) -> list[Ready]:
+    async def prepare(
+        self, payloads: Sequence[bytes], patience_s: float, departure: Departure
+    ) -> list[Ready]:
         """Prepare a small picture at once, others in the pool, side by side.
+
+        What nobody waits for any more, since the deadline came, the client left or another
+        picture of the request is broken, leaves the pool's queue.
 
         Args:
             payloads: Whole files.
+            patience_s: Seconds until the deadline.
+            departure: Is called if the client leaves.
 
         Raises:
             InvalidImageError: If one is no readable picture.
             ImageTooLargeError: If one is too large, or all together are.
+            DeadlineExceededError: If the deadline comes first.
+            ClientLeftError: If the client leaves.
         """
-        loop = asyncio.get_running_loop()
-        if len(payloads) > 1:
-            opened = await loop.run_in_executor(self.pool, self._open_all, payloads)
-        else:
-            image = open_image(payloads[0], self.max_pixels)
+        opened = None
+        if len(payloads) == 1:
+            opened = [image := open_image(payloads[0], self.max_pixels)]
             if len(payloads[0]) <= SMALL_BYTES and image.width * image.height <= SMALL_PIXELS:
                 return [self._read(image, 0)]
-            opened = [image]
+        work = asyncio.create_task(self._in_pool(payloads, opened))
+        departure.preparing = work
+        try:
+            async with asyncio.timeout(patience_s):
+                return await work
+        except TimeoutError:
+            raise DeadlineExceededError(
+                "The deadline passed while the images were decoded; they were not run. "
+                "Try again, or allow more time."
+            ) from None
+        except asyncio.CancelledError:
+            if departure.gone:
+                raise ClientLeftError("The client left while its images were decoded.") from None
+            raise
+        finally:
+            departure.preparing = None
+
+    async def _in_pool(
+        self, payloads: Sequence[bytes], opened: list[Image.Image] | None
+    ) -> list[Ready]:
+        loop = asyncio.get_running_loop()
+        if opened is None:
+            opened = await loop.run_in_executor(self.pool, self._open_all, payloads)
         jobs = [
             loop.run_in_executor(self.pool, self._read, image, index)
             for index, image in enumerate(opened)
         ]
-        return await asyncio.gather(*jobs)
+        try:
+            return await asyncio.gather(*jobs)
+        finally:
+            for job in jobs:
+                job.cancel()
 
     def _open_all(self, payloads: Sequence[bytes]) -> list[Image.Image]:
         """Read all headers, and refuse a request that is too large as a whole."""

@@ -17,30 +17,44 @@ from service.settings import PREFIX, Settings
 PROBE_TIMEOUT_S = 120.0
 
 
-def probe(folder: Path) -> None:
-    """Load a candidate and ask its golden answers in a process of its own.
+class Probe:
+    """Tries candidates, one at a time."""
 
-    Raises:
-        StartError: If it fails there, however it fails.
-    """
-    command = [sys.executable, "-m", "service.probe", str(folder)]
-    environment = {**os.environ, PREFIX + "ARTIFACT": str(folder)}
-    try:
-        done = subprocess.run(  # noqa: S603  # our own module, on a folder that the operator named
+    def __init__(self) -> None:
+        """Nothing is tried yet."""
+        self._child: subprocess.Popen[str] | None = None
+
+    def __call__(self, folder: Path) -> None:
+        """Load a candidate and ask its golden answers in a process of its own.
+
+        Raises:
+            StartError: If it fails there, however it fails.
+        """
+        command = [sys.executable, "-m", "service.probe", str(folder)]
+        environment = {**os.environ, PREFIX + "ARTIFACT": str(folder)}
+        with subprocess.Popen(  # noqa: S603  # our own module, on a folder that the operator named
             command,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=PROBE_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StartError(f"{folder} did not load within {PROBE_TIMEOUT_S:g} s.") from error
-    if done.returncode < 0:
-        raise StartError(f"{folder} ended its process with signal {-done.returncode}.")
-    if done.returncode:
-        told = _last_line(done.stderr.splitlines())
-        raise StartError(told.removeprefix("error: ") or f"{folder} failed to load.")
+        ) as self._child:
+            try:
+                _, told = self._child.communicate(timeout=PROBE_TIMEOUT_S)
+            except subprocess.TimeoutExpired as error:
+                self.stop()
+                raise StartError(f"{folder} did not load within {PROBE_TIMEOUT_S:g} s.") from error
+        code, self._child = self._child.returncode, None
+        if code < 0:
+            raise StartError(f"{folder} ended its process with signal {-code}.")
+        if code:
+            line = _last_line(told.splitlines())
+            raise StartError(line.removeprefix("error: ") or f"{folder} failed to load.")
+
+    def stop(self) -> None:
+        """End a trial that is under way: its candidate hangs, or nobody wants to know any more."""
+        if (child := self._child) is not None:
+            child.kill()
 
 
 def _last_line(lines: Iterable[str]) -> str:

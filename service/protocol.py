@@ -1,49 +1,117 @@
 """uvicorn's HTTP protocol, for clients that are slow, gone, or too many."""
 
 import asyncio
+from http import HTTPStatus
+from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.lingering import Lingering
 from service.submission import ON_LEAVE, Departure
 
 HEADERS_TIMEOUT_S = 10.0
 ASKS_AGAIN_S = 2.0
 """Who was quiet for longer is not waited for at the end; a loaded machine pauses clients."""
+MAX_OVERHEAD_BYTES = 65_536
+"""Of one request without its body: request line, headers, the frames of chunks, trailers."""
+UPGRADE_HEADERS = (b"upgrade", b"http2-settings")
+INVALID = "Invalid HTTP request received."
+NO_TUNNEL = "CONNECT is not answered here."
+TOO_LARGE = f"The request has more than {MAX_OVERHEAD_BYTES:,} bytes beside its body."
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which also notices the two kinds of clients that waste work.
+    """uvicorn's HTTP protocol, which also notices the kinds of clients that waste work.
 
-    Headers must arrive within `HEADERS_TIMEOUT_S`: uvicorn waits for ever for a client that
-    sends a byte a minute. A client that leaves is told to its request at once, through the
-    scope's `ON_LEAVE`, without a task that waits for it.
+    Headers must arrive within `HEADERS_TIMEOUT_S`, and be no longer than `MAX_OVERHEAD_BYTES`:
+    uvicorn waits for ever for a client that sends a byte a minute, and keeps whatever comes. A
+    client that leaves is told to its request at once, through the scope's `ON_LEAVE`, without a
+    task that waits for it. An offer to speak another protocol is passed over, as RFC 9110, 7.8
+    allows; httptools would take the body for that protocol's bytes.
     """
 
     _quiet_since = 0.0
+    _overhead = 0  # bytes of the present request that were no body
+    _fed = 0  # of the present bytes, what no request has counted yet
     _headers_timeout: asyncio.TimerHandle | None = None
     _is_reading = False
+    _running: Any = None  # uvicorn's cycle of the request that is being answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock with the connection."""
-        super().connection_made(transport)
+        lingering = Lingering(transport, lambda: self._is_reading, self._let_read)
+        super().connection_made(cast(asyncio.Transport, lingering))
+        self._lingering, self._real = lingering, transport
         self._quiet_since = self.loop.time()
         self._start_clock()
 
+    def _let_read(self) -> None:
+        self.flow.resume_reading()
+
     def data_received(self, data: bytes) -> None:
         """Start it anew for half a head, and for the rest of a body whose answer is given."""
-        super().data_received(data)
-        if self._is_reading and self._headers_timeout is None and self._is_between_requests():
+        if self._lingering.is_ending:
+            return
+        self._unset_keepalive_if_required()
+        self._fed = len(data)
+        self._overhead += self._fed
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.logger.warning(INVALID)
+            self._refuse(HTTPStatus.BAD_REQUEST, INVALID)
+        if self._overhead > MAX_OVERHEAD_BYTES and self._is_reading:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_LARGE)
+        elif self._is_reading and self._headers_timeout is None and self._is_between_requests():
             self._start_clock()
+
+    def _pass_over_upgrade(self, rest: bytes) -> None:
+        """Read the request again as if it had offered nothing."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(HTTPStatus.BAD_REQUEST, NO_TUNNEL)
+            return
+        lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                value = b", ".join(  # noqa: PLW2901
+                    token for token in tokens if token.lower() not in UPGRADE_HEADERS
+                )
+            if name not in UPGRADE_HEADERS:
+                lines.append(b"%b: %b" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self.data_received(b"\r\n".join([*lines, b"", rest]))
+
+    def _refuse(self, status: HTTPStatus, text: str) -> None:
+        """Answer what never becomes a request, and end the connection."""
+        if self._lingering.is_closing():
+            return
+        if self._is_between_requests():
+            self.transport.write(
+                b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (status, status.phrase.encode(), len(text), text.encode())
+            )
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         """Remember that more must come."""
         self._is_reading = True
+        self._overhead, self._fed = self._fed, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Stop it, since the body has a limit of its own; refuse at once what has no room."""
         self._stop_clock()
-        if self._is_between_requests() and self.parser.should_keep_alive():
+        if self.parser.should_upgrade():
+            return  # it is read again
+        is_next = self._is_between_requests() and not self.flow.write_paused
+        if is_next and self.parser.should_keep_alive():
             refusal = self._refusal()
             if refusal is not None:
                 self.transport.write(refusal)
@@ -53,15 +121,28 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Drop the body of a request that was refused before there was any other."""
+        self._overhead -= len(body)
+        self._fed -= len(body)
         if self.cycle is not None:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Likewise its end, with which nothing is due any more."""
+        """Likewise its end, with which nothing is due any more.
+
+        uvicorn reads on when the application asks for more; it will not ask again for a body that
+        is whole, and whoever leaves then would not be noticed.
+        """
         self._is_reading = False
         self._stop_clock()
-        if self.cycle is not None:
+        if self.cycle is not None and not self.parser.should_upgrade():
             super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Remember whose client may leave."""
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """Note the moment: a client that asked just now is likely to ask again."""
@@ -76,8 +157,8 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock, and tell the request under way that nobody waits for it."""
         self._stop_clock()
-        if self.cycle is not None and not self.cycle.response_complete:
-            departure = self.cycle.scope.get(ON_LEAVE)
+        if self._running is not None and not self._running.response_complete:
+            departure = self._running.scope.get(ON_LEAVE)
             if isinstance(departure, Departure):
                 departure()
         super().connection_lost(exc)
@@ -97,7 +178,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _start_clock(self) -> None:
         loop = asyncio.get_running_loop()
-        self._headers_timeout = loop.call_later(HEADERS_TIMEOUT_S, self.transport.close)
+        self._headers_timeout = loop.call_later(HEADERS_TIMEOUT_S, self._real.close)
 
     def _stop_clock(self) -> None:
         if self._headers_timeout is not None:

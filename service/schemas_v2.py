@@ -6,11 +6,13 @@ Triton passes over them. Answers are frozen and say exactly what they declare.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 from service.schemas import Schema
 
 Parameters = dict[str, Any]
+NoneIsEmpty = Annotated[Parameters, BeforeValidator(lambda given: {} if given is None else given)]
+"""Some clients write `null` for what they leave out."""
 Dimension = Annotated[StrictInt, Field(ge=0, le=2**40)]
 
 
@@ -26,7 +28,7 @@ class RequestTensor(Request):
     name: str
     datatype: str
     shape: list[Dimension] = Field(min_length=1, max_length=8)
-    parameters: Parameters = Field(default={})
+    parameters: NoneIsEmpty = Field(default={})
     data: list[Any] | None = Field(None, description="Nested or flat, row by row.")
 
 
@@ -34,7 +36,7 @@ class RequestedOutput(Request):
     """One output that is wanted, and how."""
 
     name: str
-    parameters: Parameters = Field(
+    parameters: NoneIsEmpty = Field(
         default={}, description="`binary_data` (bool), `classification` (labels wanted)."
     )
 
@@ -42,12 +44,16 @@ class RequestedOutput(Request):
 class InferRequest(Request):
     """An inference request; with the binary extension, the part of it that is JSON."""
 
-    id: str = Field("", max_length=1024, description="Comes back in the answer.")
-    parameters: Parameters = Field(
+    id: Annotated[str, BeforeValidator(lambda given: given if given is not None else "")] = Field(
+        "", max_length=1024, description="Comes back in the answer."
+    )
+    parameters: NoneIsEmpty = Field(
         default={}, description="`timeout` in microseconds; `binary_data_output` (bool)."
     )
     inputs: list[RequestTensor] = Field(min_length=1, max_length=8)
-    outputs: list[RequestedOutput] = Field(default=[], max_length=8)
+    outputs: Annotated[
+        list[RequestedOutput], BeforeValidator(lambda given: [] if given is None else given)
+    ] = Field(default=[], max_length=8)
 
 
 class ResponseTensor(Schema):

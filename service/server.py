@@ -2,14 +2,11 @@
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import math
 import os
 import signal
 import socket
-import struct
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,13 +15,12 @@ from typing import Any
 
 import uvicorn
 
-from service.errors import StartError
 from service.log import log
+from service.port import take_no_more
 from service.protocol import ASKS_AGAIN_S, PatientProtocol
 from service.settings import Settings
 from service.telemetry import MULTIPROCESS_FOLDER
 
-SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python's socket module does not name it
 ALL_END = "all-end"
 """A file in the folder that the workers share."""
 LOOK_S = 0.02
@@ -48,57 +44,11 @@ def settle() -> None:
     gc.set_threshold(YOUNG_OBJECTS)
 
 
-def bind(settings: Settings) -> socket.socket:
-    """Take the port, before a model is loaded for nothing.
-
-    Raises:
-        StartError: If it is taken, or not ours to take.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    sock = socket.socket(family)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((settings.host, settings.port))
-    except OSError as error:
-        sock.close()
-        raise StartError(
-            f"Port {settings.port} of {settings.host} cannot be taken: {error.strerror}. "
-            "Choose another with RESNET_PORT or --port."
-        ) from error
-    sock.set_inheritable(True)
-    return sock
-
-
-def take_no_more(listening: socket.socket) -> None:
-    """Have the kernel overlook new callers, so that none comes between the last and the end.
-
-    A socket filter that drops what opens a connection, and nothing else: whoever calls now is
-    not answered, calls again a second later, and is refused then, as by any closed port. Whoever
-    was answered already and has still to confirm it must get through: for him the connection
-    stands. Linux alone has it; elsewhere some microseconds remain in which a caller may be reset.
-
-    Source:
-        socket(7), SO_ATTACH_FILTER; linux/filter.h; the flags' place in RFC 9293, 3.1.
-    """
-    if sys.platform != "linux":  # pragma: no cover
-        return
-    drop_syn = [
-        struct.pack("HBBI", 0x30, 0, 0, 13),  # load the byte with TCP's flags
-        struct.pack("HBBI", 0x54, 0, 0, 0x12),  # of which SYN and ACK
-        struct.pack("HBBI", 0x15, 0, 1, 0x02),  # SYN alone?
-        struct.pack("HBBI", 0x06, 0, 0, 0),  # then keep nothing
-        struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF),  # else all
-    ]
-    instructions = ctypes.create_string_buffer(b"".join(drop_syn))
-    program = struct.pack("HP", len(drop_syn), ctypes.addressof(instructions))
-    with contextlib.suppress(OSError):  # a kernel without filters closes as before
-        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-
-
 def tell_all_end() -> None:
     """Tell the workers that none of them will stay: the port's last callers are theirs."""
     if (folder := os.environ.get(MULTIPROCESS_FOLDER)) is not None:
-        (Path(folder) / ALL_END).touch()
+        with contextlib.suppress(OSError):  # somebody tidied up the temporary folders
+            (Path(folder) / ALL_END).touch()
 
 
 def all_end() -> bool:
@@ -140,6 +90,7 @@ class Server(uvicorn.Server):
         self._untold_delay_s: float | None = None
         self._look_at = 0.0
         self._reload: asyncio.Task[None] | None = None
+        self._parent = os.getppid()
 
     @property
     def state(self) -> Any:  # Starlette's State takes any attribute
@@ -168,6 +119,8 @@ class Server(uvicorn.Server):
         """Look, ten times a second, at the gauges and whether it is time to leave."""
         self.state.telemetry.look()
         self._reload_if_due()
+        if not self._owns_port and os.getppid() != self._parent:  # the supervisor was killed
+            self.handle_exit(signal.SIGTERM, None)
         if self._untold_delay_s is not None:
             log.info("draining", extra={"fields": {"seconds": self._untold_delay_s}})
             self._untold_delay_s = None
@@ -178,12 +131,14 @@ class Server(uvicorn.Server):
     def _reload_if_due(self) -> None:
         """Look for new versions now and then, one look at a time."""
         every_s = self.state.settings.watch_s
-        is_due = every_s > 0 and time.monotonic() >= self._look_at
+        is_due = every_s > 0 and time.monotonic() >= self._look_at and self._leave_at is None
         if is_due and (self._reload is None or self._reload.done()):
             self.reload()
 
     def reload(self) -> None:
-        """Look for new versions, beside the requests."""
+        """Look for new versions, beside the requests; not any more when it drains."""
+        if self._leave_at is not None:
+            return
         self._look_at = time.monotonic() + (self.state.settings.watch_s or math.inf)
         self._reload = asyncio.get_running_loop().create_task(self.state.models.reload())
 
@@ -196,6 +151,8 @@ class Server(uvicorn.Server):
         if self.should_exit:
             return
         await super().startup(sockets)
+        addresses = {str(sock.getsockname()[:2]) for s in self.servers for sock in s.sockets}
+        log.info("listening", extra={"fields": {"at": ", ".join(sorted(addresses))}})
         if threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
         self._look_at = time.monotonic() + (self.state.settings.watch_s or math.inf)

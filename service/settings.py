@@ -62,6 +62,9 @@ class Settings(BaseSettings):
         description="After SIGTERM: how long requests are still accepted, not ready.",
     )
     max_body_bytes: int = Field(10_485_760, ge=1, description="Of one request.")
+    max_held_bytes: int = Field(
+        268_435_456, ge=1, description="Of all requests' bodies together, in one process."
+    )
     max_images: int = Field(64, ge=1, description="In one request.")
     max_pixels: int = Field(
         25_000_000,
@@ -81,6 +84,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"RESNET_MAX_IMAGES (={self.max_images}) must be at most RESNET_MAX_QUEUE "
                 f"(={self.max_queue}): a larger request could never be admitted"
+            )
+        if self.max_body_bytes > self.max_held_bytes:
+            raise ValueError(
+                f"RESNET_MAX_BODY_BYTES (={self.max_body_bytes}) must be at most "
+                f"RESNET_MAX_HELD_BYTES (={self.max_held_bytes}): a larger request could never be "
+                "admitted"
             )
         return self
 

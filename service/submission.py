@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,15 +104,18 @@ class Submission:
 class Departure:
     """Tells a request that its client is gone; called by the server, on the event loop."""
 
-    __slots__ = ("gone", "submission")
+    __slots__ = ("gone", "preparing", "submission")
 
     def __init__(self) -> None:
         """The client is there, and nothing was submitted."""
         self.gone = False
+        self.preparing: asyncio.Future[Any] | None = None
         self.submission: Submission | None = None
 
     def __call__(self) -> None:
-        """Take the request out of the queue."""
+        """Take the request out of the queues."""
         self.gone = True
+        if self.preparing is not None:
+            self.preparing.cancel()
         if self.submission is not None:
             self.submission.leave()

@@ -5,6 +5,7 @@ answers, replaces a dead one, and passes the end on. Ours has them run our own s
 keeps one set of metrics over all, and passes SIGHUP on.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -34,6 +35,7 @@ def worker_app() -> ASGIApp:
 
     A model that cannot be served ends the worker, and with it the supervisor.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would have us look for is loaded now
     settings = read_settings()
     set_up_logging(settings.log_level, settings.log_format)
     try:
@@ -114,8 +116,14 @@ class Supervisor(Multiprocess):
     def handle_hup(self) -> None:
         """Have every worker look for a new version of its model."""
         for worker in self.processes:
-            if worker.pid is not None:
-                os.kill(worker.pid, signal.SIGHUP)
+            if worker.pid is not None and worker.exitcode is None:
+                with contextlib.suppress(ProcessLookupError):  # it died this very moment
+                    os.kill(worker.pid, signal.SIGHUP)
+
+    def handle_ttin(self) -> None:
+        """Add a worker, of our own kind."""
+        self.processes_num += 1
+        self.processes.append(self._start())
 
     def _start(self) -> Worker:
         worker = Worker(self.config, self.sockets)
@@ -138,5 +146,10 @@ def run_workers(settings: Settings, workers: int, sock: socket) -> bool:
     with tempfile.TemporaryDirectory(prefix="resnet-metrics-") as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder
         supervisor = Supervisor(config, [sock])
-        supervisor.run()
+        try:
+            supervisor.run()
+        except BaseException:  # whatever it was, nobody is left to look after the workers
+            supervisor.terminate_all()
+            supervisor.join_all()
+            raise
     return not supervisor.failed

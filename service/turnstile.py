@@ -99,6 +99,9 @@ class Turnstile:
             except OverloadedError as error:
                 self._before_id, self._after_id = written(PATH, error, default_headers)
                 self._fresh_until = now + FRESH_S
+            else:  # the rate was measured anew in between
+                self._is_shut, self._let_in = False, places
+                return True
         return False
 
     def _end_turn(self) -> None:

@@ -12,6 +12,7 @@ from service.schemas import Health, RefusedModel
 router = APIRouter()
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get(
     "/livez",
     summary="Is the process alive?",
@@ -36,6 +37,7 @@ async def livez(request: Request) -> Health:
     )
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="May requests be sent here?",

@@ -20,7 +20,7 @@ from service.exchange import Answer, Asked, read_request, write_response
 from service.routes.health import livez, readyz
 from service.routes.lean import LeanRoute
 from service.routes.models_v2 import TAG, json_response, model_route, view_of
-from service.routes.predict import server_timing
+from service.routes.predict import read_patience_s, server_timing
 from service.routes.problems import errors_v2
 from service.schemas_v2 import (
     InferRequest,
@@ -34,7 +34,7 @@ from service.schemas_v2 import (
     TensorMetadata,
 )
 from service.submission import ON_LEAVE, Departure
-from service.tensors import Tensor
+from service.tensors import Border, Tensor
 from service.views import View, all_views, versions
 
 NAME = "resnet-service"
@@ -150,26 +150,31 @@ async def infer(request: Request) -> Response:
 async def _infer(request: Request, view: View) -> Response:
     """Read, classify, write: the same limits and counters as `POST /predict`."""
     classifier, headers = view.classifier, request.headers
-    classifier.batcher.refuse_overload(1, classifier.patience_s(None))
+    patience_s = read_patience_s(request)
+    classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s))
     departure = request.scope[ON_LEAVE] = Departure()
     json_bytes = _json_bytes(headers.get(JSON_BYTES_HEADER))
     limit = classifier.settings.max_body_bytes
-    body = await receive(request.receive, headers.get("content-length"), limit)
+    with request.app.state.intake.hold() as take:
+        body = await receive(request.receive, headers.get("content-length"), limit, take=take)
 
-    def read() -> tuple[Asked, float]:
-        began = time.perf_counter()
-        whole = decompress(body, headers.get("content-encoding"), limit)
-        return read_request(whole, json_bytes, view.border), time.perf_counter() - began
+        def read(border: Border) -> tuple[Asked, float]:
+            began = time.perf_counter()
+            whole = decompress(body, headers.get("content-encoding"), limit)
+            return read_request(whole, json_bytes, border), time.perf_counter() - began
 
-    is_small = len(body) <= SMALL_BYTES and "content-encoding" not in headers
-    asked, read_s = read() if is_small else await asyncio.to_thread(read)
-    view = view_of(request)  # it may have been replaced while the body came in
-    classifier = view.classifier
-    if isinstance(asked.images, list):
-        answered = await classifier.answer(asked.images, asked.timeout_s, departure)
-    else:
-        images = list(asked.images)  # (N, S, S, C) -> N times (S, S, C)
-        answered = await classifier.answer_tensors(images, asked.timeout_s, departure)
+        is_small = len(body) <= SMALL_BYTES and "content-encoding" not in headers
+        read_by = None
+        while read_by != (view := view_of(request)).border:  # it may be replaced meanwhile
+            read_by = view.border
+            asked, read_s = read(read_by) if is_small else await asyncio.to_thread(read, read_by)
+        classifier = view.classifier
+        waits_s = min((s for s in (asked.timeout_s, patience_s) if s is not None), default=None)
+        if isinstance(asked.images, list):
+            answered = await classifier.answer(asked.images, waits_s, departure)
+        else:
+            images = list(asked.images)  # (N, S, S, C) -> N times (S, S, C)
+            answered = await classifier.answer_tensors(images, waits_s, departure)
     timings = replace(answered.timings, decode=answered.timings.decode + read_s)
     return await _respond(request, view, asked, answered._replace(timings=timings))
 

@@ -18,6 +18,7 @@ from service.prepare import SMALL_BYTES
 from service.routes.lean import LeanRoute
 from service.routes.problems import problems
 from service.schemas import JsonImages, PredictResponse
+from service.settings import Settings
 from service.submission import ON_LEAVE, Departure
 from service.telemetry import STAGES
 
@@ -136,28 +137,34 @@ async def answer(request: Request, name: str | None) -> Response:
     classifier = models.find(name)
     limits = classifier.settings
     content_type = request.headers.get("content-type")
-    is_raw = media_type(content_type) in RAW_TYPES
-    query, patience_s = _read_query(request), _read_patience_s(request)
+    media_type(content_type)  # refuse early what is none of ours
+    query, patience_s = _read_query(request), read_patience_s(request)
     classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s))
     departure = request.scope[ON_LEAVE] = Departure()
     declared_length = request.headers.get("content-length")
-    body = await receive(request.receive, declared_length, limits.max_body_bytes)
-    if is_raw:
-        images = [body]
-    elif len(body) <= SMALL_BYTES:
-        images = payloads(body, content_type, limits.max_images)
-    else:  # parsing a large form or base64 would hold up the event loop
-        images = await asyncio.to_thread(payloads, body, content_type, limits.max_images)
-    classifier = models.find(name)  # it may have been replaced while the body came in
-    wish = query.wish()
-    answered = await classifier.answer(images, patience_s, departure, wish)
-    request.app.state.telemetry.answered(answered, classifier)
+    with request.app.state.intake.hold() as take:
+        body = await receive(request.receive, declared_length, limits.max_body_bytes, take=take)
+        images = await _images(body, content_type, limits)
+        classifier = models.find(name)  # it may have been replaced while the body came in
+        wish = query.wish()
+        answered = await classifier.answer(images, patience_s, departure, wish)
     results = await classifier.results(answered, query.top_k, wish)
+    request.app.state.telemetry.answered(answered, classifier)
     return Response(
         to_json({"model": classifier.info, "results": results}, exclude_none=True),
         media_type="application/json",
         headers={"Server-Timing": server_timing(answered)},
     )
+
+
+async def _images(body: bytes, content_type: str | None, limits: Settings) -> list[bytes]:
+    """Take the picture files out of a body."""
+    if media_type(content_type) in RAW_TYPES:
+        return [body]
+    if len(body) <= SMALL_BYTES:
+        return payloads(body, content_type, limits.max_images)
+    # parsing a large form or base64 would hold up the event loop
+    return await asyncio.to_thread(payloads, body, content_type, limits.max_images)
 
 
 def _read_query(request: Request) -> PredictQuery:
@@ -172,7 +179,12 @@ def _read_query(request: Request) -> PredictQuery:
         raise _invalid("query", error) from error
 
 
-def _read_patience_s(request: Request) -> float | None:
+def read_patience_s(request: Request) -> float | None:
+    """Read the client's deadline in seconds; None if it has none.
+
+    Raises:
+        InvalidParameterError: If the header is no number of milliseconds.
+    """
     text = request.headers.get(TIMEOUT_HEADER)
     if text is None:
         return None

@@ -12,7 +12,8 @@ from typing import Any
 
 from service.app import create_app
 from service.batcher import Batcher
-from service.server import Server, bind, configure
+from service.port import bind
+from service.server import Server, configure
 from service.settings import Settings
 from tests.service.conftest import LEAN, Gate, replace_engine
 from tests.service.pictures import BLACK

@@ -2,18 +2,25 @@
 
 import asyncio
 import re
+import threading
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.batcher import Batcher
-from service.errors import DeadlineExceededError
+from service.engine import usable_cores
+from service.errors import ClientLeftError, DeadlineExceededError
 from service.plan import Plan
+from service.prepare import Preparer, Ready
+from service.routes.predict import TIMEOUT_HEADER
+from service.submission import Departure
 from tests.service.conftest import Gate, Serve, Service
-from tests.service.pictures import BLACK, WHITE
+from tests.service.pictures import BLACK, WHITE, encode
 
 pytestmark = pytest.mark.anyio
 
@@ -140,3 +147,74 @@ async def test_there_is_no_answer_after_the_deadline_even_if_the_timer_is_late()
     await batcher.stop()
 
     assert batcher.executed == 1
+
+
+async def test_what_nobody_waits_for_is_not_decoded(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+    release = threading.Event()
+
+    def slow(self: Preparer, image: Image.Image, index: int) -> Ready:
+        begun.append(index)
+        release.wait(10)
+        return read(self, image, index)
+
+    read = Preparer._read  # what the pool runs
+    monkeypatch.setattr(Preparer, "_read", slow)
+    service = await serve()
+    large = encode(Image.new("L", (600, 600)))
+
+    late = await service.client.post(
+        "/predict",
+        files=[("file", large)] * 20,
+        headers={TIMEOUT_HEADER: "300"},
+    )
+    release.set()
+    service.classifier._preparer.pool.shutdown()
+
+    assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+    assert "while the images were decoded" in late.json()["detail"]
+    assert len(begun) <= usable_cores()
+    assert executed(service) == 0
+
+
+async def test_who_leaves_while_decoding_is_no_longer_decoded_for(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, departure = threading.Event(), Departure()
+    monkeypatch.setattr(Preparer, "_read", lambda *_: release.wait(10))
+    service = await serve()
+    payload = encode(Image.new("L", (600, 600)))
+
+    asked = asyncio.create_task(service.classifier.answer([payload] * 20, departure=departure))
+    await asyncio.sleep(0.2)
+    departure()
+    with pytest.raises(ClientLeftError):
+        await asked
+    release.set()
+
+    assert service.classifier.batcher.under_way == 0
+
+
+async def test_bodies_have_a_budget_together(serve: Serve) -> None:
+    service = await serve(max_held_bytes=3_000, max_body_bytes=2_000)
+    more = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield bytes(1_900)
+        await more.wait()
+
+    first = asyncio.create_task(service.client.post("/predict", content=slow()))
+    while not service.app.state.intake.held:  # noqa: ASYNC110  # nobody would set an event
+        await asyncio.sleep(0.01)
+    refused = await service.client.post("/predict", content=bytes(1_900))
+    more.set()
+    await first
+    answered = await service.client.post("/predict", content=BLACK)
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert "RESNET_MAX_HELD_BYTES" in refused.json()["detail"]
+    assert refused.headers["retry-after"] == "1"
+    assert answered.status_code == 200
+    assert service.app.state.intake.held == 0

@@ -211,6 +211,26 @@ def test_two_pictures_in_one_jpeg_file_give_the_first() -> None:
     assert np.abs(np.asarray(decoded, int) - np.asarray(striped(), int)).mean() < 12
 
 
+def test_a_jpeg_of_endless_scans_is_refused_and_a_progressive_one_is_not() -> None:
+    payload = encode(striped(), "JPEG", progressive=True)
+    start = payload.rindex(b"\xff\xda")
+    last = payload[start:-2]  # up to the end's marker
+
+    endless = payload[:-2] + 100 * last + payload[-2:]
+
+    assert decode(payload).size == striped().size
+    with pytest.raises(InvalidImageError, match=r"has 1\d\d scans; the limit is 64"):
+        decode(endless)
+
+
+def test_a_film_behind_a_jpeg_is_not_taken_for_scans() -> None:
+    film = np.random.default_rng(0).integers(0, 256, 20_000_000, np.uint8).tobytes()
+    payload = encode(striped(), "JPEG")
+
+    assert film.count(b"\xff\xda") > 200
+    assert decode(payload + film).size == striped().size
+
+
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize(
     ("orientation", "corner"),

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.server import Server, bind, configure
+from service.port import bind
+from service.server import Server, configure
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, listen, wait_until

@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 import subprocess
@@ -212,3 +213,14 @@ def test_what_is_left_is_written_at_the_end_of_the_process() -> None:
     )
 
     assert run.stderr == "info    last\ninfo    request status=200\n"
+
+
+def test_a_log_that_cannot_be_written_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    set_up_logging("info", "text")
+    monkeypatch.setattr(sys, "stderr", Full())
+
+    logging.getLogger("service").warning("something")  # would raise into the request

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from service import models
 from service.app import create_app
 from service.errors import StartError
+from service.probe import Probe
 from service.settings import Settings
 from tests.service import graphs
 from tests.service.conftest import LEAN, Gate, MakeArtifact, Service, replace_engine, serving
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.anyio
 def probed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Note what would be tried in a child process, which takes a second each."""
     folders: list[Path] = []
-    monkeypatch.setattr(models, "probe", folders.append)
+    monkeypatch.setattr(Probe, "__call__", lambda _, folder: folders.append(folder))
     return folders
 
 
@@ -213,7 +214,7 @@ async def test_a_candidate_that_crashes_its_probe_is_refused(
 
     async with serving_from(make_artifact().parent) as service:
         make_artifact(version="2")
-        monkeypatch.setattr(models, "probe", crash)
+        monkeypatch.setattr(Probe, "__call__", lambda _, folder: crash(folder))
         await reload(service)
 
         assert await version(service) == "tiny 1"
@@ -274,6 +275,41 @@ async def test_a_removed_version_goes_away_and_so_does_a_refused_one(
 
         assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
         assert await health(service) == (["tiny 1"], [])
+
+
+async def test_nothing_is_taken_away_while_the_root_cannot_be_read(
+    make_artifact: MakeArtifact,
+) -> None:
+    default, _ = make_artifact(), make_artifact(name="other")
+    root = default.parents[1]
+    async with serving_from(default, root) as service:
+        away = root.rename(root.with_name("away"))
+        await reload(service)
+        meanwhile = await health(service)
+        away.rename(root)
+        await reload(service)
+
+        assert meanwhile == await health(service) == (["tiny 1", "other 1"], [])
+
+
+async def test_a_folder_that_may_not_be_read_costs_no_other_model(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default, _ = make_artifact(), make_artifact(name="other")
+    (default.parents[1] / "lost+found").mkdir()
+    listed = Path.iterdir
+
+    def refusing(path: Path) -> Iterator[Path]:
+        if path.name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    async with serving_from(default, default.parents[1]) as service:
+        make_artifact(name="third")
+        await reload(service)
+
+        assert (await health(service))[0] == ["tiny 1", "other 1", "third 1"]
 
 
 # Requests under way

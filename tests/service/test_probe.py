@@ -1,6 +1,8 @@
 """The child process in which a candidate is tried, for real."""
 
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,14 +14,14 @@ from tests.service.conftest import MakeArtifact
 
 
 def test_a_good_candidate_passes(make_artifact: MakeArtifact) -> None:
-    probe.probe(make_artifact())
+    probe.Probe()(make_artifact())
 
 
 def test_a_bad_candidate_is_refused_in_its_own_words(make_artifact: MakeArtifact) -> None:
     folder = make_artifact(graphs.swapped())
 
     with pytest.raises(StartError, match=r"^The float32 model gives 1 of 1 golden") as refused:
-        probe.probe(folder)
+        probe.Probe()(folder)
 
     assert str(refused.value).isprintable()
 
@@ -44,6 +46,22 @@ def test_a_child_that_ends_badly_refuses_the_candidate(
         monkeypatch.setattr(probe, "PROBE_TIMEOUT_S", 0.2)
 
     with pytest.raises(StartError, match=reason) as refused:
-        probe.probe(tmp_path)
+        probe.Probe()(tmp_path)
 
     assert str(refused.value).isprintable()
+
+
+def test_a_trial_that_hangs_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = tmp_path / "child"
+    child.write_text("#!/bin/sh\nexec sleep 60\n")
+    child.chmod(stat.S_IRWXU)
+    monkeypatch.setattr("sys.executable", str(child))
+    trying = probe.Probe()
+
+    with ThreadPoolExecutor(1) as thread:
+        trial = thread.submit(trying, tmp_path)
+        while trying._child is None:
+            time.sleep(0.01)
+        trying.stop()
+        with pytest.raises(StartError, match="ended its process with signal 9"):
+            trial.result(10)

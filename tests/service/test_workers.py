@@ -114,11 +114,36 @@ def test_a_worker_that_cannot_start_leaves_the_others_serving(running: Running) 
     until(lambda: "manifest.json" in running.stderr())
     time.sleep(1)
 
+    running.process.send_signal(signal.SIGHUP)  # one of the two is not there to be told
     left = answerers(running)
     manifest.write_bytes(whole)
 
     assert len(left) == 1
     until(lambda: len(answerers(running)) == 2)
+
+
+def test_a_worker_that_is_added_is_one_of_ours(running: Running) -> None:
+    before = workers(running)
+
+    running.process.send_signal(signal.SIGTTIN)
+    until(lambda: len(workers(running)) == 3)
+    until(lambda: len(answerers(running, 60)) == 3)
+    running.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+
+    assert len(workers(running)) == 3
+    assert before < workers(running)
+    running.terminate()
+    assert running.process.wait(20) == 0
+
+
+def test_workers_do_not_outlive_their_supervisor(running: Running) -> None:
+    left = workers(running)
+
+    running.process.kill()
+    running.process.wait()
+
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
 
 
 def artifact_of(running: Running) -> bytes:

@@ -176,3 +176,12 @@ async def test_two_applications_count_apart(serve: Serve) -> None:
 
     assert value(await scrape(first), "resnet_images_total") == 1
     assert value(await scrape(second), "resnet_images_total") == 0
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_monitors_may_ask_without_a_body(path: str, serve: Serve) -> None:
+    service = await serve()
+
+    response = await service.client.head(path)
+
+    assert response.status_code == 200

@@ -6,7 +6,10 @@ import httpx
 import pytest
 
 from model.preprocessing import Pixels
+from service.routes import inference_v2
+from service.routes.models_v2 import view_of
 from service.submission import ON_LEAVE, Rows
+from service.views import View
 from tests.service.conftest import Service
 from tests.service.v2 import (
     HEADER,
@@ -137,3 +140,62 @@ async def test_a_draining_service_is_not_ready_but_answers() -> None:
 
     assert (live.status_code, live.json()) == (200, {"live": True})
     assert answer.status_code == 200
+
+
+async def test_nulls_stand_for_what_is_left_out() -> None:
+    async with serving() as service:
+        content = asking([1, 28, 28, 1], "UINT8", data=pixels().tolist(), parameters=None)
+        content |= {"id": None, "parameters": None, "outputs": None}
+
+        response = await service.client.post(INFER, json=content)
+
+    assert response.status_code == 200
+    assert len(response.json()["outputs"]) == 2
+
+
+async def test_an_output_in_shared_memory_is_refused() -> None:
+    async with serving() as service:
+        content = asking([1, 28, 28, 1], "UINT8", data=pixels().tolist())
+        region = {"shared_memory_region": "mine", "shared_memory_byte_size": 40}
+        content["outputs"] = [{"name": "probabilities", "parameters": region}]
+
+        response = await service.client.post(INFER, json=content)
+
+    assert "Shared memory" in error_of(response, 501)
+
+
+async def test_the_timeout_of_the_header_counts_here_too() -> None:
+    async with serving() as service:
+        gate = Gate(service)
+        first = asyncio.create_task(service.client.post(INFER, content=bytes(784), headers=RAW))
+        await gate.has_entered()
+        headers = {**RAW, "X-Request-Timeout-Ms": "200"}
+        late = await service.client.post(INFER, content=bytes(784), headers=headers)
+        gate.open()
+        await first
+        odd = {**RAW, "X-Request-Timeout-Ms": "nan"}
+        refused = await service.client.post(INFER, content=bytes(784), headers=odd)
+
+    assert "deadline" in error_of(late, 504)
+    assert "timeout" in error_of(refused, 400).lower()
+
+
+async def test_a_model_that_changes_its_input_meanwhile_does_not_get_the_old_ones_tensor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving() as service:
+        seen = []
+
+        def changing(request: Any) -> View:
+            view = view_of(request)
+            seen.append(view)
+            if len(seen) < 3:
+                return view
+            tensor = view.border.input._replace(shape=(-1, 32, 32, 3))
+            return view._replace(border=view.border._replace(input=tensor))
+
+        monkeypatch.setattr(inference_v2, "view_of", changing)
+        response = await service.client.post(INFER, content=bytes(784), headers=RAW)
+
+    assert error_of(response, 400)
+    assert service.classifier.batcher.executed == 0

@@ -1,0 +1,59 @@
+"""A connection that ends without tearing its last answer out of the client's hands.
+
+Closing a socket while bytes lie unread in it resets the connection, and the reset may overtake
+the answer: a client that still sends a body that was refused early then sees a broken pipe in
+place of the reason.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+LINGER_S = 2.0
+"""For the client to read the answer and to stop sending."""
+
+
+class Lingering:
+    """A transport whose end waits a moment for a client that is still sending.
+
+    Args:
+        transport: The real one.
+        is_sending: Tells whether the client is within a request.
+        let_read: Has bytes arrive again, if reading was paused.
+
+    Attributes:
+        is_ending: What still arrives is of no interest.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        is_sending: Callable[[], bool],
+        let_read: Callable[[], None],
+    ) -> None:
+        """Stand before the real one."""
+        self.is_ending = False
+        self.write = transport.write
+        self._transport = transport
+        self._is_sending = is_sending
+        self._let_read = let_read
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the real one in all else."""
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is to be written."""
+        return self.is_ending or self._transport.is_closing()
+
+    def close(self) -> None:
+        """End now, or once the client has heard that nobody listens."""
+        if self.is_closing():
+            return
+        if not self._is_sending():
+            self._transport.close()
+            return
+        self.is_ending = True
+        self._transport.write_eof()
+        self._let_read()
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)

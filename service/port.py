@@ -1,0 +1,59 @@
+"""The port: taken before a model is loaded for nothing, let go without losing a caller."""
+
+import contextlib
+import ctypes
+import socket
+import struct
+import sys
+
+from service.errors import StartError
+from service.settings import Settings
+
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python's socket module does not name it
+
+
+def bind(settings: Settings) -> socket.socket:
+    """Take the port, before a model is loaded for nothing.
+
+    Raises:
+        StartError: If it is taken, or not ours to take.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+    except OSError as error:
+        sock.close()
+        raise StartError(
+            f"Port {settings.port} of {settings.host} cannot be taken: {error.strerror}. "
+            "Choose another with RESNET_PORT or --port."
+        ) from error
+    sock.set_inheritable(True)
+    return sock
+
+
+def take_no_more(listening: socket.socket) -> None:
+    """Have the kernel overlook new callers, so that none comes between the last and the end.
+
+    A socket filter that drops what opens a connection, and nothing else: whoever calls now is
+    not answered, calls again a second later, and is refused then, as by any closed port. Whoever
+    was answered already and has still to confirm it must get through: for him the connection
+    stands. Linux alone has it; elsewhere some microseconds remain in which a caller may be reset.
+
+    Source:
+        socket(7), SO_ATTACH_FILTER; linux/filter.h; the flags' place in RFC 9293, 3.1.
+    """
+    if sys.platform != "linux":  # pragma: no cover
+        return
+    drop_syn = [
+        struct.pack("HBBI", 0x30, 0, 0, 13),  # load the byte with TCP's flags
+        struct.pack("HBBI", 0x54, 0, 0, 0x12),  # of which SYN and ACK
+        struct.pack("HBBI", 0x15, 0, 1, 0x02),  # SYN alone?
+        struct.pack("HBBI", 0x06, 0, 0, 0),  # then keep nothing
+        struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF),  # else all
+    ]
+    instructions = ctypes.create_string_buffer(b"".join(drop_syn))
+    program = struct.pack("HP", len(drop_syn), ctypes.addressof(instructions))
+    with contextlib.suppress(OSError):  # a kernel without filters closes as before
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
