@@ -3,6 +3,7 @@
 The outer door, too: what nobody foresaw becomes an answer here.
 """
 
+import asyncio
 import itertools
 import logging
 import os
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.errors import NotReadyError
 from service.log import log, log_request
 from service.routes.lean import LeanRoute
 from service.telemetry import Telemetry
@@ -26,6 +28,8 @@ METHODS = frozenset({"GET", "POST"})
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at debug level only."""
 
+TOO_LATE = "The service ended before the request had come in. Send it elsewhere."
+"""Whoever still sends a body when the time to end has run out is cancelled by the server."""
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -86,10 +90,11 @@ class Access:
 
         try:
             await app(scope, receive, send_with_headers)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             if has_begun:  # half an answer cannot be taken back
                 raise
-            response = await self.answer_error(Request(scope), error)
+            told = NotReadyError(TOO_LATE) if isinstance(error, asyncio.CancelledError) else error
+            response = await self.answer_error(Request(scope), told)
             await response(scope, receive, send_with_headers)
         finally:
             self.note(scope, status, ((request_id, began),))

@@ -129,6 +129,19 @@ def test_a_client_that_asked_a_moment_ago_may_ask_once_more_at_the_end(
     assert (last.status, last.will_close) == (200, True)
 
 
+def test_a_body_that_comes_too_late_for_the_end_is_told_so(make_artifact: MakeArtifact) -> None:
+    with listen(make_artifact(), deadline_ms=100) as listening, listening.connect() as slow:
+        slow.sendall(REQUEST[:-10])
+        time.sleep(0.1)
+        listening.server.handle_exit(signal.SIGTERM, None)
+        answer = read_answer(slow)
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"not_ready"' in answer
+    assert b"Send it elsewhere" in answer
+    assert b"x-request-id" in answer
+
+
 def ask(client: http.client.HTTPConnection) -> http.client.HTTPResponse:
     client.request("POST", "/predict", BLACK)
     answer = client.getresponse()
