@@ -13,22 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from model.trust import Calibration
-from training.calibrator import Calibrator, Term, margin_of
+from training.calibrator import Calibrator, Term, quantities
 
 METHODS: Mapping[str, tuple[Term, ...]] = MappingProxyType(
     {
         "temperature": (),
-        "vector": ("label",),
         "margin": ("margin",),
+        "distance": ("distance",),
         "margin+distance": ("margin", "distance"),
-        "margin+distance+vector": ("margin", "distance", "label"),
     }
 )
 FOLDS = 5
 FEWEST = 100
 """Pictures under which nothing but a temperature is fitted: the rest would fit the pictures."""
-PENALTY = 1e-3
-"""On the squares of what each label has of its own, so that rare labels stay near the rest."""
 MODESTY = 1.96
 """The scale is taken from the modest end of its 95 % interval, in standard errors.
 
@@ -99,10 +96,9 @@ def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
     """
     logits, distances = evidence.logits.double(), evidence.distances.double()
     if not len(logits):  # a fold that has them all
-        return Calibrator(terms, logits.shape[1]).requires_grad_(requires_grad=False)
-    largest = float(margin_of(logits).max()) if "margin" in terms else math.inf
-    calibrator = Calibrator(terms, logits.shape[1], largest)
-    own = (calibrator.label_scale, calibrator.label_shift)
+        return Calibrator(terms).requires_grad_(requires_grad=False)
+    largest = quantities(terms, logits, distances).max(0).values if terms else None
+    calibrator = Calibrator(terms, largest)
     optimizer = torch.optim.LBFGS(
         calibrator.parameters(), max_iter=300, tolerance_grad=1e-8, line_search_fn="strong_wolfe"
     )
@@ -111,14 +107,13 @@ def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
         optimizer.zero_grad()
         scaled = calibrator.scaled(logits, distances)
         value = nn.functional.cross_entropy(scaled, evidence.targets)
-        value = value + PENALTY * sum(values.square().sum() for values in own)
         value = value + calibrator.scale.square().sum() / len(logits)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     if not all(bool(values.isfinite().all()) for values in calibrator.parameters()):
-        calibrator = Calibrator(terms, logits.shape[1], largest)
+        calibrator = Calibrator(terms, largest)
     calibrator.requires_grad_(requires_grad=False)
     calibrator.scale.copy_(calibrator.scale - MODESTY * _standard_error(calibrator, evidence))
     return calibrator

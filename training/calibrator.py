@@ -2,10 +2,10 @@
 
 Source:
     Guo et al., "On Calibration of Modern Neural Networks", 2017 (arXiv 1706.04599) for
-    temperature and vector scaling. A scale that depends on the picture follows Tomani et
-    al., "Parameterized Temperature Scaling", 2022 (arXiv 2102.12182); a term for the
-    distance in feature space follows Tomani et al., "Beyond In-Domain Scenarios:
-    Robust Density-Aware Calibration", 2023 (arXiv 2302.05118).
+    temperature scaling. A scale that depends on the picture follows Tomani et al.,
+    "Parameterized Temperature Scaling", 2022 (arXiv 2102.12182); that it may depend on the
+    distance in feature space follows Tomani et al., "Beyond In-Domain Scenarios: Robust
+    Density-Aware Calibration", 2023 (arXiv 2302.05118).
 """
 
 import math
@@ -14,37 +14,34 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Term = Literal["margin", "distance", "label"]
+Term = Literal["margin", "distance"]
 
 
 class Calibrator(nn.Module):
-    """Logits and distances -> probabilities.
+    """Logits and distances -> probabilities; the likeliest label stays what it was.
 
-    softmax(exp(a + b m + c log(1 + m)) exp(s_k) z_k + h_k - d D_k), with m the margin
-    between the two largest logits and D_k the distance to label k; a method has some of
-    the terms, and temperature scaling is exp(a) alone. Margins count up to the largest that
-    was fitted: beyond it nobody knows, and the exponential would run away.
+    softmax(exp(a + sum of b_i q_i) z), with quantities q_i of the picture: m and log(1 + m), where
+    m is the margin between the two largest logits (`margin`); log(1 + D1) and log(1 + D2 - D1),
+    where D1 and D2 are the distances to the two nearest labels (`distance`). A method has some of
+    the terms, and temperature scaling is exp(a) alone. Quantities count up to the largest that was
+    fitted: beyond it nobody knows, and the exponential would run away.
 
     Args:
         terms: Beside the common scale.
-        classes: Labels.
-        largest_margin: That counts.
+        largest: Of each quantity, (Q,); None: as they come.
     """
 
-    largest_margin: Tensor
+    largest: Tensor
 
-    def __init__(
-        self, terms: tuple[Term, ...], classes: int, largest_margin: float = math.inf
-    ) -> None:
+    def __init__(self, terms: tuple[Term, ...], largest: Tensor | None = None) -> None:
         """Start as the plain softmax."""
         super().__init__()
         self.terms = terms
+        count = 2 * len(terms)
         self.scale = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-        self.margin = nn.Parameter(torch.zeros(2, dtype=torch.float64))
-        self.register_buffer("largest_margin", torch.full((1,), largest_margin).double())
-        self.distance = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-        self.label_scale = nn.Parameter(torch.zeros(classes, dtype=torch.float64))
-        self.label_shift = nn.Parameter(torch.zeros(classes, dtype=torch.float64))
+        self.weights = nn.Parameter(torch.zeros(count, dtype=torch.float64))
+        unlimited = torch.full((count,), math.inf, dtype=torch.float64)
+        self.register_buffer("largest", unlimited if largest is None else largest)
 
     def forward(self, logits: Tensor, distances: Tensor) -> Tensor:
         """(N, K) and (N, K) -> probabilities (N, K)."""
@@ -53,16 +50,10 @@ class Calibrator(nn.Module):
     def scaled(self, logits: Tensor, distances: Tensor) -> Tensor:
         """Give the calibrated logits (N, K)."""
         exponent: Tensor = self.scale
-        if "margin" in self.terms:
-            margin = margin_of(logits).minimum(self.largest_margin)  # (N, 1)
-            exponent = exponent + self.margin[:1] * margin
-            exponent = exponent + self.margin[1:] * torch.log(margin + 1)
-        scaled = logits * torch.exp(exponent)
-        if "label" in self.terms:
-            scaled = scaled * torch.exp(self.label_scale) + self.label_shift
-        if "distance" in self.terms:
-            scaled = scaled - self.distance * distances
-        return scaled
+        if self.terms:
+            known = quantities(self.terms, logits, distances).minimum(self.largest)
+            exponent = exponent + (known * self.weights).sum(1, keepdim=True)
+        return logits * torch.exp(exponent)
 
     def temperature(self) -> float | None:
         """Give the divisor of the logits, if that is all there is."""
@@ -70,21 +61,22 @@ class Calibrator(nn.Module):
 
     def coefficients(self) -> dict[str, tuple[float, ...]]:
         """Give the fitted numbers, by term."""
-        used: dict[str, tuple[Tensor, ...]] = {
-            "scale": (self.scale,),
-            **({"margin": (self.margin,)} if "margin" in self.terms else {}),
-            **({"largest_margin": (self.largest_margin,)} if "margin" in self.terms else {}),
-            **({"distance": (self.distance,)} if "distance" in self.terms else {}),
-        }
-        if "label" in self.terms:
-            used |= {"label_scale": (self.label_scale,), "label_shift": (self.label_shift,)}
-        return {
-            name: tuple(round(float(value), 8) for value in parameters[0])
-            for name, parameters in used.items()
-        }
+        found: dict[str, tuple[float, ...]] = {"scale": (round(float(self.scale), 8),)}
+        for place, term in enumerate(self.terms):
+            for name, values in ((term, self.weights), (f"largest {term}", self.largest)):
+                own = values[2 * place : 2 * place + 2].tolist()
+                found[name] = tuple(round(value, 8) for value in own)
+        return found
 
 
-def margin_of(logits: Tensor) -> Tensor:
-    """(N, K) -> how far the largest is above the second, (N, 1)."""
-    largest = logits.topk(2, dim=1).values
-    return largest[:, :1] - largest[:, 1:]
+def quantities(terms: tuple[Term, ...], logits: Tensor, distances: Tensor) -> Tensor:
+    """(N, K) and (N, K) -> what each term looks at, two for each: (N, Q)."""
+    found = []
+    if "margin" in terms:
+        largest = logits.topk(2, dim=1).values
+        margin = largest[:, :1] - largest[:, 1:]
+        found += [margin, torch.log(margin + 1)]
+    if "distance" in terms:
+        nearest = distances.topk(2, dim=1, largest=False).values
+        found += [torch.log(nearest[:, :1] + 1), torch.log(nearest[:, 1:] - nearest[:, :1] + 1)]
+    return torch.cat(found, dim=1)

@@ -143,7 +143,10 @@ def _sort(network: ResNet, recipe: Recipe, groups: dict[tuple[float, str], dict[
 
 
 def build_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LambdaLR:
-    """Give each group's rate a rise to its peak and a fall to (nearly) zero.
+    """Give each group's rate a rise to its peak and a fall to (nearly) zero, or to a floor.
+
+    A floor with a long average of the weights stands in for the last of the fall: the rate at which
+    the loss on pictures that were not learnt from is lowest is not zero (docs/training-log.md).
 
     Args:
         optimizer: Its groups' rates are the peaks.
@@ -156,6 +159,7 @@ def build_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LambdaLR
         if step < rise:
             return (step + 1) / (rise + 1)
         rest = max(LEAST, (steps - step) / max(1.0, steps - rise))
-        return rest if recipe.schedule == "one_cycle" else (1 - math.cos(math.pi * rest)) / 2
+        fall = rest if recipe.schedule == "one_cycle" else (1 - math.cos(math.pi * rest)) / 2
+        return max(recipe.floor, fall)
 
     return LambdaLR(optimizer, share)

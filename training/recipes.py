@@ -54,6 +54,9 @@ class Recipe(BaseModel):
     )
     schedule: Literal["plateau", "one_cycle", "cosine"]
     warmup: float = Field(0.2, ge=0, le=1, description="Share of the steps up to the peak.")
+    floor: float = Field(
+        0.0, ge=0, le=1, description="Least share of the peak; a cycle stays there to its end."
+    )
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(3, ge=0, description="Epochs without progress.")
     min_learning_rate: float = Field(1e-6, ge=0)
@@ -145,10 +148,10 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe(
                 name="record",
                 expected="not measured yet",
-                epochs=85,
+                epochs=140,
                 **SPRINT,
                 turn=0.06,
-                mutual=1,
+                floor=1 / 6,
                 ema_decay=0.999,
                 shift=3,
                 erase=0.25,

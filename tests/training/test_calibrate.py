@@ -10,7 +10,6 @@ from torch import Tensor
 
 from training import calibrate
 from training.calibrate import METHODS, Evidence, choose, fit
-from training.calibrator import margin_of
 
 
 def _honest(count: int, classes: int = 5, spread: float = 2.0) -> Evidence:
@@ -48,15 +47,16 @@ def test_a_handful_of_right_answers_does_not_make_it_certain(count: int) -> None
 @pytest.mark.parametrize("slope", [2.0, -2.0])
 def test_margins_beyond_those_that_were_fitted_change_nothing(slope: float) -> None:
     calibrator = fit(_honest(2_000), METHODS["margin"])
-    calibrator.margin[0] = slope  # a fit may well come out so
-    largest = float(calibrator.largest_margin)
+    calibrator.weights[0] = slope  # a fit may well come out so
+    largest = float(calibrator.largest[0])
     logits = torch.tensor([[margin, 0.0, 0.0] for margin in (largest, 2 * largest, 400)]).double()
 
     probabilities = calibrator(logits, torch.zeros_like(logits))
 
     assert torch.isfinite(probabilities).all()
     assert (probabilities[:, 0].diff() >= 0).all()
-    assert largest == pytest.approx(float(margin_of(_honest(2_000).logits).max()))
+    two = _honest(2_000).logits.topk(2, dim=1).values
+    assert largest == pytest.approx(float((two[:, 0] - two[:, 1]).max()))
 
 
 @pytest.mark.parametrize("factor", [0.2, 0.5, 1.0, 3.0, 8.0])
@@ -112,12 +112,27 @@ def test_every_method_gives_probabilities_and_names_its_coefficients(method: str
     assert (calibrator.temperature() is None) == (method != "temperature")
 
 
-def test_logits_that_are_off_by_label_choose_a_method_that_knows_labels() -> None:
-    factors = torch.tensor([0.4, 3.0, 1.0, 1.0, 2.0])
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_changes_the_likeliest_label(method: str) -> None:
+    evidence = _times(_honest(2_000), 3.0)
 
-    chosen = choose(_times(_honest(3_000), factors), "validation")
+    calibrator = fit(evidence, METHODS[method])
 
-    assert "vector" in chosen.record.method
+    strange = 50 * torch.randn(2_000, 5, dtype=torch.float64)
+    for logits in (evidence.logits.double(), strange):
+        answers = calibrator(logits, 100 * evidence.distances.double())
+        assert torch.equal(answers.argmax(1), logits.argmax(1))
+
+
+def test_pictures_far_from_all_labels_choose_a_method_that_knows_distances() -> None:
+    plain = _honest(3_000)
+    far = torch.arange(3_000) % 2 == 0  # of these nothing is known
+    distances = plain.distances + 50 * far[:, None]
+    targets = torch.where(far, torch.arange(3_000) % 5, plain.targets)
+
+    chosen = choose(Evidence(plain.logits, distances, targets), "validation")
+
+    assert "distance" in chosen.record.method
     assert chosen.record.n == 3_000
 
 

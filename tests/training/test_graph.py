@@ -31,7 +31,7 @@ def _judge() -> Judge:
     """A judge of made-up features, with plain temperature scaling."""
     dice = torch.Generator().manual_seed(0)
     features, targets = torch.randn(100, 128, generator=dice), torch.arange(100) % 10
-    calibrator = Calibrator((), 10)
+    calibrator = Calibrator(())
     with torch.no_grad():
         calibrator.scale.fill_(-np.log(TEMPERATURE))
     score = Score("mahalanobis", features, targets, 10)

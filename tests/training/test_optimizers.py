@@ -74,6 +74,22 @@ def test_muon_goes_on_from_its_saved_state() -> None:
     assert torch.equal(weight_after(6, saved_at=3), weight_after(6, saved_at=None))
 
 
+def test_a_cycle_with_a_floor_falls_to_it_and_stays() -> None:
+    weight = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=2.0)
+    recipe = get_recipe("default", ["warmup=0.2", "floor=0.25"])
+    scheduler = build_schedule(optimizer, recipe, 100)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+
+    assert max(rates) == pytest.approx(2.0)
+    assert all(np.diff(rates[20:80]) < 0)
+    assert rates[80:] == [0.5] * 20
+
+
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing(schedule: str) -> None:
     weight = nn.Parameter(torch.zeros(1))
