@@ -135,7 +135,7 @@ def _explanations(url: str, images: Pictures) -> dict[str, float]:
     best = [result["predictions"][0] for result in explained]
     dice = np.random.default_rng(0).random(maps.shape)
     side, cell = maps.shape[1], images.shape[1] // maps.shape[1]
-    light = images[..., 0].reshape(-1, side, cell, side, cell).mean((2, 4))
+    light = images.reshape(-1, side, cell, side, cell).mean((2, 4))
     lit = dice + (light > DARK)  # all lit cells before any dark one
     fallen = {}
     for name, order in (("top", maps), ("random", dice), ("random lit", lit)):

@@ -147,7 +147,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             Recipe(
                 name="record",
-                expected="not measured yet",
+                expected="95.42 % of Fashion-MNIST's test split, 14,636 CPU s, as two runs; as one "
+                "not measured yet.",
                 epochs=140,
                 **SPRINT,
                 turn=0.06,

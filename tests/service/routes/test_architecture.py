@@ -41,7 +41,7 @@ async def test_it_says_what_the_network_is_worth_and_where_it_came_from(
     assert answer.metrics is not None
     assert answer.metrics.top1 > 0.9
     assert answer.metrics.n == 10_000
-    assert answer.provenance.recipe == "default"
+    assert answer.provenance.recipe == "record"
     assert answer.input.size == 28
     assert len(answer.labels) == answer.architecture.num_classes == 10
 
