@@ -100,7 +100,7 @@ const data = ({ metrics, provenance: origin, preprocessing: spec, ...manifest })
   ["data.name", metrics?.dataset],
   ["data.licence", manifest.data?.licence],
   ["data.sha256", origin?.dataset_sha256, "code"],
-  ["data.splits", manifest.data && Object.entries(manifest.data.splits).map(([name, n]) => `${name} ${number(n)}`).join(" · ")],
+  ["data.splits", manifest.data && Object.entries(manifest.data.splits).map(([name, n]) => `${t(`split.${name}`)} ${number(n)}`).join(" · ")],
   ["data.input", `${manifest.input.size}×${manifest.input.size}×${manifest.input.channels}`],
   ["data.preprocessing", `${spec.interpolation}, ${spec.resize} → ${spec.crop}`],
   ["data.mean", spec.mean.map((value) => number(value, 3)).join(" · ")],
