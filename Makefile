@@ -5,11 +5,12 @@ EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP = -m pip install --quiet --disable-pip-version-check
 RUN = .venv-dev/bin
 
-.PHONY: help serve install test check chromium fashion-mnist fix bench train experiments clean
+.PHONY: help serve install test coverage check chromium fashion-mnist fix bench train experiments clean
 
 help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
 	@echo "make test    install the rest, check, and run every test"
+	@echo "make coverage   the same, and tell which lines no test reached"
 	@echo "make check   format, lint and types, without changing anything"
 	@echo "make fix     format and fix what can be fixed"
 	@echo "make bench   measure the service on this machine"
@@ -24,6 +25,11 @@ install: .venv-dev/.installed
 
 # The service's tests run where it is served, without torch; the model's rooms are tested in both.
 test: check chromium fashion-mnist .venv/.testing
+	$(RUN)/pytest --ignore tests/service
+	.venv/bin/pytest -q tests/service tests/model tests/test_layering.py
+
+# The same with every line counted, which takes a quarter longer.
+coverage: check chromium fashion-mnist .venv/.testing
 	$(RUN)/pytest --cov --cov-report= --ignore tests/service
 	.venv/bin/pytest -q --cov --cov-append tests/service tests/model tests/test_layering.py
 

@@ -117,6 +117,8 @@ CONVERSIONS: dict[str, Convert] = {
 @pytest.mark.parametrize("mode", CONVERSIONS)
 async def test_a_picture_gets_the_same_label_in_every_mode(mode: str, shipped: Service) -> None:
     images = [Image.fromarray(pixels) for pixels in fashion_pictures()[0][:3]]
+    if mode == "1":  # black and white dots are another picture; it is the same in any mode, too
+        images = [image.convert("1").convert("L") for image in images]
 
     expected = await classify(shipped, [encode(image) for image in images])
     actual = await classify(shipped, [CONVERSIONS[mode](image) for image in images])
