@@ -28,7 +28,7 @@ test: check chromium fashion-mnist .venv/.testing
 	$(RUN)/pytest --ignore tests/service
 	.venv/bin/pytest -q tests/service tests/model tests/test_layering.py
 
-# The same with every line counted, which takes a quarter longer.
+# The same with every line counted, which takes longer.
 coverage: check chromium fashion-mnist .venv/.testing
 	$(RUN)/pytest --cov --cov-report= --ignore tests/service
 	.venv/bin/pytest -q --cov --cov-append tests/service tests/model tests/test_layering.py
