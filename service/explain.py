@@ -20,7 +20,7 @@ LEVELS = 64
 """Steps of the heat; few enough that a large layer packs well."""
 SMOOTH = 512
 """Pixels along a side up to which the heat is drawn smoothly; larger layers repeat its pixels,
-which nobody sees and which costs a sixth."""
+which nobody sees: with whole numbers, 12 megapixels take 24 ms instead of 74."""
 
 
 class Sent(NamedTuple):
