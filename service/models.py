@@ -65,8 +65,8 @@ class Models:
         try:
             wanted = self._wanted()
         except OSError as error:
-            why = f"RESNET_MODELS (={settings.models}) is no folder that can be read"
-            raise StartError(f"{why}: {error.strerror}.") from error
+            why = f"is no folder that can be read: {error.strerror}."
+            raise StartError(f"RESNET_MODELS (={settings.models}) {why}") from error
         self._served: dict[Path, _Served] = {}
         self._refused: dict[Path, Refused] = {}
         self._reloading = asyncio.Lock()
@@ -198,10 +198,7 @@ class Models:
 
 
 def _versions(folder: Path) -> list[Path]:
-    """List the versions in a model's folder.
-
-    None if it is none, or may not be read, as a disk's `lost+found`.
-    """
+    """List a model's versions; none if it may not be read, as a disk's `lost+found`."""
     try:
         return [
             version

@@ -131,7 +131,7 @@ class Server(uvicorn.Server):
     def _reload_if_due(self) -> None:
         """Look for new versions now and then, one look at a time."""
         every_s = self.state.settings.watch_s
-        is_due = every_s > 0 and time.monotonic() >= self._look_at and self._leave_at is None
+        is_due = every_s > 0 and time.monotonic() >= self._look_at
         if is_due and (self._reload is None or self._reload.done()):
             self.reload()
 
@@ -151,8 +151,10 @@ class Server(uvicorn.Server):
         if self.should_exit:
             return
         await super().startup(sockets)
-        addresses = {str(sock.getsockname()[:2]) for s in self.servers for sock in s.sockets}
-        log.info("listening", extra={"fields": {"at": ", ".join(sorted(addresses))}})
+        names = [sock.getsockname() for server in self.servers for sock in server.sockets]
+        log.info(
+            "listening", extra={"fields": {"at": [f"{host}:{port}" for host, port, *_ in names]}}
+        )
         if threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
         self._look_at = time.monotonic() + (self.state.settings.watch_s or math.inf)

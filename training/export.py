@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.artifact import Artifact, refuse_taken, write
-from model.manifest import Data, Metrics, Precision
+from model.manifest import Data, Metrics, Precision, Provenance
 from model.trust import Diagrams, Speed
 from training.assemble import assemble, difference, figures, one_of_each, provenance
 from training.datasets.dataset import Dataset, spread
@@ -94,13 +94,7 @@ def export_checkpoint(
         preprocessing=record.preprocessing,
         temperature=fitted.chosen.calibrator.temperature(),
         metrics=measured_metrics(measured.answers, record.labels, dataset),
-        provenance=provenance(
-            record.seed,
-            recipe=record.recipe.name,
-            dataset_sha256=dataset.sha256,
-            weights=record.weights,
-            cost=cost_of(RunFolder.of(checkpoint).metrics, record.environment),
-        ),
+        provenance=_origin(record, dataset, checkpoint),
         data=Data(
             licence=options.licence or dataset.licence,
             splits={name: len(split) for name, split in dataset.splits.items()},
@@ -114,6 +108,16 @@ def export_checkpoint(
     if checkpoint.is_dir():
         draw_answers(checkpoint / CALIBRATED, measured.answers)
     return artifact
+
+
+def _origin(record: RunRecord, dataset: Dataset, checkpoint: Path) -> Provenance:
+    return provenance(
+        record.seed,
+        recipe=record.recipe.name,
+        dataset_sha256=dataset.sha256,
+        weights=record.weights,
+        cost=cost_of(RunFolder.of(checkpoint).metrics, record.environment),
+    )
 
 
 @dataclass(frozen=True)

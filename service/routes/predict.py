@@ -137,14 +137,14 @@ async def answer(request: Request, name: str | None) -> Response:
     classifier = models.find(name)
     limits = classifier.settings
     content_type = request.headers.get("content-type")
-    media_type(content_type)  # refuse early what is none of ours
+    is_raw = media_type(content_type) in RAW_TYPES
     query, patience_s = _read_query(request), read_patience_s(request)
     classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s))
     departure = request.scope[ON_LEAVE] = Departure()
     declared_length = request.headers.get("content-length")
     with request.app.state.intake.hold() as take:
         body = await receive(request.receive, declared_length, limits.max_body_bytes, take=take)
-        images = await _images(body, content_type, limits)
+        images = [body] if is_raw else await _unpack(body, content_type, limits)
         classifier = models.find(name)  # it may have been replaced while the body came in
         wish = query.wish()
         answered = await classifier.answer(images, patience_s, departure, wish)
@@ -157,10 +157,8 @@ async def answer(request: Request, name: str | None) -> Response:
     )
 
 
-async def _images(body: bytes, content_type: str | None, limits: Settings) -> list[bytes]:
-    """Take the picture files out of a body."""
-    if media_type(content_type) in RAW_TYPES:
-        return [body]
+async def _unpack(body: bytes, content_type: str | None, limits: Settings) -> list[bytes]:
+    """Take the picture files out of a form or of JSON."""
     if len(body) <= SMALL_BYTES:
         return payloads(body, content_type, limits.max_images)
     # parsing a large form or base64 would hold up the event loop

@@ -75,12 +75,12 @@ def serve_model(**settings: str) -> Iterator[Running]:
 
 
 def run_command(*arguments: object, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+    """Run the command to its end; on a free port, since somebody may serve on the usual one."""
     given = {f"RESNET_{name.upper()}": value for name, value in settings.items()}
     return subprocess.run(
         [COMMAND, *map(str, arguments)],
         cwd=ROOT,
-        env={**environ(), **given},
+        env={**environ(), "RESNET_PORT": "0", **given},
         capture_output=True,
         text=True,
         timeout=60,

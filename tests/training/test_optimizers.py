@@ -74,16 +74,20 @@ def test_muon_goes_on_from_its_saved_state() -> None:
     assert torch.equal(weight_after(6, saved_at=3), weight_after(6, saved_at=None))
 
 
-def test_a_cycle_with_a_floor_falls_to_it_and_stays() -> None:
-    weight = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=2.0)
-    recipe = get_recipe("default", ["warmup=0.2", "floor=0.25"])
-    scheduler = build_schedule(optimizer, recipe, 100)
+def _rates(*changes: str) -> list[float]:
+    """The rate of each of 100 steps, with a peak of 2."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    scheduler = build_schedule(optimizer, get_recipe("default", changes), 100)
     rates = []
     for _ in range(100):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
+    return rates
+
+
+def test_a_cycle_with_a_floor_falls_to_it_and_stays() -> None:
+    rates = _rates("warmup=0.2", "floor=0.25")
 
     assert max(rates) == pytest.approx(2.0)
     assert all(np.diff(rates[20:80]) < 0)
@@ -92,15 +96,7 @@ def test_a_cycle_with_a_floor_falls_to_it_and_stays() -> None:
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing(schedule: str) -> None:
-    weight = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=2.0)
-    recipe = get_recipe("default", [f"schedule={schedule}", "warmup=0.2"])
-    scheduler = build_schedule(optimizer, recipe, 100)
-    rates = []
-    for _ in range(100):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
+    rates = _rates("warmup=0.2", f"schedule={schedule}")
 
     assert int(np.argmax(rates)) == 20
     assert max(rates) == pytest.approx(2.0)
