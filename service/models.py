@@ -8,16 +8,14 @@ everything else as it was, and the reason stays to be seen.
 """
 
 import asyncio
-import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from model.artifact import MANIFEST, ArtifactError, resolve
 from service.classifier import Classifier
 from service.errors import ModelNotFoundError, StartError
+from service.folders import default_folder, default_folder_or_none, digest_of, wanted_folders
 from service.loading import load_classifier
 from service.log import log
 from service.probe import Probe
@@ -25,7 +23,6 @@ from service.settings import Settings
 
 RETIRE_S = 0.05
 Outcome = Literal["loaded", "refused"]
-VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Models:
         """
         self._settings = settings
         try:
-            wanted = self._wanted()
+            wanted = wanted_folders(settings)
         except OSError as error:
             why = f"is no folder that can be read: {error.strerror}."
             raise StartError(f"RESNET_MODELS (={settings.models}) {why}") from error
@@ -74,8 +71,8 @@ class Models:
         self._retiring: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[Classifier | None, Classifier | None], None] = _nothing
         self.on_reload: Callable[[Outcome], None] = lambda _: None
-        self._default = _default_folder(settings)
-        digest = _digest(self._default)
+        self._default = default_folder(settings)
+        digest = digest_of(self._default)
         self._served[self._default] = _Served(self._default, digest, _load(settings, self._default))
         for folder in wanted:
             if folder != self._default and (found := self._look_at(folder)) is not None:
@@ -125,11 +122,11 @@ class Models:
         """Look for new, changed and removed versions, and swap what can be swapped."""
         async with self._reloading:
             try:
-                wanted = set(await asyncio.to_thread(self._wanted))
+                wanted = set(await asyncio.to_thread(wanted_folders, self._settings))
             except OSError as error:  # a disk that comes back; nothing is taken away meanwhile
                 log.warning("models not read", extra={"fields": {"why": str(error)}})
                 return
-            default = await asyncio.to_thread(_default_folder_or_none, self._settings)
+            default = await asyncio.to_thread(default_folder_or_none, self._settings)
             for folder in sorted(wanted | ({default} if default else set())):
                 found = await asyncio.to_thread(self._look_at, folder)
                 if found is not None:
@@ -162,24 +159,12 @@ class Models:
             self._served[found.folder] = found
             log.info("model loaded", extra={"fields": fields})
 
-    def _wanted(self) -> list[Path]:
-        """List every version folder under the root, or none if there is no root.
-
-        Raises:
-            OSError: If the root is away, or may not be read.
-        """
-        if self._settings.models is None:
-            return []
-        root = self._settings.models.absolute()
-        names = [name for name in sorted(root.iterdir()) if not name.name.startswith(".")]
-        return [version for name in names for version in _versions(name)]
-
     def _look_at(self, folder: Path) -> "_Served | Refused | None":
         """Load a folder if it is new or has changed since the last look; None if it is not.
 
         Any thread: nothing of ours changes here.
         """
-        digest = _digest(folder)
+        digest = digest_of(folder)
         known = self._refused.get(folder) or self._served.get(folder)
         if known is not None and known.digest == digest:
             return None
@@ -197,47 +182,8 @@ class Models:
             task.add_done_callback(self._retiring.discard)
 
 
-def _versions(folder: Path) -> list[Path]:
-    """List a model's versions; none if it may not be read, as a disk's `lost+found`."""
-    try:
-        return [
-            version
-            for version in sorted(folder.iterdir())
-            if VERSION.fullmatch(version.name) and (version / MANIFEST).is_file()
-        ]
-    except OSError:
-        return []
-
-
 def _nothing(came: Classifier | None, went: Classifier | None) -> None:
     """Stand for nobody who wants to know."""
-
-
-def _default_folder(settings: Settings) -> Path:
-    try:
-        return resolve(settings.artifact.absolute())
-    except ArtifactError as error:
-        raise StartError(str(error)) from error
-
-
-def _default_folder_or_none(settings: Settings) -> Path | None:
-    try:
-        return _default_folder(settings)
-    except StartError:
-        return None
-
-
-def _digest(folder: Path) -> str:
-    """Tell one state of an artifact from another, also while it is still being copied."""
-    digest = hashlib.sha256()
-    try:
-        for path in sorted(folder.iterdir()):
-            state = path.stat()
-            digest.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
-        digest.update((folder / MANIFEST).read_bytes())
-    except OSError:
-        return ""
-    return digest.hexdigest()
 
 
 def _load(settings: Settings, folder: Path) -> Classifier:

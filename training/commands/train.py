@@ -16,6 +16,13 @@ from training.train import Outcome, train
 STOPPED = 128 + signal.SIGINT
 """Exit code of a run that was stopped, as a shell gives it for Ctrl+C."""
 
+RecipeOption = Annotated[
+    str | None, typer.Option(help=f"One of {', '.join(RECIPES)}; default if not said.")
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, max=2**32 - 1, help="Of weights, order, augmentation; 0 if not said."),
+]
 InitOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Weights to begin with: .pth, .ckpt or .safetensors."),
@@ -29,17 +36,12 @@ KeepEveryOption = Annotated[
 
 
 def train_model(
-    recipe: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(RECIPES)}; default if not said.")
-    ] = None,
+    recipe: RecipeOption = None,
     data: DataOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; runs/<recipe>-<seed> if not said.")
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, max=2**32 - 1, help="Of weights, order, augmentation; 0 if not said."),
-    ] = None,
+    seed: SeedOption = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
     ] = None,

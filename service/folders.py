@@ -1,0 +1,69 @@
+"""The folders that models are served from: which are wanted, and whether one has changed."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from model.artifact import MANIFEST, ArtifactError, resolve
+from service.errors import StartError
+from service.settings import Settings
+
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+def default_folder(settings: Settings) -> Path:
+    """Find the version folder of the default model.
+
+    Raises:
+        StartError: If there is none.
+    """
+    try:
+        return resolve(settings.artifact.absolute())
+    except ArtifactError as error:
+        raise StartError(str(error)) from error
+
+
+def default_folder_or_none(settings: Settings) -> Path | None:
+    """Find the version folder of the default model, if there is one at the moment."""
+    try:
+        return default_folder(settings)
+    except StartError:
+        return None
+
+
+def wanted_folders(settings: Settings) -> list[Path]:
+    """List every version folder under `RESNET_MODELS`, or none if that is not set.
+
+    Raises:
+        OSError: If the root is away, or may not be read.
+    """
+    if settings.models is None:
+        return []
+    root = settings.models.absolute()
+    names = [name for name in sorted(root.iterdir()) if not name.name.startswith(".")]
+    return [version for name in names for version in _versions(name)]
+
+
+def _versions(folder: Path) -> list[Path]:
+    """List a model's versions; none if it may not be read, as a disk's `lost+found`."""
+    try:
+        return [
+            version
+            for version in sorted(folder.iterdir())
+            if VERSION.fullmatch(version.name) and (version / MANIFEST).is_file()
+        ]
+    except OSError:
+        return []
+
+
+def digest_of(folder: Path) -> str:
+    """Tell one state of an artifact from another, also while it is still being copied."""
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(folder.iterdir()):
+            state = path.stat()
+            digest.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+        digest.update((folder / MANIFEST).read_bytes())
+    except OSError:
+        return ""
+    return digest.hexdigest()
