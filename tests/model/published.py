@@ -187,3 +187,21 @@ def run_resnetv2(state: State, x: Tensor) -> Tensor:
             x = y + x
     x = functional.relu(_norm(state, "norm", x)).mean((2, 3), keepdim=True)
     return _conv(state, "head.fc", x).flatten(1)
+
+
+TWO, FIFTY = (2, 2, 2, 2), (3, 4, 6, 3)
+CHECKPOINTS: dict[str, tuple[Callable[[], State], Forward, int]] = {
+    "resnet18": (lambda: torchvision_resnet(TWO, bottleneck=False), run_resnet, 64),
+    "resnet50": (lambda: torchvision_resnet(FIFTY, bottleneck=True), run_resnet, 64),
+    "seresnet18": (lambda: torchvision_resnet(TWO, bottleneck=False, squeeze=True), run_resnet, 64),
+    "seresnet50": (
+        lambda: torchvision_resnet(FIFTY, bottleneck=True, squeeze=True),
+        run_resnet,
+        64,
+    ),
+    "resnetv2_18": (lambda: timm_resnetv2(TWO, bottleneck=False), run_resnetv2, 64),
+    "resnetv2_50": (lambda: timm_resnetv2(FIFTY, bottleneck=True), run_resnetv2, 64),
+    "resnet20": (lambda: cifar_resnet(3), run_resnet, 32),
+    "resnet56": (lambda: cifar_resnet(9), run_resnet, 32),
+    "resnet20_b": (lambda: cifar_resnet(3, head="fc", projection="downsample"), run_resnet, 32),
+}

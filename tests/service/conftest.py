@@ -4,11 +4,11 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import numpy as np
@@ -17,19 +17,23 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 
 from model.artifact import write
-from model.manifest import Manifest, Precision
+from model.manifest import Precision
 from model.preprocessing import Pixels
 from service.app import create_app
 from service.batcher import Batcher
 from service.classifier import Classifier
+from service.engine import Engine
 from service.plan import Plan
+from service.probe import Probe
 from service.settings import PREFIX, Settings
 from service.submission import Rows
+from tests.conftest import MakeManifest
 from tests.service import graphs
 
 SHIPPED = Path(__file__).parents[2] / "artifacts/fashion-mnist/1"
 
 MakeArtifact = Callable[..., Path]
+LoadEngine = Callable[..., Engine]
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,7 @@ def _untouched_process() -> Iterator[None]:
 
 
 @pytest.fixture
-def make_artifact(
-    tmp_path: Path, make_manifest: Callable[[Mapping[Precision, bytes]], Manifest]
-) -> MakeArtifact:
+def make_artifact(tmp_path: Path, make_manifest: MakeManifest) -> MakeArtifact:
     """Write an artifact of a hand-made model: `<tmp>/<name>/<version>`."""
 
     def make(
@@ -138,6 +140,27 @@ def make_artifact(
         return write(tmp_path / name / version, manifest, models, overwrite=overwrite).folder
 
     return make
+
+
+@pytest.fixture
+def load_engine(make_manifest: MakeManifest) -> LoadEngine:
+    """Load a hand-made model."""
+
+    def load(
+        model: bytes = graphs.plain(), provider: Literal["auto", "cpu"] = "cpu", threads: int = 1
+    ) -> Engine:
+        manifest = make_manifest({"float32": model or b"nothing"})
+        return Engine(model, manifest, "float32", provider, "require", threads)
+
+    return load
+
+
+@pytest.fixture
+def probed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Note what would be tried in a child process, which takes a second each."""
+    folders: list[Path] = []
+    monkeypatch.setattr(Probe, "__call__", lambda _, folder: folders.append(folder))
+    return folders
 
 
 Serve = Callable[..., Awaitable[Service]]

@@ -1,4 +1,4 @@
-"""Pictures as bytes, for the tests of the service."""
+"""Pictures as bytes and as pixels, for the tests of the service."""
 
 import gzip
 import io
@@ -41,6 +41,20 @@ def grey(value: int, side: int = 4) -> bytes:
 
 
 WHITE, BLACK, GREY = grey(255), grey(0), grey(128)
+
+
+def striped(width: int = 40, height: int = 30) -> Image.Image:
+    """A picture in which no two columns are alike, nor its halves."""
+    columns = np.linspace(0, 250, width).astype(np.uint8)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[..., 0] = columns
+    pixels[: height // 2, :, 1] = 200
+    return Image.fromarray(pixels)
+
+
+def filled(*values: int) -> Pixels:
+    """Pictures of one grey each: uint8 (N, 4, 4, 1)."""
+    return np.array(values, np.uint8)[:, None, None, None].repeat(4, 1).repeat(4, 2)
 
 
 def png_by_hand(width: int, height: int, depth: int, colour_type: int, row: bytes) -> bytes:

@@ -1,0 +1,48 @@
+"""Models that come and go in this process, and what the service says of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.conftest import LEAN, Service, serving
+from tests.service.pictures import WHITE
+
+
+@asynccontextmanager
+async def serving_from(artifact: Path, root: Path | None = None) -> AsyncIterator[Service]:
+    settings: dict[str, Any] = {"artifact": artifact, "models": root, **LEAN}
+    async with serving(create_app(Settings(**settings))) as service:
+        yield service
+
+
+async def reload(service: Service) -> None:
+    await service.app.state.models.reload()
+
+
+async def version(service: Service, path: str = "/predict") -> str:
+    """Ask for an answer; tell which model gave it."""
+    response = await service.client.post(path, content=WHITE)
+    assert response.status_code == 200
+    model = response.json()["model"]
+    return f"{model['name']} {model['version']}"
+
+
+async def health(service: Service) -> tuple[list[str], list[str]]:
+    """What `/readyz` says is served, and why others are not."""
+    answer = (await service.client.get("/readyz")).json()
+    served = [f"{model['name']} {model['version']}" for model in answer["models"]]
+    return served, [refused["reason"] for refused in answer["refused"]]
+
+
+def reloads(service: Service, outcome: str) -> float | None:
+    registry = service.app.state.telemetry.registry
+    value: float | None = registry.get_sample_value("resnet_reloads_total", {"outcome": outcome})
+    return value
+
+
+def damage(folder: Path) -> None:
+    (model,) = folder.glob("*.onnx")
+    model.write_bytes(model.read_bytes()[:-1])

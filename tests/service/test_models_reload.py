@@ -1,0 +1,177 @@
+"""A reload: new models come, refused ones stay out, removed ones go."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.errors import StartError
+from service.probe import Probe
+from tests.service.conftest import MakeArtifact, Service
+from tests.service.pictures import WHITE
+from tests.service.served_models import damage, health, reload, reloads, serving_from, version
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("probed")]
+
+
+def info(service: Service, number: str) -> float | None:
+    labels = {"precision": "float32", "provider": "cpu", "architecture": "mini_resnet"}
+    registry = service.app.state.telemetry.registry
+    value: float | None = registry.get_sample_value(
+        "resnet_model_info", {"name": "tiny", "version": number, **labels}
+    )
+    return value
+
+
+async def test_a_new_version_becomes_the_default_and_the_old_one_goes(
+    make_artifact: MakeArtifact, probed: list[Path]
+) -> None:
+    folder = make_artifact().parent
+    async with serving_from(folder) as service:
+        make_artifact(version="2")
+        await reload(service)
+
+        assert await version(service) == "tiny 2"
+        assert await health(service) == (["tiny 2"], [])
+        assert (info(service, "1"), info(service, "2")) == (0, 1)
+        assert (reloads(service, "loaded"), reloads(service, "refused")) == (1, 0)
+
+    assert probed == [folder / "2"]
+
+
+async def test_a_reload_without_news_loads_nothing(
+    make_artifact: MakeArtifact, probed: list[Path]
+) -> None:
+    async with serving_from(make_artifact().parent) as service:
+        before = service.classifier
+        await reload(service)
+
+        assert service.classifier is before
+        assert reloads(service, "loaded") == 0
+    assert probed == []
+
+
+async def test_a_refused_candidate_leaves_the_old_one_serving(
+    make_artifact: MakeArtifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_artifact().parent
+    async with serving_from(folder) as service:
+        damage(make_artifact(version="2"))
+        for _ in range(2):
+            await reload(service)
+            served, reasons = await health(service)
+
+            assert await version(service) == "tiny 1"
+            assert served == ["tiny 1"]
+            assert len(reasons) == 1
+        assert reloads(service, "refused") == 1  # looked at once
+
+    (error,) = [record for record in caplog.records if record.getMessage() == "model refused"]
+    assert error.__dict__["fields"] == {"folder": str(folder / "2"), "reason": reasons[0]}
+
+
+async def test_a_candidate_that_crashes_its_probe_is_refused(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(folder: Path) -> None:
+        raise StartError(f"{folder} ended its process with signal 11.")
+
+    async with serving_from(make_artifact().parent) as service:
+        make_artifact(version="2")
+        monkeypatch.setattr(Probe, "__call__", lambda _, folder: crash(folder))
+        await reload(service)
+
+        assert await version(service) == "tiny 1"
+        assert "signal 11" in (await health(service))[1][0]
+
+
+async def test_a_folder_that_was_still_being_copied_is_looked_at_again(
+    make_artifact: MakeArtifact,
+) -> None:
+    async with serving_from(make_artifact().parent) as service:
+        candidate = make_artifact(version="2")
+        (model,) = candidate.glob("*.onnx")
+        whole = model.read_bytes()
+        model.write_bytes(whole[:100])
+        await reload(service)
+        assert await version(service) == "tiny 1"
+
+        model.write_bytes(whole)
+        await reload(service)
+
+        assert await version(service) == "tiny 2"
+        assert await health(service) == (["tiny 2"], [])
+
+
+async def test_a_model_changed_in_its_place_is_replaced(make_artifact: MakeArtifact) -> None:
+    async with serving_from(make_artifact()) as service:
+        before = service.classifier
+        make_artifact(overwrite=True)
+        await reload(service)
+
+        assert service.classifier is not before
+        assert await version(service) == "tiny 1"
+        assert info(service, "1") == 1
+
+
+async def test_the_default_stays_when_its_folder_is_gone(make_artifact: MakeArtifact) -> None:
+    folder = make_artifact()
+    async with serving_from(folder, folder.parents[1]) as service:
+        shutil.rmtree(folder.parent)
+        await reload(service)
+
+        assert await version(service) == "tiny 1"
+
+
+async def test_a_removed_version_goes_away_and_so_does_a_refused_one(
+    make_artifact: MakeArtifact,
+) -> None:
+    default = make_artifact()
+    other, bad = make_artifact(name="other"), make_artifact(name="bad")
+    damage(bad)
+    async with serving_from(default, default.parents[1]) as service:
+        assert len((await health(service))[1]) == 1
+        shutil.rmtree(other)
+        shutil.rmtree(bad)
+        await reload(service)
+
+        response = await service.client.post("/models/other/predict", content=WHITE)
+
+        assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
+        assert await health(service) == (["tiny 1"], [])
+
+
+async def test_nothing_is_taken_away_while_the_root_cannot_be_read(
+    make_artifact: MakeArtifact,
+) -> None:
+    default, _ = make_artifact(), make_artifact(name="other")
+    root = default.parents[1]
+    async with serving_from(default, root) as service:
+        away = root.rename(root.with_name("away"))
+        await reload(service)
+        meanwhile = await health(service)
+        away.rename(root)
+        await reload(service)
+
+        assert meanwhile == await health(service) == (["tiny 1", "other 1"], [])
+
+
+async def test_a_folder_that_may_not_be_read_costs_no_other_model(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default, _ = make_artifact(), make_artifact(name="other")
+    (default.parents[1] / "lost+found").mkdir()
+    listed = Path.iterdir
+
+    def refusing(path: Path) -> Iterator[Path]:
+        if path.name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    async with serving_from(default, default.parents[1]) as service:
+        make_artifact(name="third")
+        await reload(service)
+
+        assert (await health(service))[0] == ["tiny 1", "other 1", "third 1"]

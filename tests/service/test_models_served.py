@@ -1,0 +1,93 @@
+"""Which models are served, by which names, and which are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from service.app import create_app
+from service.errors import StartError
+from service.settings import Settings
+from tests.service import graphs
+from tests.service.conftest import MakeArtifact
+from tests.service.pictures import WHITE
+from tests.service.served_models import damage, health, serving_from, version
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("probed")]
+
+
+async def test_every_version_under_the_root_is_served(make_artifact: MakeArtifact) -> None:
+    make_artifact(version="9")
+    make_artifact(version="10")
+    make_artifact(name="other")
+    default = make_artifact(version="2")
+
+    async with serving_from(default, default.parents[1]) as service:
+        assert await version(service) == "tiny 2"
+        assert await version(service, "/models/tiny/predict") == "tiny 10"
+        assert await version(service, "/models/other/predict") == "other 1"
+        assert (await health(service))[0] == ["tiny 2", "other 1", "tiny 10", "tiny 9"]
+
+
+async def test_without_a_root_the_default_is_served_by_its_name_too(
+    make_artifact: MakeArtifact,
+) -> None:
+    async with serving_from(make_artifact()) as service:
+        assert await version(service, "/models/tiny/predict") == "tiny 1"
+
+
+@pytest.mark.parametrize("name", ["nobody", "tiny.", "%2e%2e", "x" * 3_000, "a%0ab"])
+async def test_a_model_that_is_not_there_is_not_found(
+    name: str, make_artifact: MakeArtifact
+) -> None:
+    async with serving_from(make_artifact()) as service:
+        response = await service.client.post(f"/models/{name}/predict", content=WHITE)
+
+    assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
+    assert "there is tiny" in response.json()["detail"]
+    assert len(response.content) < 500
+
+
+async def test_models_share_one_label_in_the_metrics(make_artifact: MakeArtifact) -> None:
+    async with serving_from(make_artifact()) as service:
+        await version(service, "/models/tiny/predict")
+        await service.client.post("/models/nobody/predict", content=WHITE)
+        text = (await service.client.get("/metrics")).text
+
+    lines = [line for line in text.splitlines() if line.startswith("resnet_requests_total")]
+    assert {line.split('route="')[1].split('"')[0] for line in lines} == {"/models/{name}/predict"}
+
+
+async def test_a_bad_artifact_does_not_take_the_others_down(make_artifact: MakeArtifact) -> None:
+    default = make_artifact()
+    damage(make_artifact(name="broken"))
+    make_artifact(graphs.swapped(), name="wrong")
+    make_artifact(name="good")
+    (default.parents[1] / "not a model").mkdir()
+    (default.parents[1] / "good/2").mkdir()
+
+    async with serving_from(default, default.parents[1]) as service:
+        served, reasons = await health(service)
+        answers = [await version(service, f"/models/{name}/predict") for name in ("tiny", "good")]
+
+    assert served == ["tiny 1", "good 1"]
+    assert answers == served
+    assert len(reasons) == 2
+    assert "bytes; the manifest says" in reasons[0]
+    assert "golden" in reasons[1]
+
+
+async def test_a_model_is_loaded_once_however_its_folder_is_named(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = make_artifact()
+    monkeypatch.chdir(default.parents[1])
+
+    async with serving_from(Path("tiny/1"), default.parents[1]) as service:
+        assert (await health(service))[0] == ["tiny 1"]
+
+
+def test_a_root_that_is_no_folder_is_refused(make_artifact: MakeArtifact) -> None:
+    settings = Settings(artifact=make_artifact(), models=Path("nowhere"))
+
+    with pytest.raises(StartError, match=r"RESNET_MODELS \(=nowhere\) is no folder"):
+        create_app(settings)
