@@ -1,15 +1,13 @@
 """The manifest's rules: what it must say, and that it agrees with itself."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from model.manifest import FILE_NAMES, Manifest
-
-MakeManifest = Callable[..., Manifest]
+from tests.conftest import MakeManifest
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from service.errors import (
 )
 
 BODY = bytes(2000)
+PACKED = gzip.compress(BODY, mtime=0)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -35,10 +36,7 @@ def test_what_grows_beyond_the_limit_is_refused() -> None:
         decompress(gzip.compress(bytes(50_000_000)), "gzip", 1000)
 
 
-@pytest.mark.parametrize(
-    "packed",
-    [b"", b"plain", gzip.compress(BODY)[:-1], gzip.compress(BODY) + b"x", zlib.compress(BODY)],
-)
+@pytest.mark.parametrize("packed", [b"", b"plain", PACKED[:-1], PACKED + b"x", zlib.compress(BODY)])
 def test_what_is_not_one_whole_stream_is_refused(packed: bytes) -> None:
     with pytest.raises(MalformedRequestError):
         decompress(packed, "gzip", 10_000)
