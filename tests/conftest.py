@@ -93,10 +93,11 @@ class Finished:
     err: str
 
 
+Command = Callable[..., Finished]
+
+
 @pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Finished]:
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run a console script with arguments, as the shell would, in this process."""
 
     def run(script: Callable[[], None], *arguments: object) -> Finished:

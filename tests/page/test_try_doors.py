@@ -1,0 +1,127 @@
+"""The first view's doors: a file, a drop, the clipboard, the camera, a sample."""
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.page.conftest import Visit
+from tests.page.first_view import choose, drop, file, heading, is_boot, notice, paste
+from tests.page.given import until, upload
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
+
+def test_the_first_sample_is_answered_at_once(visit: Visit) -> None:
+    page = visit()
+
+    assert page.inner_text(".hint") == "A sample. Now yours."
+    assert heading(page) == "T-shirt/top"
+    assert re.match(
+        r"T-shirt/top, (\d\d|more than 99) percent\.", page.text_content("#status") or ""
+    )
+
+
+def test_a_chosen_file_is_answered(visit: Visit, boot: bytes) -> None:
+    page = visit()
+
+    choose(page, boot)
+
+    is_boot(page)
+    assert "Ankle boot" in (page.text_content("#status") or "")
+
+
+def test_a_picture_dropped_on_the_edge_is_answered(visit: Visit, boot: bytes) -> None:
+    page = visit()
+
+    drop(page, [file(boot)])
+
+    is_boot(page)
+    assert page.is_hidden("#curtain")
+
+
+def test_a_real_drop_on_the_frame_is_answered(visit: Visit, boot: bytes) -> None:
+    page = visit()
+
+    page.locator(".frame").drop({"files": [upload(boot)]})
+
+    is_boot(page)
+
+
+def test_a_drop_in_another_view_leads_to_the_answer(visit: Visit, boot: bytes) -> None:
+    page = visit("#/architecture", ready="empty")
+    page.wait_for_selector(".net")
+
+    drop(page, [file(boot)])
+
+    is_boot(page)
+    assert page.is_visible("#try")
+
+
+def test_a_pasted_picture_is_answered_without_focus(visit: Visit, boot: bytes) -> None:
+    page = visit()
+
+    paste(page, [file(boot, "image.png")])
+
+    is_boot(page)
+    page.click(".terminal summary")
+    assert page.is_visible("text=Save image.png for it")
+
+
+def test_the_camera_gives_a_picture_and_is_let_go(visit: Visit) -> None:
+    page = visit(permissions=["camera"])
+
+    page.click("#camera")
+    until(page, "document.querySelector('video')?.videoWidth > 0")
+    page.evaluate("window.track = document.querySelector('video').srcObject.getTracks()[0]")
+    page.click("text=Take the picture")
+
+    page.wait_for_selector(".shot img[alt='camera.jpg']")
+    page.wait_for_selector("main[data-state=answer]")
+    assert page.evaluate("track.readyState") == "ended"
+    assert page.locator("dialog").count() == 0
+
+
+def test_escape_closes_the_camera_and_lets_it_go(visit: Visit) -> None:
+    page = visit(permissions=["camera"])
+    page.click("#camera")
+    page.wait_for_selector("dialog[open]")
+    page.evaluate("window.track = document.querySelector('video').srcObject.getTracks()[0]")
+
+    page.keyboard.press("Escape")
+
+    page.wait_for_selector("dialog", state="detached")
+    assert page.evaluate("track.readyState") == "ended"
+
+
+def test_a_refused_camera_leaves_the_other_doors(visit: Visit) -> None:
+    refuse = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no') }"
+    page = visit(before=lambda page: page.add_init_script(refuse))
+
+    page.click("#camera")
+
+    assert "The camera is not allowed for this page. Choose a file" in notice(page)
+
+
+def test_without_a_secure_context_there_is_no_camera_button(visit: Visit) -> None:
+    gone = "Object.defineProperty(navigator, 'mediaDevices', {value: undefined})"
+    page = visit(before=lambda page: page.add_init_script(gone))
+
+    assert page.locator("#camera").count() == 0
+
+
+def test_a_sample_is_answered_and_marked(visit: Visit) -> None:
+    page = visit()
+
+    page.click(".thumb >> text=Ankle boot")
+
+    is_boot(page)
+    assert page.get_attribute(".thumb[data-path='samples/9.png']", "aria-pressed") == "true"
+
+
+def test_a_server_without_samples_invites(visit: Visit) -> None:
+    def card(route: "Route") -> None:
+        route.fulfill(json={**route.fetch().json(), "samples": []})
+
+    page = visit(ready="empty", before=lambda page: page.route("**/card", card))
+
+    assert "Drop a picture anywhere, paste it (Ctrl+V)" in page.inner_text(".frame")

@@ -1,0 +1,84 @@
+"""Weights from elsewhere through `train-model --init`: what a run begins with."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from model.weights_file import read_weights
+from tests.conftest import Command, MakePictures
+from training.cli import train_script
+from training.run import read_checkpoint
+
+
+def test_a_run_begins_with_the_weights_it_is_given(
+    command: Command, resnet20: Path, make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    data, out = make_pictures(), tmp_path / "run"
+    changes = ("architecture=resnet20", "epochs=1", "batch_size=8", "ema_decay=0")
+    still = ("learning_rate=1e-9", "turn=1e-9")
+    options = [part for change in (*changes, *still) for part in ("--set", change)]
+
+    finished = command(train_script, "--data", data, "--out", out, "--init", resnet20, *options)
+
+    assert finished.code == 0, finished.err
+    assert "conv1.weight: 3 input channels summed to one" in finished.out
+    assert "fc.weight: the file has (10, 64), the network (2, 64)" in finished.out
+    record, weights = read_checkpoint(out)
+    expected = read_weights(resnet20)["module.layer2.1.conv1.weight"]
+    assert torch.allclose(weights["layer2.1.conv1.weight"], expected, atol=1e-5)
+    assert str(record.weights).startswith("resnet20.th sha256:")
+
+
+def test_weights_to_begin_with_bring_their_stem_and_such_a_run_goes_on(
+    command: Command, resnet18: Path, make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    arguments = ("--data", make_pictures(), "--out", tmp_path / "run", "--set", "batch_size=8")
+    changes = ("--set", "architecture=resnet18", "--set", "epochs=1")
+
+    begun = command(train_script, *arguments, *changes, "--init", resnet18)
+    resumed = command(train_script, *arguments, *changes, "--resume")
+
+    assert begun.code == 0, begun.err
+    assert "conv1.weight: 3 input channels summed to one" in begun.out
+    record, _ = read_checkpoint(tmp_path / "run")
+    assert record.architecture.stem == "standard"
+    assert record.preprocessing.crop == 28
+    assert resumed.code == 0, resumed.err
+
+
+def test_a_recipe_overrules_the_stem_of_the_weights(
+    command: Command, resnet18: Path, make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    changes = ("architecture=resnet18", "stem=small", "epochs=1", "batch_size=8")
+    options = [part for change in changes for part in ("--set", change)]
+
+    finished = command(
+        train_script,
+        "--data",
+        make_pictures(),
+        "--out",
+        tmp_path / "run",
+        "--init",
+        resnet18,
+        *options,
+    )
+
+    assert finished.code == 0, finished.err
+    assert "conv1.weight: the file has (64, 3, 7, 7), the network (64, 1, 3, 3)" in finished.out
+
+    frozen = (*options, "--set", "backbone_rate=0", "--out", tmp_path / "frozen")
+    refused = command(train_script, "--data", tmp_path / "pictures", "--init", resnet18, *frozen)
+
+    assert refused.code == 1
+    assert "would freeze 1 tensors as they were drawn: conv1.weight. Name" in refused.err
+
+
+def test_resume_and_init_exclude_each_other(command: Command, resnet20: Path) -> None:
+    finished = command(train_script, "--init", resnet20, "--resume")
+
+    assert finished.code == 2
+    assert "--init" in finished.err
