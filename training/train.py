@@ -31,6 +31,7 @@ from training.module import Classifier
 from training.progress import quiet_lightning, read_rows
 from training.recipes import Recipe
 from training.run import CheckpointError, RunFolder, RunRecord, read_checkpoint
+from training.stopping import stopped_between_steps
 from training.trainer import build_trainer
 
 EVALUATION_BATCH = 500
@@ -146,6 +147,7 @@ def _refuse_unvalidated(folder: RunFolder) -> None:
 def _fit(trainer: Trainer, module: Classifier, dataset: Dataset, last: Path | None) -> bool:
     """Run Lightning's loop; tell whether it was stopped by hand."""
     record = module.record
+    batch = record.recipe.batch_size // trainer.world_size
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own old call
@@ -154,13 +156,14 @@ def _fit(trainer: Trainer, module: Classifier, dataset: Dataset, last: Path | No
         # `training.keeping` passes over the pictures that the epoch had seen.
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         try:
-            trainer.fit(
-                module,
-                loader(dataset.train, record.recipe.batch_size // trainer.world_size, record.seed),
-                loader(dataset.validation, EVALUATION_BATCH),
-                ckpt_path=last,
-                weights_only=True,
-            )
+            with stopped_between_steps(trainer):
+                trainer.fit(
+                    module,
+                    loader(dataset.train, batch, record.seed),
+                    loader(dataset.validation, EVALUATION_BATCH),
+                    ckpt_path=last,
+                    weights_only=True,
+                )
         except (KeyboardInterrupt, SystemExit):
             return True
     return False

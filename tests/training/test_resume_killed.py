@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,19 +39,34 @@ TRAIN = (  # a shell that starts us in the background makes our children deaf to
 )
 
 
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
 @pytest.fixture
 def pictures(make_pictures: MakePictures) -> Path:
     return make_pictures(labels={"bag": 40, "boot": 40, "coat": 40}, side=14)
 
 
-def _start(pictures: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
-    settings = [part for change in CHANGES for part in ("--set", change)]
-    return subprocess.Popen(
-        [sys.executable, "-c", TRAIN, "--data", pictures, "--out", out, *settings, *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start(pictures: Path) -> Iterator[Start]:
+    """Start a run of the command in a process of its own; none outlives its test."""
+    started = []
+
+    def start_run(out: Path, *more: str) -> "subprocess.Popen[str]":
+        settings = [part for change in CHANGES for part in ("--set", change)]
+        process = subprocess.Popen(
+            [sys.executable, "-c", TRAIN, "--data", pictures, "--out", out, *settings, *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start_run
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def _wait_for_epoch(process: "subprocess.Popen[str]", folder: RunFolder) -> None:
@@ -64,10 +80,10 @@ def _wait_for_epoch(process: "subprocess.Popen[str]", folder: RunFolder) -> None
 
 
 def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
-    pictures: Path, tmp_path: Path
+    start: Start, pictures: Path, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "killed")
-    process = _start(pictures, folder.path)
+    process = start(folder.path)
     _wait_for_epoch(process, folder)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -91,12 +107,12 @@ def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
 
 
 def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
-    pictures: Path, tmp_path: Path
+    start: Start, pictures: Path, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "killed")
     changes = (*CHANGES, "epochs=2", "batch_size=6")  # 16 steps an epoch
     more = [part for change in changes for part in ("--set", change)]
-    process = _start(pictures, folder.path, *more, "--keep-every", "0")
+    process = start(folder.path, *more, "--keep-every", "0")
     deadline = time.monotonic() + 120
     while not folder.last.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -113,10 +129,10 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
 
 
 def test_ctrl_c_ends_a_run_with_its_weights_kept_and_resume_takes_it_up(
-    pictures: Path, tmp_path: Path
+    start: Start, pictures: Path, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "stopped")
-    process = _start(pictures, folder.path)
+    process = start(folder.path)
     _wait_for_epoch(process, folder)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -140,10 +156,10 @@ def test_ctrl_c_ends_a_run_with_its_weights_kept_and_resume_takes_it_up(
 
 
 def test_ctrl_c_before_the_first_epoch_is_over_says_that_there_are_no_weights(
-    pictures: Path, tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "stopped")
-    process = _start(pictures, folder.path, "--set", "batch_size=1", "--set", "epochs=9")
+    process = start(folder.path, "--set", "batch_size=1", "--set", "epochs=9")
     deadline = time.monotonic() + 120
     while not folder.metrics.exists() and time.monotonic() < deadline:
         time.sleep(0.005)

@@ -1,0 +1,56 @@
+"""Ctrl+C ends a run between two steps.
+
+Python raises `KeyboardInterrupt` wherever the main thread happens to be. Within the queue of
+TensorBoard's writer that left a thread asleep which the end of the run then waited for, two
+minutes long; it came about once in ten times with steps of some milliseconds.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+
+
+class _Listener(Callback):
+    """Remembers Ctrl+C until the step is over; a second one does not wait."""
+
+    def __init__(self) -> None:
+        self.was_asked = False
+
+    def heard(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Handle the signal."""
+        if self.was_asked:
+            raise KeyboardInterrupt
+        self.was_asked = True
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop, if that was asked for."""
+        if self.was_asked:
+            raise KeyboardInterrupt
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """Stop here too: validation may be long."""
+        self.on_train_batch_end()
+
+
+@contextmanager
+def stopped_between_steps(trainer: Trainer) -> Iterator[None]:
+    """Let Ctrl+C end the run of a trainer between two steps, and a second one at once.
+
+    Outside the main thread, and where a shell has made us deaf to Ctrl+C, nothing changes.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    listener = _Listener()
+    trainer.callbacks.append(listener)  # type: ignore[attr-defined]  # after those that write
+    signal.signal(signal.SIGINT, listener.heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
