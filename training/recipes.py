@@ -163,7 +163,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             Recipe(
                 name="cifar10",
-                expected="not measured yet",
+                expected="87.69 % of the test split of CIFAR-10 as strongly compressed JPEGs, "
+                "3,054 CPU s.",
                 architecture="resnet20",
                 epochs=40,
                 **SPRINT,

@@ -3,15 +3,12 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from model.cli import CommandError, describe, script
 from model.summary import Summary
-
-Command = Callable[..., Any]
+from tests.conftest import Command
 
 
 def test_describe_prints_each_layer_and_the_totals(command: Command) -> None:

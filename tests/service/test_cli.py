@@ -1,6 +1,5 @@
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,9 @@ import uvicorn
 
 from service import cli
 from service.settings import Settings
+from tests.conftest import Command
 from tests.service import graphs
 from tests.service.conftest import MakeArtifact
-
-Command = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,9 @@ pytest.importorskip("torch")
 from PIL import Image
 
 from model.artifact import read
+from tests.conftest import Command, MakePictures
 from training.cli import evaluate_script, export_script, train_script
 
-Command = Callable[..., Any]
-MakePictures = Callable[..., Path]
 QUICK = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "precision=float32")
 
 

@@ -1,19 +1,18 @@
 """Every recipe starts, steps and goes on, on few pictures; its own numbers but for size."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 
+from tests.conftest import MakePictures
 from training.datasets.dataset import Dataset
 from training.datasets.folder import read_picture_folder
 from training.progress import read_rows
 from training.recipes import RECIPES, get_recipe
 from training.train import train
 
-MakePictures = Callable[..., Path]
 SMALL = (
     "architecture=resnet20",
     "epochs=2",

@@ -1,7 +1,7 @@
 """What ends a run before its time: figures that are no numbers, a disk that is full."""
 
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from tests.conftest import Command, MakePictures
 from training.checkpoints import DurableCheckpoints
 from training.cli import train_script
 from training.datasets.dataset import Dataset
@@ -20,8 +21,6 @@ from training.recipes import Recipe, get_recipe
 from training.run import RunFolder, read_checkpoint
 from training.train import train
 
-Command = Callable[..., Any]
-MakePictures = Callable[..., Path]
 SMALL_FILES = 300_000
 """Bytes that a file may have: figures and tables fit, a checkpoint does not."""
 

@@ -8,11 +8,10 @@ pytest.importorskip("torch")
 
 import torch
 
-from tests.conftest import FASHION_MNIST, Command
+from tests.conftest import Command
 from tests.model.published import cifar_resnet, torchvision_resnet
 from training.cli import export_script
 from training.datasets.dataset import Dataset
-from training.datasets.fashion_mnist import read_fashion_mnist
 from training.foreign import get_normalization
 from training.graph import ExportError
 
@@ -74,19 +73,19 @@ def test_labels_without_weights_are_bad_usage(command: Command, tmp_path: Path) 
 
 
 def test_data_of_another_size_are_refused(
-    command: Command, resnet20: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command,
+    resnet20: Path,
+    fashion: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.commands.data.read_dataset", lambda *_: _grey_28())
+    monkeypatch.setattr("training.commands.data.read_dataset", lambda *_: fashion)
     arguments = ("--architecture", "resnet20", "--weights", resnet20, "--out", tmp_path / "a" / "1")
 
     finished = command(export_script, *arguments, "--data", tmp_path)
 
     assert finished.code == 1
     assert "has pictures of 28 pixels; resnet20 reads 32" in finished.err
-
-
-def _grey_28() -> Dataset:
-    return read_fashion_mnist(FASHION_MNIST, sha256=None)
 
 
 @pytest.mark.parametrize(

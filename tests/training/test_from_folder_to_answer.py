@@ -1,9 +1,7 @@
 """From a folder as people have them, mixed and partly broken, to an answer over HTTP."""
 
 import io
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +12,10 @@ from PIL import Image
 
 from service.app import create_app
 from service.settings import read_settings
+from tests.conftest import Command
 from tests.in_process import ask, get, post
 from training.cli import evaluate_script, export_script, train_script
 
-Command = Callable[..., Any]
 KINDS = ("RGB", "L", "CMYK", "P", "turned")
 EACH = 40
 """Pictures of a label, of which every twentieth is broken."""

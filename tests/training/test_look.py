@@ -1,10 +1,8 @@
 """What is told before the first step, and that telling it changes nothing."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ import torch
 from PIL import Image
 
 from model.network import build
+from tests.conftest import Command, MakePictures
 from training.cli import evaluate_script, export_script, train_script
 from training.datasets.dataset import Dataset, Split
 from training.datasets.folder import read_picture_folder
@@ -26,8 +25,6 @@ from training.run import RunFolder, RunRecord, balance, read_checkpoint
 from training.sheet import GAP, LEAST, LINE, Tile, draw_sheet
 from training.train import train
 
-Command = Callable[..., Any]
-MakePictures = Callable[..., Path]
 QUICK = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "precision=float32")
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +10,11 @@ pytest.importorskip("torch")
 
 from PIL import Image
 
+from tests.conftest import Command, MakePictures
 from training.datasets.dataset import Dataset
 from training.lr_finder import HIGHEST, LOWEST, STEPS, Curve, changes_for, find_learning_rate, main
 from training.optimizers import Muon
 from training.recipes import get_recipe
-
-Command = Callable[..., Any]
-MakePictures = Callable[..., Path]
 
 
 def test_a_tenth_of_the_rate_of_the_lowest_loss_is_suggested() -> None:

@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 import onnx
 import torch
 
+from tests.conftest import Command
 from training import precisions
 from training.cli import export_script
 from training.datasets.dataset import Dataset
@@ -98,17 +99,11 @@ def test_float32_is_always_in(wanted: tuple[str, ...], expected: tuple[str, ...]
     ],
 )
 def test_bad_options_are_bad_usage(
-    command: "object", tmp_path: Path, arguments: tuple[str, ...]
+    command: Command, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    finished = command(  # type: ignore[operator]
-        export_script,
-        "--random",
-        "--architecture",
-        "mini_resnet",
-        "--out",
-        tmp_path / "1",
-        *arguments,
-    )
+    given = ("--random", "--architecture", "mini_resnet", "--out", tmp_path / "1", *arguments)
+
+    finished = command(export_script, *given)
 
     assert finished.code == 2
     assert list(tmp_path.iterdir()) == []

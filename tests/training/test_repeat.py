@@ -1,9 +1,7 @@
 """A run folder is enough to run it again, to the same last bit."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,12 +10,11 @@ pytest.importorskip("torch")
 import torch
 from PIL import Image
 
+from tests.conftest import Command, MakePictures
 from training.cli import train_script
 from training.environment import Environment
 from training.run import CheckpointError, RunFolder, read_record
 
-Command = Callable[..., Any]
-MakePictures = Callable[..., Path]
 QUICK = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "erase=0.3")
 
 

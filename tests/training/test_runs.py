@@ -2,19 +2,16 @@
 
 import csv
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
 
+from tests.conftest import Command
 from training.progress import COLUMNS
 from training.runs import main, read_runs
 from training.train import Outcome
-
-Command = Callable[..., Any]
 
 
 @pytest.fixture

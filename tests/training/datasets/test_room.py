@@ -1,7 +1,6 @@
 """Pictures that do not fit into memory lie in a file, and nothing else changes."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,10 @@ pytest.importorskip("torch")
 import numpy as np
 import torch
 
+from tests.conftest import MakePictures
 from training.datasets import room
 from training.datasets.dataset import DatasetError
 from training.datasets.folder import read_picture_folder
-
-MakePictures = Callable[..., Path]
 
 
 def test_pictures_in_a_file_are_those_in_memory(

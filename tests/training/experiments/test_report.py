@@ -1,6 +1,5 @@
 """What the experiments report: rows, a figure, verdicts, a page and its command."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from tests.conftest import Command
 from training.datasets.dataset import Dataset
 from training.experiments import d2l, transfer
 from training.experiments.cli import EXPERIMENTS, main
@@ -70,15 +70,15 @@ def test_the_page_says_what_was_not_run(tmp_path: Path) -> None:
     assert all(f"## {experiment.title}" in page for experiment in EXPERIMENTS.values())
 
 
-def test_the_command_names_what_there_is(command: Callable[..., object]) -> None:
+def test_the_command_names_what_there_is(command: Command) -> None:
     finished = command(main, "nonsense")
 
-    assert getattr(finished, "code") == 2  # noqa: B009  # its class lives in conftest
-    assert "degradation" in getattr(finished, "err")  # noqa: B009
+    assert finished.code == 2
+    assert "degradation" in finished.err
 
 
-def test_the_command_writes_the_page_alone(command: Callable[..., object], tmp_path: Path) -> None:
+def test_the_command_writes_the_page_alone(command: Command, tmp_path: Path) -> None:
     finished = command(main, "none", "--out", tmp_path / "results")
 
-    assert getattr(finished, "code") == 0  # noqa: B009
+    assert finished.code == 0
     assert (tmp_path / "results.md").read_text().count("Not run yet") == len(EXPERIMENTS)
