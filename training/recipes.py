@@ -133,6 +133,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 epochs=3,
                 **SPRINT,
                 shift=2,
+                first_scale=0.7,
+                grown_at=0.6,
             ),
             Recipe(
                 name="default",
