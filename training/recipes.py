@@ -129,7 +129,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             Recipe(
                 name="fast",
-                expected="not measured yet",
+                expected="92.69 % of Fashion-MNIST's test split (three seeds), 293 CPU s.",
                 epochs=3,
                 **SPRINT,
                 shift=2,
