@@ -175,7 +175,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             Recipe(
                 name="finetune",
-                expected="not measured yet",
+                expected="23.25 % test error after 50 pictures of each of five labels, where a "
+                "network from scratch has 26.05 % (docs/experiments.md, Fine-tuning).",
                 architecture="resnet50",
                 normalize="imagenet",
                 epochs=20,
