@@ -9,20 +9,16 @@ import signal
 import socket
 import threading
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from service.log import log
-from service.port import take_no_more
+from service.port import beside, take_no_more
 from service.protocol import ASKS_AGAIN_S, PatientProtocol
 from service.settings import Settings
-from service.telemetry import MULTIPROCESS_FOLDER
 
-ALL_END = "all-end"
-"""A file in the folder that the workers share."""
 LOOK_S = 0.02
 """Between two looks at the end for new callers, and for those who may ask once more."""
 LOOKS = range(round(ASKS_AGAIN_S / LOOK_S))
@@ -42,19 +38,6 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
-
-
-def tell_all_end() -> None:
-    """Tell the workers that none of them will stay: the port's last callers are theirs."""
-    if (folder := os.environ.get(MULTIPROCESS_FOLDER)) is not None:
-        with contextlib.suppress(OSError):  # somebody tidied up the temporary folders
-            (Path(folder) / ALL_END).touch()
-
-
-def all_end() -> bool:
-    """Tell a worker whether the others end, too; one that ends alone leaves the port as it is."""
-    folder = os.environ.get(MULTIPROCESS_FOLDER)
-    return folder is not None and (Path(folder) / ALL_END).exists()
 
 
 def configure(settings: Settings, app: Any, **more: Any) -> uvicorn.Config:
@@ -82,10 +65,11 @@ class Server(uvicorn.Server):
 
         Args:
             config: uvicorn's.
-            owns_port: No other process listens on the same socket.
+            owns_port: No other process listens on it.
         """
         super().__init__(config)
         self._owns_port = owns_port
+        self._own: list[socket.socket] = []  # beside those of other workers
         self._leave_at: float | None = None
         self._untold_delay_s: float | None = None
         self._look_at = 0.0
@@ -145,11 +129,13 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen to SIGHUP too, once there is a loop and a model.
 
-        Who was told to end while its model was loaded does not listen: its end would close the
-        port for the other workers, who still drain.
+        Who was told to end while its model was loaded does not listen any more.
         """
         if self.should_exit:
             return
+        if not self._owns_port:
+            self._own = [beside(sock) for sock in sockets or []]
+            sockets = self._own
         await super().startup(sockets)
         names = [sock.getsockname() for server in self.servers for sock in server.sockets]
         log.info(
@@ -169,16 +155,15 @@ class Server(uvicorn.Server):
         descriptors = [os.dup(sock.fileno()) for server in self.servers for sock in server.sockets]
         for server in self.servers:
             server.close()
-        for sock in sockets or []:  # the one that was bound before the start listens, too
+        for sock in [*(sockets or []), *self._own]:  # what uvicorn was given listens, too
             sock.close()
         with contextlib.ExitStack() as open_sockets:
             listening = [
                 open_sockets.enter_context(socket.socket(fileno=descriptor))
                 for descriptor in descriptors
             ]
-            if self._owns_port or all_end():
-                for sock in listening:
-                    take_no_more(sock)
+            for sock in listening:
+                take_no_more(sock)
             await self._serve_the_last(listening)
         await super().shutdown(sockets)
 

@@ -21,7 +21,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 from service.app import create_app
 from service.errors import StartError
 from service.log import log, set_up_logging
-from service.server import Server, configure, settle, tell_all_end
+from service.server import Server, configure, settle
 from service.settings import Settings, read_settings
 from service.telemetry import MULTIPROCESS_FOLDER
 from service.tracing import start_tracing
@@ -65,7 +65,7 @@ class Supervisor(Multiprocess):
 
     Args:
         config: Says how many.
-        sockets: Bound, shared by all.
+        sockets: Bound; each worker listens beside them.
     """
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
@@ -108,7 +108,6 @@ class Supervisor(Multiprocess):
 
     def terminate_all(self) -> None:
         """Pass the end on, and let go of the port, which nobody here accepts from."""
-        tell_all_end()
         for sock in self.sockets:
             sock.close()
         super().terminate_all()
@@ -137,7 +136,7 @@ def run_workers(settings: Settings, workers: int, sock: socket) -> bool:
     Args:
         settings: Of each.
         workers: How many.
-        sock: Bound; all accept from it.
+        sock: Bound; workers listen beside it.
 
     Returns:
         Whether it was a clean end; False if a worker could not start.

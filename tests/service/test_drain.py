@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.port import bind
+from service.port import bind, take_no_more
 from service.server import Server, configure
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact
@@ -59,15 +59,14 @@ def test_connections_that_nobody_accepted_yet_are_accepted_at_the_end(
     make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late: list[socket.socket] = []
-    accept_the_last = Server._accept_the_last  # the moment before it is the test
 
-    async def with_late_ones(self: Server, sock: socket.socket) -> None:
+    def with_late_ones(sock: socket.socket) -> None:  # the moment before it is the test
         while len(late) < 5:  # the event loop is busy here, so they wait in the kernel
             late.append(socket.create_connection(sock.getsockname(), timeout=10))
             late[-1].sendall(REQUEST)
-        await accept_the_last(self, sock)
+        take_no_more(sock)
 
-    monkeypatch.setattr(Server, "_accept_the_last", with_late_ones)
+    monkeypatch.setattr("service.server.take_no_more", with_late_ones)
     with listen(make_artifact()) as listening:
         listening.gate.let_through(9)
         listening.server.should_exit = True

@@ -4,17 +4,15 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from uvicorn.config import STARTUP_FAILURE
 
 from service import supervisor
 from service.errors import StartError
-from service.server import Server, all_end, configure
+from service.server import Server, configure
 from service.settings import Settings
 from service.supervisor import Supervisor, Worker, worker_app
-from service.telemetry import MULTIPROCESS_FOLDER
 from tests.service.conftest import MakeArtifact
 
 
@@ -124,19 +122,6 @@ def test_the_end_is_passed_on_and_the_port_let_go(watching: Supervisor) -> None:
         ["terminate"]
     ] * 2
     assert [sock.fileno() for sock in watching.sockets] == [-1]
-
-
-def test_workers_can_tell_whether_all_of_them_end(
-    watching: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert not all_end()  # there are no others
-    monkeypatch.setenv(MULTIPROCESS_FOLDER, str(tmp_path))
-    before = all_end()
-
-    watching.terminate_all()
-
-    assert not before
-    assert all_end()
 
 
 def test_sighup_is_passed_on_to_each(watching: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """Several processes on one port."""
 
+import contextlib
 import os
 import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -105,6 +107,18 @@ def test_metrics_are_of_all_workers_and_sigterm_ends_them_all(running: Running) 
     assert (images, models) == (before + 45, 1)
     assert (len(pids), code) == (2, 0)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_lasting_connections_are_dealt_out_to_all_workers(running: Running) -> None:
+    with contextlib.ExitStack() as connections:
+        clients = [connections.enter_context(httpx.Client()) for _ in range(32)]
+        answered = Counter(
+            client.post(f"{running.url}/predict", content=BLACK).headers["x-request-id"][:16]
+            for client in clients
+        )
+
+    assert len(answered) == 2
+    assert min(answered.values()) >= 4  # by a fair coin in all but 3 of a million tries
 
 
 def test_a_killed_worker_is_replaced_and_the_counts_go_on(running: Running) -> None:
