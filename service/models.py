@@ -18,6 +18,7 @@ from service.errors import ModelNotFoundError, StartError
 from service.folders import default_folder, default_folder_or_none, digest_of, wanted_folders
 from service.loading import load_classifier
 from service.log import log
+from service.memory import give_back
 from service.probe import Probe
 from service.settings import Settings
 
@@ -195,3 +196,5 @@ async def _retire(classifier: Classifier) -> None:
     while classifier.batcher.under_way:  # noqa: ASYNC110  # rare, and nothing else would tell
         await asyncio.sleep(RETIRE_S)
     await classifier.stop()
+    del classifier
+    await asyncio.to_thread(give_back)

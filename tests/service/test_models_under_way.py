@@ -1,6 +1,8 @@
 """Requests that are under way while models come and go."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -76,3 +78,27 @@ async def test_no_request_fails_while_models_come_and_go(make_artifact: MakeArti
 
         assert (reloads(service, "loaded"), reloads(service, "refused")) == (3, 3)
     assert seen[-1] == "tiny 6"
+
+
+async def test_a_model_that_was_replaced_is_freed_although_the_collector_rests(
+    make_artifact: MakeArtifact,
+) -> None:
+    async with serving_from(make_artifact().parent) as service:
+        make_artifact(version="2")
+        await reload(service)
+        await version(service)
+        second = service.app.state.models.find()
+        second.myself = second  # what only the collector finds
+        is_freed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        weakref.finalize(second, loop.call_soon_threadsafe, is_freed.set)
+        del second
+        gc.disable()
+        try:
+            make_artifact(version="3")
+            await reload(service)
+            await asyncio.wait_for(is_freed.wait(), 30)
+        finally:
+            gc.enable()
+
+        assert await version(service) == "tiny 3"
