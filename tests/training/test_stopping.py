@@ -1,7 +1,7 @@
 """Ctrl+C during a run: it ends between two steps, a second one at once."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,15 @@ from training.train import train
 
 STEPS = 10
 """Of an epoch of the small recipe."""
+
+
+@pytest.fixture(autouse=True)
+def hearing() -> Iterator[None]:
+    """Hear Ctrl+C, also where a shell has started the tests deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 Press = Callable[[int, int], tuple[list[int], list[int]]]
 
