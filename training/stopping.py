@@ -1,8 +1,8 @@
 """Ctrl+C ends a run between two steps.
 
-Python raises `KeyboardInterrupt` wherever the main thread happens to be. Within the queue of
-TensorBoard's writer that left a thread asleep which the end of the run then waited for, two
-minutes long; it came about once in ten times with steps of some milliseconds.
+Python raises `KeyboardInterrupt` wherever the main thread happens to be. About once in ten times,
+with steps of some milliseconds, the end then waited for two minutes: most likely the place was
+within the queue of TensorBoard's writer, whose thread slept on until its next look.
 """
 
 import signal
