@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 
+from service.classifier import STUCK_S
 from service.log import log
 from service.port import beside, take_no_more
 from service.protocol import ASKS_AGAIN_S, PatientProtocol
@@ -73,6 +74,7 @@ class Server(uvicorn.Server):
         self._leave_at: float | None = None
         self._untold_delay_s: float | None = None
         self._look_at = 0.0
+        self._ticked_at: float | None = None
         self._reload: asyncio.Task[None] | None = None
         self._parent = os.getppid()
 
@@ -83,6 +85,17 @@ class Server(uvicorn.Server):
         while not hasattr(app, "state"):  # uvicorn wraps it for proxies' headers
             app = app.app
         return app.state
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the event loop, or a run of the engine, has stood still for too long.
+
+        Any thread may ask. Who is still to start, or on the way out, is not stuck.
+        """
+        if self._ticked_at is None or self.should_exit:
+            return False
+        stands_still = time.monotonic() - self._ticked_at > STUCK_S
+        return stands_still or any(each.is_stuck for each in self.state.models.all())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain on SIGTERM; leave at once on Ctrl+C. A second signal changes nothing.
@@ -101,6 +114,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Look, ten times a second, at the gauges and whether it is time to leave."""
+        self._ticked_at = time.monotonic()
         self.state.telemetry.look()
         self._reload_if_due()
         if not self._owns_port and os.getppid() != self._parent:  # the supervisor was killed

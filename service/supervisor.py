@@ -2,7 +2,7 @@
 
 uvicorn's supervisor starts the workers, asks each every half second whether it still
 answers, replaces a dead one, and passes the end on. Ours has them run our own server,
-keeps one set of metrics over all, and passes SIGHUP on.
+keeps one set of metrics over all, passes SIGHUP on, and replaces workers that stand still.
 """
 
 import contextlib
@@ -28,6 +28,8 @@ from service.tracing import start_tracing
 
 RETRY_S = 5.0
 """Between two tries to start a worker that could not, while others serve."""
+AWAKE_S = 1.0
+"""For an event loop that a machine held up, and not its own work, to take a turn."""
 
 
 def worker_app() -> ASGIApp:
@@ -58,6 +60,22 @@ class Worker(Process):
         if not isinstance(self._server, Server):  # pragma: no cover  # only we set it
             raise TypeError("the worker's server is not ours")
         return self._server
+
+    def target(self, sockets: list[socket] | None = None) -> None:
+        """Serve; the whole life of the worker's process."""
+        self._server = Server(self.config)  # now: two threads are about to ask for it at once
+        super().target(sockets)
+
+    def pong(self) -> None:
+        """Answer the supervisor once; one that stands still does not, and is replaced.
+
+        uvicorn's own answer comes from a thread of its own, whatever the event loop does.
+        """
+        self.child_conn.recv()
+        if self.server.is_stuck:
+            time.sleep(AWAKE_S)
+        if not self.server.is_stuck:
+            self.child_conn.send(self.server.started)
 
 
 class Supervisor(Multiprocess):

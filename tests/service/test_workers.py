@@ -14,6 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.service import process
 from tests.service.conftest import MakeArtifact
 from tests.service.pictures import BLACK, WHITE
 from tests.service.process import Running, run_command, serve_model
@@ -24,6 +25,30 @@ def running(make_artifact: MakeArtifact) -> Iterator[Running]:
     artifact = str(make_artifact().parent)
     settings = {"workers": "2", "drain_delay_s": "0.3", "watch_s": "0", "log_format": "json"}
     with serve_model(artifact=artifact, **settings) as started:
+        until(lambda: len(answerers(started)) == 2)
+        yield started
+
+
+HOLD_UP = """
+import service.server
+import signal
+import time
+
+service.server.STUCK_S = 2
+signal.signal(signal.SIGUSR2, lambda *_: time.sleep(120))
+"""
+
+
+@pytest.fixture
+def running_that_can_be_stopped(
+    make_artifact: MakeArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Running]:
+    """Two workers whose event loops stand still on SIGUSR2, with little patience."""
+    (tmp_path / "sitecustomize.py").write_text(HOLD_UP)
+    environment = {**process.environ(), "PYTHONPATH": f"{tmp_path}:{process.ROOT}"}
+    monkeypatch.setattr(process, "environ", lambda: environment)
+    artifact = str(make_artifact().parent)
+    with serve_model(artifact=artifact, workers="2", watch_s="0", log_format="json") as started:
         until(lambda: len(answerers(started)) == 2)
         yield started
 
@@ -134,6 +159,20 @@ def test_a_killed_worker_is_replaced_and_the_counts_go_on(running: Running) -> N
     assert '"message": "worker replaced"' in running.stderr()
     running.terminate()
     assert running.process.wait(20) == 0
+
+
+def test_a_worker_whose_event_loop_stands_still_is_replaced(
+    running_that_can_be_stopped: Running,
+) -> None:
+    running = running_that_can_be_stopped
+    pids = workers(running)
+
+    os.kill(min(pids), signal.SIGUSR2)
+    until(lambda: len(workers(running) - pids) == 1)
+    until(lambda: len(answerers(running)) == 2)
+
+    assert min(pids) not in workers(running)
+    assert running.stderr().count('"message": "worker replaced"') == 1
 
 
 def test_a_worker_that_cannot_start_leaves_the_others_serving(running: Running) -> None:
