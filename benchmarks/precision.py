@@ -1,8 +1,8 @@
 """What each precision is worth in speed: the session alone, beside float32, in pairs.
 
 Random weights of any member of the family are as fast as trained ones, so nothing has to
-be trained. Both graphs of a pair answer the same batch one after the other, so other
-work on the machine hits both alike; the ratio is the median over the pairs.
+be trained. Both graphs of a pair answer the same batch for a while, one after the other, so
+other work on the machine hits both alike; the ratio is the median over the pairs.
 
     python -m benchmarks.precision [ARCHITECTURE ...] [--precision int8] [--batch 8]
 """
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["int8", "float16"], default="int8")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     results: dict[str, object] = {}
