@@ -15,7 +15,7 @@ import json
 from typing import Any
 
 from model.card_figures import NOT_RECORDED, bullets, evaluation, precisions, trust
-from model.manifest import Cost, Manifest
+from model.manifest import Manifest, Provenance
 
 KNOWN = frozenset(
     {
@@ -146,9 +146,11 @@ def _training(manifest: Manifest) -> str:
             "licence of the data": data and data.licence,
             "pictures": data and ", ".join(f"{n:,} {name}" for name, n in data.splits.items()),
             "SHA-256 of the data": provenance.dataset_sha256,
-            "weights from elsewhere": provenance.weights or "none",
-            "recipe": provenance.recipe,
-            "cost": provenance.cost and _cost(provenance.cost),
+            "weights from elsewhere" if provenance.recipe is None else "first weights": (
+                provenance.weights or "none"
+            ),
+            "recipe": provenance.recipe and _recipe(provenance),
+            "cost": provenance.cost and _cost(provenance),
             "seed": provenance.seed,
             "commit": provenance.commit,
             "torch": provenance.torch,
@@ -157,10 +159,19 @@ def _training(manifest: Manifest) -> str:
     )
 
 
-def _cost(cost: Cost) -> str:
+def _recipe(provenance: Provenance) -> str:
+    changes = [f"{name}={json.dumps(value)}" for name, value in provenance.changes.items()]
+    return f"{provenance.recipe}{', with ' if changes else ''}{', '.join(changes)}"
+
+
+def _cost(provenance: Provenance) -> str:
+    cost = provenance.cost
+    if cost is None:
+        return NOT_RECORDED
     return (
         f"{cost.epochs} epochs, {cost.seconds / 60:,.0f} minutes, {cost.cpu_seconds:,.0f} CPU "
         f"seconds, {cost.threads} threads of {cost.processor}"
+        f"{', after what the first weights had cost' if provenance.weights else ''}"
     )
 
 
@@ -172,15 +183,21 @@ def _technical(manifest: Manifest) -> str:
             "architecture": manifest.architecture.name,
             "blocks in each stage": ", ".join(map(str, manifest.architecture.depths)),
             "input": f"uint8 (N, {size}, {size}, {manifest.input.channels}), RGB order",
-            "outputs": f"`logits` and `probabilities`, float32 (N, {len(manifest.labels)})",
+            "outputs": f"`logits` and `probabilities`, float32 (N, {len(manifest.labels)}), and "
+            "what the service may be asked for: features, maps, a score where there is one",
             "preprocessing": f"centre square, {spec.crop}/{spec.resize} of the shorter side, "
             f"{spec.interpolation}; mean {list(spec.mean)}, std {list(spec.std)} in the graph",
-            "temperature": None
-            if manifest.temperature is None
-            else f"{manifest.temperature:.4f}, in the graph",
+            "calibration": _calibration(manifest),
             "ONNX opset": manifest.provenance.onnx_opset,
         }
     )
+
+
+def _calibration(manifest: Manifest) -> str | None:
+    if manifest.temperature is not None:
+        return f"a temperature of {manifest.temperature:.4f}, in the graph"
+    method = manifest.calibration and manifest.calibration.method
+    return f"`{method}`, in the graph" if method else None
 
 
 def _further(manifest: Manifest) -> str:

@@ -105,14 +105,19 @@ class Provenance(Part):
     """Where the weights came from."""
 
     recipe: str | None = Field(description="None: the weights were not trained here.")
-    cost: Cost | None = Field(None, description="None: not trained here, or not recorded.")
+    changes: Mapping[str, bool | int | float | str | None] = Field(
+        {}, description="Fields of the recipe that were set otherwise."
+    )
+    cost: Cost | None = Field(
+        None, description="None: not trained here, or not recorded. Without that of `weights`."
+    )
     weights: str | None = Field(
-        None, description="File of weights from elsewhere, and its SHA-256; None: there was none."
+        None, description="File that training began with, and its SHA-256; None: there was none."
     )
     seed: int
-    dataset_sha256: str | None
-    commit: str | None
-    torch: str
+    dataset_sha256: str | None = Field(description="Of what trained the weights.")
+    commit: str | None = Field(description="Of the code that trained them, or else exported them.")
+    torch: str = Field(description="Its version, likewise.")
     onnx_opset: int
     created: str = Field(description="UTC, ISO 8601.")
 

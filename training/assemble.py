@@ -28,6 +28,8 @@ from training.environment import commit, now
 from training.graph import OPSET, ExportError, Parity
 from training.precisions import Made, Measured
 from training.predict import Answers, onnx_outputs, onnx_session
+from training.recipes import RECIPES, Recipe
+from training.run import RunRecord
 
 GOLDEN_TOLERANCE = 1e-3
 GOLDEN_MARGIN = 2.0
@@ -141,21 +143,44 @@ def one_of_each(answers: Sequence[Answers], targets: Tensor) -> list[int]:
     return firsts[:GOLDEN_PICTURES]
 
 
-def provenance(
-    seed: int,
-    *,
-    recipe: str | None = None,
-    dataset_sha256: str | None = None,
-    weights: str | None = None,
-    cost: Cost | None = None,
-) -> Provenance:
-    """Say where the weights came from, and what wrote the file."""
+def trained(record: RunRecord, cost: Cost | None) -> Provenance:
+    """Say what a run was that trained the weights."""
     return Provenance(
-        recipe=recipe,
-        seed=seed,
-        dataset_sha256=dataset_sha256,
-        weights=weights,
+        recipe=record.recipe.name,
+        changes=_changes(record.recipe),
         cost=cost,
+        weights=record.weights,
+        seed=record.seed,
+        dataset_sha256=record.dataset_sha256,
+        commit=record.commit,
+        torch=record.torch,
+        onnx_opset=OPSET,
+        created=now(),
+    )
+
+
+def _changes(recipe: Recipe) -> dict[str, bool | float | str | None]:
+    """Give the fields that are not as the recipe of this name has them."""
+    usual = RECIPES.get(recipe.name)
+    return {
+        field: value
+        for field, value in recipe.model_dump(exclude={"name", "expected"}).items()
+        if usual is None or value != getattr(usual, field)
+    }
+
+
+def untrained(seed: int, weights: str | None = None) -> Provenance:
+    """Say that no run of ours trained the weights, and what wrote the file.
+
+    Args:
+        seed: Of what was drawn.
+        weights: The file they come from, if they do.
+    """
+    return Provenance(
+        recipe=None,
+        weights=weights,
+        seed=seed,
+        dataset_sha256=None,
         commit=commit(),
         torch=torch.__version__,
         onnx_opset=OPSET,

@@ -39,7 +39,7 @@ class Evaluation(BaseModel):
     top1: float
     top5: float
     ece: float
-    per_label: dict[str, float]
+    per_label: dict[str, float | None]
     confusion: list[list[int]]
     mirrored_top1: float | None = None
 
@@ -69,8 +69,8 @@ def evaluate(
     classes = len(labels)
     probabilities, targets = answers.calibrated(), answers.targets
     confusion = multiclass_confusion_matrix(probabilities, targets, classes)  # rows: truth
-    support = confusion.sum(1).clamp(min=1)
-    per_label = (confusion.diagonal() / support).tolist()
+    counts = zip(confusion.diagonal().tolist(), confusion.sum(1).tolist(), strict=True)
+    per_label = [right / pictures if pictures else None for right, pictures in counts]
     return Evaluation(
         dataset=dataset,
         split=split,

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from model.artifact import Artifact, refuse_taken, write
-from model.manifest import Data, Metrics, Precision, Provenance
+from model.manifest import Data, Metrics, Precision
 from model.trust import Diagrams, Speed
-from training.assemble import assemble, difference, figures, one_of_each, provenance
+from training.assemble import assemble, difference, figures, one_of_each, trained
 from training.datasets.dataset import Dataset, spread
 from training.evaluate import bins, draw_answers, evaluate
 from training.graph import ExportError, Parity, Servable, check_parity, to_onnx
@@ -94,7 +94,7 @@ def export_checkpoint(
         preprocessing=record.preprocessing,
         temperature=fitted.chosen.calibrator.temperature(),
         metrics=measured_metrics(measured.answers, record.labels, dataset),
-        provenance=_origin(record, dataset, checkpoint),
+        provenance=trained(record, cost_of(RunFolder.of(checkpoint).metrics, record.environment)),
         data=Data(
             licence=options.licence or dataset.licence,
             splits={name: len(split) for name, split in dataset.splits.items()},
@@ -108,16 +108,6 @@ def export_checkpoint(
     if checkpoint.is_dir():
         draw_answers(checkpoint / CALIBRATED, measured.answers)
     return artifact
-
-
-def _origin(record: RunRecord, dataset: Dataset, checkpoint: Path) -> Provenance:
-    return provenance(
-        record.seed,
-        recipe=record.recipe.name,
-        dataset_sha256=dataset.sha256,
-        weights=record.weights,
-        cost=cost_of(RunFolder.of(checkpoint).metrics, record.environment),
-    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from model.architecture import Architecture
 from model.artifact import Artifact, refuse_taken, write
 from model.manifest import Precision, Provenance
 from model.preprocessing import Preprocessing
-from training.assemble import assemble, difference, figures, provenance
+from training.assemble import assemble, difference, figures, untrained
 from training.datasets.dataset import Dataset, Split
 from training.evaluate import top1
 from training.export import Options, measured_metrics
@@ -57,7 +57,7 @@ def export_random(
         Servable(normalize, network),
         preprocessing,
         tuple(f"label {index}" for index in range(architecture.num_classes)),
-        provenance(seed),
+        untrained(seed),
     )
     return export_uncalibrated(subject, pictures, out, options, overwrite=overwrite)
 

@@ -56,3 +56,16 @@ def normalized(dataset: Dataset, recipe: Recipe) -> Dataset:
     spec = dataset.preprocessing
     figures = get_normalization(recipe.normalize, spec.channels)._asdict()
     return replace(dataset, preprocessing=spec.model_copy(update=figures))
+
+
+def refuse_frozen(recipe: Recipe) -> None:
+    """Refuse to train nothing but a head on weights that were drawn.
+
+    Raises:
+        TrainingError: If the backbone would not learn, and nobody gave its weights.
+    """
+    if not recipe.backbone_rate:
+        raise TrainingError(
+            "`backbone_rate` (=0) would freeze a backbone of random weights. Name weights to begin "
+            "with by --init, or raise it."
+        )

@@ -15,7 +15,7 @@ from model.labels import name_labels, read_labels
 from model.network import ResNet
 from model.weights import LoadReport, fit_to_weights, load_weights, our_name
 from model.weights_file import Weights, describe_file, read_weights
-from training.assemble import provenance
+from training.assemble import untrained
 from training.datasets.dataset import Dataset, spread
 from training.export import GATE_PICTURES, Options
 from training.export_uncalibrated import Subject, export_uncalibrated
@@ -198,7 +198,7 @@ def export_weights(
         Servable(normalize, network),
         preprocessing,
         foreign.labels or name_labels(architecture.num_classes),
-        provenance(0, weights=foreign.source),
+        untrained(0, foreign.source),
     )
     pictures = dataset.test.images if dataset else random_pictures(RANDOM_PICTURES, preprocessing)
     artifact = export_uncalibrated(

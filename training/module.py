@@ -70,7 +70,7 @@ class Classifier(LightningModule):
         pictures = self.normalize(images.to(self.device))
         logits: Tensor = self.network(pictures)
         loss = self._mixed_loss(logits, targets, others, share)
-        self.train_accuracy(logits, targets)
+        self.train_accuracy(logits, targets if share >= 0.5 else others)
         self.train_loss(loss.detach(), len(targets))
         self._log("train", self.train_loss, self.train_accuracy, len(targets))
         if self.twin is None:

@@ -34,8 +34,9 @@ class Muon(Optimizer):
     (out, in x k x k), is replaced by the nearest semi-orthogonal one, so that all
     directions learn alike. The step is `lr` times the weight's own norm, and the norm
     stays what the initialisation made it: behind a batch norm only the direction counts,
-    so weight decay would do no more than change the rate. Other groups take plain
-    Nesterov steps with decay.
+    so weight decay would do no more than change the rate. Where no norm follows, as in
+    squeeze-and-excitation, it is a limit that this rule sets; a grouped convolution is
+    turned as one matrix. Other groups take plain Nesterov steps with decay.
 
     Args:
         groups: As for any optimiser; each may set `lr`, `momentum`, `weight_decay` and
@@ -84,7 +85,7 @@ class Muon(Optimizer):
             return
         direction = orthogonalize(update.flatten(1)).view_as(update)
         norm = weight.norm()
-        weight.sub_(direction * (group["lr"] * norm / direction.norm()))
+        weight.sub_(direction * (group["lr"] * norm / direction.norm().clamp_min(1e-12)))
         weight.mul_(norm / weight.norm().clamp_min(1e-12))
 
 

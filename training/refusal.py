@@ -50,7 +50,9 @@ class Distances(nn.Module):
         centred = exact - means[targets]
         covariance = centred.T @ centred / len(exact)
         width = exact.shape[1]
-        covariance += RIDGE * covariance.trace() / width * torch.eye(width, dtype=torch.float64)
+        # Never 0, as one picture of each label would have it: no distance could be told then.
+        ridge = (RIDGE * covariance.trace() / width).clamp_min(1e-12)
+        covariance += ridge * torch.eye(width, dtype=torch.float64)
         variances, directions = torch.linalg.eigh(covariance)  # ascending
         rank = min(width, MAX_RANK)
         whiten = directions[:, -rank:] / variances[-rank:].sqrt()  # (F, rank)

@@ -17,7 +17,12 @@ from training.train import Outcome, train
 
 
 def repeat(
-    run: Path, out: Path, *, data: Path | None = None, tell: Callable[[str], None] = print
+    run: Path,
+    out: Path,
+    *,
+    data: Path | None = None,
+    init: Path | None = None,
+    tell: Callable[[str], None] = print,
 ) -> Outcome:
     """Train as a run was trained, and tell whether the weights are the same.
 
@@ -25,6 +30,7 @@ def repeat(
         run: The run folder.
         out: The new one.
         data: Where the pictures are now; None looks where they were.
+        init: Where the first weights are now; likewise.
         tell: Hears what differs from then, and what came of it, a line each.
 
     Raises:
@@ -46,20 +52,28 @@ def repeat(
             f"The pictures in {dataset.source} are not those of the run (SHA-256 "
             f"{dataset.sha256[:16]}..., not {record.dataset_sha256[:16]}...); name them by --data."
         )
-    outcome = train(
-        dataset, record.recipe, out, seed=record.seed, init=_first_weights(record), tell=tell
-    )
+    first = _first_weights(record, init)
+    outcome = train(dataset, record.recipe, out, seed=record.seed, init=first, tell=tell)
     tell(_compare(RunFolder(run), outcome.folder))
     return outcome
 
 
-def _first_weights(record: RunRecord) -> Path | None:
-    if record.init is None and record.weights is None:
+def _first_weights(record: RunRecord, init: Path | None) -> Path | None:
+    if record.weights is None:
+        if init is not None:
+            raise TrainingError(f"The run began with weights of its own, not with {init}.")
         return None
-    path = Path(record.init or "")
-    if not path.is_file() or describe_file(path) != record.weights:
-        raise TrainingError(f"{path} is not what the run began with, {record.weights}.")
+    path = init or Path(record.init or "")
+    if not path.is_file() or _digest(describe_file(path)) != _digest(record.weights):
+        raise TrainingError(
+            f"{path} is not what the run began with, {record.weights}; name that by --init."
+        )
     return path
+
+
+def _digest(description: str) -> str:
+    """Give the digest alone: a file may have another name by now."""
+    return description.rsplit(maxsplit=1)[-1]
 
 
 def _compare(was: RunFolder, is_now: RunFolder) -> str:

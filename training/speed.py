@@ -6,12 +6,13 @@ absolute figures do not.
 
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession
 
 from model.trust import Speed
 from training.predict import onnx_session
@@ -39,12 +40,15 @@ def measure_speed(
         threads: Of each session.
         pairs: After a few runs of each to warm up.
     """
-    sides = [onnx_session(graph, threads=threads) for graph in (model, float32)]
-    repeats = [math.ceil(BLOCK_S / _seconds(session, images, 3)) for session in sides]
+    asked = ["logits", "probabilities"], {"images": images}
+    sides = [
+        partial(onnx_session(graph, threads=threads).run, *asked) for graph in (model, float32)
+    ]
+    repeats = [math.ceil(BLOCK_S / _seconds(run, 3)) for run in sides]
     seconds: list[list[float]] = [[], []]
     for pair in range(pairs):
         for which in (0, 1) if pair % 2 else (1, 0):
-            seconds[which].append(_seconds(sides[which], images, repeats[which]))
+            seconds[which].append(_seconds(sides[which], repeats[which]))
     return Speed(
         images_per_second=round(len(images) / median(seconds[0]), 1),
         float32_images_per_second=round(len(images) / median(seconds[1]), 1),
@@ -56,11 +60,11 @@ def measure_speed(
     )
 
 
-def _seconds(session: InferenceSession, images: NDArray[np.uint8], repeats: int) -> float:
-    """Run a batch several times; seconds of one run."""
+def _seconds(run: Callable[[], object], repeats: int) -> float:
+    """Run several times; seconds of one run."""
     began = time.perf_counter()
     for _ in range(repeats):
-        session.run(["logits", "probabilities"], {"images": images})
+        run()
     return (time.perf_counter() - began) / repeats
 
 

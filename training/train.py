@@ -23,7 +23,7 @@ from model.weights_file import read_weights
 from training.checkpoints import WriteError
 from training.datasets.dataset import Dataset, loader
 from training.finite import NotFiniteError
-from training.fitting import TrainingError, fit_architecture, normalized
+from training.fitting import TrainingError, fit_architecture, normalized, refuse_frozen
 from training.foreign import gaps
 from training.keeping import KEEP_EVERY
 from training.look import look
@@ -84,6 +84,8 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
     folder = RunFolder(out)
     dataset = normalized(dataset, recipe)
     start = None if init is None or resume else read_weights(init)
+    if start is None and not resume:
+        refuse_frozen(recipe)
     record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset, start), seed, init)
     if resume:
         record = _earlier(folder, record)

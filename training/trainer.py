@@ -5,7 +5,6 @@ import warnings
 from datetime import timedelta
 from typing import Literal
 
-import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -86,12 +85,13 @@ def throw_away_run(dataset: Dataset, record: RunRecord, watch: Callback, steps: 
         )
 
 
-def _devices() -> int | str:
-    """Take as many devices as torchrun started processes here; alone, all GPUs or the CPU."""
-    processes = os.environ.get("LOCAL_WORLD_SIZE")
-    if processes is not None:
-        return int(processes)
-    return "auto" if torch.cuda.is_available() else 1
+def _devices() -> int:
+    """Take as many devices as torchrun started processes here; alone, one GPU or the CPU.
+
+    Lightning would start a process for each GPU by itself, which reads the pictures and looks at
+    them again and knows its share of them too late; torchrun's know it from the start.
+    """
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def precision(recipe: Recipe) -> Precision:

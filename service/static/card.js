@@ -109,10 +109,11 @@ const data = ({ metrics, provenance: origin, preprocessing: spec, ...manifest })
 
 const recipe = ({ provenance: origin, metrics, temperature, ...manifest }) => [
   ["recipe.name", origin?.recipe],
+  ...(Object.keys(origin?.changes ?? {}).length ? [["recipe.changes", Object.entries(origin.changes).map(([name, value]) => `${name}=${value}`).join(", "), "code"]] : []),
   ["recipe.seed", origin?.seed],
   ["recipe.cost", origin?.cost && t("recipe.cost.text", { epochs: number(origin.cost.epochs), minutes: number(origin.cost.seconds / 60), cpu: number(origin.cost.cpu_seconds), threads: number(origin.cost.threads), processor: origin.cost.processor })],
   ["recipe.loss", metrics && number(metrics.loss, 4)],
-  ["recipe.temperature", typeof temperature === "number" ? number(temperature, 4) : null],
+  ["recipe.calibration", typeof temperature === "number" ? `${t("recipe.temperature")} ${number(temperature, 4)}` : manifest.calibration?.method],
 ];
 
 const provenance = ({ provenance: origin, files, ...manifest }) => [

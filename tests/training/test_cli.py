@@ -125,13 +125,27 @@ def test_evaluation_writes_where_it_is_told(command: Command, run: Path, tmp_pat
 def test_evaluation_on_other_pictures_brings_them_to_the_runs_size_and_says_so(
     command: Command, run: Path, make_pictures: MakePictures
 ) -> None:
-    larger = make_pictures("larger", {"boot": 9, "coat": 9}, side=20)
+    larger = make_pictures("larger", {"boot": 20, "coat": 20}, side=20)
 
     finished = command(evaluate_script, run, "--data", larger)
 
     assert finished.code == 0, finished.err
     assert "14 x 14 x 1" in finished.out
     assert "note: these are not the very pictures that the run was trained on" in finished.out
+
+
+def test_pictures_that_a_run_may_have_learnt_from_do_not_measure_it(
+    command: Command, run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    for path in sorted(pictures.glob("*/*.png")):
+        copy = tmp_path / "renamed" / path.parent.name / f"copy-{path.name}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+
+    for script in (evaluate_script, export_script):
+        out = ("--out", tmp_path / "renamed" / "1")
+        refused = command(script, run, "--data", tmp_path / "renamed", *out)
+        _assert_failed(refused, "Which of them it learnt from is not known")
 
 
 def test_evaluation_on_pictures_that_do_not_fit_fails_in_one_line(

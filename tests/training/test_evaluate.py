@@ -89,12 +89,12 @@ def test_a_confidence_of_exactly_one_has_no_bin_of_its_own() -> None:
     assert figures.ece == pytest.approx(0.975 - 0.95)  # one bin: mean confidence, mean accuracy
 
 
-def test_a_label_without_pictures_scores_zero_and_not_nan() -> None:
+def test_a_label_without_pictures_has_no_accuracy() -> None:
     answers = Answers(torch.eye(3), torch.tensor([0, 1, 1]))
 
     figures = evaluate(answers, labels=("a", "b", "c"), dataset="made up", split="test")
 
-    assert figures.per_label == {"a": 1.0, "b": 0.5, "c": 0.0}
+    assert figures.per_label == {"a": 1.0, "b": 0.5, "c": None}
 
 
 def test_two_labels_make_every_top_5_answer_right() -> None:

@@ -21,7 +21,8 @@ from training.export_uncalibrated import export_random
 from training.graph import ExportError
 from training.predict import onnx_outputs, onnx_session
 from training.progress import read_rows
-from training.run import RECORD_KEY, CheckpointError
+from training.recipes import get_recipe
+from training.run import RECORD_KEY, CheckpointError, read_checkpoint
 from training.train import Outcome
 
 
@@ -62,6 +63,12 @@ def test_the_manifest_carries_what_the_run_was(
     assert manifest.provenance.seed == 3
     assert manifest.provenance.dataset_sha256 == small_fashion.sha256
     assert manifest.provenance.torch == torch.__version__
+    changes = manifest.provenance.changes
+    was = read_checkpoint(trained.folder.best)[0]
+    assert (
+        get_recipe("default", [f"{name}={value}" for name, value in changes.items()]) == was.recipe
+    )
+    assert manifest.provenance.commit == was.commit
     assert manifest.data is not None
     assert manifest.data.splits == {n: len(s) for n, s in small_fashion.splits.items()}
     cost, rows = manifest.provenance.cost, read_rows(trained.folder.metrics)

@@ -77,6 +77,15 @@ def test_a_recipe_overrules_the_stem_of_the_weights(
     assert "would freeze 1 tensors as they were drawn: conv1.weight. Name" in refused.err
 
 
+def test_a_head_alone_on_random_weights_is_refused(command: Command, tmp_path: Path) -> None:
+    changes = ("--set", "backbone_rate=0", "--out", tmp_path / "run")
+    refused = command(train_script, "--recipe", "fast", *changes)
+
+    assert refused.code == 1
+    assert "would freeze a backbone of random weights. Name weights" in refused.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_resume_and_init_exclude_each_other(command: Command, resnet20: Path) -> None:
     finished = command(train_script, "--init", resnet20, "--resume")
 

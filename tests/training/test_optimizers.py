@@ -43,6 +43,16 @@ def test_a_turned_weight_keeps_its_norm_and_moves_by_the_share_asked_for() -> No
     assert share == pytest.approx(0.1, rel=0.1)
 
 
+def test_a_weight_that_nothing_depends_on_stays_as_it_is() -> None:
+    weight = nn.Parameter(torch.ones(4, 2, 3, 3))
+    optimizer = Muon([{"params": [weight], "lr": 0.1, "orthogonal": True}])
+    weight.grad = torch.zeros_like(weight)
+
+    optimizer.step()
+
+    assert torch.equal(weight, torch.ones(4, 2, 3, 3))
+
+
 def test_other_groups_take_torchs_nesterov_steps() -> None:
     start = torch.randn(5, 3, generator=torch.Generator().manual_seed(3))
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())

@@ -61,6 +61,15 @@ def test_a_label_without_pictures_gets_the_mean_of_all() -> None:
     assert torch.isfinite(distances).all()
 
 
+def test_one_picture_of_each_label_still_has_distances() -> None:
+    features = torch.eye(3)
+
+    distances = Distances(features, torch.arange(3), 3)(features)
+
+    assert distances.isfinite().all()
+    assert distances.argmin(1).tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("name", SCORES)
 def test_every_score_is_higher_for_ordinary_features(name: str) -> None:
     features, targets = _features()

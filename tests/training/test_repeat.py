@@ -76,6 +76,19 @@ def test_a_run_is_not_repeated_from_other_weights(
     assert "is not what the run began with, init.pth sha256:" in finished.err
 
 
+def test_first_weights_may_have_moved(command: Command, run: Path, tmp_path: Path) -> None:
+    moved = (tmp_path / "init.pth").rename(tmp_path / "elsewhere.pth")
+
+    lost = command(train_script, "--repeat", run)
+    found = command(train_script, "--repeat", run, "--init", moved)
+
+    assert lost.code == 1
+    assert "init.pth is not what the run began with, init.pth sha256:" in lost.err
+    assert lost.err.rstrip().endswith("; name that by --init.")
+    assert found.code == 0, found.err
+    assert f"the last weights are those of {run}, bit for bit" in found.out
+
+
 def test_what_differs_from_then_is_told(command: Command, run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
     record["environment"]["versions"]["numpy"] = "1.0"

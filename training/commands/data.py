@@ -53,6 +53,10 @@ def own_data(record: RunRecord, data: Path | None, checkpoint: Path) -> Dataset:
         record: Of the run.
         data: Where the pictures are now; None looks where they were.
         checkpoint: Of the run, or its folder, which knows what was held out.
+
+    Raises:
+        DatasetError: If the pictures do not fit the network, or it may have learnt from those
+            that would measure it.
     """
     spec = record.preprocessing
     source = data or Path(record.dataset_source)
@@ -69,6 +73,13 @@ def own_data(record: RunRecord, data: Path | None, checkpoint: Path) -> Dataset:
             f"the run was trained on {spec.crop} and {spec.channels}."
         )
     if dataset.sha256 != record.dataset_sha256:
+        if dataset.is_drawn:
+            raise DatasetError(
+                f"{dataset.source} does not hold the run's pictures under the names that they had. "
+                "Which of them it learnt from is not known, so whatever is measured on them may be "
+                "too good. Name the run's own data with --data, or put pictures that it never saw "
+                "into folders `val` and `test` of another."
+            )
         typer.echo("note: these are not the very pictures that the run was trained on")
     return dataset
 

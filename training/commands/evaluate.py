@@ -47,7 +47,7 @@ def evaluate_model(
     )
     if figures.mirrored_top1 is not None:
         typer.echo(f"with each picture's mirror image as well: top-1 {figures.mirrored_top1:.2%}")
-    measured = dict(zip(figures.per_label, map(sum, figures.confusion), strict=True))
-    for label, accuracy in sorted(figures.per_label.items(), key=lambda item: item[1]):
-        typer.echo(f"  {accuracy:7.2%}  {label}" if measured[label] else f"   no test  {label}")
+    for label, accuracy in sorted(figures.per_label.items(), key=lambda item: item[1] or 0):
+        told = "no test" if accuracy is None else f"{accuracy:.2%}"
+        typer.echo(f"  {told:>7}  {label}")
     typer.echo(f"written: {', '.join(map(str, paths))}")

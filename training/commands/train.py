@@ -65,12 +65,14 @@ def train_model(
     """
     if init is not None and resume:
         raise typer.BadParameter("a run that goes on has weights already", param_hint="--init")
-    if again is not None and any((recipe, seed, changes, init, resume)):
-        raise typer.BadParameter("takes only --data and --out beside it", param_hint="--repeat")
+    if again is not None and any((recipe, seed, changes, resume)):
+        raise typer.BadParameter(
+            "takes only --data, --init and --out beside it", param_hint="--repeat"
+        )
     with told_in_one_line():
         if again is not None:
             folder = out or again.with_name(f"{again.name}-again")
-            outcome = repeat(again, folder, data=data, tell=typer.echo)
+            outcome = repeat(again, folder, data=data, init=init, tell=typer.echo)
         else:
             folder = out or Path("runs") / f"{recipe or 'default'}-{seed or 0}"
             chosen = get_recipe(recipe or "default", changes or ())

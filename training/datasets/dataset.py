@@ -68,6 +68,7 @@ class Dataset:
         licence: Of the pictures, by its usual short name; None: not known.
         files: For each split's name, the pictures' files in order; none where one file
             holds them all.
+        is_drawn: Whether this reading drew the splits, or some of them, by its seed.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Dataset:
     sides: tuple[int, ...] = ()
     licence: str | None = None
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    is_drawn: bool = False
 
     @property
     def splits(self) -> dict[str, Split]:

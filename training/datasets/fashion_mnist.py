@@ -21,9 +21,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from model.preprocessing import Preprocessing
+from model.preprocessing import Preprocessing, preprocess
 from training.datasets.dataset import Dataset, DatasetError, Split
 
 LABELS = (
@@ -77,13 +78,16 @@ def has_idx_files(folder: Path) -> bool:
 
 
 def read_fashion_mnist(
-    folder: Path | None = None, sha256: Mapping[str, str] | None = SHA256
+    folder: Path | None = None,
+    sha256: Mapping[str, str] | None = SHA256,
+    size: int | None = None,
 ) -> Dataset:
     """Read the four files, check them, and split them.
 
     Args:
         folder: Where they are; None looks in `FOLDERS`.
         sha256: Digest for each name; None takes the files as they are.
+        size: Side that the pictures are scaled to, in pixels; None leaves them as they are.
 
     Raises:
         DatasetError: If a file is missing, damaged, or not the published one.
@@ -98,17 +102,32 @@ def read_fashion_mnist(
     # a cut-down set keeps some to train on
     held_out = min(VALIDATION_PICTURES, max(1, len(train) // 5))
     digests = "".join(files[name].sha256 for name in SHA256)
+    side = size or PREPROCESSING.crop
+    spec = PREPROCESSING.model_copy(update={"resize": side, "crop": side})
+    test = _split(files, "t10k", folder)
     return Dataset(
         name="fashion-mnist",
         source=str(folder),
         sha256=hashlib.sha256(digests.encode()).hexdigest(),
         labels=LABELS,
-        preprocessing=PREPROCESSING,
-        train=train[:-held_out],
-        validation=train[-held_out:],
-        test=_split(files, "t10k", folder),
+        preprocessing=spec,
+        train=_scaled(train[:-held_out], spec),
+        validation=_scaled(train[-held_out:], spec),
+        test=_scaled(test, spec),
+        sides=() if side == PREPROCESSING.crop else (PREPROCESSING.crop,) * held_out,
         licence="MIT",
     )
+
+
+def _scaled(split: Split, spec: Preprocessing) -> Split:
+    """Bring pictures to another size as the server does with whatever it is sent."""
+    if spec.crop == split.images.shape[1]:
+        return split
+    pictures = (Image.fromarray(image) for image in split.images[..., 0].numpy())
+    scaled = np.empty((len(split), spec.crop, spec.crop, 1), np.uint8)
+    for at, picture in enumerate(pictures):
+        scaled[at] = preprocess(picture, spec)
+    return Split(torch.from_numpy(scaled), split.targets)
 
 
 def _find(folder: Path, name: str) -> Path | None:

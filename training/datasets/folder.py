@@ -76,10 +76,12 @@ def read_picture_folder(
     splits: dict[str, list[Picture]] = {"train": []}
     splits |= {name: [picture for picture, _ in good] for name, (good, _) in found.items()}
     there = {inside(picture, root): picture for split in splits.values() for picture in split}
+    is_drawn = False
     if held and is_about(held, there):
         splits, changes = split_again(held, there)
         unreadable += [f"{plain(root)}: {change}" for change in changes]
     else:
+        is_drawn = not (splits.get("test") and splits.get("validation"))
         hold_out(splits, "test", seed)
         hold_out(splits, "validation", seed)
     _refuse_empty(root, splits, unreadable)
@@ -103,6 +105,7 @@ def read_picture_folder(
         unreadable=tuple(unreadable),
         sides=sides["validation"],
         files=files,
+        is_drawn=is_drawn,
     )
 
 

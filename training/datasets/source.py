@@ -26,5 +26,5 @@ def read_dataset(
         DatasetError: If the pictures cannot be used; the message says why.
     """
     if source is None or has_idx_files(source):
-        return read_fashion_mnist(source)
+        return read_fashion_mnist(source, size=size)
     return read_picture_folder(source, seed, size, held)

@@ -135,7 +135,9 @@ EXPERIMENT = Experiment(
     done=f"The first half of the labels is learned from all its pictures by recipe `cifar10`; then "
     f"{SHOTS} pictures of each label of the second half, from random weights and by recipe "
     f"`finetune` from the first network's, whole or the head alone. {SHOTS} further pictures of "
-    "each label choose the epoch; the test is on all test pictures of the new labels.",
+    "each label choose the epoch; the test is on all test pictures of the new labels. From scratch "
+    "is recipe `cifar10` without averaging (Muon, shifted pictures), the others SGD with random "
+    "crops: each what its user would take, so they differ in more than their first weights.",
     arms=tuple(ARMS),
     epochs=15,
     seeds=3,

@@ -59,6 +59,20 @@ def test_values_and_targets_come_out_as_they_were_put_in(idx: Path) -> None:
     assert dataset.train.targets.dtype == torch.int64
 
 
+def test_another_size_is_what_preprocess_makes_of_the_pictures(idx: Path) -> None:
+    usual, larger = (read_fashion_mnist(idx, sha256=None, size=size) for size in (None, 40))
+
+    assert larger.preprocessing.crop == larger.preprocessing.resize == 40
+    assert larger.train.images.shape == (16, 40, 40, 1)
+    for split, plain in zip(larger.splits.values(), usual.splits.values(), strict=True):
+        picture = Image.fromarray(plain.images[-1, ..., 0].numpy())
+        expected = preprocess(picture, larger.preprocessing)
+        assert np.array_equal(split.images[-1].numpy(), expected)
+        assert torch.equal(split.targets, plain.targets)
+    assert larger.sides == (28,) * 4
+    assert larger.sha256 == usual.sha256
+
+
 def test_packed_and_plain_files_are_the_same_data_set(idx: Path, tmp_path: Path) -> None:
     packed = tmp_path / "packed"
     packed.mkdir()
