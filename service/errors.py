@@ -162,6 +162,10 @@ class NotReadyError(ServiceError):
 
     code = "not_ready"
 
+    def __init__(self, message: str) -> None:
+        """Have the client come back at once: somebody else answers, or the next process."""
+        super().__init__(message, retry_after_s=1)
+
 
 class EngineStuckError(ServiceError):
     """A run of the engine does not end: the process wants to be started anew."""
