@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from training.datasets.dataset import Dataset
+from training.datasets.held import plain
 
 
 class Place(NamedTuple):
@@ -47,9 +48,12 @@ def with_two_labels(groups: list[Group], dataset: Dataset) -> list[Group]:
 
 
 def name_places(group: Group, dataset: Dataset) -> str:
-    """Name a picture's places for people: `train boot/3.png = test boot/9.png`."""
+    """Name a picture's places for people: `train boot/3.png = test boot/9.png`.
+
+    In valid Unicode, whatever bytes a file's name is made of: it goes into summary.json.
+    """
     return " = ".join(
-        f"{place.split} {files[place.position]}" if files else f"{place.split} {place.position}"
+        f"{place.split} {plain(files[place.position]) if files else place.position}"
         for place in group
         for files in [dataset.files.get(place.split)]
     )

@@ -1,6 +1,7 @@
 """What is told before the first step, and that telling it changes nothing."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,21 @@ def test_the_same_picture_in_two_splits_is_found_whatever_its_files_format(
         "train train/boot/1.png = train train/coat/other.gif = test test/boot/copy.bmp"
     )
     assert with_two_labels(groups, dataset) == [group]
+
+
+def test_copies_whose_names_are_no_unicode_are_told_in_it(
+    make_pictures: MakePictures, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    root = make_pictures(side=14)
+    original = root / "boot" / "0.png"
+    for name in (b"boot/bad\xe9.png", b"coat/bad\xe9.png"):
+        Path(os.fsdecode(bytes(root) + b"/" + name)).write_bytes(original.read_bytes())
+
+    summary, told = _look(read_picture_folder(root), small_recipe, RunFolder(tmp_path / "run"))
+
+    (group,) = summary.two_labels
+    assert {"boot/bad\\xe9.png", "coat/bad\\xe9.png"} <= set(group.split())
+    assert f"under more than one label, first {group}" in told
 
 
 def test_pictures_without_files_are_named_by_their_position(small_fashion: Dataset) -> None:
