@@ -9,7 +9,6 @@ import hashlib
 import os
 import statistics
 import warnings
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,19 +28,8 @@ from model.preprocessing import (
 )
 from training.datasets.dataset import Dataset, DatasetError, Split, channel_statistics
 from training.datasets.held import Picture, hold_out, inside, is_about, plain, split_again
+from training.datasets.listing import list_pictures
 from training.datasets.room import make_room
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-SPLIT_NAMES: Mapping[str, str] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-"""Folders of splits, in lower case."""
 
 
 class _Header(NamedTuple):
@@ -67,7 +55,7 @@ def read_picture_folder(
     Raises:
         DatasetError: If there are under two labels, or a split has no readable picture.
     """
-    labels, listed, strangers = _list(root)
+    labels, listed, strangers = list_pictures(root)
     found = {name: _readable(pictures) for name, pictures in listed.items()}
     unreadable = [*strangers, *(reason for _, bad in found.values() for reason in bad)]
     headers = [header for good, _ in found.values() for _, header in good]
@@ -94,7 +82,7 @@ def read_picture_folder(
     _refuse_empty(root, arrays, unreadable)
     mean, std = channel_statistics(arrays["train"].images)
     return Dataset(
-        name=root.resolve().name,
+        name=plain(root.resolve().name),
         source=str(root),
         sha256=digest.hexdigest(),
         labels=labels,
@@ -120,63 +108,6 @@ def _refuse_empty(root: Path, splits: Mapping[str, Sized], unreadable: Sequence[
 
 def _first(reasons: Sequence[str]) -> str:
     return f"{len(reasons)} files were left out, first {reasons[0]}" if reasons else ""
-
-
-def _places(root: Path) -> tuple[dict[Path, str], list[str]]:
-    """Find the folders of labels, each with its split; and what lies beside splits."""
-    folders = _subfolders(root)
-    splits = {path: SPLIT_NAMES.get(path.name.lower(), "") for path in folders}
-    if all(splits.values()):
-        return (splits or {root: "train"}), []
-    divided = {path: split for path, split in splits.items() if split and _subfolders(path)}
-    if "train" not in divided.values():  # a label may be called so
-        return {root: "train"}, []
-    beside = [plain(path) for path in folders if path not in divided]
-    return divided, [f"{path}: lies beside the splits, in none of them" for path in beside]
-
-
-def _list(root: Path) -> tuple[tuple[str, ...], dict[str, list[Picture]], list[str]]:
-    """Find the labels, sorted, each split's files, sorted, and what is no picture."""
-    if not root.is_dir():
-        raise DatasetError(f"{root} is not a folder.")
-    folders = _subfolders(root)
-    places, strangers = _places(root)
-    labels = tuple(sorted({label.name for place in places for label in _subfolders(place)}))
-    if len(labels) < 2:
-        raise DatasetError(
-            f"{root} must hold one folder per label, at least two, or train/, val/ and test/ "
-            f"with those inside; it holds {', '.join(f.name for f in folders[:5]) or 'none'}."
-        )
-    for label in labels:
-        if plain(label) != label:
-            raise DatasetError(f"The label {plain(label)} must be valid UTF-8; rename its folder.")
-    targets = {label: target for target, label in enumerate(labels)}
-    listed: dict[str, list[Picture]] = defaultdict(list)
-    others: Counter[str] = Counter()
-    for place, split in places.items():
-        for folder in _subfolders(place):
-            files = sorted(path for path in folder.rglob("*") if _is_shown(path, folder))
-            pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
-            others.update(path.suffix.lower() for path in set(files).difference(pictures))
-            listed[split] += [Picture(path, targets[folder.name]) for path in pictures]
-    strangers += [
-        f"{root}: {count} files {f'of kind {suffix}' if suffix else 'without a kind'}; read are "
-        f"{', '.join(SUFFIXES)}"
-        for suffix, count in sorted(others.items())
-    ]
-    return labels, listed, strangers
-
-
-def _is_shown(path: Path, folder: Path) -> bool:
-    """Whether it is a file that no part of its path hides."""
-    inside = path.relative_to(folder).parts
-    return not path.is_dir() and not any(part.startswith(".") for part in inside)
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
 
 
 def _readable(

@@ -1,7 +1,10 @@
 """Folders of pictures: files that are left out with a reason, folders that are refused."""
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +83,56 @@ def test_a_label_that_is_no_unicode_is_refused(make_pictures: MakePictures) -> N
     (root / "boot").rename(os.fsdecode(bytes(root) + b"/caf\xe9"))
 
     assert _refusal(root) == "The label caf\\xe9 must be valid UTF-8; rename its folder."
+
+
+def test_a_path_that_is_no_unicode_is_refused(make_pictures: MakePictures) -> None:
+    root = make_pictures()
+    moved = root.rename(os.fsdecode(bytes(root.parent) + b"/caf\xe9"))
+
+    assert _refusal(moved) == f"The path {root.parent}/caf\\xe9 must be valid UTF-8; rename it."
+
+
+@pytest.fixture
+def close(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Make a folder one that may not be read; root, who may, would read it all the same."""
+    scan = os.scandir
+
+    def closed(place: Path) -> None:
+        def scan_or_refuse(path: str | Path) -> Any:
+            if Path(path) == place:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", scan_or_refuse)
+
+    return closed
+
+
+@pytest.mark.parametrize("place", ["boot", "boot/older"])
+def test_a_folder_of_pictures_that_may_not_be_read_is_left_out_and_named(
+    make_pictures: MakePictures, close: Callable[[Path], None], place: str
+) -> None:
+    root = make_pictures(labels={"boot/older": 4, "boot": 4, "coat": 8})
+    close(root / place)
+
+    dataset = read_picture_folder(root)
+
+    assert dataset.labels == ("boot", "coat")
+    assert dataset.unreadable == (f"{root / place}: the folder cannot be read: Permission denied",)
+    assert sum(sizes_of(dataset)) == 8 + 4 * (place == "boot/older")
+
+
+@pytest.mark.parametrize("place", ["", "train"])
+def test_a_folder_of_labels_that_may_not_be_read_is_refused(
+    make_pictures: MakePictures, close: Callable[[Path], None], place: str
+) -> None:
+    make_pictures("pictures/train")
+    root = make_pictures("pictures/test").parent
+    close(root / place)
+
+    assert _refusal(root) == (
+        f"{root / place} cannot be read: Permission denied. Change that, or move it away."
+    )
 
 
 def test_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
