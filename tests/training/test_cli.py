@@ -189,6 +189,8 @@ def test_random_weights_are_exported_without_any_data(command: Command, tmp_path
         (train_script, ("--set", "epochs=many"), "`--set epochs=many`"),
         (train_script, ("--data", "nowhere"), "nowhere is not a folder"),
         (evaluate_script, ("nowhere.ckpt",), "There is no checkpoint at nowhere.ckpt"),
+        (train_script, ("--data", "n" * 300), "n" * 300),  # longer than a name may be
+        (evaluate_script, ("n" * 300,), "n" * 300),
         (export_script, ("nowhere.ckpt", "--out", "a/1"), "There is no checkpoint"),
     ],
 )

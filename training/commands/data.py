@@ -12,6 +12,7 @@ from model.artifact import ArtifactError
 from model.cli import CommandError
 from model.weights_file import WeightsError
 from training.datasets.dataset import Dataset, DatasetError
+from training.datasets.held import plain
 from training.datasets.source import read_dataset
 from training.fitting import TrainingError
 from training.graph import ExportError
@@ -44,6 +45,12 @@ def told_in_one_line() -> Iterator[None]:
         WeightsError,
     ) as error:
         raise CommandError(str(error)) from error
+    except BrokenPipeError:  # `| head` has read enough; Typer ends quietly then
+        raise
+    except OSError as error:
+        where = f"{plain(error.filename)}: " if error.filename else ""
+        cause = " ".join((error.strerror or str(error) or type(error).__name__).split())
+        raise CommandError(f"{where}{cause}.") from error
 
 
 def own_data(record: RunRecord, data: Path | None, checkpoint: Path) -> Dataset:
