@@ -20,6 +20,8 @@ def write_synced(path: Path, content: bytes) -> None:
 def move_into_place(temporary: Path, folder: Path) -> None:
     """Give a finished folder its name; an old one steps aside first and is then removed.
 
+    Where the new one cannot have the name, the old one takes it back.
+
     Args:
         temporary: Beside the place, so that a rename is enough.
         folder: The place.
@@ -31,7 +33,11 @@ def move_into_place(temporary: Path, folder: Path) -> None:
     if folder.exists():
         old = temporary.with_name(f"{temporary.name}.old")
         folder.rename(old)
-        temporary.rename(folder)
+        try:
+            temporary.rename(folder)
+        finally:
+            if not folder.exists():
+                old.rename(folder)
         shutil.rmtree(old)
     else:
         temporary.rename(folder)
