@@ -1,6 +1,7 @@
 """Files and folders that are there whole, or not at all, also after a loss of power."""
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,23 @@ def write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def replace_synced(path: Path, content: bytes) -> None:
+    """Write a file beside its place, and give it its name when the disk has it.
+
+    The old one stays until then. Processes may do so at once: the last one's file remains.
+
+    Raises:
+        OSError: If it cannot be written or renamed; nothing is left beside the old one.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        write_synced(temporary, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def move_into_place(temporary: Path, folder: Path) -> None:

@@ -18,6 +18,7 @@ from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from model.durable import replace_synced
 from model.weights import load_weights
 from model.weights_file import read_weights
 from training.checkpoints import WriteError
@@ -233,9 +234,12 @@ def _prepare(folder: RunFolder, record: RunRecord, dataset: Dataset, *, resume: 
             f"{folder.path} holds a run already; {way}, or name another folder with --out."
         )
     folder.path.mkdir(parents=True, exist_ok=True)
-    folder.recipe.write_text(record.recipe.model_dump_json(indent=2) + "\n")
-    folder.record.write_text(record.model_dump_json(indent=2) + "\n")
-    folder.splits.write_text(json.dumps(dataset.files, indent=0) + "\n")
+    for path, content in (
+        (folder.recipe, record.recipe.model_dump_json(indent=2)),
+        (folder.record, record.model_dump_json(indent=2)),
+        (folder.splits, json.dumps(dataset.files, indent=0)),
+    ):
+        replace_synced(path, f"{content}\n".encode())
 
 
 def _best_keeper(trainer: Trainer) -> ModelCheckpoint:

@@ -1,7 +1,7 @@
 """What ends a run before its time: figures that are no numbers, a disk that is full."""
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -78,10 +78,22 @@ def test_the_command_says_so_in_one_line(
     assert "Traceback" not in finished.err
 
 
+LimitFiles = Callable[[int], None]
+"""Has the system refuse every file of more bytes, as a full disk does."""
+
+
 @pytest.fixture
-def full_after_the_first_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Once a checkpoint is written the system refuses every larger file."""
+def limit_files() -> Iterator[LimitFiles]:
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
+@pytest.fixture
+def full_after_the_first_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, limit_files: LimitFiles
+) -> None:
+    """Once a checkpoint is written the system refuses every larger file."""
     save = DurableCheckpoints.save_checkpoint
 
     def save_then_fill(self: DurableCheckpoints, *given: Any, **named: Any) -> None:
@@ -89,11 +101,9 @@ def full_after_the_first_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator
         path = given[1]
         if Path(path).name == "last.ckpt":
             monkeypatch.undo()
-            resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_FILES, usual[1]))
+            limit_files(SMALL_FILES)
 
     monkeypatch.setattr(DurableCheckpoints, "save_checkpoint", save_then_fill)
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
 @pytest.mark.usefixtures("full_after_the_first_checkpoint")
@@ -112,3 +122,15 @@ def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (usual, usual))
     assert train(dataset, small_recipe, folder.path, seed=3, resume=True).epochs == 3
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_no_half_record_of_the_run(
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path, limit_files: LimitFiles
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    limit_files(len(small_recipe.model_dump_json(indent=2)) + 10)  # run.json is longer
+
+    with pytest.raises(TrainingError, match="Make room and begin again: nothing was kept yet"):
+        train(small_fashion.limited(100), small_recipe, folder.path)
+
+    assert [path.name for path in folder.path.iterdir()] == ["recipe.json"]
