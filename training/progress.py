@@ -1,14 +1,17 @@
 """What a person sees of a run while it goes: the bar, the table of epochs, the curves."""
 
 import csv
+import io
 import logging
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 
+from model.durable import replace_synced
 from model.manifest import Cost
 from training.environment import Environment
 from training.plots import draw_curves
@@ -38,9 +41,10 @@ class ProgressBar(RichProgressBar):
 
 
 class EpochTable(Callback):
-    """Append a row to `metrics.csv` after each epoch, and draw the curves anew.
+    """Add a row to `metrics.csv` after each epoch, and draw the curves anew.
 
-    Lightning's own CSV logger empties the file when a run is resumed; this one goes on.
+    Lightning's own CSV logger empties the file when a run is resumed; this one goes on. Each
+    time the whole table takes the old one's place: wherever a run is killed, no row is cut.
     Seconds count from the start of training, CPU seconds from the start of the process; a
     resumed run goes on from its last row, so that the last one tells what the run cost in all,
     without what a killed process had spent on the epoch that it did not end.
@@ -56,6 +60,7 @@ class EpochTable(Callback):
         self.metrics = metrics
         self.curves = curves
         self.title = title
+        self._rows: list[dict[str, Any]] = []
         self._started = 0.0
         self._before = {"seconds": 0.0, "cpu_seconds": 0.0}
 
@@ -64,13 +69,11 @@ class EpochTable(Callback):
         self._started = time.perf_counter()
         if not trainer.is_global_zero:
             return
-        rows = [row for row in read_rows(self.metrics) if int(row["epoch"]) < trainer.current_epoch]
-        if rows:
-            self._before = {clock: float(rows[-1][clock]) for clock in self._before}
-        with self.metrics.open("w", newline="") as file:
-            table = csv.DictWriter(file, COLUMNS)
-            table.writeheader()
-            table.writerows(rows)
+        known = read_rows(self.metrics)
+        self._rows = [row for row in known if int(row["epoch"]) < trainer.current_epoch]
+        if self._rows:
+            self._before = {clock: float(self._rows[-1][clock]) for clock in self._before}
+        write_rows(self.metrics, self._rows)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Write the epoch's row."""
@@ -90,8 +93,8 @@ class EpochTable(Callback):
             "learning_rate": f"{rate:.4g}",
             **{clock: f"{self._before[clock] + spent[clock]:.1f}" for clock in spent},
         }
-        with self.metrics.open("a", newline="") as file:
-            csv.DictWriter(file, COLUMNS).writerow(row)
+        self._rows.append(row)
+        write_rows(self.metrics, self._rows)
         draw_curves(self.metrics, self.curves, self.title)
 
 
@@ -115,11 +118,27 @@ def cost_of(metrics: Path, environment: Environment | None) -> Cost | None:
 
 
 def read_rows(metrics: Path) -> list[dict[str, str]]:
-    """Read the table of epochs; none where there is no file."""
+    """Read the table of epochs; none where there is no file.
+
+    A last row without its line's end was cut off, perhaps within a number: it is left out.
+    """
     if not metrics.exists():
         return []
-    with metrics.open(newline="") as file:
-        return list(csv.DictReader(file))
+    whole, end, _ = metrics.read_bytes().rpartition(b"\n")
+    return list(csv.DictReader(io.StringIO((whole + end).decode(), newline="")))
+
+
+def write_rows(metrics: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the table of epochs anew, whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written; the old one is still there.
+    """
+    file = io.StringIO(newline="")
+    table = csv.DictWriter(file, COLUMNS)
+    table.writeheader()
+    table.writerows(rows)
+    replace_synced(metrics, file.getvalue().encode())
 
 
 def quiet_lightning() -> None:

@@ -1,8 +1,20 @@
-"""Checkpoints as others publish them; importable where torch is not installed."""
+"""Checkpoints as others publish them, a disk that is full; importable without torch."""
 
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+LimitFiles = Callable[[int], None]
+"""Has the system refuse every file of more bytes, as a full disk does."""
+
+
+@pytest.fixture
+def limit_files() -> Iterator[LimitFiles]:
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """What ends a run before its time: figures that are no numbers, a disk that is full."""
 
 import resource
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 from tests.conftest import Command, MakePictures
+from tests.training.conftest import LimitFiles
 from training.checkpoints import DurableCheckpoints
 from training.cli import train_script
 from training.datasets.dataset import Dataset
@@ -76,17 +76,6 @@ def test_the_command_says_so_in_one_line(
     assert finished.err.splitlines()[-1].startswith("error: The ")
     assert "there was no checkpoint yet" in finished.err
     assert "Traceback" not in finished.err
-
-
-LimitFiles = Callable[[int], None]
-"""Has the system refuse every file of more bytes, as a full disk does."""
-
-
-@pytest.fixture
-def limit_files() -> Iterator[LimitFiles]:
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
 @pytest.fixture

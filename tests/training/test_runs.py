@@ -69,7 +69,7 @@ def test_a_run_with_a_damaged_file_is_told_among_the_others(
     name: str, command: Command, runs: Path
 ) -> None:
     path = runs / "whole" / name
-    path.write_bytes(path.read_bytes()[:-20] if name == "metrics.csv" else b"{")
+    path.write_bytes(path.read_bytes()[:-20] + b"\n" if name == "metrics.csv" else b"{")
 
     finished = command(main, runs)
 
