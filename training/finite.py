@@ -5,6 +5,7 @@ before it is followed back, and the weights before they are written: a checkpoin
 always whole and finite.
 """
 
+import io
 import math
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from model.durable import replace_synced
 from training.datasets.dataset import Batch
 from training.run import RunFolder
 
@@ -72,12 +74,9 @@ class FiniteTraining(Callback):
         Raises:
             NotFiniteError: Always.
         """
-        where = self.folder.bad_batch
         epoch, step = trainer.current_epoch, trainer.fit_loop.batch_idx
-        if self._batch is not None and trainer.is_global_zero:
-            images, targets = (part.cpu() for part in self._batch)
-            pictures = {"images": images, "targets": targets, "augmentation": self._dice}
-            torch.save({**pictures, "epoch": epoch, "step": step, "loss": loss}, where)
+        place = {"epoch": epoch, "step": step, "loss": loss}
+        batch = self._keep_batch(place) if trainer.is_global_zero else "was not kept here"
         kept = (
             f"the last good checkpoint is {self.folder.last}"
             if self.folder.last.exists()
@@ -85,6 +84,20 @@ class FiniteTraining(Callback):
         )
         raise NotFiniteError(
             f"{what} in epoch {epoch + 1}, step {step + 1}: stopped before it was written; {kept}. "
-            f"The batch is in {where}. A lower learning rate often helps: begin anew, or "
+            f"The batch {batch}. A lower learning rate often helps: begin anew, or "
             "with --init and that checkpoint."
         )
+
+    def _keep_batch(self, place: dict[str, float]) -> str:
+        """Write the batch; say where it is, or what kept it from being written."""
+        where = self.folder.bad_batch
+        if self._batch is not None:
+            images, targets = (part.cpu() for part in self._batch)
+            pictures = {"images": images, "targets": targets, "augmentation": self._dice}
+            file = io.BytesIO()  # torch hides what a disk says
+            torch.save({**pictures, **place}, file)
+            try:
+                replace_synced(where, file.getvalue())
+            except OSError as error:
+                return f"could not be written to {where} ({error.strerror})"
+        return f"is in {where}"

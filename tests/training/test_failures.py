@@ -48,6 +48,20 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_batch(
     assert len(bad["images"]) == len(bad["targets"]) == 20
 
 
+def test_a_batch_that_cannot_be_kept_does_not_hide_why_the_run_stopped(
+    small_fashion: Dataset, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.bad_batch.mkdir(parents=True)  # no file can take its place
+
+    with pytest.raises(TrainingError, match=r"^The loss is (nan|inf) in epoch 1, step") as stopped:
+        train(small_fashion.limited(100), _diverging("shift=1"), folder.path)
+
+    assert f"The batch could not be written to {folder.bad_batch} (Is a dir" in str(stopped.value)
+    assert "A lower learning rate often helps" in str(stopped.value)
+    assert [path for path in folder.path.iterdir() if path.name.endswith(".tmp")] == []
+
+
 def test_a_checkpoint_never_holds_a_weight_that_is_no_number(
     small_fashion: Dataset, tmp_path: Path
 ) -> None:
