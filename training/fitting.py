@@ -5,6 +5,7 @@ from dataclasses import replace
 from model.architecture import Architecture, get_architecture
 from model.weights import fit_to_weights
 from model.weights_file import Weights
+from training.augment import side_at
 from training.datasets.dataset import Dataset
 from training.foreign import get_normalization
 from training.recipes import Recipe
@@ -22,13 +23,10 @@ def fit_architecture(
     Weights to begin with bring their own stem and kind of shortcut, unless the recipe says more.
 
     Raises:
-        TrainingError: If there is no such architecture, or the pictures are too small.
+        TrainingError: If there is no such architecture, or the pictures are too small for it or for
+            the recipe's shift.
     """
     side = dataset.preprocessing.crop
-    if recipe.shift >= side:
-        raise TrainingError(
-            f"`shift` (={recipe.shift}) must be under the picture's side (={side})."
-        )
     stem, shortcuts = recipe.stem, recipe.shortcuts
     try:
         member = get_architecture(recipe.architecture)
@@ -37,7 +35,7 @@ def fit_architecture(
             stem, shortcuts = stem or given.stem, shortcuts or given.shortcuts
         elif stem is None and side <= 64 and member.stem == "standard":
             stem = "small"
-        return get_architecture(
+        fitted = get_architecture(
             recipe.architecture,
             num_classes=len(dataset.labels),
             in_channels=dataset.preprocessing.channels,
@@ -47,6 +45,21 @@ def fit_architecture(
         )
     except ValueError as error:
         raise TrainingError(f"The recipe's architecture: {error}") from error
+    _refuse_wide_shift(recipe, fitted, side)
+    return fitted
+
+
+def _refuse_wide_shift(recipe: Recipe, architecture: Architecture, side: int) -> None:
+    """Say before the first step that a picture would be moved out of itself.
+
+    Raises:
+        TrainingError: If it would, at the smallest of the sides that pictures grow through.
+    """
+    grows = architecture.stem != "flatten"
+    least = min(side_at(share, side, recipe) for share in (0, 1)) if grows else side
+    if recipe.shift >= least:
+        which = "the picture's side" if least == side else "the growing pictures' smallest side"
+        raise TrainingError(f"`shift` (={recipe.shift}) must be under {which} (={least}).")
 
 
 def normalized(dataset: Dataset, recipe: Recipe) -> Dataset:

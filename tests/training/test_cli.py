@@ -202,7 +202,11 @@ def test_a_failure_is_one_line_on_stderr_and_exit_1(
 
 @pytest.mark.parametrize(
     ("change", "cause"),
-    [("architecture=resnet19", "Did you mean 'resnet18'"), ("shift=14", "`shift` (=14)")],
+    [
+        ("architecture=resnet19", "Did you mean 'resnet18'"),
+        ("shift=14", "`shift` (=14)"),
+        ("shift=9", "`shift` (=9)"),
+    ],
 )
 def test_a_recipe_that_does_not_fit_the_data_fails_in_one_line(
     command: Command, pictures: Path, tmp_path: Path, change: str, cause: str

@@ -61,7 +61,12 @@ def test_a_folder_whose_run_died_in_its_first_epoch_can_be_used_again(
     ("changes", "cause"),
     [
         ({"architecture": "resnet19"}, "Did you mean 'resnet18'"),
-        ({"shift": 14}, r"`shift` \(=14\) must be under the picture's side \(=14\)"),
+        (
+            {"shift": 14, "first_scale": 1},
+            r"`shift` \(=14\) must be under the picture's side \(=14",
+        ),
+        ({"shift": 8}, r"`shift` \(=8\) must be under the growing pictures' smallest side \(=8\)"),
+        ({"shift": 8, "first_scale": 1, "last_scale": 0.5}, r"pictures' smallest side \(=8\)"),
     ],
 )
 def test_a_recipe_that_does_not_fit_the_pictures_is_refused_before_anything_is_written(
@@ -76,6 +81,14 @@ def test_a_recipe_that_does_not_fit_the_pictures_is_refused_before_anything_is_w
 
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_shift_is_held_against_the_whole_side_where_pictures_do_not_grow(
+    small_fashion: Dataset,
+) -> None:
+    recipe = get_recipe("default", ["architecture=residual_mlp", "shift=13"])
+
+    assert fit_architecture(recipe, small_fashion).stem == "flatten"
 
 
 @pytest.mark.parametrize(
