@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from model.architecture import Architecture
-from model.artifact import pack
+from model.artifact import pack, refuse_taken
 from model.manifest import (
     FILE_NAMES,
     Cost,
@@ -18,8 +18,10 @@ from model.manifest import (
     Input,
     Manifest,
     ModelFile,
+    Name,
     Precision,
     Provenance,
+    Version,
 )
 from model.preprocessing import Preprocessing
 from model.summary import summarize
@@ -69,6 +71,35 @@ def figures(found: Parity, measured: Measured | None) -> dict[str, Any]:
     return fields
 
 
+def refuse_place(out: Path, *, overwrite: bool) -> None:
+    """Say early that no artifact could be written to a folder.
+
+    Raises:
+        ExportError: If the folder's name cannot be an artifact's.
+        ArtifactExistsError: If something is there already, and `overwrite` is off.
+    """
+    name = out.absolute().parent.name
+    if not _is_a(Version, out.name):
+        raise ExportError(
+            f"{out}: the version (={out.name!r}), the last part of --out, must be a whole number "
+            "from 1 on: artifacts/shoes/1."
+        )
+    if not _is_a(Name, name):
+        raise ExportError(
+            f"{out}: the name (={name!r}), the part of --out before the version, must be 1 to 64 "
+            "letters of the English alphabet, digits, '_', '.' and '-': artifacts/shoes/1."
+        )
+    refuse_taken(out, overwrite=overwrite)
+
+
+def _is_a(form: Any, text: str) -> bool:
+    try:
+        TypeAdapter(form).validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
 def assemble(  # noqa: PLR0913  # a manifest has many parts
     out: Path,
     made: Sequence[Made],
@@ -91,7 +122,7 @@ def assemble(  # noqa: PLR0913  # a manifest has many parts
         fields: The manifest's other fields.
 
     Raises:
-        ExportError: If the folder's name cannot be an artifact's.
+        ExportError: If the parts do not make a manifest.
     """
     side = preprocessing.crop
     answers = {item.precision: _probabilities(item.model, shown) for item in made}

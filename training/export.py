@@ -4,15 +4,22 @@ Before anything is written, onnxruntime must agree with torch on real pictures, 
 cheaper precision with float32 within its gate; a failed gate writes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.artifact import Artifact, refuse_taken, write
+from model.artifact import Artifact, write
 from model.manifest import Data, Metrics, Precision
 from model.trust import Diagrams, Speed
-from training.assemble import assemble, difference, figures, one_of_each, trained
+from training.assemble import (
+    assemble,
+    difference,
+    figures,
+    one_of_each,
+    refuse_place,
+    trained,
+)
 from training.datasets.dataset import Dataset, spread
 from training.evaluate import bins, draw_answers, evaluate
 from training.graph import ExportError, Parity, Servable, check_parity, to_onnx
@@ -22,7 +29,7 @@ from training.predict import Answers, answer, load_network, onnx_predict, torch_
 from training.progress import cost_of
 from training.reference import sum_up
 from training.run import RunFolder, RunRecord
-from training.strange import strange_sets
+from training.strange import refuse_without_photographs, strange_sets
 
 GATE_PICTURES = 1_000
 MOST_CONFUSABLE = 100
@@ -48,13 +55,27 @@ class Options:
     licence: str | None = None
 
 
-def export_checkpoint(
+def refuse_early(out: Path, options: Options, *, overwrite: bool) -> None:
+    """Refuse before any work what would be refused after it.
+
+    Raises:
+        ExportError: If the folder's name cannot be an artifact's.
+        ArtifactExistsError: If something is there already, and `overwrite` is off.
+        DatasetError: If there is no photograph where there should be some.
+    """
+    refuse_place(out, overwrite=overwrite)
+    if options.photographs is not None:
+        refuse_without_photographs(options.photographs)
+
+
+def export_checkpoint(  # noqa: PLR0913  # what, measured on what, where, how, who hears of it
     checkpoint: Path,
     dataset: Dataset,
     out: Path,
     options: Options | None = None,
     *,
     overwrite: bool = False,
+    tell: Callable[[str], None] = print,
 ) -> Artifact:
     """Export trained weights, with everything that the data say about them.
 
@@ -64,14 +85,16 @@ def export_checkpoint(
         out: `<name>/<version>/`.
         options: See `Options`.
         overwrite: Replace an artifact that is there.
+        tell: Hears what could not be written beside the artifact.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read.
-        ExportError: If the data are not the run's, or a gate fails.
+        DatasetError: If there is no photograph where there should be some.
+        ExportError: If `out` cannot be an artifact's, the data are not the run's, or a gate fails.
         ArtifactError: If the artifact cannot be written.
     """
     options = options or Options()
-    refuse_taken(out, overwrite=overwrite)
+    refuse_early(out, options, overwrite=overwrite)
     record, normalize, network = load_network(checkpoint)
     _refuse_other_data(record, dataset)
     predict = torch_predict(network, normalize)
@@ -95,10 +118,7 @@ def export_checkpoint(
         temperature=fitted.chosen.calibrator.temperature(),
         metrics=measured_metrics(measured.answers, record.labels, dataset),
         provenance=trained(record, cost_of(RunFolder.of(checkpoint).metrics, record.environment)),
-        data=Data(
-            licence=options.licence or dataset.licence,
-            splits={name: len(split) for name, split in dataset.splits.items()},
-        ),
+        data=_known_of(dataset, options.licence),
         calibration=fitted.chosen.record,
         refusal=fitted.refusal,
         reference=sum_up(float32, dataset, measured.refusal.threshold),
@@ -106,8 +126,23 @@ def export_checkpoint(
     )
     artifact = write(out, manifest, every.models(), overwrite=overwrite)
     if checkpoint.is_dir():
-        draw_answers(checkpoint / CALIBRATED, measured.answers)
+        _draw_beside(checkpoint / CALIBRATED, measured.answers, tell)
     return artifact
+
+
+def _draw_beside(path: Path, answers: Answers, tell: Callable[[str], None]) -> None:
+    """Draw the calibrated answers; the artifact, which was asked for, is there without it."""
+    try:
+        draw_answers(path, answers)
+    except OSError as error:
+        tell(f"note: {path} cannot be drawn: {error.strerror}")
+
+
+def _known_of(dataset: Dataset, licence: str | None) -> Data:
+    return Data(
+        licence=licence or dataset.licence,
+        splits={name: len(split) for name, split in dataset.splits.items()},
+    )
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from model.architecture import Architecture
-from model.artifact import Artifact, refuse_taken, write
+from model.artifact import Artifact, write
 from model.manifest import Precision, Provenance
 from model.preprocessing import Preprocessing
 from training.assemble import assemble, difference, figures, untrained
 from training.datasets.dataset import Dataset, Split
 from training.evaluate import top1
-from training.export import Options, measured_metrics
+from training.export import Options, measured_metrics, refuse_early
 from training.graph import ExportError, Parity, Servable, check_parity, to_onnx
 from training.precisions import Made, gate, make, speed_of
 from training.predict import Answers, Predict, answer, onnx_predict, torch_predict
@@ -48,10 +48,10 @@ def export_random(
     """Export seeded random weights, to serve and load-test any member of the family.
 
     Raises:
-        ExportError: If the gate fails.
+        ExportError: If `out` cannot be an artifact's, or the gate fails.
         ArtifactError: If the artifact cannot be written.
     """
-    refuse_taken(out, overwrite=overwrite)
+    refuse_early(out, options or Options(), overwrite=overwrite)
     preprocessing, normalize, network, pictures = draw(architecture, seed)
     subject = Subject(
         Servable(normalize, network),

@@ -10,14 +10,14 @@ from typing import NamedTuple
 import torch
 
 from model.architecture import Architecture
-from model.artifact import Artifact, refuse_taken
+from model.artifact import Artifact
 from model.labels import name_labels, read_labels
 from model.network import ResNet
 from model.weights import LoadReport, fit_to_weights, load_weights, our_name
 from model.weights_file import Weights, describe_file, read_weights
 from training.assemble import untrained
 from training.datasets.dataset import Dataset, spread
-from training.export import GATE_PICTURES, Options
+from training.export import GATE_PICTURES, Options, refuse_early
 from training.export_uncalibrated import Subject, export_uncalibrated
 from training.graph import ExportError, Servable
 from training.module import build_parts
@@ -184,10 +184,11 @@ def export_weights(
 
     Raises:
         WeightsError: If no tensor of the file fits.
-        ExportError: If tensors other than the head's are missing, or the gate fails.
+        ExportError: If `out` cannot be an artifact's, tensors other than the head's are missing,
+            or the gate fails.
         ArtifactError: If the artifact cannot be written.
     """
-    refuse_taken(out, overwrite=overwrite)
+    refuse_early(out, options or Options(), overwrite=overwrite)
     torch.manual_seed(0)
     architecture = foreign.architecture
     preprocessing = preprocessing_for(architecture, *foreign.normalization)

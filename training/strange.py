@@ -79,9 +79,8 @@ def _photographs(folder: Path | None, spec: Preprocessing) -> dict[str, Tensor]:
     """
     if folder is None:
         return {}
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
     pictures = []
-    for path in (path for path in files if path.suffix.lower() in SUFFIXES):
+    for path in _files(folder):
         try:
             with Image.open(path, formats=FORMATS) as image:
                 shrink_on_load(image, spec)
@@ -89,8 +88,32 @@ def _photographs(folder: Path | None, spec: Preprocessing) -> dict[str, Tensor]:
         except BROKEN:
             continue
     if not pictures:
-        raise DatasetError(
-            f"{folder} holds no picture that can be read; --photographs must name a folder with "
-            f"some ({', '.join(SUFFIXES)}) in it."
-        )
+        raise _no_picture(folder)
     return {"photographs": torch.from_numpy(np.stack(pictures))}
+
+
+def refuse_without_photographs(folder: Path) -> None:
+    """Say early, from the files' headers, that `strange_sets` would refuse the folder.
+
+    Raises:
+        DatasetError: If there is no picture.
+    """
+    for path in _files(folder):
+        try:
+            with Image.open(path, formats=FORMATS):
+                return
+        except BROKEN:
+            continue
+    raise _no_picture(folder)
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in files if path.suffix.lower() in SUFFIXES]
+
+
+def _no_picture(folder: Path) -> DatasetError:
+    return DatasetError(
+        f"{folder} holds no picture that can be read; --photographs must name a folder with "
+        f"some ({', '.join(SUFFIXES)}) in it."
+    )

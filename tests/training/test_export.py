@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from model.architecture import get_architecture
-from model.artifact import Artifact, ArtifactExistsError, read
+from model.artifact import Artifact, read
 from model.summary import summarize
 from training.datasets.dataset import Dataset
 from training.export import export_checkpoint
@@ -135,19 +135,6 @@ def test_the_golden_answers_show_each_label_at_most_once(exported: Artifact) -> 
     assert len(shown) == len(set(shown)) > 1
 
 
-def test_a_place_that_is_taken_is_refused_before_any_work(
-    exported: Artifact, tmp_path: Path, small_fashion: Dataset
-) -> None:
-    before = (exported.folder / "manifest.json").read_bytes()
-
-    with pytest.raises(ArtifactExistsError, match="--overwrite"):
-        export_checkpoint(tmp_path / "no-checkpoint", small_fashion, exported.folder)
-    with pytest.raises(ArtifactExistsError, match="--overwrite"):
-        export_random(get_architecture("mini_resnet"), exported.folder)
-
-    assert (exported.folder / "manifest.json").read_bytes() == before
-
-
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
@@ -194,14 +181,6 @@ def test_a_checkpoint_that_is_none_of_ours_is_refused(
 
     with pytest.raises(CheckpointError, match="holds no record of a run"):
         export_checkpoint(tmp_path / "foreign.ckpt", small_fashion, tmp_path / "a" / "1")
-
-
-def test_a_version_that_is_no_number_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="version") as refused:
-        export_random(get_architecture("mini_resnet"), tmp_path / "random" / "latest")
-
-    assert "\n" not in str(refused.value)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("name", "side"), [("mini_resnet", 28), ("resnet18", 224)])

@@ -10,7 +10,7 @@ from model.architecture import Architecture, get_architecture
 from model.artifact import Artifact
 from model.manifest import Precision
 from training.commands.data import DataOption, own_data, read_data, told_in_one_line
-from training.export import Options, export_checkpoint
+from training.export import Options, export_checkpoint, refuse_early
 from training.export_uncalibrated import export_random
 from training.foreign import (
     NORMALIZATIONS,
@@ -116,10 +116,13 @@ def export_model(
         raise typer.BadParameter("needs a CHECKPOINT", param_hint="--photographs")
     options = Options(_precisions(precision), _gates(gates), photographs, licence)
     with told_in_one_line():
+        refuse_early(out, options, overwrite=overwrite)  # the data take a while to read
         if checkpoint is not None:
             record, _ = read_checkpoint(checkpoint)
             dataset = own_data(record, data, checkpoint)
-            artifact = export_checkpoint(checkpoint, dataset, out, options, overwrite=overwrite)
+            artifact = export_checkpoint(
+                checkpoint, dataset, out, options, overwrite=overwrite, tell=typer.echo
+            )
         elif weights is None:
             spec = _member(architecture or "")
             artifact = export_random(spec, out, options, overwrite=overwrite)
