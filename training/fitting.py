@@ -1,14 +1,17 @@
 """A recipe's network and pictures, fitted to the data and to weights to begin with."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from model.architecture import Architecture, get_architecture
-from model.weights import fit_to_weights
+from model.weights import fit_to_weights, load_weights
 from model.weights_file import Weights
 from training.augment import side_at
 from training.datasets.dataset import Dataset
-from training.foreign import get_normalization
+from training.foreign import gaps, get_normalization
+from training.module import Classifier
 from training.recipes import Recipe
+from training.run import RunRecord
 
 
 class TrainingError(Exception):
@@ -82,3 +85,23 @@ def refuse_frozen(recipe: Recipe) -> None:
             "`backbone_rate` (=0) would freeze a backbone of random weights. Name weights to begin "
             "with by --init, or raise it."
         )
+
+
+def begun_with(start: Weights | None, record: RunRecord, tell: Callable[[str], None]) -> Classifier:
+    """Draw the weights, then take those that are given, and tell what became of each key.
+
+    Raises:
+        TrainingError: If weights that nobody gave would never learn.
+    """
+    module = Classifier(record)
+    if start is not None:
+        report = load_weights(module.network, start)
+        for line in report.lines():
+            tell(line)
+        holes = gaps(report)
+        if holes and not record.recipe.backbone_rate:
+            raise TrainingError(
+                f"`backbone_rate` (=0) would freeze {len(holes)} tensors as they were drawn: "
+                f"{', '.join(holes[:5])}. Name the weights' own architecture and stem, or raise it."
+            )
+    return module

@@ -8,6 +8,7 @@ Source:
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,9 +19,10 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 
 from model.cli import CommandError, script
+from model.weights_file import read_weights
 from training.commands.data import DataOption, read_data, told_in_one_line
 from training.datasets.dataset import Dataset
-from training.fitting import fit_architecture
+from training.fitting import begun_with, fit_architecture, normalized, refuse_frozen
 from training.plots import TRAIN, VALIDATION
 from training.progress import quiet_lightning
 from training.recipes import RECIPES, Recipe, get_recipe
@@ -104,18 +106,35 @@ class _Ramp(Callback):
         self.losses.append(smooth)
 
 
-def find_learning_rate(dataset: Dataset, recipe: Recipe, seed: int = 0) -> Curve:
-    """Train a throw-away network with a rising learning rate.
+def find_learning_rate(
+    dataset: Dataset,
+    recipe: Recipe,
+    seed: int = 0,
+    *,
+    init: Path | None = None,
+    tell: Callable[[str], None] = print,
+) -> Curve:
+    """Train a throw-away network with a rising learning rate, as the recipe's run would begin.
 
     Args:
         dataset: Its training split is read, over and over where it is small.
         recipe: All but the learning rate is taken from it.
         seed: Of the weights and the order.
+        init: Weights to begin with, from a file of any origin.
+        tell: Hears what became of each key of `init`, a line each.
+
+    Raises:
+        TrainingError: If the recipe does not fit the pictures or the weights.
+        WeightsError: If `init` cannot be read, or none of it fits.
     """
+    dataset = normalized(dataset, recipe)
+    start = None if init is None else read_weights(init)
+    if start is None:
+        refuse_frozen(recipe)
+    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset, start), seed, init)
     seed_everything(seed, verbose=False)
-    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed)
     ramp = _Ramp(recipe)
-    throw_away_run(dataset, record, ramp, STEPS)
+    throw_away_run(dataset, begun_with(start, record, tell), ramp, STEPS)
     return Curve(ramp.rates[: len(ramp.losses)], ramp.losses)
 
 
@@ -141,9 +160,26 @@ def changes_for(recipe: Recipe, rate: float) -> str:
     return f"{options} (the recipe has {was})"
 
 
-def _find(
+def _prepare(out: Path) -> None:
+    """Make the curve's folder; refuse before the steps what could not be drawn after them.
+
+    Raises:
+        CommandError: If it is a folder, or figures cannot be files of that kind.
+        OSError: If its folder cannot be made.
+    """
+    kinds = Figure().canvas.get_supported_filetypes()
+    if out.is_dir() or out.suffix[1:].lower() not in kinds:
+        raise CommandError(f"`--out {out}` must name a picture's file, such as lr.png.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _find(  # noqa: PLR0913, PLR0917  # a command's options are its arguments
     recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "default",
     data: DataOption = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights to begin with: .pth, .ckpt or .safetensors."),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The curve.")] = Path("lr.png"),
     seed: Annotated[int, typer.Option(min=0, help="Of weights and order.")] = 0,
     changes: Annotated[
@@ -155,14 +191,16 @@ def _find(
     Example: python -m training.lr_finder --data pictures --recipe default
     """
     with told_in_one_line():
+        _prepare(out)
         chosen = get_recipe(recipe, changes or ())
         quiet_lightning()
-        curve = find_learning_rate(read_data(data, seed, chosen.size), chosen, seed)
-    try:
-        suggestion = curve.suggestion()
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-    draw_curve(curve, suggestion, out)
+        dataset = read_data(data, seed, chosen.size)
+        curve = find_learning_rate(dataset, chosen, seed, init=init, tell=typer.echo)
+        try:
+            suggestion = curve.suggestion()
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        draw_curve(curve, suggestion, out)
     typer.echo(
         f"the loss was lowest at {curve.lowest():.2g}; a tenth is safe: "
         f"{changes_for(chosen, suggestion)}"

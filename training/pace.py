@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from training.datasets.dataset import Dataset
+from training.module import Classifier
 from training.run import RunRecord
 from training.trainer import throw_away_run
 
@@ -63,7 +64,7 @@ def measure_pace(dataset: Dataset, record: RunRecord) -> Pace | None:
         return None
     clock = _Clock()
     with torch.random.fork_rng():
-        throw_away_run(dataset, record, clock, STEPS)
+        throw_away_run(dataset, Classifier(record), clock, STEPS)
     step = mean(clock.seconds[1:] or clock.seconds)
     pictures = len(dataset.train) + FORWARD * len(dataset.validation)
     size = min(record.recipe.batch_size, len(dataset.train))

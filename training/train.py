@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,16 +16,19 @@ from pathlib import Path
 
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor
 
 from model.durable import replace_synced
-from model.weights import load_weights
 from model.weights_file import read_weights
 from training.checkpoints import WriteError
 from training.datasets.dataset import Dataset, loader
 from training.finite import NotFiniteError
-from training.fitting import TrainingError, fit_architecture, normalized, refuse_frozen
-from training.foreign import gaps
+from training.fitting import (
+    TrainingError,
+    begun_with,
+    fit_architecture,
+    normalized,
+    refuse_frozen,
+)
 from training.keeping import KEEP_EVERY
 from training.look import look
 from training.module import Classifier
@@ -96,7 +99,7 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
         _prepare(folder, record, dataset, resume=resume)
         quiet_lightning()
         seed_everything(seed, verbose=False)
-        module = _begun_with(start, record, tell)
+        module = begun_with(start, record, tell)
         if look_first and os.environ.get("RANK", "0") == "0":
             for line in look(dataset, record, folder):
                 tell(line)
@@ -111,28 +114,6 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
         best=float("nan") if best is None else float(best),
         interrupted=interrupted or trainer.interrupted,
     )
-
-
-def _begun_with(
-    start: Mapping[str, Tensor] | None, record: RunRecord, tell: Callable[[str], None]
-) -> Classifier:
-    """Draw the weights, then take those that are given, and tell what became of each key.
-
-    Raises:
-        TrainingError: If weights that nobody gave would never learn.
-    """
-    module = Classifier(record)
-    if start is not None:
-        report = load_weights(module.network, start)
-        for line in report.lines():
-            tell(line)
-        holes = gaps(report)
-        if holes and not record.recipe.backbone_rate:
-            raise TrainingError(
-                f"`backbone_rate` (=0) would freeze {len(holes)} tensors as they were drawn: "
-                f"{', '.join(holes[:5])}. Name the weights' own architecture and stem, or raise it."
-            )
-    return module
 
 
 def _refuse_unvalidated(folder: RunFolder) -> None:

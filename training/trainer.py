@@ -18,7 +18,7 @@ from training.keeping import ExactResume, KeepBest, KeepLast, KeepLastWithinEpoc
 from training.module import Classifier
 from training.progress import EpochTable, ProgressBar
 from training.recipes import Recipe
-from training.run import RunFolder, RunRecord
+from training.run import RunFolder
 
 Precision = Literal["bf16-mixed", "32-true"]
 
@@ -54,15 +54,16 @@ def build_trainer(folder: RunFolder, recipe: Recipe, keep_every: timedelta) -> T
     )
 
 
-def throw_away_run(dataset: Dataset, record: RunRecord, watch: Callback, steps: int) -> None:
+def throw_away_run(dataset: Dataset, module: Classifier, watch: Callback, steps: int) -> None:
     """Train a network that nobody keeps, for so many steps and on one device.
 
     Args:
         dataset: Its training split is read, over and over where it is small.
-        record: Of the run that this one is like.
+        module: The network, and the record of the run that this one is like.
         watch: Sees the steps; the only callback.
         steps: At most.
     """
+    record = module.record
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on so short a run, and on its validation
         Trainer(
@@ -79,7 +80,7 @@ def throw_away_run(dataset: Dataset, record: RunRecord, watch: Callback, steps: 
             enable_model_summary=False,
             enable_progress_bar=False,
         ).fit(
-            Classifier(record),
+            module,
             loader(dataset.train, record.recipe.batch_size, record.seed),
             loader(dataset.validation[:1], 1),
         )

@@ -8,11 +8,15 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
 from PIL import Image
 
+from model.weights_file import read_weights
 from tests.conftest import Command, MakePictures
+from training import lr_finder
 from training.datasets.dataset import Dataset
 from training.lr_finder import HIGHEST, LOWEST, STEPS, Curve, changes_for, find_learning_rate, main
+from training.module import Classifier
 from training.optimizers import Muon
 from training.recipes import get_recipe
 
@@ -67,6 +71,37 @@ def test_the_groups_learn_at_the_rate_that_is_noted(
     ]
 
 
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[Classifier]:
+    """Take no step; note what would have taken them."""
+    modules: list[Classifier] = []
+    monkeypatch.setattr(
+        lr_finder, "throw_away_run", lambda _data, module, *_: modules.append(module)
+    )
+    return modules
+
+
+def test_the_pictures_are_normalised_as_the_recipe_says(
+    small_fashion: Dataset, tried: list[Classifier]
+) -> None:
+    find_learning_rate(small_fashion, get_recipe("default", ["normalize=imagenet"]))
+
+    assert tried[0].record.preprocessing.mean == pytest.approx([0.449], abs=1e-4)
+
+
+def test_the_steps_begin_with_the_weights_that_are_given(
+    fashion: Dataset, tried: list[Classifier], resnet20: Path
+) -> None:
+    told: list[str] = []
+    recipe = get_recipe("default", ["architecture=resnet20"])
+
+    find_learning_rate(fashion, recipe, init=resnet20, tell=told.append)
+
+    weight = tried[0].network.state_dict()["layer2.1.conv1.weight"]
+    assert torch.equal(weight, read_weights(resnet20)["module.layer2.1.conv1.weight"])
+    assert any("conv1.weight: 3 input channels summed to one" in line for line in told)
+
+
 def test_muons_turn_is_suggested_in_step() -> None:
     recipe = get_recipe("default", ["learning_rate=0.4", "turn=0.06"])
 
@@ -81,7 +116,7 @@ def test_the_command_draws_the_curve_and_suggests_a_rate(
     command: Command, make_pictures: MakePictures, tmp_path: Path
 ) -> None:
     pictures = make_pictures(labels={"boot": 40, "coat": 40}, side=14)
-    out = tmp_path / "lr.png"
+    out = tmp_path / "not" / "there" / "lr.png"
 
     finished = command(main, "--data", pictures, "--out", out, "--set", "batch_size=32")
 
@@ -89,3 +124,32 @@ def test_the_command_draws_the_curve_and_suggests_a_rate(
     assert "a tenth is safe: --set learning_rate=" in finished.out
     with Image.open(out) as drawing:
         assert drawing.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("option", "cause"),
+    [
+        (("--out", "."), "must name a picture's file, such as lr.png."),
+        (("--out", "lr.table"), "lr.table` must name a picture's file"),
+        (("--out", "file/lr.png"), "/file: File exists."),
+        (("--init", "nowhere.pth"), "There are no weights at"),
+    ],
+)
+def test_what_cannot_end_well_is_refused_before_the_first_step(
+    command: Command,
+    make_pictures: MakePictures,
+    tried: list[Classifier],
+    option: tuple[str, str],
+    cause: str,
+) -> None:
+    pictures = make_pictures()
+    (pictures.parent / "file").write_text("no folder")
+    name, value = option
+
+    finished = command(main, "--data", pictures, name, pictures.parent / value)
+
+    assert finished.code == 1
+    assert finished.err.startswith("error: ")
+    assert cause in finished.err
+    assert finished.err.count("\n") == 1
+    assert tried == []
