@@ -17,7 +17,7 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Pixels = NDArray[np.uint8]
@@ -25,6 +25,13 @@ Box = tuple[float, float, float, float]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """The only decoders that a picture reaches, in training and in serving alike."""
+
+MAX_TEXT_BYTES = 262_144
+"""Of one packed text or colour profile of a PNG, unpacked. Pillow unpacks each as soon as it opens
+the file, of 1 KB up to a megabyte, and keeps 64 of them; XMP, which may hold the orientation, has
+some kilobytes."""
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_TEXT_BYTES
+PngImagePlugin.MAX_TEXT_MEMORY = 2 * MAX_TEXT_BYTES
 
 BROKEN = (
     OSError,

@@ -20,6 +20,10 @@ MAX_SCANS = 64
 of 10 MB could hold 200,000 of them, in which nothing is drawn."""
 SCAN = re.compile(rb"\xff\xda\x00[\x06\x08\x0a\x0c][\x01-\x04]")
 """The marker of a scan, its header's length, and its number of components (ITU-T T.81, B.2.3)."""
+PACKED_TEXTS = (b"zTXt", b"iTXt", b"iCCP")
+MAX_PACKED_TEXTS = 64
+"""Chunks of a PNG that Pillow unpacks, each into up to a thousand times its bytes; some it forgets
+at once, so that its own limit of memory never sees them."""
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
@@ -38,6 +42,8 @@ def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
     """
     if not payload:
         raise InvalidImageError("The image has 0 bytes. Send a whole image file.", index=index)
+    if payload.startswith(b"\x89PNG"):
+        _refuse_packed_texts(payload, index)
     try:
         image = Image.open(io.BytesIO(payload), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -79,10 +85,23 @@ def read_image(image: Image.Image, spec: Preprocessing, index: int = 0) -> Image
         raise _broken(error, index) from error
 
 
+def _refuse_packed_texts(payload: bytes, index: int) -> None:
+    """Refuse a PNG that would be unpacked for seconds before its first pixel."""
+    texts = sum(map(payload.count, PACKED_TEXTS))  # four bytes that stand nowhere by chance
+    if texts > MAX_PACKED_TEXTS:
+        raise InvalidImageError(
+            f"The PNG has {texts:,} texts and colour profiles; the limit is {MAX_PACKED_TEXTS}. "
+            "Save it anew without its metadata.",
+            index=index,
+        )
+
+
 def _broken(error: BaseException, index: int) -> InvalidImageError:
     cause = " ".join(str(error).split())[:120] or type(error).__name__
     return InvalidImageError(
-        f"The image cannot be decoded ({cause}). Send a whole, undamaged file.", index=index
+        f"The image cannot be decoded ({cause}). Send a whole, undamaged file, or save it "
+        "anew without its metadata.",
+        index=index,
     )
 
 

@@ -67,6 +67,13 @@ def png_by_hand(width: int, height: int, depth: int, colour_type: int, row: byte
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
+def png_with(*chunks: tuple[bytes, bytes], pixels: Pixels | None = None) -> bytes:
+    """Put chunks of a name and a content before the pixels of a PNG; 8 x 8 black ones if None."""
+    image = Image.new("L", (8, 8)) if pixels is None else Image.fromarray(pixels)
+    png, header = encode(image), 33
+    return png[:header] + b"".join(_chunk(*chunk) for chunk in chunks) + png[header:]
+
+
 def _chunk(name: bytes, content: bytes) -> bytes:
     checksum = zlib.crc32(name + content)
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
