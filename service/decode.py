@@ -15,6 +15,8 @@ from service.errors import ImageTooLargeError, InvalidImageError
 
 MAX_SIDE = 16_384
 MAX_SIDE_RATIO = 200
+JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG"
+"""How their files begin. Pillow gives a JPEG with a segment `MPF` another format's name."""
 MAX_SCANS = 64
 """Of a progressive JPEG; encoders make about ten. Each of 25 million pixels costs 8 ms, and a file
 of 10 MB could hold 200,000 of them, in which nothing is drawn."""
@@ -42,7 +44,7 @@ def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
     """
     if not payload:
         raise InvalidImageError("The image has 0 bytes. Send a whole image file.", index=index)
-    if payload.startswith(b"\x89PNG"):
+    if payload.startswith(PNG):
         _refuse_packed_texts(payload, index)
     try:
         image = Image.open(io.BytesIO(payload), formats=FORMATS)
@@ -62,7 +64,7 @@ def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
     if width * height > max_pixels or max(width, height) > MAX_SIDE or oblong:
         raise ImageTooLargeError(_too_large(f"{width:,} x {height:,}", max_pixels), index=index)
     # counting two bytes is quick; some cameras append a film, in which they may stand by chance
-    if image.format == "JPEG" and payload.count(b"\xff\xda") > MAX_SCANS:
+    if payload.startswith(JPEG) and payload.count(b"\xff\xda") > MAX_SCANS:
         scans = len(SCAN.findall(payload))
         if scans > MAX_SCANS:
             raise InvalidImageError(

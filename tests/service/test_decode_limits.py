@@ -1,5 +1,6 @@
 """What would cost too much to decode is refused before it does."""
 
+import io
 import struct
 import subprocess
 import sys
@@ -94,8 +95,25 @@ def test_the_limit_of_pixels_is_the_callers() -> None:
         decode(payload, max_pixels=99)
 
 
-def test_a_jpeg_of_endless_scans_is_refused_and_a_progressive_one_is_not() -> None:
+def index_of_pictures(count: int) -> bytes:
+    """A JPEG's segment that says that the file holds so many pictures (CIPA DC-007)."""
+    offset = 8 + 2 + 3 * 12 + 4
+    entries = [
+        (0xB000, 7, 4, b"0100"),
+        (0xB001, 4, 1, struct.pack(">L", count)),
+        (0xB002, 7, 16 * count, struct.pack(">L", offset)),
+    ]
+    index = b"".join(struct.pack(">HHL4s", *entry) for entry in entries)
+    content = b"MPF\0MM\0*\0\0\0\x08\0\x03" + index + bytes(4) + bytes(16 * count)
+    return b"\xff\xe2" + struct.pack(">H", len(content) + 2) + content
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "MPO"])
+def test_a_jpeg_of_endless_scans_is_refused_and_a_progressive_one_is_not(file_format: str) -> None:
     payload = encode(striped(), "JPEG", progressive=True)
+    if file_format == "MPO":
+        payload = payload[:2] + index_of_pictures(2) + payload[2:]
+    assert Image.open(io.BytesIO(payload)).format == file_format
     start = payload.rindex(b"\xff\xda")
     last = payload[start:-2]  # up to the end's marker
 
