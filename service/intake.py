@@ -26,7 +26,9 @@ class Intake:
 
     @contextmanager
     def hold(self) -> Iterator[Callable[[int], None]]:
-        """Give what takes room for so many bytes more; all is given back at the end.
+        """Give what takes room for so many bytes more, or fewer; all is given back at the end.
+
+        It is to be called on the event loop.
 
         Raises:
             OverloadedError: If there is no room.

@@ -34,7 +34,7 @@ from service.schemas_v2 import (
     TensorMetadata,
 )
 from service.submission import ON_LEAVE, Departure
-from service.tensors import Border, Tensor
+from service.tensors import Tensor
 from service.views import View, all_views, versions
 
 NAME = "resnet-service"
@@ -157,17 +157,20 @@ async def _infer(request: Request, view: View) -> Response:
     limit = classifier.settings.max_body_bytes
     with request.app.state.intake.hold() as take:
         body = await receive(request.receive, headers.get("content-length"), limit, take=take)
-
-        def read(border: Border) -> tuple[Asked, float]:
-            began = time.perf_counter()
-            whole = decompress(body, headers.get("content-encoding"), limit)
-            return read_request(whole, json_bytes, border), time.perf_counter() - began
-
-        is_small = len(body) <= SMALL_BYTES and "content-encoding" not in headers
-        read_by = None
+        began = time.perf_counter()
+        if "content-encoding" in headers:
+            packed_bytes = len(body)
+            body = await asyncio.to_thread(decompress, body, headers["content-encoding"], limit)
+            take(len(body) - packed_bytes)
+        is_small, read_by = len(body) <= SMALL_BYTES, None
         while read_by != (view := view_of(request)).border:  # it may be replaced meanwhile
             read_by = view.border
-            asked, read_s = read(read_by) if is_small else await asyncio.to_thread(read, read_by)
+            if is_small:
+                asked = read_request(body, json_bytes, read_by)
+            else:
+                asked = await asyncio.to_thread(read_request, body, json_bytes, read_by)
+        read_s = time.perf_counter() - began
+        del body  # what was read of it is in `asked`
         classifier = view.classifier
         waits_s = min((s for s in (asked.timeout_s, patience_s) if s is not None), default=None)
         if isinstance(asked.images, list):

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import threading
 from typing import Any
 
@@ -6,6 +7,7 @@ import httpx
 import pytest
 
 from model.preprocessing import Pixels
+from service.encodings import compress
 from service.routes import inference_v2
 from service.routes.models_v2 import view_of
 from service.submission import ON_LEAVE, Rows
@@ -72,6 +74,27 @@ async def test_a_full_queue_is_told_with_the_time_to_come_back() -> None:
         assert (await first).status_code == 200
     assert "RESNET_MAX_QUEUE" in error_of(response, 503)
     assert int(response.headers["retry-after"]) >= 1
+
+
+async def test_what_was_unpacked_counts_among_the_bytes_that_are_held() -> None:
+    async with serving(max_body_bytes=100_000, max_held_bytes=150_000) as service:
+        gate, intake = Gate(service), service.app.state.intake
+        content = json.dumps(asking([1, 28, 28, 1], "UINT8", data=pixels().tolist()))
+        body = content.ljust(80_000).encode()
+        packed, headers = compress(body, "gzip"), {"content-encoding": "gzip"}
+
+        first = asyncio.create_task(service.client.post(INFER, content=packed, headers=headers))
+        await gate.has_entered()
+        held = intake.held
+        refused = await service.client.post(INFER, content=packed, headers=headers)
+        held_then = intake.held
+        gate.open()
+
+        assert len(packed) < 10_000
+        assert (await first).status_code == 200
+        assert held == held_then == 80_000
+        assert "RESNET_MAX_HELD_BYTES" in error_of(refused, 503)
+        assert intake.held == 0
 
 
 async def test_a_timeout_in_microseconds_is_the_deadline_of_its_request() -> None:
