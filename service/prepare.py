@@ -76,6 +76,7 @@ class Preparer:
             opened = [image := open_image(payloads[0], self.max_pixels)]
             if len(payloads[0]) <= SMALL_BYTES and image.width * image.height <= SMALL_PIXELS:
                 return [self._read(image, 0)]
+            del image
         work = asyncio.create_task(self._in_pool(payloads, opened))
         departure.preparing = work
         try:
@@ -99,9 +100,10 @@ class Preparer:
         loop = asyncio.get_running_loop()
         if opened is None:
             opened = await loop.run_in_executor(self.pool, self._open_all, payloads)
-        jobs = [
-            loop.run_in_executor(self.pool, self._read, image, index)
-            for index, image in enumerate(opened)
+        opened.reverse()
+        jobs = [  # each has its picture to itself: what it decodes is gone when it is done
+            loop.run_in_executor(self.pool, self._read, opened.pop(), index)
+            for index in range(len(opened))
         ]
         try:
             return await asyncio.gather(*jobs)
