@@ -26,8 +26,28 @@ PACKED_TEXTS = (b"zTXt", b"iTXt", b"iCCP")
 MAX_PACKED_TEXTS = 64
 """Chunks of a PNG that Pillow unpacks, each into up to a thousand times its bytes; some it forgets
 at once, so that its own limit of memory never sees them."""
+TINY_BYTES = 4_096
+"""A file up to this size can neither unpack into much nor have many pieces."""
+MAX_PIECES = 4_096
+"""Reads that a header may take; three for a PNG's chunk, four for a JPEG's segment, two for a GIF's
+block. Photographs take some hundreds, and files of tiny pieces a second for each megabyte."""
+BYTES_A_PIECE = 256
+"""The pixels' reads beyond that number are of so many bytes at least, taken together."""
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+class _File(io.BytesIO):
+    """A file that gives no more pieces than an honest one has."""
+
+    pieces_left = MAX_PIECES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as any file, up to the limit."""
+        self.pieces_left -= 1
+        if self.pieces_left < 0:
+            raise OSError("too many small pieces")
+        return io.BytesIO.read(self, size)
 
 
 def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
@@ -44,10 +64,11 @@ def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
     """
     if not payload:
         raise InvalidImageError("The image has 0 bytes. Send a whole image file.", index=index)
-    if payload.startswith(PNG):
+    if payload.startswith(PNG) and len(payload) > TINY_BYTES:
         _refuse_packed_texts(payload, index)
+    file = io.BytesIO(payload) if len(payload) <= TINY_BYTES else _File(payload)
     try:
-        image = Image.open(io.BytesIO(payload), formats=FORMATS)
+        image = Image.open(file, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         seen = f"more than {Image.MAX_IMAGE_PIXELS:,}"
         raise ImageTooLargeError(_too_large(seen, max_pixels), index=index) from error
@@ -63,14 +84,10 @@ def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
     oblong = max(width, height) > MAX_SIDE_RATIO * min(width, height)
     if width * height > max_pixels or max(width, height) > MAX_SIDE or oblong:
         raise ImageTooLargeError(_too_large(f"{width:,} x {height:,}", max_pixels), index=index)
-    # counting two bytes is quick; some cameras append a film, in which they may stand by chance
-    if payload.startswith(JPEG) and payload.count(b"\xff\xda") > MAX_SCANS:
-        scans = len(SCAN.findall(payload))
-        if scans > MAX_SCANS:
-            raise InvalidImageError(
-                f"The JPEG has {scans:,} scans; the limit is {MAX_SCANS}. Save it anew.",
-                index=index,
-            )
+    if payload.startswith(JPEG):
+        _refuse_scans(payload, index)
+    if isinstance(file, _File):
+        file.pieces_left = MAX_PIECES + len(payload) // BYTES_A_PIECE
     return image
 
 
@@ -95,6 +112,18 @@ def _refuse_packed_texts(payload: bytes, index: int) -> None:
             f"The PNG has {texts:,} texts and colour profiles; the limit is {MAX_PACKED_TEXTS}. "
             "Save it anew without its metadata.",
             index=index,
+        )
+
+
+def _refuse_scans(payload: bytes, index: int) -> None:
+    """Refuse a JPEG that would draw itself for minutes."""
+    # counting two bytes is quick; some cameras append a film, in which they may stand by chance
+    if payload.count(b"\xff\xda") <= MAX_SCANS:
+        return
+    scans = len(SCAN.findall(payload))
+    if scans > MAX_SCANS:
+        raise InvalidImageError(
+            f"The JPEG has {scans:,} scans; the limit is {MAX_SCANS}. Save it anew.", index=index
         )
 
 

@@ -1,6 +1,6 @@
 """From picture files to the network's input: decode, stand up, cut, shrink.
 
-Large pictures are decoded in a pool; a picture of a few kilobytes is decoded at once,
+Large files are opened and decoded in a pool; a picture of a few kilobytes is decoded at once,
 since passing it to another thread and back costs more than that.
 """
 
@@ -71,13 +71,12 @@ class Preparer:
             DeadlineExceededError: If the deadline comes first.
             ClientLeftError: If the client leaves.
         """
-        opened = None
-        if len(payloads) == 1:
-            opened = [image := open_image(payloads[0], self.max_pixels)]
-            if len(payloads[0]) <= SMALL_BYTES and image.width * image.height <= SMALL_PIXELS:
+        if len(payloads) == 1 and len(payloads[0]) <= SMALL_BYTES:
+            image = open_image(payloads[0], self.max_pixels)
+            if image.width * image.height <= SMALL_PIXELS:
                 return [self._read(image, 0)]
             del image
-        work = asyncio.create_task(self._in_pool(payloads, opened))
+        work = asyncio.create_task(self._in_pool(payloads))
         departure.preparing = work
         try:
             async with asyncio.timeout(patience_s):
@@ -94,12 +93,11 @@ class Preparer:
         finally:
             departure.preparing = None
 
-    async def _in_pool(
-        self, payloads: Sequence[bytes], opened: list[Image.Image] | None
-    ) -> list[Ready]:
+    async def _in_pool(self, payloads: Sequence[bytes]) -> list[Ready]:
         loop = asyncio.get_running_loop()
-        if opened is None:
-            opened = await loop.run_in_executor(self.pool, self._open_all, payloads)
+        if len(payloads) == 1:
+            return [await loop.run_in_executor(self.pool, self._open_and_read, payloads[0])]
+        opened = await loop.run_in_executor(self.pool, self._open_all, payloads)
         opened.reverse()
         jobs = [  # each has its picture to itself: what it decodes is gone when it is done
             loop.run_in_executor(self.pool, self._read, opened.pop(), index)
@@ -110,6 +108,9 @@ class Preparer:
         finally:
             for job in jobs:
                 job.cancel()
+
+    def _open_and_read(self, payload: bytes) -> Ready:
+        return self._read(open_image(payload, self.max_pixels), 0)
 
     def _open_all(self, payloads: Sequence[bytes]) -> list[Image.Image]:
         """Read all headers, and refuse a request that is too large as a whole."""

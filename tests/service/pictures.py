@@ -63,7 +63,7 @@ def png_by_hand(width: int, height: int, depth: int, colour_type: int, row: byte
     line = b"\0" + row  # filter 0
     rows = b"".join(deflate.compress(line) for _ in range(height)) + deflate.flush()
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
@@ -71,9 +71,10 @@ def png_with(*chunks: tuple[bytes, bytes], pixels: Pixels | None = None) -> byte
     """Put chunks of a name and a content before the pixels of a PNG; 8 x 8 black ones if None."""
     image = Image.new("L", (8, 8)) if pixels is None else Image.fromarray(pixels)
     png, header = encode(image), 33
-    return png[:header] + b"".join(_chunk(*chunk) for chunk in chunks) + png[header:]
+    return png[:header] + b"".join(chunk(*parts) for parts in chunks) + png[header:]
 
 
-def _chunk(name: bytes, content: bytes) -> bytes:
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Write a chunk of a PNG."""
     checksum = zlib.crc32(name + content)
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)

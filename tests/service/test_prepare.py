@@ -1,8 +1,10 @@
 """What a request's pictures cost on their way to the network: memory, the loop's time, nothing."""
 
+import threading
 import weakref
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -36,3 +38,23 @@ async def test_what_a_picture_was_decoded_to_is_gone_before_the_next(
 
     assert len(ready) == 6
     assert alive == [0] * 6
+
+
+@pytest.mark.parametrize(("side", "is_at_once"), [(28, True), (150, False), (600, False)])
+async def test_the_header_of_a_large_file_is_not_read_on_the_event_loop(
+    side: int, is_at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def noting(*given: Any) -> Image.Image:
+        threads.append(threading.get_ident())
+        return decode.open_image(*given)
+
+    monkeypatch.setattr(prepare, "open_image", noting)
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    payload = encode(Image.fromarray(noise))
+    assert (len(payload) <= prepare.SMALL_BYTES) is is_at_once
+
+    await Preparer(SPEC, LIMIT).prepare([payload], 10, Departure())
+
+    assert (threading.get_ident() in threads) is is_at_once
