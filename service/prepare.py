@@ -71,6 +71,8 @@ class Preparer:
             DeadlineExceededError: If the deadline comes first.
             ClientLeftError: If the client leaves.
         """
+        if departure.gone:
+            raise ClientLeftError("The client left before its images were decoded.")
         if len(payloads) == 1 and len(payloads[0]) <= SMALL_BYTES:
             image = open_image(payloads[0], self.max_pixels)
             if image.width * image.height <= SMALL_PIXELS:

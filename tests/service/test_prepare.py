@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from service import decode, prepare
+from service.errors import ClientLeftError
 from service.prepare import Preparer
 from service.submission import Departure
 from tests.service.decoding import LIMIT, SPEC
@@ -58,3 +59,15 @@ async def test_the_header_of_a_large_file_is_not_read_on_the_event_loop(
     await Preparer(SPEC, LIMIT).prepare([payload], 10, Departure())
 
     assert (threading.get_ident() in threads) is is_at_once
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_nothing_is_opened_for_a_client_that_left_within_its_body(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "open_image", lambda *_: pytest.fail("it was opened"))
+    departure = Departure()
+    departure()
+
+    with pytest.raises(ClientLeftError):
+        await Preparer(SPEC, LIMIT).prepare([encode(striped())] * count, 10, departure)
