@@ -34,6 +34,10 @@ RECEIVE_TIMEOUT_S = 30.0
 MAX_HEADER_BYTES = 16_384
 """Of one part of a multipart body."""
 
+SPARE_COMMAS = 100
+"""What JSON may have beside those that its pictures need, before it is parsed: 10 MB of zeros made
+4 GB of objects and errors."""
+
 
 def media_type(content_type: str | None) -> str:
     """Name the media type; a request that names none is taken for a raw image.
@@ -121,6 +125,9 @@ def payloads(body: bytes, content_type: str | None, max_images: int) -> list[byt
 
 
 def _json(body: bytes, max_images: int) -> list[bytes]:
+    # base64 has no commas, so one stands between two pictures, and one within a `data:` prefix
+    if body.count(b",") > 2 * max_images + SPARE_COMMAS:
+        raise TooManyImagesError(max_images)
     try:
         images = JsonImages.model_validate_json(body).images
     except ValidationError as error:

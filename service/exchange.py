@@ -31,7 +31,7 @@ from service.tensors import (
 )
 
 SPARE_ITEMS = 1000
-"""Commas and brackets that a request's JSON may have beside those of its numbers."""
+"""Commas, brackets and texts that a request's JSON may have beside those of its pictures."""
 MAX_TIMEOUT_US = 2**53
 
 
@@ -99,8 +99,10 @@ def read_request(body: bytes, json_bytes: int | None, border: Border) -> Asked:
 
 def _parse(text: bytes, border: Border) -> InferRequest:
     """Read the JSON, unless it has many more items than the largest request needs."""
-    most = border.max_images * 2 * prod(border.input.shape[1:]) + SPARE_ITEMS
-    if text.count(b",") > most or text.count(b"[") > most:
+    numbers = border.max_images * 2 * prod(border.input.shape[1:]) + SPARE_ITEMS
+    texts = border.max_images + SPARE_ITEMS
+    limits = {b",": numbers, b"[": numbers, b"{": texts, b'"': 2 * texts}
+    if any(text.count(sign) > limit for sign, limit in limits.items()):
         raise TooManyImagesError(border.max_images)
     try:
         return InferRequest.model_validate_json(text)

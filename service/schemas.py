@@ -32,7 +32,7 @@ class Schema(BaseModel):
 class JsonImages(Schema):
     """Pictures as text, for clients that speak nothing but JSON."""
 
-    images: Annotated[list[str], Field(min_length=1)] = Field(
+    images: Annotated[list[str], Field(min_length=1, fail_fast=True)] = Field(
         description="Whole image files, each in base64."
     )
 

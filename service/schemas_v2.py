@@ -11,7 +11,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 from service.schemas import Schema
 
 Parameters = dict[str, Any]
-NoneIsEmpty = Annotated[Parameters, BeforeValidator(lambda given: {} if given is None else given)]
+Name = Annotated[str, Field(max_length=1024)]
+NoneIsEmpty = Annotated[
+    Parameters,
+    Field(max_length=100),
+    BeforeValidator(lambda given: {} if given is None else given),
+]
 """Some clients write `null` for what they leave out."""
 Dimension = Annotated[StrictInt, Field(ge=0, le=2**40)]
 
@@ -25,8 +30,8 @@ class Request(BaseModel):
 class RequestTensor(Request):
     """One input: its numbers in `data`, or behind the JSON in `binary_data_size` bytes."""
 
-    name: str
-    datatype: str
+    name: Name
+    datatype: Name
     shape: list[Dimension] = Field(min_length=1, max_length=8)
     parameters: NoneIsEmpty = Field(default={})
     data: list[Any] | None = Field(None, description="Nested or flat, row by row.")
@@ -35,7 +40,7 @@ class RequestTensor(Request):
 class RequestedOutput(Request):
     """One output that is wanted, and how."""
 
-    name: str
+    name: Name
     parameters: NoneIsEmpty = Field(
         default={}, description="`binary_data` (bool), `classification` (labels wanted)."
     )

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from service.body import payloads
 from service.errors import MalformedRequestError, ServiceError, TooManyImagesError
@@ -67,6 +68,25 @@ def test_text_that_is_not_base64_is_malformed_and_says_which_it_was(text: str) -
 def test_json_with_too_many_pictures_is_refused_before_they_are_unpacked() -> None:
     with pytest.raises(TooManyImagesError, match="more than 2 images"):
         payloads(as_json(["not base64"] * 3), "application/json", 2)
+
+
+@pytest.mark.parametrize("item", [b"0,", b'"",', b"[],", b'"YQ==",'])
+def test_json_of_very_many_items_is_refused_before_it_is_parsed(item: bytes) -> None:
+    with pytest.raises(TooManyImagesError, match="more than 3 images"):
+        payloads(b'{"images": [' + item * 1_000_000, "application/json", 3)
+
+
+def test_the_first_of_many_faults_is_told() -> None:
+    with pytest.raises(MalformedRequestError, match=r"images\.1: ") as refused:
+        payloads(as_json(["YQ==", 1, 2, 3]), "application/json", 3)
+
+    assert isinstance(refused.value.__cause__, ValidationError)
+    assert refused.value.__cause__.error_count() == 1
+
+
+def test_as_many_prefixes_as_pictures_are_told_from_too_many_pictures() -> None:
+    with pytest.raises(MalformedRequestError, match="without line breaks or a `data:` prefix"):
+        payloads(as_json(["data:image/png;base64,YQ=="] * 300), "application/json", 300)
 
 
 @given(body=st.binary(max_size=100))

@@ -162,10 +162,26 @@ def test_more_pictures_than_allowed_are_refused() -> None:
         read(binary([5, 2, 2, 1], bytes(20)), bytes(20))
 
 
-@pytest.mark.parametrize("item", [b"0,", b"[],"])
-def test_a_flood_of_numbers_or_lists_is_refused_before_it_is_parsed(item: bytes) -> None:
+@pytest.mark.parametrize("item", [b"0,", b"[],", b"{}", b'""'])
+def test_a_flood_of_items_is_refused_before_it_is_parsed(item: bytes) -> None:
     with pytest.raises(TooManyImagesError):
         read_request(b'{"inputs":[' + 2000 * item, None, TENSORS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "x" * 1025},
+        {"datatype": "x" * 1025},
+        {"parameters": {str(number): 0 for number in range(101)}},
+    ],
+)
+def test_names_and_parameters_without_end_are_refused(change: dict[str, Any]) -> None:
+    content = asking([1, 2, 2, 1], data=[0] * 4)
+    content["inputs"][0] |= change
+
+    with pytest.raises(MalformedRequestError, match="should have at most"):
+        read(content)
 
 
 @given(body=st.binary(max_size=300), json_bytes=st.none() | st.integers(0, 400))
