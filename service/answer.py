@@ -4,7 +4,8 @@
 names of the outputs that the engine must fetch.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from model.manifest import Manifest, ModelFile, Precision
 from model.prediction_sets import members
-from service.engine import Outputs
+from service.engine import REQUIRED, Outputs
 from service.errors import InvalidParameterError
 from service.explain import Sent, explain
 from service.schemas import Explanation, Prediction, Result
@@ -116,6 +117,20 @@ class Judgement:
             "features": _features(answer) if wish.features else None,
         }
         result.update({name: value for name, value in asked.items() if value is not None})  # type: ignore[typeddict-item]
+
+    def is_finite(self, outputs: Outputs, place: int, wanted: Collection[str]) -> bool:
+        """Tell whether all that the answer for one picture may show is numbers.
+
+        Args:
+            outputs: What the engine gave for its batch.
+            place: Of the picture in it.
+            wanted: Further outputs that its answer shows.
+        """
+        score = self._score(outputs, place)
+        rows = [getattr(outputs, name)[place] for name in (*REQUIRED, *wanted)]
+        return (score is None or math.isfinite(score)) and all(
+            np.isfinite(row).all() for row in rows
+        )
 
     def is_ordinary(self, outputs: Outputs, place: int) -> bool | None:
         """Whether a picture looks like the training data; None where nothing tells."""

@@ -5,7 +5,6 @@ decoded in a pool. The deadline of a request is kept here.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -202,7 +201,7 @@ class Classifier:
         finally:
             timer.cancel()
         for index, ride in enumerate(rides):
-            if not math.isfinite(ride.probabilities.sum()):
+            if not self.judgement.is_finite(cast(Outputs, ride.rows), ride.place, extras):
                 raise InferenceFailedError(
                     "The network's answer holds numbers that are not finite. Try another image.",
                     index=index,

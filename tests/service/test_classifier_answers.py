@@ -1,11 +1,15 @@
 """Each picture gets its own answer, or its request is told which picture failed and how."""
 
 import asyncio
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from model.preprocessing import Pixels
+from service.answer import Wish
+from service.engine import EXTRAS, Outputs
 from service.errors import InferenceFailedError, InvalidImageError
 from tests.service import graphs
 from tests.service.classifying import classify
@@ -97,6 +101,47 @@ async def test_an_answer_that_is_no_number_fails_for_its_picture_alone(serve: Se
     assert good[0]["predictions"][0]["label"] == "bright"
     assert isinstance(bad, InferenceFailedError)
     assert bad.index == 1
+
+
+SHAPES = {"logits": (2,), "probabilities": (2,), "score": (), "maps": (2, 2), "features": (3,)}
+
+
+def spoiled(name: str, number: float) -> Callable[..., Outputs]:
+    """Give a run of an engine with all outputs, one of which is no number for a black picture."""
+
+    def run(images: Pixels, extras: Collection[str] = ()) -> Outputs:
+        held = {"logits", "probabilities", "score", *extras, name}
+        rows = {key: np.full((len(images), *SHAPES[key]), 0.5, np.float32) for key in held}
+        rows[name][images[:, 0, 0, 0] == 0] = number
+        return Outputs(**rows)
+
+    return run
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", SHAPES)
+async def test_no_output_that_is_shown_may_hold_what_is_no_number(
+    name: str, number: float, serve: Serve
+) -> None:
+    service = await serve(run=spoiled(name, number))
+    service.classifier.judgement.held = frozenset(EXTRAS)
+    service.classifier.judgement.threshold = 0.0
+
+    with pytest.raises(InferenceFailedError, match="not finite") as refused:
+        await service.classifier.answer([WHITE, BLACK], wish=Wish(explain=True, features=True))
+
+    assert refused.value.index == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", EXTRAS)
+async def test_an_output_that_nobody_asked_for_may_hold_anything(name: str, serve: Serve) -> None:
+    service = await serve(run=spoiled(name, np.nan))
+
+    results = await classify(service, [WHITE, BLACK])
+
+    assert [set(result) for result in results] == [{"predictions"}] * 2
 
 
 @pytest.mark.anyio
