@@ -35,6 +35,8 @@ BYTES_A_PIECE = 256
 """The pixels' reads beyond that number are of so many bytes at least, taken together."""
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+# Of odd metadata: a file may cause thousands, and Python remembers each for ever.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class _File(io.BytesIO):

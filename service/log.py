@@ -17,7 +17,9 @@ from typing import Any, Literal
 
 FLUSH_S = 0.2
 BUNCH = 200
-LIBRARIES = ("asyncio", "PIL", "python_multipart")
+WARNINGS = "py.warnings"
+"""Where `logging.captureWarnings` sends what Python would write to stderr in a form of its own."""
+LIBRARIES = ("asyncio", "PIL", WARNINGS, "python_multipart")
 """Only their warnings are worth a line; Pillow tells each chunk of a file at debug level."""
 
 log = logging.getLogger("service")
@@ -123,3 +125,11 @@ def set_up_logging(level: str, style: Literal["json", "text"]) -> None:
         logger.handlers = [handler]
         logger.setLevel(max(least, logging.WARNING) if name in LIBRARIES else least)
         logger.propagate = False
+    logging.getLogger(WARNINGS).filters = [_fold]
+    logging.captureWarnings(True)
+
+
+def _fold(record: logging.LogRecord) -> bool:
+    """Bring a warning, which comes with its line of code, to a single line."""
+    record.msg, record.args = " ".join(record.getMessage().split()), None
+    return True

@@ -23,6 +23,7 @@ from service.app import create_app
 from service.batcher import Batcher
 from service.classifier import Classifier
 from service.engine import Engine
+from service.log import LIBRARIES
 from service.plan import Plan
 from service.probe import Probe
 from service.settings import PREFIX, Settings
@@ -110,10 +111,11 @@ def anyio_backend() -> str:
 def _untouched_process() -> Iterator[None]:
     """Hide the settings of whoever runs the tests; undo what a command did to this process."""
     given = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
-    names = ("service", "uvicorn", "uvicorn.access", "asyncio", "PIL", "python_multipart")
+    names = ("service", "uvicorn", "uvicorn.access", *LIBRARIES)
     loggers = [logging.getLogger(name) for name in names]
     before = [(log.handlers, log.level, log.propagate, log.disabled) for log in loggers]
     yield
+    logging.captureWarnings(False)
     for log, state in zip(loggers, before, strict=True):
         for handler in log.handlers:
             handler.flush()  # what it keeps would appear in a later test

@@ -1,7 +1,10 @@
 """What a file says beside its pixels may cost little: neither memory nor time."""
 
+import subprocess
+import sys
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +77,29 @@ def test_xmp_of_some_kilobytes_still_tells_which_way_is_up(is_packed: bool) -> N
     decoded = decode(png_with((b"iTXt", content), pixels=pixels))
 
     assert np.argwhere(np.asarray(decoded)).tolist() == [[0, 7]]
+
+
+def test_odd_metadata_neither_fills_the_log_nor_is_remembered() -> None:
+    tags = b"".join((0x10 + tag).to_bytes(2) + b"\0\7\0\0\xff\xff" + bytes(4) for tag in range(500))
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + (500).to_bytes(2) + tags + bytes(4)
+    code = (
+        "import sys\n"
+        "from PIL import TiffImagePlugin\n"
+        "from tests.service.decoding import decode\n"
+        "print(decode(sys.stdin.buffer.read()).size)\n"
+        "print(len(getattr(TiffImagePlugin, '__warningregistry__', ())) < 10)\n"
+    )
+
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        input=segments(1, exif),
+        capture_output=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+    assert run.stdout.decode().splitlines() == ["(40, 30)", "True"]
+    assert run.stderr == b""
 
 
 # Pieces

@@ -122,6 +122,21 @@ def test_libraries_are_heard_from_warnings_on(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == "warning a warning\n"
 
 
+def test_what_python_warns_of_is_a_line_as_any_other() -> None:
+    code = (
+        "import service.log as log, warnings; log.set_up_logging('info', 'json'); "
+        "warnings.warn('odd\\nand %s', stacklevel=1)"
+    )
+
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    (line,) = map(json.loads, run.stderr.splitlines())
+    assert line["level"] == "warning"
+    assert line["message"].endswith("UserWarning: odd and %s")
+
+
 # Bunches
 
 
