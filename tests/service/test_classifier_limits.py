@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -109,13 +110,15 @@ async def test_a_deadline_that_passes_while_pictures_are_decoded_runs_nothing(
 
 
 @pytest.mark.anyio
-async def test_a_client_that_left_while_its_picture_was_decoded_is_never_run(serve: Serve) -> None:
+async def test_a_client_that_left_before_its_turn_is_never_run(serve: Serve) -> None:
     service = await serve()
     departure = Departure()
     departure()
 
     with pytest.raises(ClientLeftError):
         await service.classifier.answer([WHITE], departure=departure)
+    with pytest.raises(ClientLeftError):
+        await service.classifier.answer_tensors([np.zeros((4, 4, 1), np.uint8)], None, departure)
 
     assert service.classifier.batcher.executed == 0
     assert service.classifier.batcher.under_way == 0
