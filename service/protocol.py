@@ -50,10 +50,9 @@ class PatientProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Start it anew for half a head, and for the rest of a body whose answer is given."""
+        """Read requests; what comes between them buys the connection no time."""
         if self._lingering.is_ending:
             return
-        self._unset_keepalive_if_required()
         self._fed = len(data)
         self._overhead += self._fed
         try:
@@ -65,8 +64,24 @@ class PatientProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.BAD_REQUEST, INVALID)
         if self._overhead > MAX_OVERHEAD_BYTES and self._is_reading:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_LARGE)
-        elif self._is_reading and self._headers_timeout is None and self._is_between_requests():
+        elif self._is_between_requests():
+            self._limit_wait()
+
+    def _limit_wait(self) -> None:
+        """Have one of the two clocks run; the application, whose clocks are its own, does not.
+
+        The headers' is for half a head, and for the rest of a body whose answer is given. Who
+        has sent no more than an empty line, or just that rest, is idle.
+        """
+        if self._headers_timeout is not None:
+            return
+        if self._is_reading:
+            self._unset_keepalive_if_required()
             self._start_clock()
+        elif self.timeout_keep_alive_task is None and not self._lingering.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _pass_over_upgrade(self, rest: bytes) -> None:
         """Read the request again as if it had offered nothing."""
@@ -106,8 +121,9 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Stop it, since the body has a limit of its own; refuse at once what has no room."""
+        """Stop both clocks: the body has a limit of its own. Refuse at once what has no room."""
         self._stop_clock()
+        self._unset_keepalive_if_required()
         if self.parser.should_upgrade():
             return  # it is read again
         is_next = self._is_between_requests() and not self.flow.write_paused

@@ -1,0 +1,128 @@
+"""Connections on which no request is under way end in time, over real sockets."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.service.conftest import MakeArtifact
+from tests.service.listening import HEAD, REQUEST, Listening, listen, wait_until
+from tests.service.pictures import BLACK
+from tests.service.process import read_answer
+
+IDLE_S = 0.4
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.fixture
+def listening(make_artifact: MakeArtifact) -> Iterator[Listening]:
+    with listen(make_artifact(), max_queue=1, max_images=1, max_body_bytes=1_000) as started:
+        started.server.config.timeout_keep_alive = IDLE_S  # type: ignore[assignment]  # seconds
+        yield started
+
+
+def receive(connection: socket.socket) -> bytes:
+    """Read what there is at the moment, but at least something."""
+    return connection.recv(65_536)
+
+
+def test_an_empty_line_after_an_answer_keeps_no_connection_open(listening: Listening) -> None:
+    with listening.connect() as connection:
+        connection.sendall(LIVEZ)
+        answer = receive(connection)
+        connection.sendall(b"\r\n")
+        connection.settimeout(IDLE_S + 2)
+        rest = receive(connection)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert rest == b""
+
+
+def test_empty_lines_now_and_then_buy_no_time(listening: Listening) -> None:
+    with listening.connect() as connection:
+        connection.sendall(LIVEZ)
+        receive(connection)
+        connection.settimeout(IDLE_S / 4)
+        began = time.perf_counter()
+        while (waited_s := time.perf_counter() - began) < 10:
+            try:
+                connection.sendall(b"\r\n")
+                assert receive(connection) == b""
+                break
+            except TimeoutError:
+                continue
+            except OSError:  # it was closed before this empty line
+                break
+
+    assert waited_s < IDLE_S + 2
+
+
+@pytest.mark.parametrize(
+    ("line", "length", "status"),
+    [
+        ("POST /predict HTTP/1.1\r\nContent-Type: text/x", 9, 415),
+        ("POST /predict HTTP/1.1", 1001, 413),
+        ("POST /nothing HTTP/1.1", 9, 404),
+    ],
+)
+def test_a_body_behind_its_answer_keeps_no_connection_open(
+    line: str, length: int, status: int, listening: Listening
+) -> None:
+    head = f"{line}\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+    with listening.connect() as connection:
+        connection.sendall(head.encode())
+        answer = receive(connection)
+        connection.sendall(b"x" * length)
+        connection.settimeout(IDLE_S + 2)
+        rest = receive(connection)
+
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert rest == b""
+
+
+def test_a_body_behind_a_refusal_keeps_no_connection_open(listening: Listening) -> None:
+    with listening.connect() as riding, listening.connect() as connection:
+        riding.sendall(REQUEST)
+        wait_until(lambda: listening.batcher.under_way == 1)
+        connection.sendall(HEAD.encode() + b"\r\n")
+        answer = receive(connection)
+        connection.sendall(BLACK)
+        connection.settimeout(IDLE_S + 2)
+        rest = receive(connection)
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert rest == b""
+
+
+def test_after_such_a_body_there_is_time_for_another_request(listening: Listening) -> None:
+    with listening.connect() as connection:
+        connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+        receive(connection)
+        time.sleep(0.75 * IDLE_S)
+        connection.sendall(b"x")
+        time.sleep(0.75 * IDLE_S)
+        connection.sendall(b"x")
+        time.sleep(0.5 * IDLE_S)
+        connection.sendall(LIVEZ)
+        answer = receive(connection)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_request_right_behind_a_refused_one_is_not_idle(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = iter([REFUSAL, None])
+    turnstile = listening.server.state.turnstile
+    monkeypatch.setattr(turnstile, "refusal", lambda *_: next(refusals))
+    last = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+    with listening.connect() as connection:
+        connection.sendall(REQUEST + last)
+        wait_until(lambda: listening.batcher.under_way == 1)
+        time.sleep(2 * IDLE_S)
+        listening.gate.let_through()
+        answers = read_answer(connection)
+
+    assert answers.startswith(REFUSAL + b"HTTP/1.1 200 ")
