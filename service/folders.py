@@ -15,12 +15,15 @@ def default_folder(settings: Settings) -> Path:
     """Find the version folder of the default model.
 
     Raises:
-        StartError: If there is none.
+        StartError: If there is none, or it may not be read.
     """
     try:
         return resolve(settings.artifact.absolute())
     except ArtifactError as error:
         raise StartError(str(error)) from error
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}."
+        raise StartError(f"RESNET_ARTIFACT (={settings.artifact}) {why}") from error
 
 
 def default_folder_or_none(settings: Settings) -> Path | None:
@@ -62,7 +65,8 @@ def digest_of(folder: Path) -> str:
     try:
         for path in sorted(folder.iterdir()):
             state = path.stat()
-            digest.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+            line = f"{path.name} {state.st_size} {state.st_mtime_ns}\n"
+            digest.update(line.encode(errors="surrogateescape"))  # a name may be any bytes
         digest.update((folder / MANIFEST).read_bytes())
     except OSError:
         return ""

@@ -68,6 +68,7 @@ class Models:
         self._served: dict[Path, _Served] = {}
         self._refused: dict[Path, Refused] = {}
         self._reloading = asyncio.Lock()
+        self._is_ending = False
         self._probe = Probe()
         self._retiring: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[Classifier | None, Classifier | None], None] = _nothing
@@ -115,7 +116,8 @@ class Models:
             classifier.start()
 
     async def stop(self) -> None:
-        """End all threads, and the trial of a candidate."""
+        """End all threads, and a reload, which swaps in and refuses nothing any more."""
+        self._is_ending = True
         self._probe.stop()
         await asyncio.gather(*(classifier.stop() for classifier in self.all()), *self._retiring)
 
@@ -130,6 +132,8 @@ class Models:
             default = await asyncio.to_thread(default_folder_or_none, self._settings)
             for folder in sorted(wanted | ({default} if default else set())):
                 found = await asyncio.to_thread(self._look_at, folder)
+                if self._is_ending:  # it may be refused for that alone
+                    return
                 if found is not None:
                     self._replace(found)
             if default in self._served and default != self._default:
@@ -163,7 +167,8 @@ class Models:
     def _look_at(self, folder: Path) -> "_Served | Refused | None":
         """Load a folder if it is new or has changed since the last look; None if it is not.
 
-        Any thread: nothing of ours changes here.
+        Any thread: nothing of ours changes here. Whatever goes wrong is told of this folder, and
+        the others are still looked at.
         """
         digest = digest_of(folder)
         known = self._refused.get(folder) or self._served.get(folder)
@@ -174,6 +179,11 @@ class Models:
             return _Served(folder, digest, _load(self._settings, folder))
         except StartError as error:
             return Refused(folder, digest, str(error))
+        except OSError as error:  # of the machine, not of the candidate: the next look tries again
+            return Refused(folder, "", f"{folder} cannot be tried: {error}.")
+        except Exception as error:  # noqa: BLE001  # whatever a candidate brings about, others wait
+            log.exception("candidate failed", extra={"fields": {"folder": str(folder)}})
+            return Refused(folder, digest, f"{folder} failed with {error!r}.")
 
     def _changed(self, came: Classifier | None, went: Classifier | None) -> None:
         self.on_change(came, went)

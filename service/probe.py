@@ -23,12 +23,14 @@ class Probe:
     def __init__(self) -> None:
         """Nothing is tried yet."""
         self._child: subprocess.Popen[str] | None = None
+        self._is_over = False
 
     def __call__(self, folder: Path) -> None:
         """Load a candidate and ask its golden answers in a process of its own.
 
         Raises:
-            StartError: If it fails there, however it fails.
+            StartError: If it fails there, however it fails, or `stop` was called.
+            OSError: If there can be no such process at the moment.
         """
         command = [sys.executable, "-m", "service.probe", str(folder)]
         environment = {**os.environ, PREFIX + "ARTIFACT": str(folder)}
@@ -38,11 +40,14 @@ class Probe:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",  # what a crash leaves behind may be any bytes
         ) as self._child:
+            if self._is_over:
+                self._child.kill()
             try:
                 _, told = self._child.communicate(timeout=PROBE_TIMEOUT_S)
             except subprocess.TimeoutExpired as error:
-                self.stop()
+                self._child.kill()
                 raise StartError(f"{folder} did not load within {PROBE_TIMEOUT_S:g} s.") from error
         code, self._child = self._child.returncode, None
         if code < 0:
@@ -52,7 +57,8 @@ class Probe:
             raise StartError(line.removeprefix("error: ") or f"{folder} failed to load.")
 
     def stop(self) -> None:
-        """End a trial that is under way: its candidate hangs, or nobody wants to know any more."""
+        """End a trial that is under way, and any that comes: nobody wants to know any more."""
+        self._is_over = True
         if (child := self._child) is not None:
             child.kill()
 

@@ -139,6 +139,7 @@ class Server(uvicorn.Server):
             return
         self._look_at = time.monotonic() + (self.state.settings.watch_s or math.inf)
         self._reload = asyncio.get_running_loop().create_task(self.state.models.reload())
+        self._reload.add_done_callback(_tell_failure)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen to SIGHUP too, once there is a loop and a model.
@@ -208,3 +209,9 @@ class Server(uvicorn.Server):
         return PatientProtocol(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
+
+
+def _tell_failure(reload: asyncio.Task[None]) -> None:
+    """Log what stopped a reload; the models stay as they were, and the next look is due."""
+    if not reload.cancelled() and (error := reload.exception()) is not None:
+        log.error("reload failed", exc_info=error)

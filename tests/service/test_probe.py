@@ -31,6 +31,7 @@ def test_a_bad_candidate_is_refused_in_its_own_words(make_artifact: MakeArtifact
     [
         ("kill -SEGV $$", "ended its process with signal 11"),
         ("echo 'Traceback'; echo 'the last line' >&2; exit 1", "the last line"),
+        (r"printf 'torn \377\376' >&2; exit 1", "torn \ufffd\ufffd"),
         ("exit 3", "failed to load"),
         ("exec sleep 20", r"did not load within 0\.2 s"),
     ],
@@ -65,3 +66,15 @@ def test_a_trial_that_hangs_can_be_ended(tmp_path: Path, monkeypatch: pytest.Mon
         trying.stop()
         with pytest.raises(StartError, match="ended its process with signal 9"):
             trial.result(10)
+
+
+def test_after_the_end_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = tmp_path / "child"
+    child.write_text("#!/bin/sh\nexec sleep 5\n")
+    child.chmod(stat.S_IRWXU)
+    monkeypatch.setattr("sys.executable", str(child))
+    trying = probe.Probe()
+    trying.stop()
+
+    with pytest.raises(StartError):
+        trying(tmp_path)
