@@ -81,10 +81,10 @@ class Models:
                 self._enter(found)
 
     def all(self) -> list[Classifier]:
-        """Every model that is served; the default one first."""
-        default = self._served[self._default].classifier
-        others = [served.classifier for served in self._served.values()]
-        return [default, *(classifier for classifier in others if classifier is not default)]
+        """Every model that is served; the default one first. Any thread may ask."""
+        served = list(self._served.values())  # at once: a reload may change it meanwhile
+        served.sort(key=lambda each: each.folder != self._default)
+        return [each.classifier for each in served]
 
     def refused(self) -> list[Refused]:
         """Candidates that were looked at and are not served."""

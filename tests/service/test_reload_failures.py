@@ -3,6 +3,8 @@
 import asyncio
 import re
 import stat
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,35 @@ async def test_the_end_stops_a_reload_and_refuses_nobody(
     assert tried.read_text().splitlines() == [str(default.parent / "2")]
     assert service.app.state.models.refused() == []
     assert reloads(service, "refused") == 0
+
+
+async def test_another_thread_may_list_the_models_during_a_reload(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_over = threading.Event()
+    before = sys.getswitchinterval()
+    async with serving_from(make_artifact()) as service:
+        models = service.app.state.models
+        monkeypatch.setattr(models, "_served", dict(models._served))
+        (served,) = models._served.values()
+
+        def come_and_go() -> None:
+            while not is_over.is_set():
+                for number in range(50):
+                    models._served[Path(str(number))] = served
+                for number in range(50):
+                    del models._served[Path(str(number))]
+
+        reloading = threading.Thread(target=come_and_go)
+        sys.setswitchinterval(1e-6)
+        reloading.start()
+        try:
+            listed = {models.all()[0] for _ in range(20_000)}
+        except RuntimeError as error:  # the dictionary has changed
+            listed = {error}
+        finally:
+            is_over.set()
+            reloading.join()
+            sys.setswitchinterval(before)
+
+    assert listed == {served.classifier}
