@@ -19,7 +19,8 @@ class Lingering:
     Args:
         transport: The real one.
         is_sending: Tells whether the client is within a request.
-        let_read: Has bytes arrive again, if reading was paused.
+        give_up: Is called when nothing can be written any more; has bytes arrive again, if
+            reading was paused.
 
     Attributes:
         is_ending: What still arrives is of no interest.
@@ -29,14 +30,14 @@ class Lingering:
         self,
         transport: asyncio.Transport,
         is_sending: Callable[[], bool],
-        let_read: Callable[[], None],
+        give_up: Callable[[], None],
     ) -> None:
         """Stand before the real one."""
         self.is_ending = False
         self.write = transport.write
         self._transport = transport
         self._is_sending = is_sending
-        self._let_read = let_read
+        self._give_up = give_up
 
     def __getattr__(self, name: str) -> Any:
         """Be the real one in all else."""
@@ -55,5 +56,5 @@ class Lingering:
             return
         self.is_ending = True
         self._transport.write_eof()
-        self._let_read()
+        self._give_up()
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)

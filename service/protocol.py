@@ -15,10 +15,15 @@ ASKS_AGAIN_S = 2.0
 """Who was quiet for longer is not waited for at the end; a loaded machine pauses clients."""
 MAX_OVERHEAD_BYTES = 65_536
 """Of one request without its body: request line, headers, the frames of chunks, trailers."""
+BODY_PER_OVERHEAD = 8
+"""So many bytes of a body allow one byte more: a long upload has more frames."""
 UPGRADE_HEADERS = (b"upgrade", b"http2-settings")
 INVALID = "Invalid HTTP request received."
 NO_TUNNEL = "CONNECT is not answered here."
-TOO_LARGE = f"The request has more than {MAX_OVERHEAD_BYTES:,} bytes beside its body."
+TOO_LARGE = (
+    f"The request has more than {MAX_OVERHEAD_BYTES:,} bytes beside its body, "
+    f"plus one for every {BODY_PER_OVERHEAD} of the body."
+)
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -32,22 +37,36 @@ class PatientProtocol(HttpToolsProtocol):
     """
 
     _quiet_since = 0.0
-    _overhead = 0  # bytes of the present request that were no body
+    _overhead = 0  # bytes of the present request that were no body, less what its body allows
     _fed = 0  # of the present bytes, what no request has counted yet
     _headers_timeout: asyncio.TimerHandle | None = None
-    _is_reading = False
+    _is_reading = False  # within a request, and
+    _is_in_body = False  # past its head
     _running: Any = None  # uvicorn's cycle of the request that is being answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock with the connection."""
-        lingering = Lingering(transport, lambda: self._is_reading, self._let_read)
+        lingering = Lingering(transport, lambda: self._is_reading, self._give_up)
         super().connection_made(cast(asyncio.Transport, lingering))
         self._lingering, self._real = lingering, transport
         self._quiet_since = self.loop.time()
         self._start_clock()
 
-    def _let_read(self) -> None:
+    def _give_up(self) -> None:
+        """Let what is still sent come in, and tell the request under way that it is in vain."""
         self.flow.resume_reading()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Tell the request under way, once, that nobody waits for it."""
+        running = self._running
+        if running is None or running.response_complete or running.disconnected:
+            return
+        running.disconnected = True
+        running.message_event.set()
+        departure = running.scope.get(ON_LEAVE)
+        if isinstance(departure, Departure):
+            departure()
 
     def data_received(self, data: bytes) -> None:
         """Read requests; what comes between them buys the connection no time."""
@@ -103,16 +122,23 @@ class PatientProtocol(HttpToolsProtocol):
         self.data_received(b"\r\n".join([*lines, b"", rest]))
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        """Answer what never becomes a request, and end the connection."""
+        """Answer what never becomes a whole request, and end the connection."""
         if self._lingering.is_closing():
             return
-        if self._is_between_requests():
+        if self._may_answer():
             self.transport.write(
                 b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\n"
                 b"content-length: %d\r\nconnection: close\r\n\r\n%b"
                 % (status, status.phrase.encode(), len(text), text.encode())
             )
         self.transport.close()
+
+    def _may_answer(self) -> bool:
+        """Whether an answer would be taken for that to the request that is coming in."""
+        if not self._is_in_body:
+            return self._is_between_requests()
+        is_next = self.cycle is not None and self.cycle is self._running
+        return is_next and not self.cycle.response_started
 
     def on_message_begin(self) -> None:
         """Remember that more must come."""
@@ -131,15 +157,19 @@ class PatientProtocol(HttpToolsProtocol):
             refusal = self._refusal()
             if refusal is not None:
                 self.transport.write(refusal)
+                self._is_in_body = True
                 self.on_response_complete()
                 return
         super().on_headers_complete()
+        self._is_in_body = True
 
     def on_body(self, body: bytes) -> None:
-        """Drop the body of a request that was refused before there was any other."""
-        self._overhead -= len(body)
-        self._fed -= len(body)
-        if self.cycle is not None:
+        """Count it; drop what comes after the answer."""
+        size = len(body)
+        self._overhead -= size
+        self._fed -= size
+        if not self._is_between_requests():
+            self._overhead -= size // BODY_PER_OVERHEAD
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -148,7 +178,7 @@ class PatientProtocol(HttpToolsProtocol):
         uvicorn reads on when the application asks for more; it will not ask again for a body that
         is whole, and whoever leaves then would not be noticed.
         """
-        self._is_reading = False
+        self._is_reading = self._is_in_body = False
         self._stop_clock()
         if self.cycle is not None and not self.parser.should_upgrade():
             super().on_message_complete()
@@ -173,10 +203,7 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock, and tell the request under way that nobody waits for it."""
         self._stop_clock()
-        if self._running is not None and not self._running.response_complete:
-            departure = self._running.scope.get(ON_LEAVE)
-            if isinstance(departure, Departure):
-                departure()
+        self._leave()
         super().connection_lost(exc)
 
     def _refusal(self) -> bytes | None:
