@@ -153,7 +153,8 @@ class PatientProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # it is read again
         is_next = self._is_between_requests() and not self.flow.write_paused
-        if is_next and self.parser.should_keep_alive():
+        # uvicorn ends connections of HTTP/1.0, whatever they ask for
+        if is_next and self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1":
             refusal = self._refusal()
             if refusal is not None:
                 self.transport.write(refusal)

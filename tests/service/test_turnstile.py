@@ -165,3 +165,13 @@ def test_a_client_that_asks_before_it_sends_its_body_goes_the_long_way(full: Lis
         answer = read_answer(connection)
 
     assert answer.startswith(b"HTTP/1.1 503 ")
+
+
+def test_a_client_of_http_1_0_goes_the_long_way(full: Listening) -> None:
+    older = REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0\r\nConnection: keep-alive", 1)
+    with full.connect() as connection:
+        connection.sendall(older)
+        answer = read_answer(connection)
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nconnection: close\r\n" in answer
