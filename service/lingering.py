@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from service.uptake import Uptake
+
 LINGER_S = 2.0
 """For the client to read the answer and to stop sending."""
 
@@ -18,6 +20,7 @@ class Lingering:
 
     Args:
         transport: The real one.
+        uptake: Sees that what was written is taken, or else ends the connection.
         is_sending: Tells whether the client is within a request.
         give_up: Is called when nothing can be written any more; has bytes arrive again, if
             reading was paused.
@@ -29,6 +32,7 @@ class Lingering:
     def __init__(
         self,
         transport: asyncio.Transport,
+        uptake: Uptake,
         is_sending: Callable[[], bool],
         give_up: Callable[[], None],
     ) -> None:
@@ -36,6 +40,7 @@ class Lingering:
         self.is_ending = False
         self.write = transport.write
         self._transport = transport
+        self._uptake = uptake
         self._is_sending = is_sending
         self._give_up = give_up
 
@@ -52,9 +57,15 @@ class Lingering:
         if self.is_closing():
             return
         if not self._is_sending():
-            self._transport.close()
+            self.close_now()
             return
         self.is_ending = True
+        self._uptake.watch()
         self._transport.write_eof()
         self._give_up()
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
+
+    def close_now(self) -> None:
+        """End as soon as what was written is taken."""
+        self._uptake.watch()
+        self._transport.close()

@@ -8,7 +8,9 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.lingering import Lingering
+from service.offers import head_without_offers
 from service.submission import ON_LEAVE, Departure
+from service.uptake import Uptake
 
 HEADERS_TIMEOUT_S = 10.0
 ASKS_AGAIN_S = 2.0
@@ -17,7 +19,6 @@ MAX_OVERHEAD_BYTES = 65_536
 """Of one request without its body: request line, headers, the frames of chunks, trailers."""
 BODY_PER_OVERHEAD = 8
 """So many bytes of a body allow one byte more: a long upload has more frames."""
-UPGRADE_HEADERS = (b"upgrade", b"http2-settings")
 INVALID = "Invalid HTTP request received."
 NO_TUNNEL = "CONNECT is not answered here."
 TOO_LARGE = (
@@ -46,9 +47,10 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock with the connection."""
-        lingering = Lingering(transport, lambda: self._is_reading, self._give_up)
+        self._uptake = Uptake(transport)
+        lingering = Lingering(transport, self._uptake, lambda: self._is_reading, self._give_up)
         super().connection_made(cast(asyncio.Transport, lingering))
-        self._lingering, self._real = lingering, transport
+        self._lingering = lingering
         self._quiet_since = self.loop.time()
         self._start_clock()
 
@@ -108,18 +110,11 @@ class PatientProtocol(HttpToolsProtocol):
         if method == b"CONNECT":
             self._refuse(HTTPStatus.BAD_REQUEST, NO_TUNNEL)
             return
-        lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
-        for name, value in self.headers:
-            if name == b"connection":
-                tokens = [token.strip() for token in value.split(b",")]
-                value = b", ".join(  # noqa: PLW2901
-                    token for token in tokens if token.lower() not in UPGRADE_HEADERS
-                )
-            if name not in UPGRADE_HEADERS:
-                lines.append(b"%b: %b" % (name, value))
+        version = self.parser.get_http_version().encode()
+        head = head_without_offers(method, self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
-        self.data_received(b"\r\n".join([*lines, b"", rest]))
+        self.data_received(head + rest)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         """Answer what never becomes a whole request, and end the connection."""
@@ -202,10 +197,31 @@ class PatientProtocol(HttpToolsProtocol):
         return self._is_between_requests() and quiet_s < ASKS_AGAIN_S
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock, and tell the request under way that nobody waits for it."""
+        """Stop the clocks, and tell the request under way that nobody waits for it."""
         self._stop_clock()
+        self._uptake.stop()
         self._leave()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Let the transport end, which it does when all is taken that was written."""
+        self._uptake.watch()
+
+    def pause_writing(self) -> None:
+        """Have more wait than the kernel takes; the client must take it in time."""
+        super().pause_writing()
+        self._uptake.watch()
+
+    def resume_writing(self) -> None:
+        """Go on; at the end the little that is left must be taken, too."""
+        if not self._lingering.is_closing():
+            self._uptake.stop()
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        """End when idle, as uvicorn does, and let no client that takes nothing hold that up."""
+        self._uptake.hurry()
+        super().shutdown()
 
     def _refusal(self) -> bytes | None:
         """Ask the turnstile; None if the request may go on."""
@@ -222,7 +238,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _start_clock(self) -> None:
         loop = asyncio.get_running_loop()
-        self._headers_timeout = loop.call_later(HEADERS_TIMEOUT_S, self._real.close)
+        self._headers_timeout = loop.call_later(HEADERS_TIMEOUT_S, self._lingering.close_now)
 
     def _stop_clock(self) -> None:
         if self._headers_timeout is not None:
