@@ -1,12 +1,14 @@
 """What came of a request: its rides through the engine, and where its time went."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from service.errors import ClientLeftError, DeadlineExceededError
 from service.prepare import Ready
-from service.submission import Ride
+from service.submission import Departure, Ride
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,22 @@ class Answered(NamedTuple):
     timings: Timings
     ready: Sequence[Ready] = ()  # what the pictures were; nothing for tensors
     deadline: float = math.inf  # on `time.perf_counter`'s clock
+    departure: Departure | None = None
+
+    def refuse_late(self, meanwhile: str) -> None:
+        """Refuse to go on, or to answer, for whom it is too late. Any thread.
+
+        Args:
+            meanwhile: What was done when the deadline passed, and what to ask for instead.
+
+        Raises:
+            ClientLeftError: If the client is gone.
+            DeadlineExceededError: If the deadline has passed.
+        """
+        if self.departure is not None and self.departure.gone:
+            raise ClientLeftError("The client closed the connection before the answer.")
+        if time.perf_counter() > self.deadline:
+            raise DeadlineExceededError(f"The deadline passed while {meanwhile}")
 
     @property
     def batch_size(self) -> int:

@@ -34,6 +34,11 @@ STUCK_S = 30.0
 """A run that lasts longer will not end."""
 SMALL_ANSWER = 4096
 """Labels that are ranked and written on the event loop; more would hold it up for milliseconds."""
+DRAWING = (
+    "the maps were drawn. Allow more time, send fewer or smaller images, or ask for "
+    "`explain=true`, whose map is numbers alone."
+)
+WRITING = "the answer was written. Allow more time, or ask for fewer labels."
 
 
 class Classifier:
@@ -89,6 +94,7 @@ class Classifier:
         patience_s: float | None = None,
         departure: Departure | None = None,
         wish: Wish = PLAIN,
+        received: float | None = None,
     ) -> Answered:
         """Answer the picture files of one request.
 
@@ -97,15 +103,16 @@ class Classifier:
             patience_s: The client's deadline; the service's own is the upper limit.
             departure: Is called if the client leaves.
             wish: What is wanted beyond labels.
+            received: When the body was whole, on `time.perf_counter`'s clock; None: now.
 
         Raises:
             ServiceError: The first refusal; see `service.errors`.
         """
         self.judgement.refuse_impossible(wish)
-        patience_s = self.patience_s(patience_s)
-        deadline, departure = time.perf_counter() + patience_s, departure or Departure()
-        with self.batcher.admit(len(payloads), patience_s):
-            ready = await self._preparer.prepare(payloads, patience_s, departure)
+        deadline, left_s = self._deadline(patience_s, received)
+        departure = departure or Departure()
+        with self.batcher.admit(len(payloads), left_s):
+            ready = await self._preparer.prepare(payloads, left_s, departure)
             images = [picture.pixels for picture in ready]
             rides = await self._ride(images, deadline, departure, wish.outputs)
         decode_s = sum(picture.decode_s for picture in ready)
@@ -113,25 +120,42 @@ class Classifier:
         light = [picture.brightness for picture in ready]
         sides = [min(picture.sent) for picture in ready]
         self.drift.observe(map(self._seen, rides, light, sides))
-        return Answered(rides, timings(rides, decode_s, preprocess_s), ready, deadline)
+        times = timings(rides, decode_s, preprocess_s)
+        return Answered(rides, times, ready, deadline, departure)
 
     async def answer_tensors(
         self,
         images: Sequence[Pixels],
         patience_s: float | None = None,
         departure: Departure | None = None,
+        received: float | None = None,
     ) -> Answered:
         """Answer pictures that are the network's input already: uint8 (S, S, C) each.
 
         Raises:
             ServiceError: The first refusal; see `service.errors`.
         """
-        patience_s = self.patience_s(patience_s)
-        deadline = time.perf_counter() + patience_s
-        with self.batcher.admit(len(images), patience_s):
-            rides = await self._ride(images, deadline, departure or Departure())
+        deadline, left_s = self._deadline(patience_s, received)
+        departure = departure or Departure()
+        with self.batcher.admit(len(images), left_s):
+            rides = await self._ride(images, deadline, departure)
         self.drift.observe(map(self._seen, rides, map(brightness, images), repeat(None)))
-        return Answered(rides, timings(rides, 0.0, 0.0), deadline=deadline)
+        return Answered(rides, timings(rides, 0.0, 0.0), (), deadline, departure)
+
+    def _deadline(self, wanted_s: float | None, received: float | None) -> tuple[float, float]:
+        """Give the deadline on `time.perf_counter`'s clock, and the seconds left until then.
+
+        Raises:
+            DeadlineExceededError: If there are none.
+        """
+        now = time.perf_counter()
+        deadline = (now if received is None else received) + self.patience_s(wanted_s)
+        if deadline <= now:
+            raise DeadlineExceededError(
+                "The deadline passed while the body was read; its images were not decoded. "
+                "Try again, or allow more time."
+            )
+        return deadline, deadline - now
 
     def patience_s(self, wanted_s: float | None) -> float:
         """Give a request's deadline in seconds: the client's, or the service's if that is less."""
@@ -142,27 +166,27 @@ class Classifier:
         """Write the answer for each picture; beside the event loop where that is much work.
 
         Layers are drawn one after the other in a thread of their own, so that nobody else's
-        picture waits for them; what is not drawn by the deadline never is.
+        picture waits for them; what is not drawn by the deadline never is, nor for who has left.
 
         Raises:
             DeadlineExceededError: If the deadline came first.
+            ClientLeftError: If the client left first.
         """
         count = top_k if wish.coverage is None else len(self.manifest.labels)
         write = partial(self._write, answered, top_k, count, wish)
-        if wish.draw:
-            return await asyncio.get_running_loop().run_in_executor(self._artist, write)
-        if len(answered.rides) * min(count, len(self.manifest.labels)) > SMALL_ANSWER:
-            return await asyncio.to_thread(write)
-        return write()
+        is_large = len(answered.rides) * min(count, len(self.manifest.labels)) > SMALL_ANSWER
+        if not wish.draw and not is_large:
+            return write()
+        artist = self._artist if wish.draw else None  # None: any thread
+        results = await asyncio.get_running_loop().run_in_executor(artist, write)
+        answered.refuse_late(DRAWING if wish.draw else WRITING)
+        return results
 
     def _write(self, answered: Answered, top_k: int, count: int, wish: Wish) -> list[Result]:
         results = []
         for ride, picture in zip(answered.rides, answered.ready, strict=True):
-            if wish.draw and time.perf_counter() > answered.deadline:
-                raise DeadlineExceededError(
-                    "The deadline passed while the maps were drawn. Allow more time, send fewer "
-                    "or smaller images, or ask for `explain=true`, whose map is numbers alone."
-                )
+            if wish.draw:
+                answered.refuse_late(DRAWING)
             answer = Answer(cast(Outputs, ride.rows), ride.place, picture.sent)
             ranked = rank(ride.probabilities, self.manifest.labels, count)
             results.append(self.judgement.result(answer, ranked, top_k, wish))

@@ -157,7 +157,7 @@ async def _infer(request: Request, view: View) -> Response:
     limit = classifier.settings.max_body_bytes
     with request.app.state.intake.hold() as take:
         body = await receive(request.receive, headers.get("content-length"), limit, take=take)
-        began = time.perf_counter()
+        received = time.perf_counter()
         if "content-encoding" in headers:
             packed_bytes = len(body)
             body = await asyncio.to_thread(decompress, body, headers["content-encoding"], limit)
@@ -169,15 +169,15 @@ async def _infer(request: Request, view: View) -> Response:
                 asked = read_request(body, json_bytes, read_by)
             else:
                 asked = await asyncio.to_thread(read_request, body, json_bytes, read_by)
-        read_s = time.perf_counter() - began
+        read_s = time.perf_counter() - received
         del body  # what was read of it is in `asked`
         classifier = view.classifier
         waits_s = min((s for s in (asked.timeout_s, patience_s) if s is not None), default=None)
         if isinstance(asked.images, list):
-            answered = await classifier.answer(asked.images, waits_s, departure)
+            answered = await classifier.answer(asked.images, waits_s, departure, received=received)
         else:
             images = list(asked.images)  # (N, S, S, C) -> N times (S, S, C)
-            answered = await classifier.answer_tensors(images, waits_s, departure)
+            answered = await classifier.answer_tensors(images, waits_s, departure, received)
     timings = replace(answered.timings, decode=answered.timings.decode + read_s)
     return await _respond(request, view, asked, answered._replace(timings=timings))
 
@@ -208,6 +208,7 @@ async def _respond(request: Request, view: View, asked: Asked, answered: Answere
     numbers = len(answered.rides) * len(view.classifier.manifest.labels)
     is_small = numbers <= SMALL_ROWS
     answer, encoding, write_s = write() if is_small else await asyncio.to_thread(write)
+    answered.refuse_late("the answer was written. Allow more time, or ask for fewer outputs.")
     request.app.state.telemetry.answered(answered, view.classifier, write_s)
     headers = {"Server-Timing": server_timing(answered), "Vary": "Accept-Encoding"}
     if answer.json_bytes is not None:

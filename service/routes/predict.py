@@ -1,6 +1,7 @@
 """`POST /predict`: pictures in, labels and probabilities out."""
 
 import asyncio
+import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -144,10 +145,11 @@ async def answer(request: Request, name: str | None) -> Response:
     declared_length = request.headers.get("content-length")
     with request.app.state.intake.hold() as take:
         body = await receive(request.receive, declared_length, limits.max_body_bytes, take=take)
+        received = time.perf_counter()
         images = [body] if is_raw else await _unpack(body, content_type, limits)
         classifier = models.find(name)  # it may have been replaced while the body came in
         wish = query.wish()
-        answered = await classifier.answer(images, patience_s, departure, wish)
+        answered = await classifier.answer(images, patience_s, departure, wish, received)
     results = await classifier.results(answered, query.top_k, wish)
     request.app.state.telemetry.answered(answered, classifier)
     return Response(
