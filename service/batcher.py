@@ -83,18 +83,23 @@ class Batcher:
 
     async def stop(self) -> None:
         """End after the runs under way; nothing may be submitted any more."""
-        for _ in self._threads:
+        threads, self._threads = self._threads, []
+        for _ in threads:
             self._queue.put(None)
-        await asyncio.to_thread(self._join)
+        await asyncio.to_thread(self._join, threads)
 
-    def _join(self) -> None:
-        for thread in self._threads:  # daemons: a run that never ends must not hold the process
+    def _join(self, threads: Sequence[threading.Thread]) -> None:
+        for thread in threads:  # daemons: a run that never ends must not hold the process
             thread.join(JOIN_S)
 
     def busy_s(self) -> float:
         """Tell for how many seconds the longest present run has been going on; 0 if none."""
         since = min(list(self._busy_since.values()), default=None)
         return 0.0 if since is None else time.perf_counter() - since
+
+    def has_lost_thread(self) -> bool:
+        """Tell whether a thread has ended before it was told to."""
+        return not all(thread.is_alive() for thread in self._threads)
 
     def queued(self) -> int:
         """Count the pictures that wait for a run."""

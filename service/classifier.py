@@ -85,8 +85,8 @@ class Classifier:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the engine's present run has gone on for longer than any run should."""
-        return self.batcher.busy_s() > STUCK_S
+        """Whether a run has gone on for longer than any should, or who runs them is gone."""
+        return self.batcher.busy_s() > STUCK_S or self.batcher.has_lost_thread()
 
     async def answer(
         self,

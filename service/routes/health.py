@@ -25,7 +25,8 @@ async def livez(request: Request) -> Health:
     models: Models = request.app.state.models
     if any(classifier.is_stuck for classifier in models.all()):
         raise EngineStuckError(
-            f"A run of the engine has lasted for over {STUCK_S:g} s. Start the service anew."
+            f"A run of the engine has lasted for over {STUCK_S:g} s, or its thread has ended. "
+            "Start the service anew."
         )
     return Health(
         model=models.find().info,

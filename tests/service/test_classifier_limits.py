@@ -141,3 +141,27 @@ async def test_a_run_that_does_not_end_is_stuck(
     await task
 
     assert (before, during, service.classifier.is_stuck) == (False, True, False)
+
+
+@pytest.mark.anyio
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_an_engine_whose_thread_has_ended_is_stuck(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise SystemError("The thread ends here.")
+
+    service = await serve()
+    batcher = service.classifier.batcher
+    monkeypatch.setattr(batcher, "_follow", end)  # after the run, as no run may end a thread
+
+    before = await service.client.get("/livez")
+    with pytest.raises(DeadlineExceededError):
+        await service.classifier.answer([WHITE], patience_s=0.5)
+    after = await service.client.get("/livez")
+
+    assert before.status_code == 200
+    assert (after.status_code, after.json()["code"]) == (503, "engine_stuck")
+    assert batcher.busy_s() == 0
+    await batcher.stop()
+    assert not service.classifier.is_stuck
