@@ -6,18 +6,17 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service import process
 from tests.service.conftest import MakeArtifact
 from tests.service.pictures import BLACK, WHITE
 from tests.service.process import Running, run_command, serve_model
+from tests.service.working import answerers, ask_many, until, workers
 
 
 @pytest.fixture
@@ -27,66 +26,6 @@ def running(make_artifact: MakeArtifact) -> Iterator[Running]:
     with serve_model(artifact=artifact, **settings) as started:
         until(lambda: len(answerers(started)) == 2)
         yield started
-
-
-HOLD_UP = """
-import service.server
-import signal
-import time
-
-service.server.STUCK_S = 2
-signal.signal(signal.SIGUSR2, lambda *_: time.sleep(120))
-"""
-
-
-@pytest.fixture
-def running_that_can_be_stopped(
-    make_artifact: MakeArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Running]:
-    """Two workers whose event loops stand still on SIGUSR2, with little patience."""
-    (tmp_path / "sitecustomize.py").write_text(HOLD_UP)
-    environment = {**process.environ(), "PYTHONPATH": f"{tmp_path}:{process.ROOT}"}
-    monkeypatch.setattr(process, "environ", lambda: environment)
-    artifact = str(make_artifact().parent)
-    with serve_model(artifact=artifact, workers="2", watch_s="0", log_format="json") as started:
-        until(lambda: len(answerers(started)) == 2)
-        yield started
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.perf_counter() + seconds
-    while not condition():
-        assert time.perf_counter() < end
-        time.sleep(0.05)
-
-
-def ask(running: Running) -> tuple[str, str]:
-    """Ask on a fresh connection: which worker answered, and with which version."""
-    response = httpx.post(f"{running.url}/predict", content=BLACK)
-    assert response.status_code == 200
-    worker = response.headers["x-request-id"].partition("-")[0]
-    return worker, response.json()["model"]["version"]
-
-
-def ask_many(running: Running, requests: int = 20) -> set[tuple[str, str]]:
-    """Ask several at a time, so that no worker can take all."""
-    with ThreadPoolExecutor(4) as threads:
-        return set(threads.map(lambda _: ask(running), range(requests)))
-
-
-def answerers(running: Running, requests: int = 20) -> set[str]:
-    return {worker for worker, _ in ask_many(running, requests)}
-
-
-def workers(running: Running) -> set[int]:
-    """The processes of the workers."""
-    parent = running.process.pid
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return {
-        int(child)
-        for child in children
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    }
 
 
 def requests_seen(running: Running) -> float:
@@ -159,20 +98,6 @@ def test_a_killed_worker_is_replaced_and_the_counts_go_on(running: Running) -> N
     assert '"message": "worker replaced"' in running.stderr()
     running.terminate()
     assert running.process.wait(20) == 0
-
-
-def test_a_worker_whose_event_loop_stands_still_is_replaced(
-    running_that_can_be_stopped: Running,
-) -> None:
-    running = running_that_can_be_stopped
-    pids = workers(running)
-
-    os.kill(min(pids), signal.SIGUSR2)
-    until(lambda: len(workers(running) - pids) == 1)
-    until(lambda: len(answerers(running)) == 2)
-
-    assert min(pids) not in workers(running)
-    assert running.stderr().count('"message": "worker replaced"') == 1
 
 
 def test_a_worker_that_cannot_start_leaves_the_others_serving(running: Running) -> None:
