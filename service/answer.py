@@ -13,7 +13,7 @@ import numpy as np
 
 from model.manifest import Manifest, ModelFile, Precision
 from model.prediction_sets import members
-from service.engine import REQUIRED, Outputs
+from service.engine import Floats, Outputs
 from service.errors import InvalidParameterError
 from service.explain import Sent, explain
 from service.schemas import Explanation, Prediction, Result
@@ -127,10 +127,11 @@ class Judgement:
             wanted: Further outputs that its answer shows.
         """
         score = self._score(outputs, place)
-        rows = [getattr(outputs, name)[place] for name in (*REQUIRED, *wanted)]
-        return (score is None or math.isfinite(score)) and all(
-            np.isfinite(row).all() for row in rows
-        )
+        if score is not None and not math.isfinite(score):
+            return False
+        if not (_is_finite(outputs.logits[place]) and _is_finite(outputs.probabilities[place])):
+            return False
+        return all(np.isfinite(getattr(outputs, name)[place]).all() for name in wanted)
 
     def is_ordinary(self, outputs: Outputs, place: int) -> bool | None:
         """Whether a picture looks like the training data; None where nothing tells."""
@@ -179,3 +180,8 @@ def _features(answer: Answer) -> list[float] | None:
         return None
     values: list[float] = features[answer.place].tolist()
     return values
+
+
+def _is_finite(row: Floats) -> bool:
+    """Whether all numbers (K,) are finite; one product costs a third of looking at each."""
+    return math.isfinite(row.dot(row)) or bool(np.isfinite(row).all())
