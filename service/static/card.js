@@ -113,7 +113,7 @@ const recipe = ({ provenance: origin, metrics, temperature, ...manifest }) => [
   ["recipe.seed", origin?.seed],
   ["recipe.cost", origin?.cost && t("recipe.cost.text", { epochs: number(origin.cost.epochs), minutes: number(origin.cost.seconds / 60), cpu: number(origin.cost.cpu_seconds), threads: number(origin.cost.threads), processor: origin.cost.processor })],
   ["recipe.loss", metrics && number(metrics.loss, 4)],
-  ["recipe.calibration", typeof temperature === "number" ? `${t("recipe.temperature")} ${number(temperature, 4)}` : manifest.calibration?.method],
+  ...(manifest.calibration && typeof temperature !== "number" ? [] : [["recipe.temperature", typeof temperature === "number" ? number(temperature, 4) : null]]),
 ];
 
 const provenance = ({ provenance: origin, files, ...manifest }) => [

@@ -1,20 +1,25 @@
 """Checkpoints as others publish them, a disk that is full; importable without torch."""
 
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-LimitFiles = Callable[[int], None]
-"""Has the system refuse every file of more bytes, as a full disk does."""
 
+@contextmanager
+def limited_files(size: int) -> Iterator[None]:
+    """Have the system refuse every file of more bytes, as a full disk does.
 
-@pytest.fixture
-def limit_files() -> Iterator[LimitFiles]:
+    Not for a whole test: pytest's own report may go to a file.
+    """
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
 @pytest.fixture(scope="session")

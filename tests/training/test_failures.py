@@ -1,6 +1,7 @@
 """What ends a run before its time: figures that are no numbers, a disk that is full."""
 
-import resource
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ pytest.importorskip("torch")
 import torch
 
 from tests.conftest import Command, MakePictures
-from tests.training.conftest import LimitFiles
+from tests.training.conftest import limited_files
 from training.checkpoints import DurableCheckpoints
 from training.cli import train_script
 from training.datasets.dataset import Dataset
@@ -93,10 +94,9 @@ def test_the_command_says_so_in_one_line(
 
 
 @pytest.fixture
-def full_after_the_first_checkpoint(
-    monkeypatch: pytest.MonkeyPatch, limit_files: LimitFiles
-) -> None:
-    """Once a checkpoint is written the system refuses every larger file."""
+def full_after_the_first_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[ExitStack]:
+    """Once a checkpoint is written the system refuses every larger file, until this is closed."""
+    disk = ExitStack()
     save = DurableCheckpoints.save_checkpoint
 
     def save_then_fill(self: DurableCheckpoints, *given: Any, **named: Any) -> None:
@@ -104,36 +104,40 @@ def full_after_the_first_checkpoint(
         path = given[1]
         if Path(path).name == "last.ckpt":
             monkeypatch.undo()
-            limit_files(SMALL_FILES)
+            disk.enter_context(limited_files(SMALL_FILES))
 
     monkeypatch.setattr(DurableCheckpoints, "save_checkpoint", save_then_fill)
+    with disk:
+        yield disk
 
 
-@pytest.mark.usefixtures("full_after_the_first_checkpoint")
 def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(
-    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+    small_fashion: Dataset,
+    small_recipe: Recipe,
+    tmp_path: Path,
+    full_after_the_first_checkpoint: ExitStack,
 ) -> None:
     dataset, folder = small_fashion.limited(100), RunFolder(tmp_path / "run")
+    full = pytest.raises(TrainingError, match=r"could not be written: File too large")
 
-    with pytest.raises(TrainingError, match=r"could not be written: File too large") as stopped:
+    with full_after_the_first_checkpoint, full as stopped:
         train(dataset, small_recipe, folder.path, seed=3)
 
     assert "\n" not in str(stopped.value)
     assert f"Make room and go on with --resume: {folder.last} is whole." in str(stopped.value)
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
     assert torch.load(folder.last, weights_only=True)["epoch"] == 0
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (usual, usual))
     assert train(dataset, small_recipe, folder.path, seed=3, resume=True).epochs == 3
 
 
 def test_a_disk_that_is_full_from_the_start_leaves_no_half_record_of_the_run(
-    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path, limit_files: LimitFiles
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    limit_files(len(small_recipe.model_dump_json(indent=2)) + 10)  # run.json is longer
+    room = len(small_recipe.model_dump_json(indent=2)) + 10  # run.json is longer
+    full = pytest.raises(TrainingError, match="Make room and begin again: nothing was kept yet")
 
-    with pytest.raises(TrainingError, match="Make room and begin again: nothing was kept yet"):
+    with limited_files(room), full:
         train(small_fashion.limited(100), small_recipe, folder.path)
 
     assert [path.name for path in folder.path.iterdir()] == ["recipe.json"]

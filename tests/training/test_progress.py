@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.training.conftest import LimitFiles
+from tests.training.conftest import limited_files
 from training.progress import COLUMNS, EpochTable, read_rows, write_rows
 
 NOTHING = cast("Any", None)
@@ -40,12 +40,11 @@ def test_a_last_row_that_was_cut_off_does_not_stop_a_resumed_run(tmp_path: Path,
     assert metrics.read_bytes().endswith(b"\n")
 
 
-def test_a_resume_on_a_full_disk_loses_no_row(tmp_path: Path, limit_files: LimitFiles) -> None:
+def test_a_resume_on_a_full_disk_loses_no_row(tmp_path: Path) -> None:
     metrics = _write(tmp_path, epochs=5)
     before = metrics.read_bytes()
-    limit_files(50)  # not even the header
 
-    with pytest.raises(OSError, match="File too large"):
+    with limited_files(50), pytest.raises(OSError, match="File too large"):  # not even the header
         _resume(metrics, epoch=5)
 
     assert metrics.read_bytes() == before
