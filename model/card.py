@@ -15,7 +15,7 @@ import json
 from typing import Any
 
 from model.card_figures import NOT_RECORDED, bullets, evaluation, precisions, trust
-from model.manifest import Manifest, Provenance
+from model.manifest import Cost, Manifest, Provenance
 
 KNOWN = frozenset(
     {
@@ -150,7 +150,7 @@ def _training(manifest: Manifest) -> str:
                 provenance.weights or "none"
             ),
             "recipe": provenance.recipe and _recipe(provenance),
-            "cost": provenance.cost and _cost(provenance),
+            "cost": provenance.cost and _cost(provenance.cost, provenance.weights),
             "seed": provenance.seed,
             "commit": provenance.commit,
             "torch": provenance.torch,
@@ -164,14 +164,11 @@ def _recipe(provenance: Provenance) -> str:
     return f"{provenance.recipe}{', with ' if changes else ''}{', '.join(changes)}"
 
 
-def _cost(provenance: Provenance) -> str:
-    cost = provenance.cost
-    if cost is None:
-        return NOT_RECORDED
+def _cost(cost: Cost, first_weights: str | None) -> str:
     return (
         f"{cost.epochs} epochs, {cost.seconds / 60:,.0f} minutes, {cost.cpu_seconds:,.0f} CPU "
         f"seconds, {cost.threads} threads of {cost.processor}"
-        f"{', after what the first weights had cost' if provenance.weights else ''}"
+        f"{', after what the first weights had cost' if first_weights else ''}"
     )
 
 

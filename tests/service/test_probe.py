@@ -52,11 +52,15 @@ def test_a_child_that_ends_badly_refuses_the_candidate(
     assert str(refused.value).isprintable()
 
 
-def test_a_trial_that_hangs_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    child = tmp_path / "child"
+def _hang(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next trial be a process that does nothing for a minute."""
     child.write_text("#!/bin/sh\nexec sleep 60\n")
     child.chmod(stat.S_IRWXU)
     monkeypatch.setattr("sys.executable", str(child))
+
+
+def test_a_trial_that_hangs_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _hang(tmp_path / "child", monkeypatch)
     trying = probe.Probe()
 
     with ThreadPoolExecutor(1) as thread:
@@ -69,10 +73,7 @@ def test_a_trial_that_hangs_can_be_ended(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_after_the_end_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    child = tmp_path / "child"
-    child.write_text("#!/bin/sh\nexec sleep 5\n")
-    child.chmod(stat.S_IRWXU)
-    monkeypatch.setattr("sys.executable", str(child))
+    _hang(tmp_path / "child", monkeypatch)
     trying = probe.Probe()
     trying.stop()
 
