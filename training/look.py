@@ -32,7 +32,7 @@ class Summary(BaseModel):
         unreadable: Files that were left out, each with the reason.
         copies: Pictures that more than one split holds, by their places.
         two_labels: Pictures that lie under more than one label.
-        parameters: Of the network, without a twin.
+        parameters: Of the network.
         dataset_bytes: All splits in memory.
         peak_bytes: Most memory held so far, the measured steps included.
         checkpoint_bytes: About what one checkpoint takes; there are two.
@@ -91,7 +91,7 @@ def _summarize(
         parameters=parameters,
         dataset_bytes=sum(split.images.nbytes for split in dataset.splits.values()),
         peak_bytes=None if pace is None else pace.peak_bytes,
-        checkpoint_bytes=4 * parameters * copies * (2 if record.recipe.mutual else 1),
+        checkpoint_bytes=4 * parameters * copies,
         free_bytes=shutil.disk_usage(folder.path).free,
         steps_per_epoch=-(-len(dataset.train) // size),
         seconds_per_step=None if pace is None else pace.seconds_per_step,

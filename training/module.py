@@ -31,15 +31,12 @@ class Classifier(LightningModule):
     """
 
     def __init__(self, record: RunRecord) -> None:
-        """Build the network, and its twin; torch's global random state draws their weights."""
+        """Build the network; torch's global random state draws its weights."""
         super().__init__()
         self.record = record
         self.recipe = recipe = record.recipe
         self.normalize, network = build_parts(record.architecture, record.preprocessing)
         self.network = _prepared(network, recipe)
-        self.twin = None
-        if recipe.mutual:
-            self.twin = _prepared(ResNet(record.architecture), recipe)
         weights = None if record.loss_weights is None else torch.tensor(record.loss_weights)
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing)
         self.augmentation = torch.Generator().manual_seed(record.seed)
@@ -67,17 +64,12 @@ class Classifier(LightningModule):
         images, targets = batch
         images = augment(images.cpu(), self.recipe, self.augmentation, self._side(images.shape[1]))
         images, others, share = mix(images, targets, self.recipe, self.augmentation)
-        pictures = self.normalize(images.to(self.device))
-        logits: Tensor = self.network(pictures)
+        logits = self(images.to(self.device))
         loss = self._mixed_loss(logits, targets, others, share)
         self.train_accuracy(logits, targets if share >= 0.5 else others)
         self.train_loss(loss.detach(), len(targets))
         self._log("train", self.train_loss, self.train_accuracy, len(targets))
-        if self.twin is None:
-            return loss
-        twin_logits: Tensor = self.twin(pictures)
-        loss = loss + self._mixed_loss(twin_logits, targets, others, share)
-        return loss + self.recipe.mutual * disagreement(logits, twin_logits)
+        return loss
 
     def _side(self, side: int) -> int:
         """Side of the pictures at this step: they grow, but not before a layer of fixed width."""
@@ -114,8 +106,7 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> Any:  # Lightning's union of twelve types
         """Optimiser and schedule, as the recipe says."""
         recipe = self.recipe
-        networks = [self.network] if self.twin is None else [self.network, self.twin]
-        optimizer = build_optimizer(networks, recipe)
+        optimizer = build_optimizer(self.network, recipe)
         if recipe.schedule == "plateau":
             plateau = ReduceLROnPlateau(
                 optimizer,
@@ -141,22 +132,6 @@ class Classifier(LightningModule):
         """Take up the dice where they lay."""
         self.augmentation.set_state(checkpoint["random"]["augmentation"])
         torch.set_rng_state(checkpoint["random"]["torch"])
-
-
-def disagreement(one: Tensor, other: Tensor) -> Tensor:
-    """Tell how far two networks' answers (N, K) are apart; each is drawn to the other's as it is.
-
-    The sum of both Kullback-Leibler divergences, mean over the pictures, in nats.
-
-    Source:
-        Zhang et al., "Deep Mutual Learning", 2017 (arXiv 1706.00384).
-    """
-    ours, theirs = one.float().log_softmax(1), other.float().log_softmax(1)
-    to_theirs, to_ours = (
-        nn.functional.kl_div(mover, goal.detach(), reduction="batchmean", log_target=True)
-        for mover, goal in ((ours, theirs), (theirs, ours))
-    )
-    return to_theirs + to_ours
 
 
 def _prepared(network: ResNet, recipe: Recipe) -> ResNet:

@@ -105,11 +105,9 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     return x.float()
 
 
-def build_optimizer(networks: Iterable[ResNet], recipe: Recipe) -> Optimizer:
+def build_optimizer(network: ResNet, recipe: Recipe) -> Optimizer:
     """Sort the weights that learn into groups, and give them the recipe's rule."""
-    groups: dict[tuple[float, str], dict[str, Any]] = {}
-    for network in networks:
-        _sort(network, recipe, groups)
+    groups = _sorted(network, recipe)
     match recipe.optimizer:
         case "adam":
             return Adam(groups.values())
@@ -119,8 +117,9 @@ def build_optimizer(networks: Iterable[ResNet], recipe: Recipe) -> Optimizer:
             return Muon(groups.values())
 
 
-def _sort(network: ResNet, recipe: Recipe, groups: dict[tuple[float, str], dict[str, Any]]) -> None:
+def _sorted(network: ResNet, recipe: Recipe) -> dict[tuple[float, str], dict[str, Any]]:
     """Put weights of one rate and one rule together; frozen ones are in no group."""
+    groups: dict[tuple[float, str], dict[str, Any]] = {}
     head = {id(parameter) for parameter in network.classifier.parameters()}
     for weight in network.parameters():
         share = 1.0 if id(weight) in head else recipe.backbone_rate
@@ -141,6 +140,7 @@ def _sort(network: ResNet, recipe: Recipe, groups: dict[tuple[float, str], dict[
             if recipe.optimizer == "muon":
                 rule["momentum"] = recipe.momentum
         groups.setdefault((share, kind), {"params": [], **rule})["params"].append(weight)
+    return groups
 
 
 def build_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LambdaLR:

@@ -12,9 +12,9 @@ from torch import nn
 
 from training.datasets.dataset import Dataset
 from training.fitting import fit_architecture
-from training.module import Classifier, disagreement
+from training.module import Classifier
 from training.progress import COLUMNS, read_rows
-from training.recipes import Recipe, RecipeError, get_recipe
+from training.recipes import Recipe, get_recipe
 from training.run import RunRecord
 from training.train import Outcome
 
@@ -54,45 +54,6 @@ def test_muon_turns_convolutions_alone(small_fashion: Dataset) -> None:
     assert (turned["lr"], turned["weight_decay"], turned["orthogonal"]) == (0.2, 0.0, True)
     assert decayed["params"] == [module.network.fc.weight]
     assert {decayed["orthogonal"], spared["orthogonal"]} == {False}
-
-
-def test_a_twin_begins_elsewhere_and_learns_by_the_same_rules(small_fashion: Dataset) -> None:
-    module = _module(small_fashion, get_recipe("fast", ["mutual=1", "schedule=plateau"]))
-    assert module.twin is not None
-
-    groups = module.configure_optimizers()["optimizer"].param_groups
-
-    assert len(groups) == 3
-    learning = [id(weight) for group in groups for weight in group["params"]]
-    both = [*module.network.parameters(), *module.twin.parameters()]
-    assert sorted(learning) == sorted(id(weight) for weight in both)
-    first, twins_first = (next(one.parameters()) for one in (module.network, module.twin))
-    assert not torch.equal(first, twins_first)
-
-
-def test_disagreement_draws_each_to_the_other_as_it_is() -> None:
-    torch.manual_seed(0)
-    one, other = (torch.randn(6, 10, requires_grad=True) for _ in range(2))
-
-    loss = disagreement(one, other)
-    loss.backward()  # type: ignore[no-untyped-call]
-
-    ours, theirs = one.detach().softmax(1), other.detach().softmax(1)
-    divergence = theirs * (theirs / ours).log() + ours * (ours / theirs).log()
-    torch.testing.assert_close(loss.detach(), divergence.sum(1).mean())
-    torch.testing.assert_close(one.grad, (ours - theirs) / 6)  # as of cross-entropy with `theirs`
-    torch.testing.assert_close(other.grad, (theirs - ours) / 6)
-
-
-def test_networks_that_agree_have_nothing_to_lose() -> None:
-    logits = torch.randn(4, 3)
-
-    assert disagreement(logits, logits + 1).item() == pytest.approx(0, abs=1e-6)
-
-
-def test_a_frozen_backbone_has_no_twin() -> None:
-    with pytest.raises(RecipeError, match="mutual"):
-        get_recipe("finetune", ["backbone_rate=0", "mutual=0.5"])
 
 
 def test_a_slower_backbone_leaves_the_head_its_rate(small_fashion: Dataset) -> None:

@@ -22,7 +22,7 @@ from training.run import RunFolder
 from training.train import train
 
 # Every source of chance and every state that a checkpoint must carry: order, augmentation,
-# dropout, momentum, a schedule by steps, averaged weights, a twin.
+# dropout, momentum, a schedule by steps, averaged weights.
 CHANGES = (
     "epochs=4",
     "batch_size=24",
@@ -31,7 +31,6 @@ CHANGES = (
     "ema_decay=0.9",
     "shift=1",
     "erase=0.2",
-    "mutual=0.5",
 )
 TRAIN = (  # a shell that starts us in the background makes our children deaf to Ctrl+C
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
