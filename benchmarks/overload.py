@@ -94,7 +94,6 @@ def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "5") -> Non
         command, environment = ours(
             artifact=artifact,
             precision=precision,
-            max_queue="256",
             deadline_ms=str(DEADLINE_MS),
             log_level="warning",
         )

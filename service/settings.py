@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         0, ge=0, le=1024, description="In each run; 0 shares the cores that may be used."
     )
     max_batch_size: int = Field(32, ge=1, le=4096, description="Images in one run of the engine.")
-    max_queue: int = Field(512, ge=1, description="Images that may wait for the engine.")
+    max_queue: int = Field(256, ge=1, description="Images that may wait for the engine.")
     deadline_ms: int = Field(
         10_000, ge=1, description="A request that took longer is answered with 504."
     )

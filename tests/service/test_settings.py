@@ -19,7 +19,7 @@ DEFAULTS = {
     "instances": 0,
     "threads": 0,
     "max_batch_size": 32,
-    "max_queue": 512,
+    "max_queue": 256,
     "deadline_ms": 10_000,
     "drain_delay_s": 1.0,
     "max_body_bytes": 10_485_760,
