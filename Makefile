@@ -56,7 +56,7 @@ fix: install
 	$(RUN)/ruff format .
 
 experiments: install
-	$(RUN)/python -m training.experiments all
+	$(RUN)/python -m training.experiments all --out runs/experiments
 
 bench: install
 	$(RUN)/python -m benchmarks.engine

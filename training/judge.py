@@ -12,14 +12,13 @@ from torch import Tensor
 from model.network import Normalize, ResNet
 from model.trust import Refusal
 from training.calibrate import Chosen, Evidence, choose
-from training.datasets.dataset import Dataset, Split
+from training.datasets.dataset import Dataset, Split, at_once
 from training.graph import Judge
 from training.refusal import SCORES, Distances, Score, auroc
 from training.strange import distort
 
 FITTING_PICTURES = 20_000
 """Of the training split: enough for a covariance of 2,048 features."""
-BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def _look(normalize: Normalize, network: ResNet, images: Tensor) -> tuple[Tensor
     """uint8 (N, S, S, C) -> features (N, F) and logits (N, K)."""
     network.eval()
     parts = []
-    for batch in torch.split(images, BATCH):
+    for batch in torch.split(images, at_once(images.shape[1])):
         features = network.avgpool(network.forward_features(normalize(batch)))
         parts.append((features, network.classifier(features)))
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])

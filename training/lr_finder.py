@@ -181,7 +181,7 @@ def _find(  # noqa: PLR0913, PLR0917  # a command's options are its arguments
         typer.Option(metavar="FILE", help="Weights to begin with: .pth, .ckpt or .safetensors."),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The curve.")] = Path("lr.png"),
-    seed: Annotated[int, typer.Option(min=0, help="Of weights and order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of weights and order.")] = 0,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
     ] = None,

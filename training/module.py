@@ -37,6 +37,9 @@ class Classifier(LightningModule):
         self.recipe = recipe = record.recipe
         self.normalize, network = build_parts(record.architecture, record.preprocessing)
         self.network = _prepared(network, recipe)
+        if not recipe.backbone_rate:  # nothing is kept for a way back through it
+            network.requires_grad_(requires_grad=False)
+            network.classifier.requires_grad_()
         weights = None if record.loss_weights is None else torch.tensor(record.loss_weights)
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing)
         self.augmentation = torch.Generator().manual_seed(record.seed)

@@ -62,13 +62,24 @@ def measure_pace(dataset: Dataset, record: RunRecord) -> Pace | None:
     """
     if "LOCAL_WORLD_SIZE" in os.environ:
         return None
+    recipe = record.recipe
+    seconds = _time_steps(dataset, record, STEPS)
+    step = mean(seconds[1:] or seconds)
+    if len(seconds) < STEPS and recipe.first_scale < recipe.last_scale:  # not yet at full size
+        grown = recipe.model_copy(update={"first_scale": recipe.last_scale})
+        seconds += _time_steps(dataset, record.model_copy(update={"recipe": grown}), 1)
+        step = (step + seconds[-1]) / 2
+    pictures = len(dataset.train) + FORWARD * len(dataset.validation)
+    size = min(recipe.batch_size, len(dataset.train))
+    return Pace(len(seconds), step, step * pictures / size, peak_memory())
+
+
+def _time_steps(dataset: Dataset, record: RunRecord, most: int) -> list[float]:
+    """Take so many steps, or fewer where they are slow; seconds of each."""
     clock = _Clock()
     with torch.random.fork_rng():
-        throw_away_run(dataset, Classifier(record), clock, STEPS)
-    step = mean(clock.seconds[1:] or clock.seconds)
-    pictures = len(dataset.train) + FORWARD * len(dataset.validation)
-    size = min(record.recipe.batch_size, len(dataset.train))
-    return Pace(len(clock.seconds), step, step * pictures / size, peak_memory())
+        throw_away_run(dataset, Classifier(record), clock, most)
+    return clock.seconds
 
 
 def peak_memory() -> int:

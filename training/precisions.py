@@ -54,7 +54,6 @@ class Measured:
     calibration: CalibrationFigures
     prediction_sets: PredictionSets
     refusal: RefusalFigures
-    scores: Tensor
 
 
 def chosen_precisions(wanted: tuple[str, ...]) -> tuple[Precision, ...]:
@@ -128,7 +127,6 @@ def measure(
             sets, answers.calibrated().numpy(), dataset.test.targets.numpy()
         ),
         refusal=measure_refusal(seen["score"], test["score"], scores),
-        scores=seen["score"],
     )
 
 

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.network import Normalize, ResNet
-from training.datasets.dataset import Split
+from training.datasets.dataset import Split, at_once
 from training.module import build_parts
 from training.run import CheckpointError, RunRecord, read_checkpoint
-
-BATCH = 500
 
 Logits = Tensor
 Predict = Callable[[Tensor], Logits]
@@ -128,5 +126,4 @@ def answer(predict: Predict, split: Split) -> Answers:
 
 
 def _batches(images: Tensor) -> Iterator[Tensor]:
-    for start in range(0, len(images), BATCH):
-        yield images[start : start + BATCH]
+    yield from torch.split(images, at_once(images.shape[1]))

@@ -5,6 +5,7 @@ same versions the weights come out the same, bit for bit.
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -12,16 +13,18 @@ import torch
 from model.weights_file import describe_file
 from training.datasets.source import read_dataset
 from training.fitting import TrainingError
+from training.keeping import KEEP_EVERY
 from training.run import CheckpointError, RunFolder, RunRecord, read_checkpoint, read_record
 from training.train import Outcome, train
 
 
-def repeat(
+def repeat(  # noqa: PLR0913  # what, where to, what lies elsewhere by now
     run: Path,
     out: Path,
     *,
     data: Path | None = None,
     init: Path | None = None,
+    keep_every: timedelta = KEEP_EVERY,
     tell: Callable[[str], None] = print,
 ) -> Outcome:
     """Train as a run was trained, and tell whether the weights are the same.
@@ -31,6 +34,7 @@ def repeat(
         out: The new one.
         data: Where the pictures are now; None looks where they were.
         init: Where the first weights are now; likewise.
+        keep_every: Time between checkpoints within an epoch.
         tell: Hears what differs from then, and what came of it, a line each.
 
     Raises:
@@ -53,8 +57,11 @@ def repeat(
             f"{dataset.sha256[:16]}..., not {record.dataset_sha256[:16]}...); name them by --data."
         )
     first = _first_weights(record, init)
-    outcome = train(dataset, record.recipe, out, seed=record.seed, init=first, tell=tell)
-    tell(_compare(RunFolder(run), outcome.folder))
+    outcome = train(
+        dataset, record.recipe, out, seed=record.seed, init=first, keep_every=keep_every, tell=tell
+    )
+    if not outcome.interrupted:
+        tell(_compare(RunFolder(run), outcome.folder))
     return outcome
 
 

@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from model.durable import replace_synced
 from model.weights_file import read_weights
 from training.checkpoints import WriteError
-from training.datasets.dataset import Dataset, loader
+from training.datasets.dataset import Dataset, at_once, loader
 from training.finite import NotFiniteError
 from training.fitting import (
     TrainingError,
@@ -28,6 +28,7 @@ from training.fitting import (
     fit_architecture,
     normalized,
     refuse_frozen,
+    seen_before,
 )
 from training.keeping import KEEP_EVERY
 from training.look import look
@@ -38,7 +39,6 @@ from training.run import CheckpointError, RunFolder, RunRecord, read_checkpoint
 from training.stopping import stopped_between_steps
 from training.trainer import build_trainer
 
-EVALUATION_BATCH = 500
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a disk says when there is no room."""
 
@@ -100,6 +100,9 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
         quiet_lightning()
         seed_everything(seed, verbose=False)
         module = begun_with(start, record, tell)
+        if init is not None and not resume:
+            for line in seen_before(init, dataset):
+                tell(line)
         if look_first and os.environ.get("RANK", "0") == "0":
             for line in look(dataset, record, folder):
                 tell(line)
@@ -144,7 +147,7 @@ def _fit(trainer: Trainer, module: Classifier, dataset: Dataset, last: Path | No
                 trainer.fit(
                     module,
                     loader(dataset.train, batch, record.seed),
-                    loader(dataset.validation, EVALUATION_BATCH),
+                    loader(dataset.validation, at_once(record.preprocessing.crop)),
                     ckpt_path=last,
                     weights_only=True,
                 )

@@ -86,6 +86,22 @@ def test_a_head_alone_on_random_weights_is_refused(command: Command, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
+def test_weights_that_may_know_what_is_held_out_now_are_warned_of(
+    command: Command, make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    data, first = make_pictures(labels={"boot": 20, "coat": 20}), tmp_path / "first"
+    quick = ("--data", data, "--set", "epochs=1", "--set", "batch_size=8")
+    assert command(train_script, *quick, "--out", first).code == 0
+    init = ("--init", first / "checkpoints" / "best.ckpt")
+
+    same = command(train_script, *quick, *init, "--out", tmp_path / "same")
+    other = command(train_script, *quick, *init, "--out", tmp_path / "other", "--seed", 1)
+
+    assert (same.code, other.code) == (0, 0)
+    assert "held out now" not in same.out
+    assert f"best.ckpt learnt from pictures of {data} that are held out now" in other.out
+
+
 def test_resume_and_init_exclude_each_other(command: Command, resnet20: Path) -> None:
     finished = command(train_script, "--init", resnet20, "--resume")
 

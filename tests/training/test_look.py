@@ -12,15 +12,18 @@ pytest.importorskip("torch")
 
 import torch
 from PIL import Image
+from torch import Generator, Tensor
 
 from model.network import build
 from tests.conftest import Command, MakePictures
+from training.augment import resize
 from training.cli import evaluate_script, export_script, train_script
 from training.datasets.dataset import Dataset, Split
 from training.datasets.folder import read_picture_folder
 from training.duplicates import across_splits, find_duplicates, name_places, with_two_labels
 from training.fitting import fit_architecture
 from training.look import Summary, look
+from training.pace import measure_pace
 from training.recipes import Recipe, get_recipe
 from training.run import RunFolder, RunRecord, balance, read_checkpoint
 from training.sheet import GAP, LEAST, LINE, Tile, draw_sheet
@@ -98,6 +101,33 @@ def test_the_summary_counts_labels_parameters_and_bytes(
     assert summary.peak_bytes > summary.dataset_bytes
     assert 0 < summary.seconds_per_epoch < 60
     assert "an epoch takes about" in told
+
+
+@pytest.mark.parametrize(("first", "steps"), [(0.7, 2), (1.0, 1)])
+def test_slow_steps_are_measured_once_more_at_full_size(
+    small_fashion: Dataset,
+    small_recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    first: float,
+    steps: int,
+) -> None:
+    monkeypatch.setattr("training.pace.ENOUGH_S", 0.0)
+    sides: list[int] = []
+
+    def note(images: Tensor, _recipe: Recipe, _dice: Generator, side: int) -> Tensor:
+        sides.append(side)
+        return resize(images, side)
+
+    monkeypatch.setattr("training.module.augment", note)
+    recipe = small_recipe.model_copy(update={"first_scale": first, "grown_at": 0.6})
+    architecture = fit_architecture(recipe, small_fashion)
+    record = RunRecord.of(small_fashion, recipe, architecture, seed=0)
+
+    pace = measure_pace(small_fashion, record)
+
+    assert pace is not None
+    assert pace.steps == steps
+    assert sides == ([8, 14] if steps == 2 else [14])
 
 
 def test_the_same_picture_in_two_splits_is_found_whatever_its_files_format(

@@ -161,3 +161,15 @@ def test_the_table_of_epochs_has_the_documented_columns(trained: Outcome) -> Non
 
 def test_there_are_no_rows_without_a_file(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "metrics.csv") == []
+
+
+def test_no_way_back_is_kept_through_a_frozen_backbone(small_fashion: Dataset) -> None:
+    module = _module(small_fashion, get_recipe("finetune", ["backbone_rate=0"]))
+    network = module.network
+
+    some = small_fashion.train[:4]
+    loss = nn.functional.cross_entropy(module(some.images), some.targets)
+    loss.backward()  # type: ignore[no-untyped-call]
+
+    learning = {name for name, weight in network.named_parameters() if weight.grad is not None}
+    assert learning == {"fc.weight", "fc.bias"}

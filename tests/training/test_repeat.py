@@ -114,7 +114,9 @@ def test_a_record_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> 
         read_record(tmp_path)
 
 
-@pytest.mark.parametrize("option", [("--seed", 3), ("--set", "epochs=2"), ("--resume",)])
+@pytest.mark.parametrize(
+    "option", [("--seed", 3), ("--seed", 0), ("--set", "epochs=2"), ("--resume",)]
+)
 def test_a_repeated_run_takes_no_other_recipe_or_seed(
     command: Command, option: tuple[object, ...]
 ) -> None:

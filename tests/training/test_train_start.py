@@ -91,16 +91,17 @@ def test_a_shift_is_held_against_the_whole_side_where_pictures_do_not_grow(
     assert fit_architecture(recipe, small_fashion).stem == "flatten"
 
 
+@pytest.mark.parametrize("name", ["resnet18", "mini_resnet"])
 @pytest.mark.parametrize(
     ("crop", "stem", "expected"),
     [(64, None, "small"), (65, None, "standard"), (28, "standard", "standard")],
 )
 def test_the_stem_follows_the_pictures_size_unless_the_recipe_says(
-    fashion: Dataset, crop: int, stem: str | None, expected: str
+    fashion: Dataset, name: str, crop: int, stem: str | None, expected: str
 ) -> None:
     spec = fashion.preprocessing.model_copy(update={"crop": crop, "resize": crop})
     dataset = replace(fashion, preprocessing=spec)
-    recipe = get_recipe("default", ["architecture=resnet18", f"stem={stem or 'none'}"])
+    recipe = get_recipe("default", [f"architecture={name}", f"stem={stem or 'none'}"])
 
     architecture = fit_architecture(recipe, dataset)
 

@@ -65,14 +65,18 @@ def train_model(
     """
     if init is not None and resume:
         raise typer.BadParameter("a run that goes on has weights already", param_hint="--init")
-    if again is not None and any((recipe, seed, changes, resume)):
+    if again is not None and any((recipe, seed is not None, changes, resume)):
         raise typer.BadParameter(
-            "takes only --data, --init and --out beside it", param_hint="--repeat"
+            "takes only --data, --init, --keep-every and --out beside it",
+            param_hint="--repeat",
         )
+    keep_every = timedelta(minutes=minutes)
     with told_in_one_line():
         if again is not None:
             folder = out or again.with_name(f"{again.name}-again")
-            outcome = repeat(again, folder, data=data, init=init, tell=typer.echo)
+            outcome = repeat(
+                again, folder, data=data, init=init, keep_every=keep_every, tell=typer.echo
+            )
         else:
             folder = out or Path("runs") / f"{recipe or 'default'}-{seed or 0}"
             chosen = get_recipe(recipe or "default", changes or ())
@@ -89,7 +93,7 @@ def train_model(
                 seed=seed,
                 resume=resume,
                 init=init,
-                keep_every=timedelta(minutes=minutes),
+                keep_every=keep_every,
                 look_first=not resume,
                 tell=typer.echo,
             )

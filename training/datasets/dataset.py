@@ -102,6 +102,15 @@ class Dataset:
         )
 
 
+def at_once(side: int) -> int:
+    """Say how many pictures to look at together: as many pixels as 500 small ones have.
+
+    Args:
+        side: Of the pictures, in pixels.
+    """
+    return max(1, min(500, 500 * 32**2 // side**2))
+
+
 def spread(count: int, most: int) -> Tensor:
     """Choose up to so many positions all over a split: those of a folder come label by label."""
     if count <= most:

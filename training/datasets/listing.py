@@ -56,6 +56,7 @@ def list_pictures(root: Path) -> tuple[tuple[str, ...], dict[str, list[Picture]]
             pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
             others.update(path.suffix.lower() for path in set(files).difference(pictures))
             listed[split] += [Picture(path, targets[folder.name]) for path in pictures]
+    strangers += [note for place in {root: "", **places} for note in _loose(place)]
     strangers += [
         f"{root}: {count} files {f'of kind {plain(suffix)}' if suffix else 'without a kind'}; "
         f"read are {', '.join(SUFFIXES)}"
@@ -75,6 +76,12 @@ def _places(root: Path) -> tuple[dict[Path, str], list[str]]:
         return {root: "train"}, []
     beside = [plain(path) for path in folders if path not in divided]
     return divided, [f"{path}: lies beside the splits, in none of them" for path in beside]
+
+
+def _loose(place: Path) -> list[str]:
+    """Tell of pictures that lie beside the folders of labels."""
+    count = sum(path.suffix.lower() in SUFFIXES and path.is_file() for path in place.iterdir())
+    return [f"{plain(place)}: {count} pictures lie in no label's folder"] if count else []
 
 
 def _subfolders(folder: Path) -> list[Path]:

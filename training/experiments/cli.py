@@ -19,6 +19,7 @@ from training.experiments import (
 )
 from training.experiments.report import write_page
 from training.experiments.run import ExperimentError, run
+from training.fitting import TrainingError
 
 EXPERIMENTS = {
     module.EXPERIMENT.name: module.EXPERIMENT
@@ -60,7 +61,7 @@ def _run(
                 limit=limit or experiment.limit,
                 tell=typer.echo,
             )
-    except (DatasetError, ExperimentError) as error:
+    except (DatasetError, ExperimentError, TrainingError) as error:
         raise CommandError(str(error)) from error
     page = out.with_suffix(".md")
     page.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from model.network import ResNet
-from training.datasets.dataset import Split
 from training.experiments.degradation import ARMS, architecture
 from training.experiments.experiment import Experiment, Row, Setting
 from training.experiments.figures import (
@@ -26,6 +25,7 @@ from training.experiments.figures import (
     table,
 )
 from training.experiments.loop import Plan, Trial
+from training.experiments.run import first
 from training.experiments.verdicts import Claim, judge
 
 PICTURES = 256
@@ -72,7 +72,7 @@ def gradient_norms(
 
 def _measure(arm: str, setting: Setting) -> Iterator[Row]:
     trial = Trial(architecture(arm, setting.dataset), setting.dataset, setting.seed)
-    batch: Split = setting.dataset.train[:PICTURES]
+    batch = first(setting.dataset, PICTURES)
     for moment in MOMENTS:
         if moment == "end":
             for _ in trial.fit(Plan(setting.epochs)):

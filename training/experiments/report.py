@@ -16,7 +16,8 @@ typed by hand. Each result names the data set that it was measured on; errors ar
 wrong answers in evaluation mode, and what stands behind ± is the standard deviation over the
 seeds.
 
-    python -m training.experiments all          # every experiment, as stated below
+    python -m training.experiments all --out runs/experiments    # every one, on Fashion-MNIST
+    python -m training.experiments transfer --data FOLDER --out runs/experiments
     python -m training.experiments NAME --seeds 1 --epochs 2 --limit 2000 --out runs/quick
 """
 

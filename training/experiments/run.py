@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from training.datasets.dataset import Dataset
+from training.datasets.dataset import Dataset, Split, spread
 from training.environment import commit, now
 from training.experiments.experiment import Experiment, Row, Setting
 from training.experiments.figures import Rows
@@ -52,7 +52,7 @@ def run(  # noqa: PLR0913  # what, on what, how often, where
     """
     out.mkdir(parents=True, exist_ok=True)
     if limit is not None:
-        dataset = replace(dataset, train=dataset.train[:limit])
+        dataset = replace(dataset, train=first(dataset, limit))
     plan = {
         "experiment": experiment.name,
         "epochs": epochs,
@@ -76,6 +76,13 @@ def run(  # noqa: PLR0913  # what, on what, how often, where
             _write_whole(out / f"{experiment.name}.json", json.dumps(record, indent=1) + "\n")
             tell(f"{experiment.name}: {arm}, seed {seed}: {spent:.0f} s of CPU time")
     experiment.draw(read_rows(table), out / f"{experiment.name}.png")
+
+
+def first(dataset: Dataset, count: int) -> Split:
+    """Take so many training pictures; of a folder, whose come label by label, from all over it."""
+    if not dataset.files:
+        return dataset.train[:count]
+    return dataset.train[spread(len(dataset.train), count)]
 
 
 def _resume(path: Path, plan: Mapping[str, Any]) -> dict[str, Any]:

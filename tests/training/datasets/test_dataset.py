@@ -9,7 +9,14 @@ pytest.importorskip("torch")
 
 import torch
 
-from training.datasets.dataset import Dataset, DatasetError, Split, channel_statistics, loader
+from training.datasets.dataset import (
+    Dataset,
+    DatasetError,
+    Split,
+    at_once,
+    channel_statistics,
+    loader,
+)
 from training.datasets.source import read_dataset
 
 NUMBERED = Split(torch.zeros(10, 2, 2, 1, dtype=torch.uint8), torch.arange(10))
@@ -20,6 +27,13 @@ def _order(seed: int | None, epoch: int) -> list[int]:
     if seed is not None:
         batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # as Lightning does
     return [target for _, targets in batches for target in targets.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("side", "pictures"), [(28, 500), (32, 500), (64, 125), (224, 10), (2_000, 1)]
+)
+def test_as_many_pixels_are_looked_at_together(side: int, pictures: int) -> None:
+    assert at_once(side) == pictures
 
 
 def test_the_loader_gives_whole_batches_and_the_rest() -> None:

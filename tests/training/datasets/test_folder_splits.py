@@ -130,6 +130,18 @@ def test_what_lies_beside_splits_is_no_label_and_is_named(make_pictures: MakePic
     assert reason == f"{root / 'annotations'}: lies beside the splits, in none of them"
 
 
+@pytest.mark.parametrize("place", ["", "train", "test"])
+def test_pictures_in_no_labels_folder_are_told(make_pictures: MakePictures, place: str) -> None:
+    root = make_pictures("pictures/train").parent
+    for other in ("val", "test"):
+        make_pictures(f"pictures/{other}")
+    Image.new("L", (14, 14)).save(root / place / "loose.png")
+
+    dataset = read_picture_folder(root)
+
+    assert f"{root / place}: 1 pictures lie in no label's folder" in dataset.unreadable
+
+
 def test_a_label_may_be_called_train(make_pictures: MakePictures) -> None:
     assert read_picture_folder(make_pictures(labels={"train": 9, "bus": 9})).labels == (
         "bus",

@@ -1,5 +1,6 @@
 """What the experiments report: rows, a figure, verdicts, a page and its command."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from training.datasets.dataset import Dataset
 from training.experiments import d2l, transfer
 from training.experiments.cli import EXPERIMENTS, main
 from training.experiments.report import write_page
-from training.experiments.run import read_rows, run
+from training.experiments.run import first, read_rows, run
 from training.experiments.verdicts import judge
 
 
@@ -36,6 +37,15 @@ def test_an_experiment_writes_its_rows_a_figure_and_its_section(
     assert page.count("Not run yet") == len(EXPERIMENTS) - 1
     assert f"](experiments/{name}.png)" in page
     assert "48 training pictures, 1 epochs" in page
+
+
+def test_a_limit_takes_pictures_of_all_labels_of_a_folder(small_fashion: Dataset) -> None:
+    by_label = small_fashion.train[small_fashion.train.targets.argsort(stable=True)]
+    files = {"train": tuple(map(str, range(len(by_label))))}
+    folder = replace(small_fashion, train=by_label, files=files)
+
+    assert first(small_fashion, 100).targets.equal(small_fashion.train.targets[:100])
+    assert first(folder, 100).targets.bincount(minlength=10).min() > 0
 
 
 @pytest.mark.parametrize(
