@@ -175,13 +175,15 @@ def read(path: Path) -> Artifact:
         ArtifactError: The first thing that is wrong, in one line.
     """
     folder = resolve(path)
-    artifact = Artifact(folder, _read_manifest(folder / MANIFEST))
+    artifact = Artifact(folder, read_manifest(folder))
     for precision in artifact.manifest.files:
         artifact.model(precision)
     return artifact
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest in a version folder, and no other file; ManifestError if it is bad."""
+    path = folder / MANIFEST
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except OSError as error:

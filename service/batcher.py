@@ -8,9 +8,8 @@ and is never run.
 
 Threads: `admit`, `submit` and `leave` belong to the event loop, the runs to one thread
 an instance. A queue that both sides may touch lies between them; answers go back to the
-loop a whole batch at a time, since waking it costs as much as a small picture. Where the
-plan says so, the event loop runs the batches itself: on a single core a thread would only
-take turns with it (docs/decisions/0012).
+loop a whole batch at a time, since waking it costs as much as a small picture. On a single
+core the event loop runs the batches itself (docs/decisions/0012).
 """
 
 import asyncio
@@ -94,8 +93,8 @@ class Batcher:
 
     def busy_s(self) -> float:
         """Tell for how many seconds the longest present run has been going on; 0 if none."""
-        since = min(list(self._busy_since.values()), default=None)
-        return 0.0 if since is None else time.perf_counter() - since
+        now = time.perf_counter()
+        return now - min(list(self._busy_since.values()), default=now)
 
     def has_lost_thread(self) -> bool:
         """Tell whether a thread has ended before it was told to."""
@@ -114,10 +113,15 @@ class Batcher:
             patience_s: Seconds until the request's deadline.
 
         Raises:
-            OverloadedError: If there are not enough places, or the engine's measured rate
-                says that the answer would come too late. It says when to come back.
+            OverloadedError: If there are too few places, or the answer would come too late.
         """
         self.refuse_overload(count, patience_s)
+        with self.hold(count):
+            yield
+
+    @contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        """Keep places that were admitted for what comes after the engine."""
         self.under_way += count
         try:
             yield
@@ -134,7 +138,7 @@ class Batcher:
         """Say early what `admit` would say, before a body is read for nothing.
 
         Raises:
-            OverloadedError: See `admit`.
+            OverloadedError: Says when to come back, by the engine's measured rate.
         """
         waiting, limit = self.under_way, self.max_queue
         need_s = self.plan.wait_s(waiting + count, is_idle=not waiting)

@@ -178,7 +178,8 @@ class Classifier:
         if not wish.draw and not is_large:
             return write()
         artist = self._artist if wish.draw else None  # None: any thread
-        results = await asyncio.get_running_loop().run_in_executor(artist, write)
+        with self.batcher.hold(len(answered.rides)):  # what waits to be drawn is bounded, too
+            results = await asyncio.get_running_loop().run_in_executor(artist, write)
         answered.refuse_late(DRAWING if wish.draw else WRITING)
         return results
 

@@ -10,13 +10,13 @@ Source:
 """
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from model.reference import shares
@@ -54,12 +54,16 @@ class Seen:
 
 
 class Drift(Collector):
-    """The last pictures, and counters of all.
+    """The last pictures.
 
     Args:
         labels: Names, in the manifest's order.
         reference: What ordinary traffic looks like; None: the artifact does not say.
         window: Pictures that are remembered.
+
+    Attributes:
+        has_score: Whether the reference says how many pictures are out of distribution.
+        on_picture: Called on the event loop with this window and each picture that it takes in.
     """
 
     def __init__(self, labels: tuple[str, ...], reference: Reference | None, window: int) -> None:
@@ -67,8 +71,8 @@ class Drift(Collector):
         self.labels = labels
         self.reference = reference
         self.window = window
-        self.answered = array("q", bytes(8 * len(labels)))
-        self.strangers = 0
+        self.has_score = reference is not None and reference.out_of_distribution is not None
+        self.on_picture: Callable[[Drift, Seen], None] = lambda *_: None
         self._seen = 0
         # Label, confidence, in distribution, brightness, side: one number of an array costs a
         # tenth of a column of a NumPy matrix.
@@ -89,8 +93,7 @@ class Drift(Collector):
             for column, value in zip(self._columns, values, strict=True):
                 column[place] = value
             self._seen += 1
-            self.answered[picture.label] += 1
-            self.strangers += inside == 0
+            self.on_picture(self, picture)
 
     def report(self) -> DriftResponse:
         """Hold the window against the reference, quantity by quantity."""
@@ -136,15 +139,7 @@ class Drift(Collector):
         return found
 
     def collect(self) -> Iterable[Metric]:
-        """Give Prometheus counters of all pictures and gauges of the window."""
-        labels = CounterMetricFamily("resnet_answers", "Pictures by top label.", labels=("label",))
-        for name, count in zip(self.labels, self.answered.tolist(), strict=True):
-            labels.add_metric((name,), count)
-        yield labels
-        has_score = self.reference is not None and self.reference.out_of_distribution is not None
-        if has_score:
-            strangers = "Pictures whose score is under the threshold."
-            yield CounterMetricFamily("resnet_out_of_distribution", strangers, value=self.strangers)
+        """Give Prometheus gauges of the window."""
         rows = self._last()
         if rows.shape[1]:
             for place, name, told in (
@@ -155,7 +150,7 @@ class Drift(Collector):
                 about, values = f"{told}, over the window.", rows[place][rows[place] >= 0]
                 if len(values):
                     yield GaugeMetricFamily(f"resnet_window_{name}", about, float(values.mean()))
-        if rows.shape[1] and has_score:
+        if rows.shape[1] and self.has_score:
             share = float((rows[2] == 0).mean())
             about = "Share of the window that is out of distribution."
             yield GaugeMetricFamily("resnet_window_out_of_distribution_ratio", about, share)

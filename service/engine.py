@@ -7,8 +7,9 @@ anybody may use it. It knows neither queues nor HTTP.
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from model.manifest import Manifest, Precision
 from model.preprocessing import Pixels
+from service.bound import run_bound
 from service.errors import InferenceFailedError, StartError
 
 Floats = NDArray[np.float32]
@@ -56,7 +58,7 @@ class Outputs:
 
 
 class Engine:
-    """A loaded, checked and warmed-up model. `run` may be called from any one thread.
+    """A loaded and checked model. `run` may be called from several threads at once.
 
     Args:
         model: The ONNX file's bytes, checked against the manifest.
@@ -64,7 +66,8 @@ class Engine:
         precision: Which of the manifest's files it is.
         provider: `auto` takes CUDA where it is really there.
         policy: What to do if CUDA was asked for and is not there.
-        threads: Inside one run; 0 counts the cores that this process may use.
+        threads: That compute, the one that calls included; runs side by side share the others.
+            0 counts the cores that this process may use. On CUDA there is one.
 
     Raises:
         StartError: If the model cannot be loaded or is not what the manifest says.
@@ -85,6 +88,10 @@ class Engine:
         self.threads = threads or usable_cores()
         self._session = _load(model, _wanted(provider), self.threads)
         self.provider = PROVIDERS[self._session.get_providers()[0]]
+        self._answer = self._session.run
+        if self.provider == "cuda":  # pragma: no cover  # see service.bound
+            self.threads = 1
+            self._answer = partial(run_bound, self._session)
         if provider == "cuda" and self.provider != "cuda" and policy == "require":
             raise StartError(
                 "CUDA was asked for and onnxruntime did not get it. Install the `gpu` extra and "
@@ -106,7 +113,7 @@ class Engine:
         """
         wanted = [*REQUIRED, *({"score", *extras} & self.optional)]
         try:
-            answers = self._session.run(wanted, {"images": images})
+            answers = self._answer(wanted, {"images": images})
         except Exception as error:  # onnxruntime's own classes share no base
             raise InferenceFailedError(
                 f"The engine failed on a batch of {len(images)}. The service goes on; try again."
@@ -116,12 +123,6 @@ class Engine:
                 f"The engine gave {len(answers[0])} answers for a batch of {len(images)}."
             )
         return Outputs(**dict(zip(wanted, answers, strict=True)))
-
-    def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run each batch size once, so that no request pays for memory and kernels."""
-        size, channels = self.manifest.input.size, self.manifest.input.channels
-        for count in batch_sizes:
-            self.run(np.zeros((count, size, size, channels), np.uint8))
 
     def check_golden(self, images: Pixels) -> None:
         """Give the manifest's golden answers again, on the provider that will serve.
@@ -183,6 +184,22 @@ def _wanted(provider: Literal["auto", "cpu", "cuda"]) -> list[str | tuple[str, d
 
 
 def _load(
+    model: bytes, providers: list[str | tuple[str, dict[str, str]]], threads: int
+) -> ort.InferenceSession:
+    """Load on the first of the providers that comes up.
+
+    The processor's threads would only wait for a GPU: with CUDA there is one, and where CUDA
+    did not come up the model is loaded once more for the processor.
+    """
+    if len(providers) == 1:
+        return _session(model, providers, threads)
+    session = _session(model, providers, threads=1)  # pragma: no cover
+    if PROVIDERS[session.get_providers()[0]] == "cuda":  # pragma: no cover
+        return session
+    return _session(model, providers[-1:], threads)  # pragma: no cover
+
+
+def _session(
     model: bytes, providers: list[str | tuple[str, dict[str, str]]], threads: int
 ) -> ort.InferenceSession:
     options = ort.SessionOptions()

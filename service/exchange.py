@@ -20,7 +20,7 @@ from service.errors import (
     TooManyImagesError,
     UnsupportedError,
 )
-from service.schemas_v2 import InferRequest, InferResponse, Parameters
+from service.schemas_v2 import InferRequest, InferResponse, Parameters, Ran
 from service.tensors import (
     Border,
     Images,
@@ -101,9 +101,10 @@ def _parse(text: bytes, border: Border) -> InferRequest:
     """Read the JSON, unless it has many more items than the largest request needs."""
     numbers = border.max_images * 2 * prod(border.input.shape[1:]) + SPARE_ITEMS
     texts = border.max_images + SPARE_ITEMS
-    limits = {b",": numbers, b"[": numbers, b"{": texts, b'"': 2 * texts}
+    limits = {b",": numbers, b"{": texts, b'"': 2 * texts}
     if any(text.count(sign) > limit for sign, limit in limits.items()):
         raise TooManyImagesError(border.max_images)
+    _refuse_brackets(text, border)
     try:
         return InferRequest.model_validate_json(text)
     except ValidationError as error:
@@ -112,6 +113,23 @@ def _parse(text: bytes, border: Border) -> InferRequest:
             f"{where[:100] or 'the body'}: {rule}. Send an inference request of the Open "
             "Inference Protocol V2."
         ) from error
+
+
+def _refuse_brackets(text: bytes, border: Border) -> None:
+    """Refuse more lists than the numbers need, nested as the model's input is.
+
+    An empty list takes three bytes of JSON, and over sixty of memory. How many pictures there
+    can be the commas tell: nested or flat, there is one for each number but the last.
+    """
+    shape = border.input.shape[1:]  # (S, S, C), or (1,)
+    lists = sum(prod(shape[:depth]) for depth in range(len(shape)))  # a picture: 1 + S + S * S
+    images = min(border.max_images, text.count(b",") // prod(shape) + 1)
+    limit, seen = images * lists + SPARE_ITEMS, text.count(b"[")
+    if seen > limit:
+        raise MalformedRequestError(
+            f"The JSON has {seen:,} opening brackets; for so many numbers there may be {limit:,}. "
+            "Send `data` flat, or nested as `shape` says."
+        )
 
 
 def _wishes(request: InferRequest, border: Border) -> list[Wish]:
@@ -161,6 +179,7 @@ def _timeout_s(parameters: Parameters) -> float | None:
 def write_response(
     asked: Asked,
     model: tuple[str, str],
+    ran: Ran,
     rows: Mapping[str, NDArray[np.float32]],
     labels: Sequence[str],
 ) -> Answer:
@@ -169,6 +188,7 @@ def write_response(
     Args:
         asked: What was wanted.
         model: The name that was asked, and the version that answered.
+        ran: The provider and the precision that gave the rows.
         rows: float32 (N, K) for each output.
         labels: K names.
     """
@@ -182,7 +202,9 @@ def write_response(
     ]
     name, version = model
     tensors = [output.tensor for output in written]
-    response = InferResponse(model_name=name, model_version=version, id=asked.id, outputs=tensors)
+    response = InferResponse(
+        model_name=name, model_version=version, id=asked.id, parameters=ran, outputs=tensors
+    )
     text = response.model_dump_json(exclude_none=True).encode()
     if not any(wish.is_binary for wish in asked.wishes):
         return Answer(text, None)

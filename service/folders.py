@@ -1,10 +1,10 @@
-"""The folders that models are served from: which are wanted, and whether one has changed."""
+"""The folders that models are served from: which are wanted, rightly named, and have changed."""
 
 import hashlib
 import re
 from pathlib import Path
 
-from model.artifact import MANIFEST, ArtifactError, resolve
+from model.artifact import MANIFEST, ArtifactError, read_manifest, resolve
 from service.errors import StartError
 from service.settings import Settings
 
@@ -57,6 +57,29 @@ def _versions(folder: Path) -> list[Path]:
         ]
     except OSError:
         return []
+
+
+def refuse_misnamed(folder: Path, settings: Settings) -> None:
+    """Refuse a folder under `RESNET_MODELS` that is not named as its manifest says.
+
+    A model is asked for by its manifest's name and version, so a copied folder would be a second
+    one of the same name. Folders that lie elsewhere may have any name.
+
+    Raises:
+        StartError: If the names differ, or the manifest cannot be read.
+    """
+    if settings.models is None or folder.parent.parent != settings.models.absolute():
+        return
+    try:
+        manifest = read_manifest(folder)
+    except ArtifactError as error:
+        raise StartError(str(error)) from error
+    name, version = manifest.name, manifest.version
+    if (folder.parent.name, folder.name) != (name, version):
+        raise StartError(
+            f"{folder} holds {name} {version}; a folder under RESNET_MODELS must be named as its "
+            f"manifest says, {name}/{version}. Move it there, or export the model to where it is."
+        )
 
 
 def digest_of(folder: Path) -> str:

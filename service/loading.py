@@ -28,6 +28,11 @@ class Cores(NamedTuple):
     instances: int
     threads: int
 
+    @property
+    def computing(self) -> int:
+        """Threads of the session that all runs share: each brings itself, and what it adds."""
+        return self.instances * (self.threads - 1) + 1
+
 
 def load_classifier(settings: Settings) -> Classifier:
     """Read the artifact, load, warm up and measure the engine, and check the golden answers.
@@ -39,9 +44,12 @@ def load_classifier(settings: Settings) -> Classifier:
         artifact = read(settings.artifact)
         usable = usable_cores()
         cores = share_cores(settings, usable)
-        engine = load_engine(artifact, settings, cores.threads)
-        example = artifact.golden_images()[0]
-        plan = measure(engine.run, example, batch_sizes(settings.max_batch_size))
+        engine, plan = _load_measured(artifact, settings, cores)
+        if engine.provider == "cpu" and is_small(plan):
+            small = share_cores(settings, usable, is_small=True)
+            if small != cores:
+                cores = small
+                engine, plan = _load_measured(artifact, settings, cores)
     except (ArtifactError, InferenceFailedError) as error:
         raise StartError(str(error)) from error
     plan.instances = cores.instances if engine.provider == "cpu" else 1
@@ -52,12 +60,22 @@ def load_classifier(settings: Settings) -> Classifier:
             "fields": {
                 "ms_by_batch_size": {size: round(1000 * s, 3) for size, s in plan.seconds.items()},
                 "instances": plan.instances,
-                "threads": cores.threads,
+                "threads": plan.threads,
                 "on_loop": plan.on_loop,
             }
         },
     )
     return Classifier(artifact, engine, plan, settings)
+
+
+def _load_measured(artifact: Artifact, settings: Settings, cores: Cores) -> tuple[Engine, Plan]:
+    """Load the engine for a layout, and measure what each batch size takes in it."""
+    engine = load_engine(artifact, settings, cores.computing)
+    example = artifact.golden_images()[0]
+    plan = measure(engine.run, example, batch_sizes(settings.max_batch_size))
+    if engine.provider == "cpu":
+        plan.threads = cores.threads
+    return engine, plan
 
 
 def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
@@ -104,16 +122,23 @@ def _checked(artifact: Artifact, settings: Settings, precision: Precision, threa
     return engine
 
 
-def share_cores(settings: Settings, usable: int) -> Cores:
+def share_cores(settings: Settings, usable: int, *, is_small: bool = False) -> Cores:
     """Fill in what the settings leave to us, for the cores of one worker.
 
-    Two runs side by side with half of the threads each finish more pictures than one run
-    with all: while one waits for Python, the other computes.
+    Two runs side by side with half of the threads each finish more pictures of a large network
+    than one run with all: while one waits for Python, the other computes. Of a small one they
+    finish fewer, since both wait for Python (docs/decisions/0015).
     """
     workers = 1 if settings.workers == "auto" else settings.workers
     usable = max(1, usable // workers)
-    instances = settings.instances or min(2, usable)
+    takes_all = is_small and not settings.threads
+    instances = settings.instances or (1 if takes_all else min(2, usable))
     return Cores(workers, instances, settings.threads or max(1, usable // instances))
+
+
+def is_small(plan: Plan) -> bool:
+    """Tell whether Python's share of a picture counts beside the engine's, on one thread."""
+    return plan.seconds[1] * plan.threads < SMALL_NETWORK_S
 
 
 def suits_loop(cores: Cores, usable: int, plan: Plan) -> bool:

@@ -15,7 +15,13 @@ from typing import Literal
 
 from service.classifier import Classifier
 from service.errors import ModelNotFoundError, StartError
-from service.folders import default_folder, default_folder_or_none, digest_of, wanted_folders
+from service.folders import (
+    default_folder,
+    default_folder_or_none,
+    digest_of,
+    refuse_misnamed,
+    wanted_folders,
+)
 from service.loading import load_classifier
 from service.log import log
 from service.memory import give_back
@@ -175,6 +181,8 @@ class Models:
         if known is not None and known.digest == digest:
             return None
         try:
+            if folder != self._default:  # which may lie wherever it was mounted
+                refuse_misnamed(folder, self._settings)
             self._probe(folder)
             return _Served(folder, digest, _load(self._settings, folder))
         except StartError as error:

@@ -58,6 +58,9 @@ class Plan:
         seconds: For each measured batch size, ascending.
         instances: Batches that run side by side.
         on_loop: The event loop runs the batches itself.
+
+    Attributes:
+        threads: In each run.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Plan:
         """Begin with the rate of the largest batch."""
         self.seconds = dict(seconds)
         self.instances = instances
+        self.threads = 1
         self.on_loop = on_loop
         largest = max(self.seconds)
         self._per_image_s = self._first_per_image_s = self.seconds[largest] / largest

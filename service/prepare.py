@@ -1,10 +1,11 @@
 """From picture files to the network's input: decode, stand up, cut, shrink.
 
-Large files are opened and decoded in a pool; a picture of a few kilobytes is decoded at once,
-since passing it to another thread and back costs more than that.
+Large files, and those that tell of themselves, are opened and decoded in a pool; a picture of a
+few kilobytes is decoded at once, since passing it to another thread and back costs more than that.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,15 @@ REQUEST_PIXELS = 4
 """A request's pictures together may have this many times the pixels allowed for one."""
 SMALL_BYTES, SMALL_PIXELS = 32_768, 16_384
 """A file and picture up to this size is decoded on the event loop: about 0.03 ms at 28 x 28,
-at most 0.5 ms at 128 x 128, where a pool's two thread switches cost 0.1 ms of the interpreter."""
+at most 0.5 ms at 128 x 128, where a pool's two thread switches cost 0.1 ms of the interpreter.
+One in thousands of tiny pieces, which no encoder makes, takes 3 ms."""
+METADATA = re.compile(
+    rb"iCCP|zTXt|iTXt|eXIf|Raw profile type exif"  # PNG
+    rb"|Exif|ICC_PROFILE|MPF\0"  # JPEG
+    rb"|EXIF"  # WebP
+)
+"""What stands in a file that Pillow unpacks or parses beside its pixels: of 32 KB, profiles took
+34 ms, a directory 4 to 8 ms. To look for all costs 0.1 ms in 32 KB, 2 us in a file of 28 x 28."""
 
 
 class Ready(NamedTuple):
@@ -55,7 +64,7 @@ class Preparer:
     async def prepare(
         self, payloads: Sequence[bytes], patience_s: float, departure: Departure
     ) -> list[Ready]:
-        """Prepare a small picture at once, others in the pool, side by side.
+        """Prepare a small plain picture at once, others in the pool, side by side.
 
         What nobody waits for any more, since the deadline came, the client left or another
         picture of the request is broken, leaves the pool's queue.
@@ -73,7 +82,7 @@ class Preparer:
         """
         if departure.gone:
             raise ClientLeftError("The client left before its images were decoded.")
-        if len(payloads) == 1 and len(payloads[0]) <= SMALL_BYTES:
+        if len(payloads) == 1 and _is_small_and_plain(payloads[0]):
             image = open_image(payloads[0], self.max_pixels)
             if image.width * image.height <= SMALL_PIXELS:
                 return [self._read(image, 0)]
@@ -135,3 +144,8 @@ class Preparer:
         light = brightness(pixels)
         sent = Sent(height, width) if lies_down(image) else Sent(width, height)
         return Ready(pixels, between - began, time.perf_counter() - between, sent, light, began)
+
+
+def _is_small_and_plain(payload: bytes) -> bool:
+    """Tell whether a file has but a few kilobytes, and nothing beside its pixels to be unpacked."""
+    return len(payload) <= SMALL_BYTES and METADATA.search(payload) is None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
+from model.manifest import Precision
 from service.schemas import Schema
 
 Parameters = dict[str, Any]
@@ -71,12 +72,23 @@ class ResponseTensor(Schema):
     data: list[Any] | None = Field(None, description="Flat, row by row.")
 
 
+class Ran(Schema):
+    """On what and in which precision the engine ran: it may have fallen back from what was set.
+
+    The protocol leaves an answer's parameters to the server.
+    """
+
+    provider: Literal["cpu", "cuda"]
+    precision: Precision
+
+
 class InferResponse(Schema):
     """The answer to an inference request."""
 
     model_name: str
     model_version: str
     id: str
+    parameters: Ran
     outputs: list[ResponseTensor]
 
 

@@ -1,8 +1,8 @@
 """What an operator measures: Prometheus metrics, in one set over all workers.
 
 Names follow the field's habit: units in the name, `_total` for counters. Labels are route
-templates and codes, never anything that a client chose. Children of labelled metrics are
-looked up once; a request then costs a few additions.
+templates, codes and names of the manifest, never anything that a client chose. Children of
+labelled metrics are looked up once; a request then costs a few additions.
 
 With several workers each process keeps its numbers in files of a common folder
 (`PROMETHEUS_MULTIPROC_DIR`, set by `service.supervisor` before this module is loaded),
@@ -10,7 +10,7 @@ and whichever worker is asked adds them up.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import get_args
 from weakref import WeakKeyDictionary
@@ -31,6 +31,7 @@ from prometheus_client.registry import Collector
 
 from service.answered import Answered
 from service.classifier import Classifier
+from service.drift import Drift, Seen
 from service.models import Models, Outcome
 from service.statistics import Statistics
 from service.tracing import Tracing
@@ -99,6 +100,7 @@ class Telemetry:
         self.reloads = _reloads(registry)
         self.statistics: WeakKeyDictionary[Classifier, Statistics] = WeakKeyDictionary()
         self._models = models
+        self._pictures = PictureCounters(lambda: models.find().drift, registry)
         if MULTIPROCESS_FOLDER not in os.environ:  # a window is one process's own
             registry.register(_DriftOfDefault(models))
         for classifier in models.all():
@@ -111,7 +113,9 @@ class Telemetry:
         if came is not None:
             statistics = self.statistics[came] = Statistics()
             came.batcher.observe = partial(self._ran, statistics)
+            came.drift.on_picture = self._pictures.count
             self._named(came).set(1)
+        self._pictures.look()
 
     def reloaded(self, outcome: Outcome) -> None:
         """Count a candidate that was looked at."""
@@ -146,6 +150,7 @@ class Telemetry:
         batchers = [classifier.batcher for classifier in self._models.all()]
         self.in_flight.set(sum(batcher.under_way for batcher in batchers))
         self.queue.set(sum(batcher.queued() for batcher in batchers))
+        self._pictures.look()
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format, of all workers."""
@@ -155,6 +160,48 @@ class Telemetry:
         everybody = CollectorRegistry()
         MultiProcessCollector(everybody)
         return generate_latest(everybody)
+
+
+class PictureCounters:
+    """Counters of the pictures that the default model answers, whichever it is at the moment.
+
+    Unlike the window's gauges they add up over several workers, and they go on when the model
+    is replaced; labels that its successor does not have stay at what they were.
+    """
+
+    def __init__(self, default: Callable[[], Drift], registry: CollectorRegistry) -> None:
+        """Begin with the labels of the model whose window `default` gives."""
+        self._default, self._registry = default, registry
+        self._answers = Counter(
+            "resnet_answers_total", "Pictures by top label.", ("label",), registry=registry
+        )
+        self._strangers: Counter | None = None  # until a default model has a score
+        self._known: Drift | None = None
+        self._by_label: list[Counter] = []
+        self.look()
+
+    def look(self) -> None:
+        """Look up the labels of a new default model: all are there before their first rise."""
+        drift = self._default()
+        if drift is self._known:
+            return
+        self._known = drift
+        self._by_label = [self._answers.labels(label) for label in drift.labels]
+        if drift.has_score and self._strangers is None:
+            self._strangers = Counter(
+                "resnet_out_of_distribution_total",
+                "Pictures whose score is under the threshold.",
+                registry=self._registry,
+            )
+
+    def count(self, drift: Drift, picture: Seen) -> None:
+        """Count the default model's picture; the labels could not say that it is another's."""
+        self.look()
+        if drift is not self._known:
+            return
+        self._by_label[picture.label].inc()
+        if self._strangers is not None and drift.has_score and picture.in_distribution is False:
+            self._strangers.inc()
 
 
 class _DriftOfDefault(Collector):

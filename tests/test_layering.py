@@ -58,7 +58,7 @@ SERVICE_KNOWS: Mapping[str, set[str]] = MappingProxyType(
         "service.settings": {"service.errors"},
         "service.schemas": {"service.errors"},
         "service.decode": {"service.errors"},
-        "service.engine": {"service.errors"},
+        "service.engine": {"service.bound", "service.errors"},
         "service.log": set(),
         "service.plan": set(),
         "service.submission": {"service.errors"},

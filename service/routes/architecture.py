@@ -65,7 +65,7 @@ def describe(classifier: Classifier) -> bytes:
             provenance=manifest.provenance,
             serving=Serving(
                 instances=classifier.batcher.plan.instances,
-                threads=classifier.engine.threads,
+                threads=classifier.batcher.plan.threads,
                 batches=[
                     BatchTime(images=size, ms=round(1000 * seconds, 3))
                     for size, seconds in classifier.batcher.plan.seconds.items()

@@ -29,6 +29,7 @@ from service.schemas_v2 import (
     ModelMetadata,
     ModelNames,
     ModelReady,
+    Ran,
     Ready,
     ServerMetadata,
     TensorMetadata,
@@ -226,5 +227,6 @@ def _write(view: View, asked: Asked, answered: Answered) -> Answer:
         "logits": np.stack([ride.logits for ride in rides]),  # (N, K)
         "probabilities": np.stack([ride.probabilities for ride in rides]),
     }
-    labels = view.classifier.manifest.labels
-    return write_response(asked, (view.name, view.version), rows, labels)
+    info, labels = view.classifier.info, view.classifier.manifest.labels
+    ran = Ran(provider=info.provider, precision=info.precision)
+    return write_response(asked, (view.name, view.version), ran, rows, labels)

@@ -1,5 +1,6 @@
 """The deadline while a body is read, before the engine, and an answer is written, after it."""
 
+import asyncio
 import base64
 import time
 from collections.abc import Callable
@@ -128,6 +129,18 @@ async def test_a_drawing_that_ends_too_late_is_not_given(
     assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
     assert "while the maps were drawn" in response.json()["detail"]
     assert len(drawn) == 1
+
+
+async def test_what_is_drawn_holds_its_place(shipped: Service, drawn: list[object]) -> None:
+    batcher = shipped.classifier.batcher
+    answered = await shipped.classifier.answer([PICTURE], None, Departure(), DRAWN)
+
+    drawing = asyncio.create_task(shipped.classifier.results(answered, 1, DRAWN))
+    await asyncio.sleep(0.1)
+
+    assert (batcher.under_way, len(drawn)) == (1, 1)
+    await drawing
+    assert batcher.under_way == 0
 
 
 async def test_nothing_is_drawn_for_who_has_left(shipped: Service, drawn: list[object]) -> None:

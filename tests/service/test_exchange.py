@@ -2,10 +2,13 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 
-from service.exchange import Asked, Wish, classes, write_response
-from service.schemas_v2 import InferRequest
-from tests.service.requests_v2 import LABELS, NUMBERS, asking, elements, read
+from service.errors import MalformedRequestError
+from service.exchange import Asked, Wish, classes, read_request, write_response
+from service.schemas_v2 import InferRequest, Ran
+from service.tensors import FREE, Tensor
+from tests.service.requests_v2 import LABELS, NUMBERS, TENSORS, asking, elements, read
 
 
 def test_outputs_are_wanted_as_the_request_and_then_each_output_says() -> None:
@@ -36,13 +39,49 @@ def test_fields_of_other_clients_and_a_timeout_of_zero_change_nothing() -> None:
     assert [wish.is_binary for wish in asked.wishes] == [False, False]
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_numbers_may_be_nested_as_their_shape_says_or_flat(
+    channels: int, count: int, is_flat: bool
+) -> None:
+    border = TENSORS._replace(input=Tensor("images", "UINT8", (FREE, 48, 48, channels)))
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 48, 48, channels), np.uint8)
+    data = (pixels.ravel() if is_flat else pixels).tolist()
+
+    asked = read(asking([*pixels.shape], data=data), border=border)
+
+    assert np.array_equal(np.asarray(asked.images), pixels)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[[]]," * 1_800,  # fewer than four pictures have, and more than so few numbers need
+        b"[[]]," * 6_000,
+        b"[" * 12_000,
+        b"[0],[0],[0]," * 6_000,
+    ],
+    ids=["for few numbers", "for all pictures", "open ones alone", "one for each number"],
+)
+def test_more_brackets_than_nesting_needs_are_refused_before_they_are_parsed(data: bytes) -> None:
+    border = TENSORS._replace(input=Tensor("images", "UINT8", (FREE, 48, 48, 3)))
+
+    with pytest.raises(MalformedRequestError, match=r"opening brackets.*Send `data` flat"):
+        read_request(b'{"inputs":[{"data":[' + data, None, border)
+
+
 ROWS = np.array([[0.25, 0.5, 0.25], [1.0, 0.0, 0.0]], np.float32)
 
 
 def answer(*wishes: Wish) -> tuple[dict[str, Any], bytes]:
     asked = Asked("7", [], list(wishes), None)
     body, json_bytes = write_response(
-        asked, ("m", "1"), {"logits": -ROWS, "probabilities": ROWS}, LABELS
+        asked,
+        ("m", "1"),
+        Ran(provider="cpu", precision="int8"),
+        {"logits": -ROWS, "probabilities": ROWS},
+        LABELS,
     )
     end = len(body) if json_bytes is None else json_bytes
     return json.loads(body[:end]), body[end:]
@@ -55,6 +94,7 @@ def test_an_answer_in_json_holds_flat_numbers() -> None:
         "model_name": "m",
         "model_version": "1",
         "id": "7",
+        "parameters": {"provider": "cpu", "precision": "int8"},
         "outputs": [
             {
                 "name": "probabilities",

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from service.loading import Cores, choose_workers, load_classifier, share_cores,
 from service.plan import Plan
 from service.settings import Settings
 from tests.service import graphs
-from tests.service.conftest import SHIPPED, MakeArtifact
+from tests.service.conftest import SHIPPED, LoadEngine, MakeArtifact
 
 # load_classifier
 
@@ -149,6 +150,43 @@ def test_the_engine_is_measured_for_each_batch_size(make_artifact: MakeArtifact)
 )
 def test_the_cores_are_shared(usable: int, settings: dict[str, Any], cores: Cores) -> None:
     assert share_cores(Settings(**settings), usable) == cores
+
+
+@pytest.mark.parametrize(
+    ("image_s", "settings", "layout"),
+    [
+        (0.0024, {}, (1, 4)),
+        (0.0026, {}, (2, 2)),  # on two threads, so twice that on one
+        (0.0001, {"instances": 2}, (2, 2)),
+        (0.0001, {"threads": 1}, (2, 1)),
+    ],
+)
+def test_a_small_network_has_one_run_with_all_cores(
+    image_s: float,
+    settings: dict[str, Any],
+    layout: tuple[int, int],
+    make_artifact: MakeArtifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda: 4)
+    monkeypatch.setattr(loading, "measure", lambda *_: Plan({1: image_s}))
+
+    loaded = load_classifier(Settings(artifact=make_artifact(), **settings))
+
+    plan = loaded.batcher.plan
+    assert (plan.instances, plan.threads) == layout
+    assert loaded.engine.threads == layout[0] * (layout[1] - 1) + 1  # of the session they share
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_runs_side_by_side_have_all_of_their_threads(load_engine: LoadEngine) -> None:
+    before = len(list(Path("/proc/self/task").iterdir()))
+
+    engine = load_engine(threads=Cores(1, instances=2, threads=2).computing)
+
+    own = len(list(Path("/proc/self/task").iterdir())) - before
+    assert own + 2 == 2 * 2  # what the session has, and its two callers
+    assert engine.threads == own + 1
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,21 @@ async def test_a_refused_candidate_leaves_the_old_one_serving(
     assert error.__dict__["fields"] == {"folder": str(folder / "2"), "reason": reasons[0]}
 
 
+async def test_a_copy_of_the_default_under_the_root_does_not_take_its_place(
+    make_artifact: MakeArtifact,
+) -> None:
+    default = make_artifact()
+    async with serving_from(default.parent, default.parents[1]) as service:
+        before = service.classifier
+        shutil.copytree(default, default.parent / "2")
+        await reload(service)
+        served, reasons = await health(service)
+
+        assert service.classifier is before
+        assert served == ["tiny 1"]
+        assert "tiny/2 holds tiny 1" in reasons[0]
+
+
 async def test_a_candidate_that_crashes_its_probe_is_refused(
     make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:

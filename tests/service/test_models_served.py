@@ -1,5 +1,6 @@
 """Which models are served, by which names, and which are refused."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,48 @@ async def test_a_bad_artifact_does_not_take_the_others_down(make_artifact: MakeA
     assert len(reasons) == 2
     assert "bytes; the manifest says" in reasons[0]
     assert "golden" in reasons[1]
+
+
+@pytest.mark.parametrize("place", ["good/2", "mine/1"])
+async def test_a_folder_that_is_not_named_as_its_manifest_says_is_refused_alone(
+    place: str, make_artifact: MakeArtifact, probed: list[Path]
+) -> None:
+    default, good = make_artifact(), make_artifact(name="good")
+    copy = default.parents[1] / place
+    shutil.copytree(good, copy)
+
+    async with serving_from(default, default.parents[1]) as service:
+        served, (reason,) = await health(service)
+
+    assert served == ["tiny 1", "good 1"]
+    assert reason == (
+        f"{copy} holds good 1; a folder under RESNET_MODELS must be named as its manifest says, "
+        "good/1. Move it there, or export the model to where it is."
+    )
+    assert probed == [good]  # which takes a second each
+
+
+async def test_a_folder_whose_manifest_cannot_be_read_is_refused_alone(
+    make_artifact: MakeArtifact,
+) -> None:
+    default, bad = make_artifact(), make_artifact(name="bad")
+    (bad / "manifest.json").write_text("{")
+
+    async with serving_from(default, default.parents[1]) as service:
+        served, (reason,) = await health(service)
+
+    assert served == ["tiny 1"]
+    assert reason.startswith(f"{bad / 'manifest.json'}: ")
+
+
+async def test_the_default_is_served_wherever_it_lies(make_artifact: MakeArtifact) -> None:
+    root = make_artifact(name="other").parents[1]
+    elsewhere = make_artifact().rename(root / "mounted")
+    within = make_artifact(version="2").rename(root / "other/9")
+
+    for default, expected in ((elsewhere, "tiny 1"), (within, "tiny 2")):
+        async with serving_from(default, root) as service:
+            assert await version(service) == expected
 
 
 async def test_a_model_is_loaded_once_however_its_folder_is_named(

@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+import zlib
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,22 @@ from service.errors import ClientLeftError
 from service.prepare import Preparer
 from service.submission import Departure
 from tests.service.decoding import LIMIT, SPEC
-from tests.service.pictures import encode, striped
+from tests.service.pictures import encode, png_with, striped
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def openers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note the threads in which headers are read."""
+    threads: list[int] = []
+
+    def noting(*given: Any) -> Image.Image:
+        threads.append(threading.get_ident())
+        return decode.open_image(*given)
+
+    monkeypatch.setattr(prepare, "open_image", noting)
+    return threads
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
@@ -43,22 +57,54 @@ async def test_what_a_picture_was_decoded_to_is_gone_before_the_next(
 
 @pytest.mark.parametrize(("side", "is_at_once"), [(28, True), (150, False), (600, False)])
 async def test_the_header_of_a_large_file_is_not_read_on_the_event_loop(
-    side: int, is_at_once: bool, monkeypatch: pytest.MonkeyPatch
+    side: int, is_at_once: bool, openers: list[int]
 ) -> None:
-    threads: list[int] = []
-
-    def noting(*given: Any) -> Image.Image:
-        threads.append(threading.get_ident())
-        return decode.open_image(*given)
-
-    monkeypatch.setattr(prepare, "open_image", noting)
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     payload = encode(Image.fromarray(noise))
     assert (len(payload) <= prepare.SMALL_BYTES) is is_at_once
 
     await Preparer(SPEC, LIMIT).prepare([payload], 10, Departure())
 
-    assert (threading.get_ident() in threads) is is_at_once
+    assert (threading.get_ident() in openers) is is_at_once
+
+
+DIRECTORY = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x01\0\0\0\0\0\0"
+"""EXIF of one entry, the orientation; thousands take milliseconds."""
+SMALL = Image.new("RGB", (28, 28))
+TOLD = {
+    "profile of a PNG": png_with(*[(b"iCCP", b"k\0\0" + zlib.compress(bytes(200_000)))] * 64),
+    "packed text": png_with((b"zTXt", b"k\0\0" + zlib.compress(b"text"))),
+    "international text": png_with((b"iTXt", b"k\0\0\0\0\0text")),
+    "EXIF of a PNG": png_with((b"eXIf", DIRECTORY)),
+    "EXIF in a text": png_with(
+        (b"tEXt", b"Raw profile type exif\0\n\n\n" + DIRECTORY.hex().encode())
+    ),
+    "EXIF of a JPEG": encode(SMALL, "JPEG", exif=b"Exif\0\0" + DIRECTORY),
+    "EXIF of a WebP": encode(SMALL, "WEBP", exif=DIRECTORY),
+    "profile of a JPEG": encode(SMALL, "JPEG", icc_profile=bytes(200)),
+    "further pictures": encode(SMALL, "MPO", save_all=True, append_images=[SMALL]),
+}
+
+
+@pytest.mark.parametrize("kind", TOLD)
+async def test_a_small_file_that_tells_of_itself_is_not_opened_on_the_event_loop(
+    kind: str, openers: list[int]
+) -> None:
+    assert len(TOLD[kind]) <= prepare.SMALL_BYTES
+
+    await Preparer(SPEC, LIMIT).prepare([TOLD[kind]], 10, Departure())
+
+    assert len(openers) == 1
+    assert threading.get_ident() not in openers
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+async def test_a_small_file_of_pixels_alone_is_opened_on_the_event_loop(
+    file_format: str, openers: list[int]
+) -> None:
+    await Preparer(SPEC, LIMIT).prepare([encode(SMALL, file_format)], 10, Departure())
+
+    assert openers == [threading.get_ident()]
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -13,10 +13,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service.conftest import MakeArtifact
+from tests.service.conftest import SHIPPED, MakeArtifact
 from tests.service.pictures import BLACK, WHITE
 from tests.service.process import Running, run_command, serve_model
 from tests.service.working import answerers, ask_many, until, workers
+
+PICTURES = ("resnet_answers_total", "resnet_out_of_distribution_total")
 
 
 @pytest.fixture
@@ -71,6 +73,26 @@ def test_metrics_are_of_all_workers_and_sigterm_ends_them_all(running: Running) 
     assert (images, models) == (before + 45, 1)
     assert (len(pids), code) == (2, 0)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_pictures_are_counted_by_all_workers_and_windows_by_none() -> None:
+    with serve_model(artifact=str(SHIPPED), workers="2", watch_s="0") as running:
+        until(lambda: len(answerers(running)) == 2)
+        before = [total(running, name) for name in PICTURES]
+
+        answers = [httpx.post(f"{running.url}/predict", files=[("file", WHITE)] * 5).json()]
+        answers += [httpx.post(f"{running.url}/predict", content=BLACK).json() for _ in range(15)]
+        counted = [total(running, name) for name in PICTURES]
+        text = httpx.get(f"{running.url}/metrics").text
+
+    results = [result for answer in answers for result in answer["results"]]
+    strangers = sum(not result["in_distribution"] for result in results)
+    assert before[0] >= 20  # of which each worker answered some
+    assert counted == [before[0] + 20, before[1] + strangers]
+    assert strangers > 0
+    assert 'resnet_answers_total{label="Ankle boot"}' in text
+    assert "resnet_window" not in text
+    assert "resnet_drift_psi" not in text
 
 
 def test_lasting_connections_are_dealt_out_to_all_workers(running: Running) -> None:

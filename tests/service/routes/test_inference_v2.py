@@ -55,6 +55,25 @@ async def test_a_tensor_gets_the_same_answer_in_json_and_in_binary(service: Serv
         assert np.allclose(values, in_binary[name], atol=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+async def test_every_answer_names_the_provider_and_the_precision_that_ran(precision: str) -> None:
+    body, headers = binary(asking([1, 28, 28, 1], "UINT8"), pixels().tobytes())
+    asked = {"provider": "cuda", "provider_policy": "prefer", "precision": precision}
+    async with serving(**asked) as service:
+        ask = service.client.post
+        answers = [
+            await ask(INFER, content=body, headers=headers),
+            await ask(INFER, content=pixels().tobytes(), headers={HEADER: "0"}),
+            await ask(INFER_IMAGE, content=png(), headers={HEADER: "0"}),
+        ]
+        model = (await ask("/predict", content=png())).json()["model"]
+
+    assert model["precision"] == precision
+    for answer in answers:  # of a machine without CUDA: that it fell back to the processor
+        ran = read_answer(answer)[0]["parameters"]
+        assert ran == {"provider": model["provider"], "precision": precision}
+
+
 async def test_pictures_get_the_answer_of_predict_however_they_are_sent(service: Service) -> None:
     file = png()
     element = len(file).to_bytes(4, "little") + file
