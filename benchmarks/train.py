@@ -1,7 +1,7 @@
 """How fast training is, and what accuracy it buys.
 
     python -m benchmarks.train speed [ARCHITECTURE ...]       # pictures/s and share of the peak
-    python -m benchmarks.train accuracy RECIPE [--seeds 3]    # accuracy against CPU seconds
+    python -m benchmarks.train accuracy RECIPE [--seeds 3] [--data FOLDER]   # against CPU seconds
 
 The peak is not the data sheet's but what one large matrix product reaches here, in the same
 run and precision. Accuracy is measured by whole runs of `train-model`, each in a process of
@@ -122,8 +122,10 @@ def measure_speed(names: Iterable[str], budget: float) -> list[dict[str, Any]]:
     return rows
 
 
-def measure_accuracy(recipe: str, seeds: int, changes: list[str], out: Path) -> dict[str, Any]:
-    """Train and judge a recipe once a seed.
+def measure_accuracy(
+    recipe: str, seeds: int, changes: list[str], out: Path, data: Path | None = None
+) -> dict[str, Any]:
+    """Train and judge a recipe once a seed, on Fashion-MNIST or another folder's pictures.
 
     Returns:
         Test accuracy and CPU seconds of each seed, with the epochs' validation accuracy.
@@ -133,6 +135,7 @@ def measure_accuracy(recipe: str, seeds: int, changes: list[str], out: Path) -> 
         folder = out / "-".join([recipe, *changes, str(seed)])
         if not (folder / "evaluation.json").exists():
             settings = [part for change in changes for part in ("--set", change)]
+            settings += [] if data is None else ["--data", str(data)]
             train = ["--recipe", recipe, "--seed", str(seed), "--out", str(folder), *settings]
             _call("train_script", train)
             _call("evaluate_script", [str(folder)])
@@ -226,6 +229,7 @@ def main() -> None:
     accuracy.add_argument("recipe")
     accuracy.add_argument("--seeds", type=int, default=3)
     accuracy.add_argument("--set", dest="changes", action="append", default=[])
+    accuracy.add_argument("--data", type=Path, help="Fashion-MNIST if not said")
     accuracy.add_argument("--out", type=Path, default=Path("runs/benchmark"))
     options = parser.parse_args()
     if options.command == "speed":
@@ -233,7 +237,9 @@ def main() -> None:
         return
     path = RESULTS / "train-accuracy.json"
     earlier = json.loads(path.read_text())["results"] if path.exists() else []
-    fresh = measure_accuracy(options.recipe, options.seeds, options.changes, options.out)
+    fresh = measure_accuracy(
+        options.recipe, options.seeds, options.changes, options.out, options.data
+    )
     key = (fresh["recipe"], fresh["changes"])
     results = [one for one in earlier if (one["recipe"], one["changes"]) != key]
     results = sorted([*results, fresh], key=lambda one: one["runs"][0]["cpu_seconds"])
