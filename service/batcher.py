@@ -3,8 +3,7 @@
 A batch is whatever waited while the engine was busy, up to a limit: the setting, or less
 where the plan says that larger batches are no cheaper (docs/decisions/0014). There is no timer:
 a lone picture never waits. Pictures of one request may ride in several batches, and a
-batch may carry pictures of many requests. What is cancelled or too late leaves the queue
-and is never run.
+batch may carry pictures of many requests. What is cancelled or too late is never run.
 
 Threads: `admit`, `submit` and `leave` belong to the event loop, the runs to one thread
 an instance. A queue that both sides may touch lies between them; answers go back to the
