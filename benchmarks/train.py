@@ -4,29 +4,28 @@
     python -m benchmarks.train accuracy RECIPE [--seeds 3] [--data FOLDER]   # against CPU seconds
 
 The peak is not the data sheet's but what one large matrix product reaches here, in the same
-run and precision. Accuracy is measured by whole runs of `train-model`, each in a process of
-its own; what is there already is not run again.
+run and precision. Accuracy is measured by whole runs: see `benchmarks.accuracy`.
 """
 
 import argparse
-import csv
 import json
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from benchmarks.accuracy import keep, measure_accuracy, report
 from model.architecture import Architecture, get_architecture
+from model.cli import CommandError
 from model.network import ResNet
 from model.summary import summarize
+from training.commands.data import told_in_one_line
 from training.environment import commit, now
 from training.speed import processor_name
 
@@ -38,9 +37,6 @@ SIDES = {"mini_resnet": 28}
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SIDE = 2048
 """Of the square matrices whose product is the peak."""
-
-MARKS = (0.90, 0.921, 0.94, 0.95)
-"""Validation accuracies whose first epoch is told; 92.1 % is the best that `baseline` saw."""
 
 BACKWARD = 3
 """Forward is one part of a step, the gradients of activations and of weights are two."""
@@ -122,87 +118,7 @@ def measure_speed(names: Iterable[str], budget: float) -> list[dict[str, Any]]:
     return rows
 
 
-def measure_accuracy(
-    recipe: str, seeds: int, changes: list[str], out: Path, data: Path | None = None
-) -> dict[str, Any]:
-    """Train and judge a recipe once a seed, on Fashion-MNIST or another folder's pictures.
-
-    Returns:
-        Test accuracy and CPU seconds of each seed, with the epochs' validation accuracy.
-    """
-    runs = []
-    for seed in range(seeds):
-        folder = out / "-".join([recipe, *changes, str(seed)])
-        if not (folder / "evaluation.json").exists():
-            settings = [part for change in changes for part in ("--set", change)]
-            settings += [] if data is None else ["--data", str(data)]
-            train = ["--recipe", recipe, "--seed", str(seed), "--out", str(folder), *settings]
-            _call("train_script", train)
-            _call("evaluate_script", [str(folder)])
-        with (folder / "metrics.csv").open(newline="") as file:
-            epochs = [
-                (float(row["cpu_seconds"]), float(row["val_acc"])) for row in csv.DictReader(file)
-            ]
-        figures = json.loads((folder / "evaluation.json").read_text())
-        top1 = figures["top1"]
-        cpu = epochs[-1][0]
-        runs.append(
-            {
-                "seed": seed,
-                "test_top1": top1,
-                "mirrored_top1": figures["mirrored_top1"],
-                "cpu_seconds": cpu,
-                "epochs": epochs,
-            }
-        )
-        print(f"{folder.name}: {top1:.2%} on the test split after {cpu:,.0f} CPU s", flush=True)
-    return {"recipe": recipe, "changes": changes, "runs": runs}
-
-
-def _call(script: str, arguments: list[str]) -> None:
-    code = f"from training.cli import {script}; {script}()"
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
-
-
-def report(results: list[dict[str, Any]], out: Path) -> None:
-    """Print the table of recipes, and draw accuracy against CPU seconds."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    marks = "".join(f" to {mark:.1%} |" for mark in MARKS)
-    print(f"| recipe | seeds | test top-1 | CPU s |{marks}")
-    print("| --- | --- | --- | --- |" + " --- |" * len(MARKS))
-    for result in results:
-        name = " ".join([result["recipe"], *result["changes"]])
-        top1 = [run["test_top1"] for run in result["runs"]]
-        spread = f" ± {100 * stdev(top1):.2f}" if len(top1) > 1 else ""
-        cpu = mean(run["cpu_seconds"] for run in result["runs"])
-        reached = "".join(f" {cpu_to(mark, result['runs'])} |" for mark in MARKS)
-        print(f"| {name} | {len(top1)} | {mean(top1):.2%}{spread} | {cpu:,.0f} |{reached}")
-        (line,) = axes.plot(*zip(*result["runs"][0]["epochs"], strict=True), label=name)
-        axes.scatter(
-            [run["cpu_seconds"] for run in result["runs"]], top1, color=line.get_color(), zorder=3
-        )
-    axes.set(xscale="log", xlabel="CPU seconds", ylabel="accuracy", ylim=(0.8, 0.97))
-    axes.set_title("Lines: validation split, epoch by epoch. Dots: test split, at the end.")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    out.parent.mkdir(exist_ok=True)
-    figure.savefig(out, dpi=120)
-
-
-def cpu_to(mark: float, runs: list[dict[str, Any]]) -> str:
-    """Tell after how many CPU seconds each run's validation accuracy had come so far, on average.
-
-    An epoch is as fine as it gets; a dash stands where some run never did.
-    """
-    firsts = [
-        next((cpu for cpu, accuracy in run["epochs"] if accuracy >= mark), None) for run in runs
-    ]
-    found = [cpu for cpu in firsts if cpu is not None]
-    return f"{mean(found):,.0f}" if len(found) == len(runs) else "-"
-
-
-def _keep(name: str, results: list[dict[str, Any]]) -> None:
+def _keep_speed(results: list[dict[str, Any]]) -> None:
     about = {
         "processor": processor_name(),
         "threads": torch.get_num_threads(),
@@ -212,7 +128,7 @@ def _keep(name: str, results: list[dict[str, Any]]) -> None:
         "date": now(),
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"train-{name}.json"
+    path = RESULTS / "train-speed.json"
     path.write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
 
 
@@ -233,18 +149,16 @@ def main() -> None:
     accuracy.add_argument("--out", type=Path, default=Path("runs/benchmark"))
     options = parser.parse_args()
     if options.command == "speed":
-        _keep("speed", measure_speed(options.names, options.budget))
+        _keep_speed(measure_speed(options.names, options.budget))
         return
-    path = RESULTS / "train-accuracy.json"
-    earlier = json.loads(path.read_text())["results"] if path.exists() else []
-    fresh = measure_accuracy(
-        options.recipe, options.seeds, options.changes, options.out, options.data
-    )
-    key = (fresh["recipe"], fresh["changes"])
-    results = [one for one in earlier if (one["recipe"], one["changes"]) != key]
-    results = sorted([*results, fresh], key=lambda one: one["runs"][0]["cpu_seconds"])
-    _keep("accuracy", results)
-    report(results, FIGURE)
+    try:
+        with told_in_one_line():
+            row = measure_accuracy(
+                options.recipe, options.seeds, options.changes, options.out, options.data
+            )
+    except CommandError as error:
+        sys.exit(f"error: {error}")
+    report(keep(row, RESULTS / "train-accuracy.json"), FIGURE)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from training.datasets.dataset import Dataset
 from training.foreign import gaps, get_normalization
 from training.module import Classifier
 from training.recipes import Recipe
-from training.run import CheckpointError, RunRecord, read_checkpoint
+from training.run import CheckpointError, OtherVersionError, RunRecord, read_checkpoint
 
 SMALL_SIDE = 64
 """Pixels up to which a stem that halves nothing pays. At 224 it would cost thirteen times the
@@ -96,12 +96,15 @@ def seen_before(init: Path, dataset: Dataset) -> list[str]:
     """Warn of weights that may know pictures which are held out now.
 
     Args:
-        init: A file of weights; only a run's own checkpoint tells what it was trained on.
+        init: A file of weights; only a run's own checkpoint tells what it was trained on, and only
+            to the version that wrote it.
         dataset: As it is split now.
     """
     try:
         earlier, _ = read_checkpoint(init)
-    except CheckpointError:
+    except OtherVersionError as error:
+        return [f"note: what {init} learnt from is not known; accuracy may seem too good: {error}"]
+    except CheckpointError:  # from elsewhere
         return []
     same_place = earlier.dataset_source == str(Path(dataset.source).absolute())
     if not (same_place and dataset.is_drawn) or earlier.dataset_sha256 == dataset.sha256:

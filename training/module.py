@@ -66,7 +66,7 @@ class Classifier(LightningModule):
         """Augment, predict, compare."""
         images, targets = batch
         images = augment(images.cpu(), self.recipe, self.augmentation, self._side(images.shape[1]))
-        images, others, share = mix(images, targets, self.recipe, self.augmentation)
+        images, others, share = self._mixed(images, targets)
         logits = self(images.to(self.device))
         loss = self._mixed_loss(logits, targets, others, share)
         self.train_accuracy(logits, targets if share >= 0.5 else others)
@@ -78,8 +78,17 @@ class Classifier(LightningModule):
         """Side of the pictures at this step: they grow, but not before a layer of fixed width."""
         if self.record.architecture.stem == "flatten":
             return side
-        progress = self.trainer.global_step / self.trainer.estimated_stepping_batches
-        return side_at(progress, side, self.recipe)
+        return side_at(self._progress(), side, self.recipe)
+
+    def _progress(self) -> float:
+        """Share of the run's steps that are behind it."""
+        return self.trainer.global_step / self.trainer.estimated_stepping_batches
+
+    def _mixed(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Mix pictures, until the run finishes."""
+        if self._progress() >= 1 - self.recipe.finish:
+            return images, targets, 1.0
+        return mix(images, targets, self.recipe, self.augmentation)
 
     def _mixed_loss(self, logits: Tensor, targets: Tensor, others: Tensor, share: float) -> Tensor:
         """Compare with both targets of mixed pictures, by their shares."""

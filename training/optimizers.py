@@ -148,18 +148,22 @@ def build_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LambdaLR
 
     A floor with a long average of the weights stands in for the last of the fall: the rate at which
     the loss on pictures that were not learnt from is lowest is not zero (docs/training-log.md).
+    A finish goes from there to (nearly) zero.
 
     Args:
         optimizer: Its groups' rates are the peaks.
         recipe: Says how long the rise is, and the shape of the fall.
         steps: Of the whole run.
     """
-    rise = min(max(1.0, recipe.warmup * steps), float(steps))
+    cycle = max(1, round(steps * (1 - recipe.finish)))
+    rise = min(max(1.0, recipe.warmup * cycle), float(cycle))
 
     def share(step: int) -> float:
         if step < rise:
             return (step + 1) / (rise + 1)
-        rest = max(LEAST, (steps - step) / max(1.0, steps - rise))
+        if recipe.finish and step >= cycle:
+            return max(LEAST, recipe.floor * (steps - step) / max(1, steps - cycle))
+        rest = max(LEAST, (cycle - step) / max(1.0, cycle - rise))
         fall = rest if recipe.schedule == "one_cycle" else (1 - math.cos(math.pi * rest)) / 2
         return max(recipe.floor, fall)
 

@@ -4,7 +4,7 @@ import csv
 import io
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from model.durable import replace_synced
 from model.manifest import Cost
 from training.environment import Environment
 from training.plots import draw_curves
+from training.recipes import Recipe
 
 COLUMNS = (
     "epoch",
@@ -82,7 +83,7 @@ class EpochTable(Callback):
         figures: dict[str, Any] = {
             name: f"{float(value):.6g}" for name, value in trainer.callback_metrics.items()
         }
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        rate = trainer.optimizers[0].param_groups[-1]["lr"]  # the head's, which comes last
         spent = {
             "seconds": time.perf_counter() - self._started,
             "cpu_seconds": time.process_time(),
@@ -126,6 +127,25 @@ def read_rows(metrics: Path) -> list[dict[str, str]]:
         return []
     whole, end, _ = metrics.read_bytes().rpartition(b"\n")
     return list(csv.DictReader(io.StringIO((whole + end).decode(), newline="")))
+
+
+def monitored(rows: Sequence[Mapping[str, str]], recipe: Recipe) -> list[float]:
+    """Give the figure that a recipe goes by, of each epoch that has it."""
+    return [float(row[recipe.monitor]) for row in rows if row[recipe.monitor]]
+
+
+def state(rows: Sequence[Mapping[str, str]], recipe: Recipe) -> str:
+    """Tell from a run's table of epochs whether it came to its end.
+
+    Returns:
+        "finished", "stopped early", or "not finished": stopped, killed or under way.
+    """
+    values, patience = monitored(rows, recipe), recipe.early_stopping
+    if values and patience:
+        best = (max if recipe.monitor == "val_acc" else min)(values)
+        if len(rows) - values.index(best) > patience:
+            return "stopped early"
+    return "finished" if len(rows) >= recipe.epochs else "not finished"
 
 
 def write_rows(metrics: Path, rows: Iterable[Mapping[str, Any]]) -> None:

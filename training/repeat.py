@@ -14,6 +14,7 @@ from model.weights_file import describe_file
 from training.datasets.source import read_dataset
 from training.fitting import TrainingError
 from training.keeping import KEEP_EVERY
+from training.progress import read_rows, state
 from training.run import CheckpointError, RunFolder, RunRecord, read_checkpoint, read_record
 from training.train import Outcome, train
 
@@ -61,7 +62,7 @@ def repeat(  # noqa: PLR0913  # what, where to, what lies elsewhere by now
         dataset, record.recipe, out, seed=record.seed, init=first, keep_every=keep_every, tell=tell
     )
     if not outcome.interrupted:
-        tell(_compare(RunFolder(run), outcome.folder))
+        tell(_compare(RunFolder(run), record, outcome))
     return outcome
 
 
@@ -83,13 +84,19 @@ def _digest(description: str) -> str:
     return description.rsplit(maxsplit=1)[-1]
 
 
-def _compare(was: RunFolder, is_now: RunFolder) -> str:
-    """Say whether two runs came to the same weights."""
+def _compare(was: RunFolder, record: RunRecord, outcome: Outcome) -> str:
+    """Say whether two runs came to the same weights, where both came to their end."""
+    rows = read_rows(was.metrics)
+    if len(rows) != outcome.epochs and state(rows, record.recipe) == "not finished":
+        return (
+            f"note: {was.path} was not finished: it has {len(rows)} epochs, this run "
+            f"{outcome.epochs}, so their weights are not compared"
+        )
     try:
         _, before = read_checkpoint(was.last)
     except CheckpointError:
         return f"{was.path} kept no weights to compare with"
-    _, after = read_checkpoint(is_now.last)
+    _, after = read_checkpoint(outcome.folder.last)
     same = before.keys() == after.keys() and all(
         torch.equal(before[name], after[name]) for name in before
     )

@@ -4,39 +4,33 @@ A checkpoint carries a `RunRecord`, so that evaluation and export need nothing e
 rebuild the network, find the data and say where the weights came from.
 """
 
+import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.architecture import Architecture
 from model.preprocessing import Preprocessing
-from model.weights_file import describe_file
+from model.validation import first_fault
+from model.weights_file import UNREADABLE, describe_file
 from training.datasets.dataset import Dataset
 from training.environment import Environment, commit, now
 from training.recipes import Recipe
 
 RECORD_KEY = "run"
 NETWORK_PREFIX = "network."
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    UnpicklingError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-)
-"""What `torch.load` raises on broken and on foreign files."""
 
 
 class CheckpointError(Exception):
     """A checkpoint cannot be read or does not fit; the message says which and why."""
+
+
+class OtherVersionError(CheckpointError):
+    """There is a run's record, but not one that this version understands."""
 
 
 class RunRecord(BaseModel):
@@ -179,12 +173,13 @@ def read_record(run: Path) -> RunRecord:
 
     Raises:
         CheckpointError: If it tells nothing, or nothing that can be read.
+        OtherVersionError: If another version wrote it.
     """
     folder = RunFolder(run)
     if not folder.record.is_file():  # runs before there was such a file
         return read_checkpoint(folder.last)[0]
     try:
-        return RunRecord.model_validate_json(folder.record.read_bytes())
+        return _record(folder.record.read_bytes(), folder.record)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder.record} cannot be read as a run's record.") from error
 
@@ -197,12 +192,13 @@ def read_checkpoint(path: Path) -> tuple[RunRecord, dict[str, torch.Tensor]]:
 
     Raises:
         CheckpointError: If the file is missing, broken, or not written by `train-model`.
+        OtherVersionError: If it was, by another version of it.
     """
     if path.is_dir():
         path = RunFolder(path).best
     content = _load(path)
     try:
-        record = RunRecord.model_validate_json(content[RECORD_KEY])
+        record = _record(content[RECORD_KEY], path)
         weights = dict(content["state_dict"])
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -214,6 +210,25 @@ def read_checkpoint(path: Path) -> tuple[RunRecord, dict[str, torch.Tensor]]:
         if isinstance(name, str) and name.startswith(NETWORK_PREFIX)
     }
     return record, network
+
+
+def _record(content: str | bytes, path: Path) -> RunRecord:
+    """Read a record from its JSON.
+
+    Raises:
+        OtherVersionError: If it is a run's, but its fields are not those of this version.
+        ValueError: If it is no run's.
+    """
+    try:
+        return RunRecord.model_validate_json(content)
+    except ValidationError as error:
+        where, _, rule = first_fault(error)
+        if where in ("", "recipe"):  # no JSON, or nothing about a run
+            raise
+        raise OtherVersionError(
+            f"{path} holds a run's record of another version (`{where}`: {rule}); take the one "
+            f"that wrote it, commit {json.loads(content).get('commit')}."
+        ) from error
 
 
 def _load(path: Path) -> Any:

@@ -1,6 +1,7 @@
 """A table of the runs in a folder: `python -m training.runs [FOLDER]`."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model.cli import CommandError, script
-from training.progress import read_rows
+from training.progress import monitored, read_rows, state
 from training.run import CheckpointError, RunFolder, RunRecord, read_record
 
 
@@ -24,7 +25,7 @@ class Row:
         best: By the recipe's `monitor`, on the validation split; None before the first epoch.
         test: Top-1 on the test split, where `evaluate-model` was run.
         seconds: Of training, over all its parts where it was resumed.
-        state: "finished", "stopped early", or "not finished": stopped, killed or under way.
+        state: As `progress.state` has it, or "damaged".
     """
 
     name: str
@@ -36,13 +37,19 @@ class Row:
     state: str
 
 
-def read_runs(root: Path) -> list[Row]:
-    """Read every run at or below a folder, the latest last."""
+def read_runs(root: Path, tell: Callable[[str], None] = print) -> list[Row]:
+    """Read every run at or below a folder, the latest last.
+
+    Args:
+        root: The folder.
+        tell: Hears of each run whose record cannot be read, and why, a line each.
+    """
     found = []
     for place in sorted({path.parent for name in _MARKS for path in root.rglob(name)}):
         try:
             record = read_record(place)
-        except CheckpointError:
+        except CheckpointError as error:
+            tell(f"unreadable: {error}")
             continue
         try:
             found.append(_row(str(place.relative_to(root)), RunFolder(place), record))
@@ -56,22 +63,17 @@ _MARKS = ("run.json", "recipe.json")  # runs had no run.json once
 
 def _row(name: str, folder: RunFolder, record: RunRecord) -> Row:
     rows, recipe = read_rows(folder.metrics), record.recipe
-    values = [float(row[recipe.monitor]) for row in rows if row[recipe.monitor]]
+    values = monitored(rows, recipe)
     better = max if recipe.monitor == "val_acc" else min
-    best = better(values) if values else None
     evaluation = folder.path / "evaluation.json"
-    state = "finished" if len(rows) >= recipe.epochs else "not finished"
-    patience = recipe.early_stopping
-    if best is not None and patience and len(rows) - values.index(best) > patience:
-        state = "stopped early"
     return Row(
         name=name,
         record=record,
         epochs=len(rows),
-        best=best,
+        best=better(values) if values else None,
         test=json.loads(evaluation.read_text())["top1"] if evaluation.is_file() else None,
         seconds=float(rows[-1]["seconds"]) if rows else 0.0,
-        state=state,
+        state=state(rows, recipe),
     )
 
 
@@ -106,9 +108,13 @@ def _runs(
 
     Example: python -m training.runs runs
     """
-    rows = read_runs(folder) if folder.is_dir() else []
+    unreadable: list[str] = []
+    rows = read_runs(folder, unreadable.append) if folder.is_dir() else []
+    for line in unreadable:
+        typer.echo(line, err=True)
     if not rows:
-        raise CommandError(f"There is no run in {folder}; `train-model` makes one.")
+        which = "run that can be read" if unreadable else "run"
+        raise CommandError(f"There is no {which} in {folder}; `train-model` makes one.")
     console = Console()
     console.width = max(console.width, 140)  # a narrow pipe would cut the figures
     console.print(draw_table(rows))

@@ -1,10 +1,12 @@
 """The model card: nothing invented, nothing dropped, metadata that a YAML reader takes."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from model.architecture import get_architecture
+from model.artifact import CARD, read_manifest
 from model.card import card
 from model.card_figures import NOT_RECORDED, wilson
 from model.manifest import Cost, Data, Golden, Input, Manifest, Metrics, ModelFile, Provenance
@@ -117,6 +119,12 @@ def test_weights_from_elsewhere_are_not_called_random() -> None:
 
     assert "- weights from elsewhere: resnet50.pth, SHA-256 abc" in text
     assert "random" not in text
+
+
+def test_the_included_artifacts_readme_is_its_card() -> None:
+    shipped = Path(__file__).parents[2] / "artifacts/fashion-mnist/1"
+
+    assert (shipped / CARD).read_text(encoding="utf-8") == card(read_manifest(shipped))
 
 
 def test_a_card_names_what_the_model_is_not_for() -> None:

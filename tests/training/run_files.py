@@ -1,11 +1,36 @@
 """What a run left in its folder: its table of epochs, its state, whether two are the same run."""
 
 import csv
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
+from training.module import Classifier
 from training.run import RunFolder
+
+
+@contextmanager
+def ctrl_c_in(step: int) -> Iterator[None]:
+    """Have Ctrl+C pressed within a step of the run, counted from 0: it ends with that step."""
+    usual = Classifier.training_step
+
+    def pressed(self: Classifier, *arguments: Any) -> Any:
+        if self.global_step == step:
+            signal.raise_signal(signal.SIGINT)
+        return usual(self, *arguments)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may make us deaf
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Classifier, "training_step", pressed)
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def rows_of(folder: RunFolder) -> list[dict[str, str]]:

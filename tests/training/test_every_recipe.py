@@ -1,5 +1,6 @@
 """Every recipe starts, steps and goes on, on few pictures; its own numbers but for size."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from tests.conftest import MakePictures
+from tests.training.run_files import assert_same_run, ctrl_c_in
 from training.datasets.dataset import Dataset
 from training.datasets.folder import read_picture_folder
 from training.progress import read_rows
@@ -38,16 +40,21 @@ def test_a_recipe_trains_and_is_taken_up_again(
     assert again.epochs == 2
 
 
-def test_the_imagenet_recipe_takes_a_thousand_labels(
+def test_the_imagenet_recipe_takes_a_thousand_labels_and_goes_on_where_it_was_interrupted(
     make_pictures: MakePictures, tmp_path: Path
 ) -> None:
     labels = {f"n{number:08}": 4 for number in range(1000)}
     dataset = read_picture_folder(make_pictures(labels=labels, side=16))
-    recipe = get_recipe("imagenet", [*SMALL, "epochs=1", "batch_size=500"])
+    recipe = get_recipe("imagenet", [*SMALL, "batch_size=500"])
+    with ctrl_c_in(step=5):  # the second of the second epoch's four
+        stopped = train(dataset, recipe, tmp_path / "run", keep_every=timedelta(0))
 
-    outcome = train(dataset, recipe, tmp_path / "run")
+    resumed = train(dataset, recipe, tmp_path / "run", resume=True)
 
-    (row,) = read_rows(outcome.folder.metrics)
+    whole = train(dataset, recipe, tmp_path / "whole")
+    assert (stopped.interrupted, resumed.epochs) == (True, 2)
+    assert_same_run(resumed.folder, whole.folder)
     assert len(dataset.labels) == 1000
     assert len(dataset.train) == 2 * len(dataset.validation) == 2 * len(dataset.test) == 2000
-    assert 6 < float(row["train_loss"]) < 8  # ln 1000 is 6.9
+    rows = read_rows(resumed.folder.metrics)
+    assert all(6 < float(row["train_loss"]) < 8 for row in rows)  # ln 1000 is 6.9

@@ -1,5 +1,6 @@
 """Weights from elsewhere through `train-model --init`: what a run begins with."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ import torch
 from model.weights_file import read_weights
 from tests.conftest import Command, MakePictures
 from training.cli import train_script
-from training.run import read_checkpoint
+from training.datasets.dataset import Dataset
+from training.fitting import seen_before
+from training.run import RECORD_KEY, read_checkpoint
+from training.train import Outcome
 
 
 def test_a_run_begins_with_the_weights_it_is_given(
@@ -100,6 +104,22 @@ def test_weights_that_may_know_what_is_held_out_now_are_warned_of(
     assert (same.code, other.code) == (0, 0)
     assert "held out now" not in same.out
     assert f"best.ckpt learnt from pictures of {data} that are held out now" in other.out
+
+
+def test_of_weights_of_another_version_it_is_told_that_nobody_knows_what_they_have_seen(
+    trained: Outcome, small_fashion: Dataset, resnet20: Path, tmp_path: Path
+) -> None:
+    content = torch.load(trained.folder.best, weights_only=True)
+    record = json.loads(content[RECORD_KEY])
+    record["recipe"]["mutual"] = 0.5
+    torch.save({**content, RECORD_KEY: json.dumps(record)}, tmp_path / "old.ckpt")
+
+    (note,) = seen_before(tmp_path / "old.ckpt", small_fashion)
+
+    assert note.startswith(f"note: what {tmp_path / 'old.ckpt'} learnt from is not known")
+    assert "`recipe.mutual`" in note
+    assert "\n" not in note
+    assert seen_before(resnet20, small_fashion) == []
 
 
 def test_resume_and_init_exclude_each_other(command: Command, resnet20: Path) -> None:

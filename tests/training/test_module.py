@@ -1,6 +1,7 @@
 """One step of training: its loss, its optimiser, its schedule, its dice."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -123,6 +124,24 @@ def test_smoothing_is_in_the_training_loss(small_fashion: Dataset) -> None:
     wanted = np.full((5, 10), 0.02)
     wanted[np.arange(5), targets.numpy()] += 0.8
     assert loss == pytest.approx(-(wanted * logs).sum(1).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("step", "mixes"), [(0, True), (74, True), (75, False), (99, False)])
+def test_pictures_are_mixed_until_the_finish(
+    small_fashion: Dataset, monkeypatch: pytest.MonkeyPatch, step: int, mixes: bool
+) -> None:
+    changes = ["mixup=1", "finish=0.25", "flip=false", "shift=0", "first_scale=1"]
+    module = _module(small_fashion, get_recipe("fast", changes))
+    stands = SimpleNamespace(global_step=step, estimated_stepping_batches=100)
+    monkeypatch.setattr(Classifier, "trainer", stands)
+    monkeypatch.setattr(Classifier, "_log", lambda *_: None)
+    seen: list[torch.Tensor] = []
+    module.normalize.register_forward_pre_hook(lambda _, images: seen.extend(images))
+    some = small_fashion.train[:16]
+
+    module.training_step((some.images, some.targets), 0)
+
+    assert torch.equal(seen[0], some.images) is not mixes
 
 
 def test_forward_normalises_stored_pictures(small_fashion: Dataset) -> None:

@@ -84,12 +84,12 @@ def test_muon_goes_on_from_its_saved_state() -> None:
     assert torch.equal(weight_after(6, saved_at=3), weight_after(6, saved_at=None))
 
 
-def _rates(*changes: str) -> list[float]:
-    """The rate of each of 100 steps, with a peak of 2."""
+def _rates(*changes: str, steps: int = 100) -> list[float]:
+    """The rate of each step, with a peak of 2."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    scheduler = build_schedule(optimizer, get_recipe("default", changes), 100)
+    scheduler = build_schedule(optimizer, get_recipe("default", changes), steps)
     rates = []
-    for _ in range(100):
+    for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
@@ -102,6 +102,16 @@ def test_a_cycle_with_a_floor_falls_to_it_and_stays() -> None:
     assert max(rates) == pytest.approx(2.0)
     assert all(np.diff(rates[20:80]) < 0)
     assert rates[80:] == [0.5] * 20
+
+
+def test_a_finish_goes_from_the_floor_to_nothing_and_leaves_the_cycle_as_it_was() -> None:
+    cycle = _rates("warmup=0.2", "floor=0.25")
+
+    rates = _rates("warmup=0.2", "floor=0.25", "finish=0.2", steps=125)
+
+    assert rates[:100] == cycle
+    assert rates[100] == 0.5
+    assert np.diff(rates[100:]) == pytest.approx(-0.02)  # 25 steps from there to nothing
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])

@@ -11,9 +11,13 @@ import torch
 from PIL import Image
 
 from tests.conftest import Command, MakePictures
+from tests.training.run_files import ctrl_c_in
 from training.cli import train_script
+from training.datasets.folder import read_picture_folder
 from training.environment import Environment
+from training.recipes import get_recipe
 from training.run import CheckpointError, RunFolder, read_record
+from training.train import train
 
 QUICK = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "erase=0.3")
 
@@ -51,6 +55,20 @@ def test_a_repeated_run_comes_to_the_very_same_weights(command: Command, run: Pa
     assert all(torch.equal(was[name], is_now[name]) for name in was)
     before, after = read_record(run), read_record(again)
     assert before.model_copy(update={"created": ""}) == after.model_copy(update={"created": ""})
+
+
+def test_a_run_that_was_stopped_is_not_compared_with_its_whole_repetition(
+    command: Command, pictures: Path, tmp_path: Path
+) -> None:
+    recipe, run = get_recipe("default", ["epochs=2", "batch_size=8"]), tmp_path / "run"
+    with ctrl_c_in(step=4):  # the second of the second epoch's three
+        assert train(read_picture_folder(pictures), recipe, run).interrupted
+
+    finished = command(train_script, "--repeat", run)
+
+    assert finished.code == 0, finished.err
+    assert f"note: {run} was not finished: it has 1 epochs, this run 2, so" in finished.out
+    assert "bit for bit" not in finished.out
 
 
 def test_a_run_is_not_repeated_on_other_pictures(

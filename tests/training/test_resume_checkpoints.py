@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from tests.training.run_files import assert_same_run, rows_of, state_of
+from tests.training.run_files import assert_same_run, ctrl_c_in, rows_of, state_of
 from training.checkpoints import DurableCheckpoints
 from training.datasets.dataset import Dataset, Split
 from training.fitting import TrainingError
@@ -64,6 +64,30 @@ def _keep_all(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(DurableCheckpoints, "save_checkpoint", save_and_copy)
     return kept
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("record", ()),  # mixup and CutMix, a floor, growing pictures, a long average, bfloat16
+        ("finetune", ("architecture=resnet20",)),  # crops, a slow backbone, a cosine, no average
+    ],
+)
+def test_a_recipe_that_is_interrupted_goes_on_to_the_very_same_weights(
+    small_fashion: Dataset, tmp_path: Path, name: str, changes: tuple[str, ...]
+) -> None:
+    recipe = get_recipe(name, ["epochs=2", "batch_size=16", *changes])
+    dataset = small_fashion.limited(64)
+    with ctrl_c_in(step=5):  # the second of the second epoch's four
+        stopped = train(dataset, recipe, tmp_path / "run", keep_every=timedelta(0))
+    assert stopped.interrupted
+    assert torch.load(stopped.folder.last, weights_only=True)["global_step"] == 6
+
+    resumed = train(dataset, recipe, tmp_path / "run", resume=True)
+
+    whole = train(dataset, recipe, tmp_path / "whole")
+    assert (resumed.epochs, resumed.best) == (whole.epochs, whole.best)
+    assert_same_run(resumed.folder, whole.folder)
 
 
 def test_a_finished_run_can_be_resumed_and_stays_as_it_was(

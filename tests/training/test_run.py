@@ -1,7 +1,9 @@
 """Checkpoints: read back, refused when foreign, written whole or not at all."""
 
+import json
 import pickle
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from training.checkpoints import DurableCheckpoints
 from training.environment import commit, now
 from training.predict import load_network
-from training.run import RECORD_KEY, CheckpointError, read_checkpoint
+from training.run import RECORD_KEY, CheckpointError, read_checkpoint, read_record
 from training.train import Outcome
 
 
@@ -30,9 +32,9 @@ class _Bomb:
         return Path.touch, (self.target,)
 
 
-def _refusal(path: Path) -> str:
+def _refusal(path: Path, read: Callable[[Path], object] = read_checkpoint) -> str:
     with pytest.raises(CheckpointError) as refused:
-        read_checkpoint(path)
+        read(path)
 
     assert "\n" not in str(refused.value)
     assert str(path) in str(refused.value)
@@ -89,6 +91,21 @@ def test_a_file_of_torch_without_our_record_is_refused(tmp_path: Path, content: 
     torch.save(content, path)
 
     assert "holds no record of a run" in _refusal(path)
+
+
+def test_a_record_of_another_version_is_called_so_with_what_is_strange_to_this_one(
+    trained: Outcome, tmp_path: Path
+) -> None:
+    path, record = tmp_path / "run.json", json.loads(trained.folder.record.read_text())
+    record["recipe"]["mutual"] = 0.5
+    record["commit"] = "7bc23c0a7cb2"
+    path.write_text(json.dumps(record))
+    content = torch.load(trained.folder.best, weights_only=True)
+    torch.save({**content, RECORD_KEY: path.read_text()}, tmp_path / "best.ckpt")
+
+    for refusal in (_refusal(tmp_path / "best.ckpt"), _refusal(tmp_path, read_record)):
+        assert "of another version (`recipe.mutual`: Extra inputs are not permitted)" in refusal
+        assert refusal.endswith("take the one that wrote it, commit 7bc23c0a7cb2.")
 
 
 @pytest.mark.parametrize("weights", [None, [1], {"network.fc.weight": 5}, {3: torch.zeros(1)}])

@@ -77,6 +77,34 @@ def test_a_run_with_a_damaged_file_is_told_among_the_others(
     assert "damaged" in finished.out
 
 
+def test_a_run_of_another_version_is_named_beside_the_table(command: Command, runs: Path) -> None:
+    _make_strange(runs / "whole/run.json")
+
+    finished = command(main, runs)
+
+    assert finished.code == 0
+    assert "deeper/cut" in finished.out
+    (line,) = finished.err.splitlines()
+    assert line.startswith(f"unreadable: {runs / 'whole/run.json'} holds a run's record of another")
+
+
+def test_where_every_run_is_of_another_version_it_says_so(command: Command, runs: Path) -> None:
+    for record in runs.rglob("run.json"):
+        _make_strange(record)
+
+    finished = command(main, runs)
+
+    assert finished.code == 1
+    *lines, error = finished.err.splitlines()
+    assert len(lines) == 3
+    assert error.startswith(f"error: There is no run that can be read in {runs};")
+
+
+def _make_strange(record: Path) -> None:
+    """Put a field into a run's recipe that recipes do not have."""
+    record.write_text(record.read_text().replace('"recipe": {', '"recipe": {"mutual": 0.5,', 1))
+
+
 def test_where_there_is_no_run_it_says_so(command: Command, tmp_path: Path) -> None:
     finished = command(main, tmp_path)
 

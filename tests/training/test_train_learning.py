@@ -12,7 +12,7 @@ import torch
 from tests.training.run_files import figures_of
 from training.datasets.dataset import Dataset, Split
 from training.export import export_checkpoint
-from training.recipes import Recipe
+from training.recipes import Recipe, get_recipe
 from training.run import read_checkpoint
 from training.train import Outcome, train
 
@@ -65,6 +65,20 @@ def test_the_schedule_falls_to_almost_nothing_at_the_end(trained: Outcome) -> No
 
     assert rates == sorted(rates, reverse=True)
     assert 0 < rates[-1] < 0.05 / 100
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam"])
+def test_the_rate_that_is_told_is_the_one_that_the_recipe_names(
+    small_fashion: Dataset, tmp_path: Path, optimizer: str
+) -> None:
+    slow = ("turn=0.02", "backbone_rate=0.1", "schedule=plateau", "learning_rate=0.05")
+    quick = ("epochs=1", "batch_size=30", f"optimizer={optimizer}")
+    recipe = get_recipe("default", (*slow, *quick))
+
+    outcome = train(small_fashion.limited(60), recipe, tmp_path / "run")
+
+    (row,) = figures_of(outcome.folder)
+    assert row["learning_rate"] == 0.05
 
 
 def test_pixels_alone_are_learnt_from_by_the_default_recipe_too(

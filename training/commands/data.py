@@ -65,9 +65,52 @@ def own_data(record: RunRecord, data: Path | None, checkpoint: Path) -> Dataset:
         DatasetError: If the pictures do not fit the network, or it may have learnt from those
             that would measure it.
     """
+    dataset = _as_it_was(record, data, _held(checkpoint))
+    if dataset.sha256 != record.dataset_sha256:
+        if dataset.is_drawn:
+            raise DatasetError(
+                f"{dataset.source} does not hold the run's pictures under the names that they had. "
+                "Which of them it learnt from is not known, so whatever is measured on them may be "
+                "too good. Name the run's own data with --data, or put pictures that it never saw "
+                "into folders `val` and `test` of another."
+            )
+        typer.echo("note: these are not the very pictures that the run was trained on")
+    return dataset
+
+
+def data_to_go_on(record: RunRecord, data: Path | None, run: Path) -> Dataset:
+    """Read the very files that a run began with, and none that came since.
+
+    Args:
+        record: Of the run.
+        data: Where the pictures are now; None looks where they were.
+        run: Its folder.
+
+    Raises:
+        DatasetError: If one of them is gone, or they do not fit the network.
+    """
+    held = _held(run)
+    dataset = _as_it_was(record, data, held)
+    found = {name for files in dataset.files.values() for name in files}
+    gone = [plain(name) for files in held.values() for name in files if name not in found]
+    if gone:
+        more = f" and {len(gone) - 5:,} more" if len(gone) > 5 else ""
+        raise DatasetError(
+            f"{dataset.source} lacks files that {run} began with, or they can no longer be read: "
+            f"{', '.join(gone[:5])}{more}. Put them back, or start anew in another folder."
+        )
+    return dataset
+
+
+def _as_it_was(record: RunRecord, data: Path | None, held: Mapping[str, Sequence[str]]) -> Dataset:
+    """Read a run's data in its splits and at its size.
+
+    Raises:
+        DatasetError: If the pictures do not fit the network.
+    """
     spec = record.preprocessing
     source = data or Path(record.dataset_source)
-    dataset = read_data(source, record.seed, spec.crop, _held(checkpoint))
+    dataset = read_data(source, record.seed, spec.crop, held)
     if dataset.labels != record.labels:
         raise DatasetError(
             f"{dataset.source} has the labels {', '.join(dataset.labels[:5])}...; the run was "
@@ -79,15 +122,6 @@ def own_data(record: RunRecord, data: Path | None, checkpoint: Path) -> Dataset:
             f"{dataset.source} gives pictures of {found.crop} pixels, {found.channels} channels; "
             f"the run was trained on {spec.crop} and {spec.channels}."
         )
-    if dataset.sha256 != record.dataset_sha256:
-        if dataset.is_drawn:
-            raise DatasetError(
-                f"{dataset.source} does not hold the run's pictures under the names that they had. "
-                "Which of them it learnt from is not known, so whatever is measured on them may be "
-                "too good. Name the run's own data with --data, or put pictures that it never saw "
-                "into folders `val` and `test` of another."
-            )
-        typer.echo("note: these are not the very pictures that the run was trained on")
     return dataset
 
 

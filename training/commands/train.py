@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands.data import DataOption, read_data, told_in_one_line
+from training.commands.data import DataOption, data_to_go_on, read_data, told_in_one_line
 from training.recipes import RECIPES, get_recipe
 from training.repeat import repeat
 from training.run import read_record
@@ -84,10 +84,12 @@ def train_model(
                 earlier = read_record(folder)
                 chosen = chosen if recipe or changes else earlier.recipe
                 seed = earlier.seed if seed is None else seed
-                data = data or Path(earlier.dataset_source)
-            seed = seed or 0
+                dataset = data_to_go_on(earlier, data, folder)
+            else:
+                seed = seed or 0
+                dataset = read_data(data, seed, chosen.size)
             outcome = train(
-                read_data(data, seed, chosen.size),
+                dataset,
                 chosen,
                 folder,
                 seed=seed,

@@ -58,7 +58,7 @@ def read_picture_folder(
     labels, listed, strangers = list_pictures(root)
     found = {name: _readable(pictures) for name, pictures in listed.items()}
     unreadable = [*strangers, *(reason for _, bad in found.values() for reason in bad)]
-    headers = [header for good, _ in found.values() for _, header in good]
+    headers = {picture: header for good, _ in found.values() for picture, header in good}
     if not headers:
         raise DatasetError(f"{root} has no readable picture. {_first(unreadable)}")
     splits: dict[str, list[Picture]] = {"train": []}
@@ -73,7 +73,7 @@ def read_picture_folder(
         hold_out(splits, "test", seed)
         hold_out(splits, "validation", seed)
     _refuse_empty(root, splits, unreadable)
-    draft = _preprocessing(headers, size)
+    draft = _preprocessing([headers[one] for split in splits.values() for one in split], size)
     arrays, files, sides = {}, {}, {}
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):

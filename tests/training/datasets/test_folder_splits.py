@@ -182,6 +182,19 @@ def test_what_was_held_out_stays_so_when_pictures_come_and_go(make_pictures: Mak
     )
 
 
+def test_pictures_that_came_since_do_not_change_what_the_others_become(
+    make_pictures: MakePictures,
+) -> None:
+    root = make_pictures(labels={"boot": 10, "coat": 10}, side=14)
+    before = read_picture_folder(root)
+    Image.new("RGB", (40, 40), "red").save(root / "boot" / "red.png")
+
+    after = read_picture_folder(root, held=before.files)
+
+    assert after.preprocessing == before.preprocessing
+    assert after.sha256 == before.sha256
+
+
 def test_other_pictures_are_split_by_the_seed_whatever_was_held(
     make_pictures: MakePictures,
 ) -> None:

@@ -1,0 +1,187 @@
+"""What accuracy a recipe buys for how many CPU seconds, by whole runs of `train-model`.
+
+Each run is a process of its own, in a folder named after recipe, data, changes and seed. One
+that is finished is not run again, one that was stopped goes on, and one of another recipe or
+of other pictures under that name is refused. Each run tells, from its own record, when it began, by
+which commit, with which torch and where (of `fast` and `default`, which are older than that: when
+they were written down, and by which).
+"""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from training.datasets.source import read_dataset
+from training.fitting import TrainingError
+from training.recipes import Recipe, get_recipe
+from training.run import RunFolder, RunRecord, read_record
+
+Row = dict[str, Any]
+"""A recipe's name, its data's, what was changed in it, and its runs; as JSON."""
+
+MARKS = (0.90, 0.921, 0.94, 0.95)
+"""Validation accuracies whose first epoch is told; 92.1 % is the best that `baseline` saw."""
+
+
+def measure_accuracy(
+    name: str, seeds: int, changes: list[str], out: Path, data: Path | None = None
+) -> Row:
+    """Train and judge a recipe once a seed, on Fashion-MNIST or another folder's pictures.
+
+    Returns:
+        Test accuracy and CPU seconds of each seed, with the epochs' validation accuracy.
+
+    Raises:
+        CheckpointError: If a run's folder is there, and its record cannot be read.
+        DatasetError: If the pictures cannot be read.
+        RecipeError: If there is no such recipe, or a change does not fit it.
+        TrainingError: If a run that is there is of another recipe or of other pictures.
+    """
+    recipe = get_recipe(name, changes)
+    place = [] if data is None else ["--data", str(data)]
+    settings = [part for change in changes for part in ("--set", change)]
+    runs = []
+    for seed in range(seeds):
+        pictures, sha256 = _identity(data, seed, recipe.size)
+        run = RunFolder(out / "-".join([name, pictures, *changes, str(seed)]))
+        if run.record.exists():
+            _refuse_another(run, recipe, sha256)
+        if not _evaluation(run).exists():
+            begun = ["--resume"] if run.last.exists() else []
+            train = ["--recipe", name, "--seed", str(seed), "--out", str(run.path), *settings]
+            _call("train_script", [*train, *place, *begun])
+            _call("evaluate_script", [str(run.path), *place])
+        runs.append(_figures(run, seed))
+        top1, cpu = runs[-1]["test_top1"], runs[-1]["cpu_seconds"]
+        print(f"{run.path.name}: {top1:.2%} on the test split after {cpu:,.0f} CPU s", flush=True)
+    return {"recipe": name, "data": pictures, "changes": changes, "runs": runs}
+
+
+def _identity(data: Path | None, seed: int, size: int | None) -> tuple[str, str]:
+    """Give the name and SHA-256 that a run of this seed knows its pictures by; let go of them."""
+    dataset = read_dataset(data, seed, size)
+    return dataset.name, dataset.sha256
+
+
+def _refuse_another(run: RunFolder, recipe: Recipe, sha256: str) -> None:
+    """Refuse to take a run for what is asked.
+
+    Raises:
+        TrainingError: If its recipe or its pictures are others.
+    """
+    for what, was, is_now in _compared(read_record(run.path), recipe, sha256):
+        if was != is_now:
+            raise TrainingError(
+                f"{run.path} is of another {what} ({was}), not {is_now}; "
+                "delete it, or name another place with --out."
+            )
+
+
+def _compared(
+    record: RunRecord, recipe: Recipe, sha256: str
+) -> Iterator[tuple[str, object, object]]:
+    """Name what makes a run that of a recipe, with the value in the run and the one asked for."""
+    for field in Recipe.model_fields:
+        if field != "expected":  # what other runs of it came to
+            yield field, getattr(record.recipe, field), getattr(recipe, field)
+    yield "data set, by its SHA-256,", record.dataset_sha256, sha256
+
+
+def _evaluation(run: RunFolder) -> Path:
+    return run.path / "evaluation.json"
+
+
+def _call(script: str, arguments: list[str]) -> None:
+    """Run one of our commands; what it had to say of a failure is on the screen by then."""
+    code = f"from training.cli import {script}; {script}()"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def _figures(run: RunFolder, seed: int) -> dict[str, Any]:
+    """Give what a run came to, and what it tells of itself."""
+    record, evaluation = read_record(run.path), json.loads(_evaluation(run).read_text())
+    with run.metrics.open(newline="") as file:
+        epochs = [
+            (float(row["cpu_seconds"]), float(row["val_acc"])) for row in csv.DictReader(file)
+        ]
+    here = record.environment
+    return {
+        "seed": seed,
+        "commit": record.commit,
+        "date": record.created,
+        "torch": record.torch,
+        "processor": here and here.processor,
+        "threads": here and here.threads,
+        "test_top1": evaluation["top1"],
+        "mirrored_top1": evaluation["mirrored_top1"],
+        "cpu_seconds": epochs[-1][0],
+        "epochs": epochs,
+    }
+
+
+def keep(row: Row, path: Path) -> list[Row]:
+    """Put a row among those of a file, in the place of an earlier one of the same, if any.
+
+    Returns:
+        All rows, the cheapest recipe first, as they are in the file now.
+    """
+    earlier = json.loads(path.read_text())["results"] if path.exists() else []
+    rows = [one for one in earlier if _key(one) != _key(row)]
+    rows = sorted([*rows, row], key=lambda one: one["runs"][0]["cpu_seconds"])
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"results": rows}, indent=1) + "\n")
+    return rows
+
+
+def _key(row: Row) -> tuple[str, str, list[str]]:
+    return row["recipe"], row["data"], row["changes"]
+
+
+def report(rows: list[Row], out: Path) -> None:
+    """Print the table of recipes, and draw accuracy against CPU seconds."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    marks = "".join(f" to {mark:.1%} |" for mark in MARKS)
+    print(f"| recipe | data | seeds | test top-1 | CPU s |{marks}")
+    print("| --- | --- | --- | --- | --- |" + " --- |" * len(MARKS))
+    for row in rows:
+        name = " ".join([row["recipe"], *row["changes"]])
+        top1 = [run["test_top1"] for run in row["runs"]]
+        spread = f" ± {100 * stdev(top1):.2f}" if len(top1) > 1 else ""
+        cpu = mean(run["cpu_seconds"] for run in row["runs"])
+        reached = "".join(f" {cpu_to(mark, row['runs'])} |" for mark in MARKS)
+        cells = (name, row["data"], len(top1), f"{mean(top1):.2%}{spread}", f"{cpu:,.0f}")
+        print(f"| {' | '.join(map(str, cells))} |{reached}")
+        (line,) = axes.plot(
+            *zip(*row["runs"][0]["epochs"], strict=True), label=f"{name} on {row['data']}"
+        )
+        axes.scatter(
+            [run["cpu_seconds"] for run in row["runs"]], top1, color=line.get_color(), zorder=3
+        )
+    axes.set(xscale="log", xlabel="CPU seconds", ylabel="accuracy", ylim=(0.8, 0.97))
+    axes.set_title("Lines: validation split, epoch by epoch. Dots: test split, at the end.")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    out.parent.mkdir(exist_ok=True)
+    figure.savefig(out, dpi=120)
+
+
+def cpu_to(mark: float, runs: list[dict[str, Any]]) -> str:
+    """Tell after how many CPU seconds each run's validation accuracy had come so far, on average.
+
+    An epoch is as fine as it gets; a dash stands where some run never did.
+    """
+    firsts = [
+        next((cpu for cpu, accuracy in run["epochs"] if accuracy >= mark), None) for run in runs
+    ]
+    found = [cpu for cpu in firsts if cpu is not None]
+    return f"{mean(found):,.0f}" if len(found) == len(runs) else "-"
