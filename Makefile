@@ -5,7 +5,7 @@ EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP = -m pip install --quiet --disable-pip-version-check
 RUN = .venv-dev/bin
 
-.PHONY: help serve install test coverage check chromium fashion-mnist fix bench train experiments clean
+.PHONY: help serve install test coverage check chromium fashion-mnist fix bench bench-peers train experiments clean
 
 help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
@@ -14,9 +14,10 @@ help:
 	@echo "make check   format, lint and types, without changing anything"
 	@echo "make fix     format and fix what can be fixed"
 	@echo "make bench   measure the service on this machine"
+	@echo "make bench-peers   measure it beside LitServe and Triton, which are downloaded first"
 	@echo "make train   train the default model and export it to artifacts/fashion-mnist/2"
 	@echo "make experiments   reproduce what is claimed of residual networks; hours"
-	@echo "make clean   remove both environments"
+	@echo "make clean   remove all environments"
 
 serve: .venv/.serving
 	exec .venv/bin/serve-model
@@ -68,6 +69,12 @@ bench: install
 	$(RUN)/python -m benchmarks.soak
 	$(RUN)/python -m benchmarks.explain
 
+# The other servers get environments of their own, .venv-litserve and .venv-triton, from PyPI.
+bench-peers: install
+	$(RUN)/python -m benchmarks.peers.compare
+	[ -e runs/resnet50/1 ] || $(RUN)/export-model --architecture resnet50 --random --precision all --out runs/resnet50/1
+	$(RUN)/python -m benchmarks.photos runs/resnet50/1
+
 # It goes on with a run that was stopped; a model that is there is not overwritten.
 train: install fashion-mnist
 	@[ ! -e artifacts/fashion-mnist/2 ] || { echo "artifacts/fashion-mnist/2 is there already; move it first"; exit 1; }
@@ -76,7 +83,7 @@ train: install fashion-mnist
 	$(RUN)/export-model runs/default --out artifacts/fashion-mnist/2 --precision all
 
 clean:
-	rm -rf .venv .venv-dev
+	rm -rf .venv .venv-dev .venv-litserve .venv-triton
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'

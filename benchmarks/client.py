@@ -7,7 +7,7 @@ loop see `benchmarks.open_loop`.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import Self, cast
@@ -27,7 +27,7 @@ class Load:
         latencies: Of answers with status 200, in seconds.
         refusals: Of all others, in seconds.
         statuses: How often each status came; 0 stands for a broken connection.
-        stages: Server-Timing of the answers, in milliseconds.
+        stages: Server-Timing of some of the answers, in milliseconds.
     """
 
     seconds: float = 0.0
@@ -56,10 +56,14 @@ class Load:
 
     def percentile_ms(self, percent: int, *, refused: bool = False) -> float:
         """A percentile of the latencies, in milliseconds."""
-        values = self.refusals if refused else self.latencies
-        if len(values) < 2:
-            return 1000 * values[0] if values else float("nan")
-        return 1000 * quantiles(values, n=100, method="inclusive")[percent - 1]
+        return 1000 * percentile(self.refusals if refused else self.latencies, percent)
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Give a percentile, of one value that value; of none there is no number."""
+    if len(values) < 2:
+        return values[0] if values else float("nan")
+    return quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 @dataclass(frozen=True)

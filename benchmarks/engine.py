@@ -66,8 +66,7 @@ def main(path: str = "artifacts/fashion-mnist/1") -> None:
                 }
             )
             print(rows[-1])
-    name = artifact.manifest.architecture.name
-    print(write_result(f"engine-{name}", {"artifact": path, "rows": rows}))
+    print(write_result(f"engine-{Path(path).parent.name}", {"artifact": path, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -2,18 +2,18 @@
 
 `python -m benchmarks.load [ARTIFACT] [SECONDS]`: the server on one core, the load on
 another; 16 connections with raw bodies and with forms, and one connection; requests a
-second, latency, server CPU a request.
+second, latency overall and by stage, server CPU a request.
 """
 
 import sys
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.client import prepare
 from benchmarks.pictures import form, picture
 from benchmarks.process import Process, ours, pin_to, serving, write_result
-from benchmarks.rounds import Round, closed_round
+from benchmarks.rounds import Observed, by_stage, observe
 from model.artifact import read
 
 ROUNDS = 5
@@ -38,29 +38,30 @@ def cases(payload: bytes) -> list[Case]:
     ]
 
 
-def measure(server: Process, path: str, case: Case, seconds: float) -> Round:
+def measure(server: Process, path: str, case: Case, seconds: float) -> Observed:
     """One round: what the clients saw, and what the operating system counted."""
     url = server.url(path)
     request = prepare(url, case.body, case.content_type)
-    return closed_round(server, url, request, case.connections, seconds)
+    return observe(server, url, request, case.connections, seconds)
 
 
-def compare(us: Process, them: Process, case: Case, seconds: float) -> dict[str, dict[str, float]]:
-    """Alternate; medians of each side, and of the rounds' ratios."""
+def compare(us: Process, them: Process, case: Case, seconds: float) -> dict[str, Any]:
+    """Alternate; medians of each side and of the rounds' ratios, and where our time went."""
     rounds = [
         (measure(us, "/predict", case, seconds), measure(them, case.floor_path, case, seconds))
         for _ in range(ROUNDS)
     ]
-    found = {}
-    for name in rounds[0][0]:
-        our, their = ([pair[side][name] for pair in rounds] for side in (0, 1))
+    figures = [(our.figures(), their.figures()) for our, their in rounds]
+    found: dict[str, Any] = {}
+    for name in figures[0][0]:
+        our, their = ([pair[side][name] for pair in figures] for side in (0, 1))
         ratios = [a / b for a, b in zip(our, their, strict=True)]
         found[name] = {
             "ours": round(median(our), 3),
             "floor": round(median(their), 3),
             "ratio": round(median(ratios), 3),
         }
-    return found
+    return {**found, "our_stages": by_stage(our.load for our, _ in rounds)}
 
 
 def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> None:

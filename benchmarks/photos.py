@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.client import prepare
-from benchmarks.peers.compare import LITSERVE, interpreter
+from benchmarks.peers.compare import LITSERVE, installed, interpreter
 from benchmarks.pictures import form, picture
 from benchmarks.process import Process, ours, serving, write_result
 from benchmarks.rounds import Round, closed_round
@@ -109,7 +109,7 @@ def main(artifact: str, seconds: str = "4") -> None:
                 "litserve, one by one": served(one_by_one, "/predict", *form(payload)),
             }
             measured[precision] = alternate(sides, float(seconds))
-    print(write_result("photos", measured))
+    print(write_result("photos", measured, {LITSERVE.name: installed(LITSERVE)}))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmarks.installed import versions
+
 RESULTS = Path(__file__).parent / "results"
+NO_RESULTS = ":(exclude)benchmarks/results"
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "fastapi", "uvicorn", "pillow", "numpy")
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -118,8 +121,28 @@ def pin_to(cores: set[int]) -> None:
     os.sched_setaffinity(0, cores)
 
 
+def commit() -> str | None:
+    """Name the project's commit, with `-dirty` if its files were changed; None outside git.
+
+    Results do not count: each benchmark of `make bench` would mark those after it.
+    """
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", NO_RESULTS)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}-dirty" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    command, root = ["git", *arguments], RESULTS.parents[1]
+    return subprocess.check_output(
+        command, cwd=root, text=True, stderr=subprocess.DEVNULL, timeout=10
+    ).strip()
+
+
 def machine() -> dict[str, object]:
-    """Say where a measurement was made, for its result."""
+    """Say where a measurement was made, and of which code, for its result."""
     model = next(
         (
             line.split(":", 1)[1].strip()
@@ -128,24 +151,28 @@ def machine() -> dict[str, object]:
         ),
         platform.processor(),
     )
-    versions = {}
-    for package in ("onnxruntime", "onnxruntime-gpu", "fastapi", "uvicorn", "pillow", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {
         "cpu": model,
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": versions(PACKAGES),
+        "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def write_result(name: str, measured: object) -> Path:
-    """Keep a measurement beside the others, as JSON."""
+def write_result(
+    name: str, measured: object, peers: Mapping[str, Mapping[str, str]] | None = None
+) -> Path:
+    """Keep a measurement beside the others, as JSON.
+
+    Args:
+        name: Of the file.
+        measured: The figures.
+        peers: Versions of each other server that was measured.
+    """
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), "measured": measured}, indent=1) + "\n")
+    about = machine() if peers is None else {**machine(), "peers": peers}
+    path.write_text(json.dumps({"machine": about, "measured": measured}, indent=1) + "\n")
     return path

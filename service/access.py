@@ -28,8 +28,8 @@ METHODS = frozenset({"GET", "POST"})
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at debug level only."""
 
-TOO_LATE = "The service ended before the request had come in. Send it elsewhere."
-"""Whoever still sends a body when the time to end has run out is cancelled by the server."""
+TOO_LATE = "The service ended before the request was answered. Send it elsewhere."
+"""Whoever is still there when the time to end has run out is cancelled by the server."""
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -74,7 +74,7 @@ class Access:
         app = self.app
         if (route := self.short_cuts.get((scope["method"], scope["path"]))) is not None:
             scope["route"], app = route, route.answer
-        request_id = self.request_id(scope["headers"])
+        request_id = scope["request_id"] = self.request_id(scope["headers"])
         status, has_begun = 500, False
 
         async def send_with_headers(message: Message) -> None:

@@ -128,7 +128,8 @@ async def handle_error(request: Request, error: Exception) -> Response:
     """Turn whatever went wrong into a problem, and count it by its code."""
     refusal = as_service_error(request, error)
     if isinstance(refusal, InternalError | InferenceFailedError):
-        log.error(refusal.code, exc_info=error)
+        fields = {"request_id": request.scope["request_id"].decode()}
+        log.error(refusal.code, exc_info=error, extra={"fields": fields})
     request.app.state.telemetry.refusals.labels(refusal.code).inc()
     response = refusal_response(request.scope["path"], refusal)
     if isinstance(error, HTTPException):

@@ -5,14 +5,13 @@ where the plan says that larger batches are no cheaper (docs/decisions/0014). Th
 a lone picture never waits. Pictures of one request may ride in several batches, and a
 batch may carry pictures of many requests. What is cancelled or too late is never run.
 
-Threads: `admit`, `submit` and `leave` belong to the event loop, the runs to one thread
+Threads: `admit`, `decoding` and `submit` belong to the event loop, the runs to one thread
 an instance. A queue that both sides may touch lies between them; answers go back to the
 loop a whole batch at a time, since waking it costs as much as a small picture. On a single
 core the event loop runs the batches itself (docs/decisions/0012).
 """
 
 import asyncio
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,10 +19,10 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 
 from model.preprocessing import Pixels
-from service.errors import OverloadedError
+from service.overload import no_places, too_late
 from service.plan import Plan
-from service.submission import Ride, Rows, Submission
-from service.turn import Done, Waiting, run_batch, take
+from service.submission import Rows, Submission
+from service.turn import Done, Waiting, hand_out, run_batch, take
 
 JOIN_S = 10.0
 ON_LOOP_S = 0.016
@@ -54,7 +53,7 @@ class Batcher:
         """Prepare; nothing runs before `start`."""
         self.max_queue = max_queue
         self.plan = plan
-        self.under_way = 0
+        self.under_way = self.undecoded = 0  # the latter: what the decode pool has yet to do
         self.executed = 0  # pictures that the engine was given, answered or not
         self.observe = observe
         self._run = run
@@ -128,36 +127,48 @@ class Batcher:
             self.under_way -= count
 
     def has_room(self, count: int, patience_s: float) -> bool:
-        """Tell what `refuse_overload` would say, without the words."""
-        waiting = self.under_way
-        need_s = self.plan.wait_s(waiting + count, is_idle=not waiting)
-        return waiting + count <= self.max_queue and need_s <= patience_s
+        """Tell what `refuse_overload` would say of pictures for no pool, without the words."""
+        ahead, is_idle = self.under_way + count, not self.under_way
+        return ahead <= self.max_queue and self.plan.wait_s(ahead, is_idle=is_idle) <= patience_s
 
-    def refuse_overload(self, count: int, patience_s: float) -> None:
-        """Say early what `admit` would say, before a body is read for nothing.
+    def refuse_overload(
+        self, count: int, patience_s: float, *, promised: int = 0, for_pool: int = 0
+    ) -> None:
+        """Say early what `admit` and `decoding` would say, before a body is read for nothing.
+
+        Args, beside those of `admit`:
+            promised: Places that others were promised and have not taken yet.
+            for_pool: Of the pictures, those that surely go to the decode pool.
 
         Raises:
-            OverloadedError: Says when to come back, by the engine's measured rate.
+            OverloadedError: Says when to come back, by the measured rates.
         """
-        waiting, limit = self.under_way, self.max_queue
-        need_s = self.plan.wait_s(waiting + count, is_idle=not waiting)
-        if waiting + count > limit:
-            message = f"{waiting} images are under way and {limit} are allowed; {count} do not fit."
-            wait_s = self.plan.wait_s(waiting + count - limit)
-        elif need_s > patience_s:
-            message = (
-                f"{waiting} images are under way, so the answer would take about {need_s:.2g} s; "
-                f"the deadline is in {patience_s:.2g} s."
-            )
-            wait_s = need_s - patience_s
-        else:
-            return
-        retry_after_s = max(1, math.ceil(wait_s))
-        raise OverloadedError(
-            f"{message} Try again in {retry_after_s} s, or raise RESNET_MAX_QUEUE and "
-            "RESNET_DEADLINE_MS.",
-            retry_after_s=retry_after_s,
-        )
+        plan, limit, waiting = self.plan, self.max_queue, self.under_way + promised
+        beyond = waiting + count - limit
+        if beyond > 0:  # those that are decoded go first
+            undecoded = max(0, beyond - (self.under_way - self.undecoded))
+            raise no_places(waiting, count, limit, plan.wait_s(beyond, undecoded))
+        undecoded = self.undecoded + for_pool if self.undecoded and for_pool else 0
+        need_s = plan.wait_s(waiting + count, undecoded, is_idle=not self.under_way)
+        if need_s > patience_s:
+            raise too_late(waiting, need_s, patience_s, count, plan.wait_s(count, is_idle=True))
+
+    @contextmanager
+    def decoding(self, count: int, patience_s: float) -> Iterator[None]:
+        """Count pictures that hold places as the decode pool's, until they are decoded.
+
+        Raises:
+            OverloadedError: If it would come to them too late. Where it has nothing to do it never
+                would: a rate that one huge photograph has spoilt must be mended by others.
+        """
+        ahead = self.undecoded
+        if ahead and (need_s := self.plan.wait_s(0, ahead + count)) > patience_s:
+            raise too_late(ahead, need_s, patience_s)
+        self.undecoded += count
+        try:
+            yield
+        finally:
+            self.undecoded -= count
 
     def submit(
         self, images: Sequence[Pixels], deadline: float, extras: frozenset[str] = frozenset()
@@ -183,7 +194,7 @@ class Batcher:
 
     def _serve(self, number: int) -> None:
         """Run batches until told to end; the whole life of one thread."""
-        idle_since = 0.0
+        idle_since = time.perf_counter()
         while True:
             taken = take(self._queue, self._max_batch_size)
             if taken.batch or taken.late:
@@ -231,20 +242,9 @@ class Batcher:
             self._loop.call_soon_threadsafe(self._deliver, done)
 
     def _deliver(self, done: Done) -> None:
-        """Hand out the answers of one batch, on the event loop."""
-        for submission in done.late:
-            submission.expire()
-        size, seconds = len(done.batch), done.ended - done.began
+        """Count one batch and hand out its answers, on the event loop."""
+        size = len(done.batch)
         self.executed += size
         if size:
-            self.observe(size, seconds)
-        if done.rows is not None:
-            logits, probabilities = done.rows.logits, done.rows.probabilities
-            for row, item in enumerate(done.batch):
-                queue_s = done.began - item.submission.since
-                own = logits[row], probabilities[row]
-                ride = Ride(*own, queue_s, seconds, size, done.rows, row, done.began)
-                item.submission.arrive(item.position, ride)
-        elif done.error is not None:
-            for item in done.batch:
-                item.submission.fail(done.error)
+            self.observe(size, done.ended - done.began)
+        hand_out(done)

@@ -70,7 +70,8 @@ class Classifier:
         )
         self.judgement = Judgement(self.manifest, engine.precision, engine.optional)
         self.drift = Drift(self.manifest.labels, self.manifest.reference, settings.drift_window)
-        self._preparer = Preparer(self.manifest.preprocessing, settings.max_pixels)
+        spec, processes = self.manifest.preprocessing, settings.processes
+        self._preparer = Preparer(spec, settings.max_pixels, processes, plan.follow_decoding)
         self._artist = ThreadPoolExecutor(1, thread_name_prefix="draw")
 
     def start(self) -> None:
@@ -112,7 +113,7 @@ class Classifier:
         deadline, left_s = self._deadline(patience_s, received)
         departure = departure or Departure()
         with self.batcher.admit(len(payloads), left_s):
-            ready = await self._preparer.prepare(payloads, left_s, departure)
+            ready = await self._preparer.prepare(payloads, left_s, departure, self.batcher.decoding)
             images = [picture.pixels for picture in ready]
             rides = await self._ride(images, deadline, departure, wish.outputs)
         decode_s = sum(picture.decode_s for picture in ready)

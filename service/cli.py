@@ -13,6 +13,7 @@ from service.errors import StartError
 from service.loading import choose_workers
 from service.log import set_up_logging
 from service.port import bind
+from service.probe import Probe
 from service.server import Server, configure, settle
 from service.settings import PREFIX, read_settings
 from service.supervisor import run_workers
@@ -51,14 +52,14 @@ def _serve(
         settings = read_settings()
         set_up_logging(settings.log_level, settings.log_format)
         with bind(settings) as sock:
-            number = choose_workers(settings)
+            number = choose_workers(settings, Probe())
             os.environ[PREFIX + "WORKERS"] = str(number)  # what `auto` came to, for the workers
             if number == 1:
                 config = configure(settings, create_app(read_settings(), start_tracing()))
                 settle()
                 Server(config, owns_port=True).run([sock])
             elif not run_workers(settings, number, sock):
-                raise CommandError("A worker could not start; its own line says why.")
+                raise CommandError("A worker could not start; the lines before say why.")
     except StartError as error:
         raise CommandError(str(error)) from error
 

@@ -158,7 +158,8 @@ class Drift(Collector):
             "resnet_drift_psi", "Population stability index, less chance.", labels=("quantity",)
         )
         for name, quantity in self.report().quantities.items():
-            index.add_metric((name,), quantity.psi)
+            if quantity.status != "unknown":  # whoever alerts on the figure asks for no status
+                index.add_metric((name,), quantity.psi)
         yield index
 
 

@@ -22,6 +22,7 @@ from model.manifest import Manifest, Precision
 from model.preprocessing import Pixels
 from service.bound import run_bound
 from service.errors import InferenceFailedError, StartError
+from service.quota import cpu_quota
 
 Floats = NDArray[np.float32]
 Provider = Literal["cpu", "cuda"]
@@ -215,28 +216,13 @@ def _session(
         raise StartError(f"onnxruntime cannot load the model: {cause}") from error
 
 
-def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Count the cores that this process may use: its affinity, cut by the cgroup's quota.
+def usable_cores(
+    cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> int:
+    """Count the cores that this process may use: its affinity, cut by its cgroups' quota.
 
     A container with two cores' worth of time on a 64-core host must not start 64 threads
     (onnxruntime issue 29510).
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = affinity or 1
-    quota = _cgroup_cores(cgroup)
-    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
-
-
-def _cgroup_cores(cgroup: Path) -> float | None:
-    """Read the quota of cgroup v2 or v1; None where there is none."""
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:
-        return None  # "max", or -1
-    return int(quota) / int(period)
+    return max(1, math.ceil(min(affinity or 1, cpu_quota(cgroups, membership))))

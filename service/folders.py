@@ -11,27 +11,34 @@ from service.settings import Settings
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
-def default_folder(settings: Settings) -> Path:
-    """Find the version folder of the default model.
+def default_folders(settings: Settings) -> list[Path]:
+    """List what may be the default model: the version that was named, or all of a folder.
+
+    Returns:
+        Of a folder of versions each of them, the newest first; never none.
 
     Raises:
         StartError: If there is none, or it may not be read.
     """
+    named = settings.artifact.absolute()
     try:
-        return resolve(settings.artifact.absolute())
+        newest = resolve(named)
     except ArtifactError as error:
         raise StartError(str(error)) from error
     except OSError as error:
         why = f"cannot be read: {error.strerror}."
         raise StartError(f"RESNET_ARTIFACT (={settings.artifact}) {why}") from error
+    if newest == named:
+        return [newest]
+    return sorted({newest, *_versions(named)}, key=lambda folder: int(folder.name), reverse=True)
 
 
-def default_folder_or_none(settings: Settings) -> Path | None:
-    """Find the version folder of the default model, if there is one at the moment."""
+def default_folders_at_the_moment(settings: Settings) -> list[Path]:
+    """List what may be the default model; nothing while that is away."""
     try:
-        return default_folder(settings)
+        return default_folders(settings)
     except StartError:
-        return None
+        return []
 
 
 def wanted_folders(settings: Settings) -> list[Path]:

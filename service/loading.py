@@ -3,6 +3,8 @@
 Also decides how to use the cores: `auto` looks at what one picture costs on one thread.
 """
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from model.manifest import Precision
 from service.classifier import Classifier
 from service.engine import Engine, offers_cuda, usable_cores
 from service.errors import InferenceFailedError, StartError
+from service.folders import default_folders
 from service.log import log
 from service.plan import Plan, batch_sizes, measure
 from service.processor import Choice, byte_products, choose
@@ -43,17 +46,16 @@ def load_classifier(settings: Settings) -> Classifier:
     try:
         artifact = read(settings.artifact)
         usable = usable_cores()
-        cores = share_cores(settings, usable)
-        engine, plan = _load_measured(artifact, settings, cores)
-        if engine.provider == "cpu" and is_small(plan):
-            small = share_cores(settings, usable, is_small=True)
-            if small != cores:
-                cores = small
-                engine, plan = _load_measured(artifact, settings, cores)
+        engine, cores = _load_laid_out(artifact, settings, usable)
+        example = artifact.golden_images()[0]
+        plan = measure(engine.run, example, batch_sizes(settings.max_batch_size))
     except (ArtifactError, InferenceFailedError) as error:
         raise StartError(str(error)) from error
-    plan.instances = cores.instances if engine.provider == "cpu" else 1
-    plan.on_loop = engine.provider == "cpu" and suits_loop(cores, usable, plan)
+    if engine.provider == "cpu":
+        plan.instances, plan.threads = cores.instances, cores.threads
+        plan.on_loop = suits_loop(cores, usable, plan)
+    else:
+        _tell_passed_over(settings, engine.provider)
     log.info(
         "measured",
         extra={
@@ -68,14 +70,32 @@ def load_classifier(settings: Settings) -> Classifier:
     return Classifier(artifact, engine, plan, settings)
 
 
-def _load_measured(artifact: Artifact, settings: Settings, cores: Cores) -> tuple[Engine, Plan]:
-    """Load the engine for a layout, and measure what each batch size takes in it."""
-    engine = load_engine(artifact, settings, cores.computing)
-    example = artifact.golden_images()[0]
-    plan = measure(engine.run, example, batch_sizes(settings.max_batch_size))
-    if engine.provider == "cpu":
-        plan.threads = cores.threads
-    return engine, plan
+def _load_laid_out(artifact: Artifact, settings: Settings, usable: int) -> tuple[Engine, Cores]:
+    """Load the engine with as many threads as suit the network, where that is left to us.
+
+    One picture on one thread tells: of what many threads take it says little, since a small
+    network gains next to nothing by them.
+    """
+    cores, small = (share_cores(settings, usable, is_small=kind) for kind in (False, True))
+    if small == cores:
+        return load_engine(artifact, settings, cores.computing), cores
+    engine = load_engine(artifact, settings, threads=1)
+    if engine.provider != "cpu":
+        return engine, cores
+    if is_small(engine, artifact):
+        cores = small
+    if engine.threads != cores.computing:
+        del engine  # its memory, before the next one takes as much
+        engine = load_engine(artifact, settings, cores.computing)
+    return engine, cores
+
+
+def _tell_passed_over(settings: Settings, provider: str) -> None:
+    """Log what was asked of the cores where they do not compute."""
+    asked = {"RESNET_INSTANCES": settings.instances, "RESNET_THREADS": settings.threads}
+    if names := " and ".join(name for name, value in asked.items() if value):
+        why = f"On {provider.upper()} one batch runs at a time, by the GPU. Leave them out."
+        log.warning("passed over", extra={"fields": {"which": names, "why": why}})
 
 
 def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
@@ -129,16 +149,22 @@ def share_cores(settings: Settings, usable: int, *, is_small: bool = False) -> C
     than one run with all: while one waits for Python, the other computes. Of a small one they
     finish fewer, since both wait for Python (docs/decisions/0015).
     """
-    workers = 1 if settings.workers == "auto" else settings.workers
+    workers = settings.processes
     usable = max(1, usable // workers)
     takes_all = is_small and not settings.threads
     instances = settings.instances or (1 if takes_all else min(2, usable))
     return Cores(workers, instances, settings.threads or max(1, usable // instances))
 
 
-def is_small(plan: Plan) -> bool:
-    """Tell whether Python's share of a picture counts beside the engine's, on one thread."""
-    return plan.seconds[1] * plan.threads < SMALL_NETWORK_S
+def is_small(engine: Engine, artifact: Artifact) -> bool:
+    """Tell whether Python's share of a picture counts beside the engine's.
+
+    Args:
+        engine: On one thread.
+        artifact: What it was loaded from.
+    """
+    plan = measure(engine.run, np.asarray(artifact.golden_images()[0]), (1,))
+    return plan.seconds[1] < SMALL_NETWORK_S
 
 
 def suits_loop(cores: Cores, usable: int, plan: Plan) -> bool:
@@ -150,24 +176,36 @@ def suits_loop(cores: Cores, usable: int, plan: Plan) -> bool:
     return is_alone and plan.seconds[1] < SMALL_NETWORK_S
 
 
-def choose_workers(settings: Settings) -> int:
+def choose_workers(settings: Settings, probe: Callable[[Path], None] = lambda _: None) -> int:
     """Decide on the number of processes: as asked, or by what a picture costs.
 
+    Args:
+        settings: Of several versions the newest good one counts, as it will be served.
+        probe: Tries each of several in a process of its own, which a bad file may crash.
+
     Raises:
-        StartError: If the model cannot be loaded.
+        StartError: If no version of the model can be loaded; with the newest one's reason.
     """
     usable = usable_cores()
     is_auto = settings.workers == "auto"
     if settings.workers == 1 or (is_auto and (usable == 1 or settings.provider == "cuda")):
         return 1
-    try:  # one line here for a bad artifact, not one from each worker
-        artifact = read(settings.artifact)
-        engine = load_engine(artifact, settings, threads=1)
-        if settings.workers != "auto":
-            return settings.workers
-        if engine.provider != "cpu":
-            return 1
-        plan = measure(engine.run, np.asarray(artifact.golden_images()[0]), (1,))
-    except (ArtifactError, InferenceFailedError) as error:
-        raise StartError(str(error)) from error
-    return usable if plan.seconds[1] < SMALL_NETWORK_S else 1
+    folders = default_folders(settings)
+    refused: list[Exception] = []
+    for folder in folders:  # one line here for a bad artifact, not one from each worker
+        try:
+            if len(folders) > 1:
+                probe(folder)
+            return _workers_for(read(folder), settings, usable)
+        except (ArtifactError, InferenceFailedError, StartError, OSError) as error:
+            refused.append(error)
+    raise StartError(str(refused[0])) from refused[0]
+
+
+def _workers_for(artifact: Artifact, settings: Settings, usable: int) -> int:
+    engine = load_engine(artifact, settings, threads=1)
+    if settings.workers != "auto":
+        return settings.workers
+    if engine.provider != "cpu":
+        return 1
+    return usable if is_small(engine, artifact) else 1

@@ -16,8 +16,8 @@ from typing import Literal
 from service.classifier import Classifier
 from service.errors import ModelNotFoundError, StartError
 from service.folders import (
-    default_folder,
-    default_folder_or_none,
+    default_folders,
+    default_folders_at_the_moment,
     digest_of,
     refuse_misnamed,
     wanted_folders,
@@ -60,10 +60,10 @@ class Models:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Load all; the default model must be good, a bad one among the others is refused.
+        """Load all; there must be a good default model, a bad one among the others is refused.
 
         Raises:
-            StartError: If the default model cannot be served, or there is no root.
+            StartError: If no version of the default model can be served, or there is no root.
         """
         self._settings = settings
         try:
@@ -77,13 +77,12 @@ class Models:
         self._is_ending = False
         self._probe = Probe()
         self._retiring: set[asyncio.Task[None]] = set()
-        self.on_change: Callable[[Classifier | None, Classifier | None], None] = _nothing
+        self.on_change: Callable[[Classifier | None, Classifier | None], None] = lambda *_: None
         self.on_reload: Callable[[Outcome], None] = lambda _: None
-        self._default = default_folder(settings)
-        digest = digest_of(self._default)
-        self._served[self._default] = _Served(self._default, digest, _load(settings, self._default))
+        self._default: Path  # is told from others while it is judged
+        self._load_default(default_folders(settings))
         for folder in wanted:
-            if folder != self._default and (found := self._look_at(folder)) is not None:
+            if (found := self._look_at(folder)) is not None:
                 self._enter(found)
 
     def all(self) -> list[Classifier]:
@@ -135,21 +134,53 @@ class Models:
             except OSError as error:  # a disk that comes back; nothing is taken away meanwhile
                 log.warning("models not read", extra={"fields": {"why": str(error)}})
                 return
-            default = await asyncio.to_thread(default_folder_or_none, self._settings)
-            for folder in sorted(wanted | ({default} if default else set())):
-                found = await asyncio.to_thread(self._look_at, folder)
-                if self._is_ending:  # it may be refused for that alone
-                    return
-                if found is not None:
-                    self._replace(found)
-            if default in self._served and default != self._default:
+            default, tried = self._default, set[Path]()
+            for folder in await asyncio.to_thread(default_folders_at_the_moment, self._settings):
+                tried.add(folder)
+                await self._try(folder)
+                if folder in self._served:  # the newest good one, as at the start
+                    default = folder
+                    break
+            for folder in sorted(wanted - tried):
+                await self._try(folder)
+            if self._is_ending:
+                return
+            if default != self._default:
                 log.info("default model", extra={"fields": {"folder": str(default)}})
                 self._default = default
-            for folder in self._refused.keys() - wanted - {default}:
+            for folder in self._refused.keys() - wanted - tried:
                 del self._refused[folder]
             for folder in self._served.keys() - wanted - {self._default}:
                 log.info("model removed", extra={"fields": {"folder": str(folder)}})
                 self._changed(None, self._served.pop(folder).classifier)
+
+    def _load_default(self, folders: list[Path]) -> None:
+        """Serve the version that was named, or of several the newest good one.
+
+        Where there are others each is tried as on a reload: what was refused while the service
+        ran must not keep it from starting.
+
+        Raises:
+            StartError: If there is none; with the newest one's reason.
+        """
+        for folder in folders:
+            self._default = folder
+            digest = digest_of(folder)
+            if len(folders) == 1:
+                self._served[folder] = _Served(folder, digest, _load(self._settings, folder))
+            else:
+                self._enter(self._judge(folder, digest))
+            if folder in self._served:
+                return
+        raise StartError(self._refused[folders[0]].reason)
+
+    async def _try(self, folder: Path) -> None:
+        """Look at a folder beside the requests, and serve or refuse what is new in it."""
+        if self._is_ending:
+            return
+        found = await asyncio.to_thread(self._look_at, folder)
+        if found is not None and not self._is_ending:  # it may be refused for that alone
+            self._replace(found)
 
     def _replace(self, found: "_Served | Refused") -> None:
         before = self._served.get(found.folder)
@@ -171,15 +202,19 @@ class Models:
             log.info("model loaded", extra={"fields": fields})
 
     def _look_at(self, folder: Path) -> "_Served | Refused | None":
-        """Load a folder if it is new or has changed since the last look; None if it is not.
-
-        Any thread: nothing of ours changes here. Whatever goes wrong is told of this folder, and
-        the others are still looked at.
-        """
+        """Judge a folder if it is new or has changed since the last look; None if it is not."""
         digest = digest_of(folder)
         known = self._refused.get(folder) or self._served.get(folder)
         if known is not None and known.digest == digest:
             return None
+        return self._judge(folder, digest)
+
+    def _judge(self, folder: Path, digest: str) -> "_Served | Refused":
+        """Load a folder, after a trial in a process of its own.
+
+        Any thread: nothing of ours changes here. Whatever goes wrong is told of this folder, and
+        the others are still looked at.
+        """
         try:
             if folder != self._default:  # which may lie wherever it was mounted
                 refuse_misnamed(folder, self._settings)
@@ -199,10 +234,6 @@ class Models:
             task = asyncio.create_task(_retire(went), name="retire")
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
-
-
-def _nothing(came: Classifier | None, went: Classifier | None) -> None:
-    """Stand for nobody who wants to know."""
 
 
 def _load(settings: Settings, folder: Path) -> Classifier:

@@ -7,8 +7,9 @@ few kilobytes is decoded at once, since passing it to another thread and back co
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from PIL import Image
@@ -35,6 +36,9 @@ METADATA = re.compile(
 """What stands in a file that Pillow unpacks or parses beside its pixels: of 32 KB, profiles took
 34 ms, a directory 4 to 8 ms. To look for all costs 0.1 ms in 32 KB, 2 us in a file of 28 x 28."""
 
+Decoding = Callable[[int, float], AbstractContextManager[None]]
+"""Is entered with a number of pictures and the seconds until their deadline."""
+
 
 class Ready(NamedTuple):
     """A picture that the network can read, and what it was before."""
@@ -53,16 +57,30 @@ class Preparer:
     Args:
         spec: What the network reads.
         max_pixels: Of one picture.
+        processes: That share the cores.
+        follow: Is told in the pool what a picture took there, in seconds, and the pool's threads.
     """
 
-    def __init__(self, spec: Preprocessing, max_pixels: int) -> None:
+    def __init__(
+        self,
+        spec: Preprocessing,
+        max_pixels: int,
+        processes: int = 1,
+        follow: Callable[[float, int], None] = lambda _seconds, _threads: None,
+    ) -> None:
         """Start the pool."""
         self.spec = spec
         self.max_pixels = max_pixels
-        self.pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
+        self.threads = max(1, usable_cores() // processes)
+        self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
+        self._follow = follow
 
     async def prepare(
-        self, payloads: Sequence[bytes], patience_s: float, departure: Departure
+        self,
+        payloads: Sequence[bytes],
+        patience_s: float,
+        departure: Departure,
+        decoding: Decoding = lambda _count, _patience_s: nullcontext(),
     ) -> list[Ready]:
         """Prepare a small plain picture at once, others in the pool, side by side.
 
@@ -73,8 +91,10 @@ class Preparer:
             payloads: Whole files.
             patience_s: Seconds until the deadline.
             departure: Is called if the client leaves.
+            decoding: Counts pictures for as long as they are the pool's, or refuses them.
 
         Raises:
+            OverloadedError: If the pool is too busy.
             InvalidImageError: If one is no readable picture.
             ImageTooLargeError: If one is too large, or all together are.
             DeadlineExceededError: If the deadline comes first.
@@ -87,6 +107,13 @@ class Preparer:
             if image.width * image.height <= SMALL_PIXELS:
                 return [self._read(image, 0)]
             del image
+        with decoding(len(payloads), patience_s):
+            return await self._in_time(payloads, patience_s, departure)
+
+    async def _in_time(
+        self, payloads: Sequence[bytes], patience_s: float, departure: Departure
+    ) -> list[Ready]:
+        """Prepare in the pool, until nobody waits for it any more."""
         work = asyncio.create_task(self._in_pool(payloads))
         departure.preparing = work
         try:
@@ -108,10 +135,11 @@ class Preparer:
         loop = asyncio.get_running_loop()
         if len(payloads) == 1:
             return [await loop.run_in_executor(self.pool, self._open_and_read, payloads[0])]
-        opened = await loop.run_in_executor(self.pool, self._open_all, payloads)
+        # beside the pool: to wait for it once more would take twice what was promised
+        opened = await asyncio.to_thread(self._open_all, payloads)
         opened.reverse()
         jobs = [  # each has its picture to itself: what it decodes is gone when it is done
-            loop.run_in_executor(self.pool, self._read, opened.pop(), index)
+            loop.run_in_executor(self.pool, self._read_timed, opened.pop(), index)
             for index in range(len(opened))
         ]
         try:
@@ -121,7 +149,7 @@ class Preparer:
                 job.cancel()
 
     def _open_and_read(self, payload: bytes) -> Ready:
-        return self._read(open_image(payload, self.max_pixels), 0)
+        return self._read_timed(open_image(payload, self.max_pixels), 0)
 
     def _open_all(self, payloads: Sequence[bytes]) -> list[Image.Image]:
         """Read all headers, and refuse a request that is too large as a whole."""
@@ -135,6 +163,14 @@ class Preparer:
             )
         return images
 
+    def _read_timed(self, image: Image.Image, index: int) -> Ready:
+        """Read in the pool, and tell how long it took: in vain or too late it took as long."""
+        began = time.perf_counter()
+        try:
+            return self._read(image, index)
+        finally:
+            self._follow(time.perf_counter() - began, self.threads)
+
     def _read(self, image: Image.Image, index: int) -> Ready:
         began = time.perf_counter()
         width, height = image.size  # of the file: the decoder may shrink it
@@ -144,6 +180,19 @@ class Preparer:
         light = brightness(pixels)
         sent = Sent(height, width) if lies_down(image) else Sent(width, height)
         return Ready(pixels, between - began, time.perf_counter() - between, sent, light, began)
+
+
+def surely_for_pool(declared_length: str | None) -> int:
+    """Count the pictures of a body, 0 or 1, that are for the pool by its length alone.
+
+    A small file is a third longer in base64, and a form puts a few hundred bytes around it.
+
+    Args:
+        declared_length: The Content-Length header.
+    """
+    if declared_length is None or not declared_length.isdecimal():
+        return 0
+    return int(int(declared_length) > 2 * SMALL_BYTES)
 
 
 def _is_small_and_plain(payload: bytes) -> bool:

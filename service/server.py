@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 
+from service.body import RECEIVE_TIMEOUT_S
 from service.classifier import STUCK_S
 from service.log import log
 from service.port import beside, take_no_more
@@ -53,7 +54,8 @@ def configure(settings: Settings, app: Any, **more: Any) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=int(settings.deadline_ms / 1000) + 1,
+        # a deadline counts from the end of the body, which takes its own time
+        timeout_graceful_shutdown=math.ceil(RECEIVE_TIMEOUT_S + settings.deadline_ms / 1000) + 1,
         **more,
     )
 

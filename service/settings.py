@@ -73,10 +73,18 @@ class Settings(BaseSettings):
         description="Of one image; all of one request may have four times that.",
     )
     drift_window: int = Field(
-        2_000, ge=1, le=1_000_000, description="Pictures that `/drift` looks back on."
+        2_000,
+        ge=200,  # with fewer `service.drift` says nothing
+        le=1_000_000,
+        description="Pictures that `/drift` looks back on.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
+
+    @property
+    def processes(self) -> int:
+        """Workers that share the cores; 1 until it is known what `auto` comes to."""
+        return 1 if self.workers == "auto" else self.workers
 
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Self:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from socket import socket
+from weakref import WeakSet
 
 from prometheus_client.multiprocess import mark_process_dead
 from starlette.types import ASGIApp
@@ -27,7 +28,7 @@ from service.telemetry import MULTIPROCESS_FOLDER
 from service.tracing import start_tracing
 
 RETRY_S = 5.0
-"""Between two tries to start a worker that could not, while others serve."""
+"""Between two tries to start workers that end before they are ready, while others serve."""
 AWAKE_S = 1.0
 """For an event loop that a machine held up, and not its own work, to take a turn."""
 
@@ -92,6 +93,8 @@ class Supervisor(Multiprocess):
         self.failed = False
         self._has_served = False
         self._next_try = 0.0
+        self._ready = WeakSet[Process]()
+        self._untold = WeakSet[Process]()
 
     def init_processes(self) -> None:
         """Start all workers."""
@@ -100,29 +103,45 @@ class Supervisor(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         """Replace workers that died or hang; end if one cannot start and none ever did.
 
-        Where others serve, a worker that cannot start, say for a damaged artifact, is tried
-        again now and then.
+        Where others serve, a worker that cannot start, say for a damaged artifact or for want of
+        memory, is tried again now and then.
         """
-        for index, worker in enumerate(self.processes):
-            if self.should_exit.is_set():
-                return
-            if worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
-                self._has_served = self._has_served or worker.is_ready()
-                continue
+        if self.should_exit.is_set():
+            return
+        gone = [worker for worker in self.processes if not self._looks_alive(worker)]
+        if self.signal_queue:  # perhaps all were told to end, and these have done so
+            return
+        for worker in gone:
+            is_early = worker.exitcode is not None and worker not in self._ready
             worker.kill()
             worker.join()
             if worker.pid is not None:
                 mark_process_dead(worker.pid)
-            if worker.exitcode == STARTUP_FAILURE:
-                if not self._has_served:
-                    self.failed = True
-                    self.should_exit.set()
-                    return
+            fields = {"pid": worker.pid, "exit_code": worker.exitcode}
+            if is_early and not self._has_served:
+                log.error("worker could not start", extra={"fields": fields})
+                self.failed = True
+                self.should_exit.set()
+                return
+            if is_early:
                 if time.monotonic() < self._next_try:
                     continue
                 self._next_try = time.monotonic() + RETRY_S
-            log.warning("worker replaced", extra={"fields": {"pid": worker.pid}})
-            self.processes[index] = self._start()
+            log.warning("worker replaced", extra={"fields": fields})
+            self.processes[self.processes.index(worker)] = self._start()
+
+    def _looks_alive(self, worker: Process) -> bool:
+        """Ask a worker, and note when it is ready; the look after that it takes SIGHUP, too."""
+        if not worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
+            return False
+        if worker in self._ready:
+            if worker in self._untold:
+                self._untold.remove(worker)
+                _send_hup(worker)
+        elif worker.is_ready():
+            self._has_served = True
+            self._ready.add(worker)
+        return True
 
     def terminate_all(self) -> None:
         """Pass the end on, and let go of the port, which nobody here accepts from."""
@@ -131,11 +150,16 @@ class Supervisor(Multiprocess):
         super().terminate_all()
 
     def handle_hup(self) -> None:
-        """Have every worker look for a new version of its model."""
+        """Have every worker look for a new version of its model; one that loads it, afterwards.
+
+        The signal would end a process that is still importing, and one that reads its model
+        passes it over.
+        """
         for worker in self.processes:
-            if worker.pid is not None and worker.exitcode is None:
-                with contextlib.suppress(ProcessLookupError):  # it died this very moment
-                    os.kill(worker.pid, signal.SIGHUP)
+            if worker in self._ready:
+                _send_hup(worker)
+            else:
+                self._untold.add(worker)
 
     def handle_ttin(self) -> None:
         """Add a worker, of our own kind."""
@@ -146,6 +170,12 @@ class Supervisor(Multiprocess):
         worker = Worker(self.config, self.sockets)
         worker.start()
         return worker
+
+
+def _send_hup(worker: Process) -> None:
+    if worker.pid is not None and worker.exitcode is None:
+        with contextlib.suppress(ProcessLookupError):  # it died this very moment
+            os.kill(worker.pid, signal.SIGHUP)
 
 
 def run_workers(settings: Settings, workers: int, sock: socket) -> bool:

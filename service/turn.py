@@ -1,7 +1,7 @@
-"""One turn of the engine: what waits is taken from the queue, run as a batch, and reported.
+"""One turn of the engine: what waits is taken from the queue, run as a batch, and handed out.
 
-`service.batcher` calls these from its threads or from the event loop; they touch nothing but
-what they are given.
+`service.batcher` calls these from its threads or from the event loop, the last always from
+there; they touch nothing but what they are given.
 """
 
 import time
@@ -14,7 +14,7 @@ import numpy as np
 
 from model.preprocessing import Pixels
 from service.errors import InferenceFailedError
-from service.submission import Rows, Submission
+from service.submission import Ride, Rows, Submission
 
 
 class Waiting(NamedTuple):
@@ -62,8 +62,12 @@ def take(queue: SimpleQueue[Waiting | None], limit: int) -> Taken:
     """
     batch: list[Riding] = []
     late: list[Submission] = []
-    had_to_wait = queue.empty()
-    item = queue.get()
+    had_to_wait = False
+    try:
+        item = queue.get_nowait()
+    except Empty:  # to look first and then to take would be two steps, with others in between
+        had_to_wait = True
+        item = queue.get()
     now = time.perf_counter()
     while item is not None:
         submission, position = item
@@ -104,3 +108,20 @@ def run_batch(run: Callable[..., Rows], taken: Taken) -> Done:
         for item in batch:
             item.submission.images = ()  # at once: the next batch may begin before it is told
     return Done(batch, late, rows, error, began, time.perf_counter())
+
+
+def hand_out(done: Done) -> None:
+    """Give each picture of a batch its answer, or what went wrong, on the event loop."""
+    for submission in done.late:
+        submission.expire()
+    if done.rows is not None:
+        size, seconds = len(done.batch), done.ended - done.began
+        logits, probabilities = done.rows.logits, done.rows.probabilities
+        for row, item in enumerate(done.batch):
+            queue_s = done.began - item.submission.since
+            own = logits[row], probabilities[row]
+            ride = Ride(*own, queue_s, seconds, size, done.rows, row, done.began)
+            item.submission.arrive(item.position, ride)
+    elif done.error is not None:
+        for item in done.batch:
+            item.submission.fail(done.error)

@@ -88,14 +88,15 @@ class Turnstile:
         if not self._end_is_due:
             self._end_is_due = True
             asyncio.get_running_loop().call_soon(self._end_turn)
-        batcher, places = self._models.find().batcher, self._let_in + 1
+        batcher, promised = self._models.find().batcher, self._let_in
+        places = promised + 1
         if batcher.has_room(places, self._patience_s):
             self._let_in = places
             return True
         self._is_shut = True
         if (now := time.perf_counter()) > self._fresh_until:
             try:
-                batcher.refuse_overload(places, self._patience_s)
+                batcher.refuse_overload(1, self._patience_s, promised=promised)
             except OverloadedError as error:
                 self._before_id, self._after_id = written(PATH, error, default_headers)
                 self._fresh_until = now + FRESH_S

@@ -92,6 +92,14 @@ def interpreter(peer: Peer) -> str:
     return str(python)
 
 
+def installed(peer: Peer) -> dict[str, str]:
+    """Tell the versions of a peer's Python and packages."""
+    packages = (*peer.packages, "numpy", "tritonclient")
+    command = [interpreter(peer), "benchmarks/installed.py", *packages]
+    found: dict[str, str] = json.loads(subprocess.check_output(command))
+    return found
+
+
 def per_second(server: Process, peer: Peer, seconds: float) -> float:
     """Answers with status 200 a second."""
     url = server.url(peer.path)
@@ -120,17 +128,18 @@ def measure(peer: Peer, artifact: str, precision: str, seconds: float) -> dict[s
 def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> None:
     """Measure and print."""
     pin_to({1})
-    path, measured = str(Path(artifact).absolute()), {}
+    path, measured, versions = str(Path(artifact).absolute()), {}, {}
     for peer in PEERS:
         for precision in ("float32", "int8"):
             name = f"{peer.name}, {precision}"
             try:
                 measured[name] = measure(peer, path, precision, float(seconds))
+                versions[peer.name] = installed(peer)
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                 print(f"{name} did not start here: {error}")
                 continue
             print(name, measured[name], flush=True)
-    print(write_result(f"peers-{Path(artifact).parent.name}", measured))
+    print(write_result(f"peers-{Path(artifact).parent.name}", measured, versions))
 
 
 if __name__ == "__main__":

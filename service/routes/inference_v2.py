@@ -15,8 +15,9 @@ from fastapi import APIRouter, Request, Response
 from service.answered import Answered
 from service.body import receive
 from service.encodings import choose, compress, decompress
-from service.errors import MalformedRequestError, ServiceError
+from service.errors import MalformedRequestError
 from service.exchange import Answer, Asked, read_request, write_response
+from service.prepare import surely_for_pool
 from service.routes.health import livez, readyz
 from service.routes.lean import LeanRoute
 from service.routes.models_v2 import TAG, json_response, model_route, view_of
@@ -137,12 +138,12 @@ def _describe(tensor: Tensor) -> TensorMetadata:
     body=InferRequest,
 )
 async def infer(request: Request) -> Response:
-    """Answer an inference request; a refused one is counted among the failures."""
+    """Answer an inference request; any other outcome is counted among the failures."""
     view = view_of(request)
     began = time.perf_counter()
     try:
         return await _infer(request, view)
-    except ServiceError:
+    except Exception:  # an unforeseen one, too; the outer door answers it
         statistics = request.app.state.telemetry.statistics[view.classifier]
         statistics.failed(time.perf_counter() - began)
         raise
@@ -151,13 +152,15 @@ async def infer(request: Request) -> Response:
 async def _infer(request: Request, view: View) -> Response:
     """Read, classify, write: the same limits and counters as `POST /predict`."""
     classifier, headers = view.classifier, request.headers
-    patience_s = read_patience_s(request)
-    classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s))
+    patience_s, declared_length = read_patience_s(request), headers.get("content-length")
+    takes_files = view.border.input.datatype == "BYTES"
+    for_pool = surely_for_pool(declared_length) if takes_files else 0
+    classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s), for_pool=for_pool)
     departure = request.scope[ON_LEAVE] = Departure()
     json_bytes = _json_bytes(headers.get(JSON_BYTES_HEADER))
     limit = classifier.settings.max_body_bytes
     with request.app.state.intake.hold() as take:
-        body = await receive(request.receive, headers.get("content-length"), limit, take=take)
+        body = await receive(request.receive, declared_length, limit, take=take)
         received = time.perf_counter()
         if "content-encoding" in headers:
             packed_bytes = len(body)

@@ -15,7 +15,7 @@ from service.answered import Answered
 from service.body import ACCEPTED, JSON, MULTIPART, RAW_TYPES, media_type, payloads, receive
 from service.errors import InvalidParameterError
 from service.models import Models
-from service.prepare import SMALL_BYTES
+from service.prepare import SMALL_BYTES, surely_for_pool
 from service.routes.lean import LeanRoute
 from service.routes.problems import problems
 from service.schemas import JsonImages, PredictResponse
@@ -140,9 +140,10 @@ async def answer(request: Request, name: str | None) -> Response:
     content_type = request.headers.get("content-type")
     is_raw = media_type(content_type) in RAW_TYPES
     query, patience_s = _read_query(request), read_patience_s(request)
-    classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s))
-    departure = request.scope[ON_LEAVE] = Departure()
     declared_length = request.headers.get("content-length")
+    for_pool = surely_for_pool(declared_length)
+    classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s), for_pool=for_pool)
+    departure = request.scope[ON_LEAVE] = Departure()
     with request.app.state.intake.hold() as take:
         body = await receive(request.receive, declared_length, limits.max_body_bytes, take=take)
         received = time.perf_counter()

@@ -7,6 +7,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service import access
 from service.access import Access
+from service.log import JsonFormatter, TextFormatter
 from tests.service import graphs
 from tests.service.conftest import Serve, Service
 from tests.service.pictures import GREY, WHITE
@@ -109,6 +110,24 @@ async def test_our_own_mistake_is_logged_with_its_cause(
     assert error.exc_info is not None
     assert str(error.exc_info[1]) == "the cause"
     assert [line["status"] for _, line in lines] == [500]
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+async def test_our_own_mistake_is_logged_with_the_requests_id(
+    formatter: logging.Formatter, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(_: object) -> Any:
+        raise ZeroDivisionError("the cause")
+
+    service = await serve(run=run)
+
+    response = await service.client.post("/predict", content=WHITE)
+    (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    first_line = formatter.format(error).splitlines()[0]
+
+    assert response.status_code == 500
+    assert response.headers["x-request-id"] in first_line
+    assert "request_id" in first_line
 
 
 async def test_the_engines_failure_is_logged_with_its_cause(

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from service.batcher import Batcher
 from service.errors import OverloadedError
+from service.plan import Plan
 from tests.service.batching import answer, batcher_of
 
 pytestmark = pytest.mark.anyio
@@ -58,3 +60,45 @@ async def test_a_refusal_computes_when_to_come_back(
 
     assert refused.value.retry_after_s == retry_after_s
     assert batcher.under_way == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (1, "An image takes about 0.5 s even with nothing else under way; the deadline is in 0.3"),
+        (64, "64 images take about 32 s even .* Send fewer at once, or allow more time"),
+    ],
+)
+@pytest.mark.parametrize("under_way", [0, 3])
+async def test_what_could_not_even_be_answered_alone_is_not_told_to_come_back(
+    count: int, told: str, under_way: int
+) -> None:
+    batcher = batcher_of(answer, max_queue=100, image_s=0.5)
+
+    with (
+        batcher.admit(under_way, 60),
+        pytest.raises(OverloadedError, match=told) as refused,
+        batcher.admit(count, 0.3),
+    ):
+        pass
+
+    assert "ry again" not in str(refused.value)
+    assert "llow more time" in str(refused.value)
+    assert (refused.value.retry_after_s or 0) >= 1  # as with every one of its kind
+
+
+async def test_a_lone_picture_is_not_let_in_if_a_run_takes_longer_than_its_deadline() -> None:
+    plan = Plan({1: 0.043, 2: 0.0834}, instances=2)
+    batcher = Batcher(answer, plan, max_batch_size=2, max_queue=9)
+
+    assert not batcher.has_room(1, 0.03)
+    assert batcher.has_room(1, 0.05)
+
+
+async def test_promised_places_are_as_good_as_taken() -> None:
+    batcher = batcher_of(answer, max_queue=5)
+
+    with batcher.hold(2), pytest.raises(OverloadedError, match=r"5 images .* 1 do not fit"):
+        batcher.refuse_overload(1, 10, promised=3)
+
+    batcher.refuse_overload(1, 10, promised=3)

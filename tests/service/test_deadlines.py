@@ -116,6 +116,7 @@ async def test_pictures_that_take_longer_than_the_deadline_even_alone_are_refuse
 
     assert response.status_code == 503
     assert int(response.headers["retry-after"]) >= 1
+    assert "llow more time" in response.json()["detail"]
     assert executed(service) == 0
 
 

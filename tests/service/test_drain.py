@@ -128,7 +128,32 @@ def test_a_client_that_asked_a_moment_ago_may_ask_once_more_at_the_end(
     assert (last.status, last.will_close) == (200, True)
 
 
-def test_a_body_that_comes_too_late_for_the_end_is_told_so(make_artifact: MakeArtifact) -> None:
+def test_a_body_that_is_still_coming_in_at_the_end_has_its_time(
+    make_artifact: MakeArtifact,
+) -> None:
+    with listen(make_artifact(), deadline_ms=900) as listening, listening.connect() as slow:
+        listening.gate.let_through(1)
+        slow.sendall(REQUEST[:-10])
+        wait_until(lambda: listening.server.server_state.tasks != set())
+        listening.server.handle_exit(signal.SIGTERM, None)
+        wait_until(lambda: not listening.server.servers[0].is_serving())
+        time.sleep(2)  # longer than a deadline and all that comes before it
+        slow.sendall(REQUEST[-10:])
+        answer = read_answer(slow)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_end_waits_for_a_body_and_then_for_its_deadline() -> None:
+    config = configure(Settings(deadline_ms=2_500), "service.supervisor:worker_app", factory=True)
+
+    assert config.timeout_graceful_shutdown == 30 + 3 + 1
+
+
+def test_a_body_that_comes_too_late_for_the_end_is_told_so(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.server.RECEIVE_TIMEOUT_S", 0)
     with listen(make_artifact(), deadline_ms=100) as listening, listening.connect() as slow:
         slow.sendall(REQUEST[:-10])
         time.sleep(0.1)

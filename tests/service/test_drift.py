@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry, generate_latest
+from pydantic import ValidationError
 
 from model.trust import Histogram, Reference
 from service.app import create_app
-from service.drift import Drift, Seen, compare
+from service.drift import CHANGED, FEWEST, Drift, Seen, compare
 from service.settings import Settings
 from tests.service.conftest import SHIPPED, serving
 from tests.service.pictures import encode, fashion_pictures
@@ -127,6 +128,26 @@ def test_a_thousand_labels_that_become_one_are_noticed() -> None:
 
     assert same.report().quantities["labels"].status == "steady"
     assert one.report().quantities["labels"].status == "changed"
+
+
+def test_prometheus_sees_no_index_that_says_nothing() -> None:
+    registry, drift = CollectorRegistry(), Drift(("a", "b"), REFERENCE, 300)
+    registry.register(drift)
+    drift.observe(_seen(20, lambda _: {"label": 0}))
+    few, psi = generate_latest(registry).decode(), drift.report().quantities["labels"].psi
+    drift.observe(_seen(280))
+
+    assert psi > CHANGED
+    assert "resnet_drift_psi{" not in few
+    assert "resnet_window_confidence_ratio" in few
+    assert 'resnet_drift_psi{quantity="labels"}' in generate_latest(registry).decode()
+
+
+def test_the_smallest_window_is_large_enough_to_say_something() -> None:
+    assert Settings(drift_window=FEWEST).drift_window == FEWEST
+
+    with pytest.raises(ValidationError, match="drift_window"):
+        Settings(drift_window=FEWEST - 1)
 
 
 def test_what_chance_alone_may_do_is_not_called_steady() -> None:

@@ -155,8 +155,8 @@ def test_the_cores_are_shared(usable: int, settings: dict[str, Any], cores: Core
 @pytest.mark.parametrize(
     ("image_s", "settings", "layout"),
     [
-        (0.0024, {}, (1, 4)),
-        (0.0026, {}, (2, 2)),  # on two threads, so twice that on one
+        (0.0049, {}, (1, 4)),
+        (0.0051, {}, (2, 2)),
         (0.0001, {"instances": 2}, (2, 2)),
         (0.0001, {"threads": 1}, (2, 1)),
     ],

@@ -90,6 +90,23 @@ def test_the_rate_follows_what_runs_take() -> None:
     assert plan.seconds == {1: 0.01}
 
 
+@pytest.mark.parametrize("is_idle", [True, False])
+def test_no_picture_is_sooner_than_the_shortest_run(is_idle: bool) -> None:
+    plan = Plan({1: 0.043, 2: 0.0834, 4: 0.1672}, instances=2)  # a ResNet-50
+
+    assert plan.wait_s(1, is_idle=is_idle) == 0.043
+    assert plan.wait_s(4, is_idle=is_idle) == pytest.approx(0.0836)
+
+
+def test_a_shortest_run_measured_at_a_bad_moment_heals() -> None:
+    plan = Plan({1: 0.2, 2: 0.3})
+
+    plan.follow(1, 0.02)
+
+    assert plan.wait_s(1) == pytest.approx(0.137)  # the rate: 0.15 and a tenth of the way to 0.02
+    assert plan.wait_s(0) == 0.02
+
+
 def test_an_idle_engine_is_judged_by_what_was_measured_first() -> None:
     plan = Plan({1: 0.01}, instances=2)
 

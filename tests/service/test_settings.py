@@ -50,7 +50,7 @@ CHANGES = {
     "max_held_bytes": ("20000000", 20_000_000),
     "max_images": ("1", 1),
     "max_pixels": ("100", 100),
-    "drift_window": ("100", 100),
+    "drift_window": ("300", 300),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
 }
@@ -70,6 +70,7 @@ BAD = {
     "RESNET_MAX_BODY_BYTES": ("0", "10MB"),
     "RESNET_MAX_IMAGES": ("0",),
     "RESNET_MAX_PIXELS": ("0", "1e7", "90000000"),
+    "RESNET_DRIFT_WINDOW": ("199", "1000001"),
     "RESNET_LOG_LEVEL": ("loud",),
     "RESNET_LOG_FORMAT": ("xml", "json\ntext"),
 }

@@ -1,10 +1,14 @@
+from typing import Any
+
 import numpy as np
+import pytest
 
 from service.answered import Answered, Timings
 from service.engine import Outputs
 from service.schemas_v2 import Duration
 from service.statistics import Statistics
 from service.submission import Ride
+from tests.service.conftest import Serve
 
 ROW = np.zeros(2, np.float32)
 ROWS = Outputs(ROW[None], ROW[None])
@@ -52,3 +56,21 @@ def test_requests_runs_and_failures_are_counted_in_nanoseconds() -> None:
         (2, Duration(count=2, ns=8_000_000)),
         (4, Duration(count=1, ns=8_000_000)),
     ]
+
+
+@pytest.mark.anyio
+async def test_an_unforeseen_error_is_counted_as_a_failure(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("Nobody foresaw this.")
+
+    service = await serve()
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 4, 4, 1], "data": [255] * 16}
+    monkeypatch.setattr("service.routes.inference_v2.read_request", fail)
+
+    response = await service.client.post("/v2/models/tiny/infer", json={"inputs": [tensor]})
+    stats = (await service.client.get("/v2/models/tiny/stats")).json()
+
+    assert response.status_code == 500
+    assert stats["model_stats"][0]["inference_stats"]["fail"]["count"] == 1

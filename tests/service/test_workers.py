@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.service.conftest import SHIPPED, MakeArtifact
 from tests.service.pictures import BLACK, WHITE
 from tests.service.process import Running, run_command, serve_model
+from tests.service.served_models import damage
 from tests.service.working import answerers, ask_many, until, workers
 
 PICTURES = ("resnet_answers_total", "resnet_out_of_distribution_total")
@@ -151,6 +152,30 @@ def test_a_worker_that_is_added_is_one_of_ours(running: Running) -> None:
     assert before < workers(running)
     running.terminate()
     assert running.process.wait(20) == 0
+
+
+def test_sighup_does_not_end_a_worker_that_is_still_importing(running: Running) -> None:
+    os.kill(min(workers(running)), signal.SIGKILL)
+    until(lambda: '"worker replaced"' in running.stderr())
+
+    running.process.send_signal(signal.SIGHUP)
+    until(lambda: len(answerers(running)) == 2)
+
+    assert running.stderr().count('"worker replaced"') == 1
+
+
+def test_a_dead_worker_comes_back_beside_a_version_that_was_refused(
+    running: Running, make_artifact: MakeArtifact
+) -> None:
+    damage(make_artifact(version="2"))
+    running.process.send_signal(signal.SIGHUP)
+    until(lambda: total(running, "resnet_reloads_total", outcome="refused") == 2)
+
+    os.kill(min(workers(running)), signal.SIGKILL)
+    until(lambda: running.stderr().count('"worker replaced"') == 1)
+    until(lambda: len(answerers(running)) == 2, 90)  # it tries both versions aside
+
+    assert {version for _, version in ask_many(running)} == {"1"}
 
 
 def test_workers_do_not_outlive_their_supervisor(running: Running) -> None:

@@ -1,0 +1,68 @@
+"""What a request is told that finds no room: what was seen, the rule, the way out.
+
+`service.batcher` knows the numbers. Times in seconds.
+"""
+
+import math
+
+from service.errors import OverloadedError
+
+
+def no_places(waiting: int, count: int, limit: int, wait_s: float) -> OverloadedError:
+    """Say that fewer places are free than there are pictures.
+
+    Args:
+        waiting: Pictures under way.
+        count: Pictures that ask.
+        limit: Places.
+        wait_s: Until enough are free.
+    """
+    return _come_back(
+        f"{waiting} images are under way and {limit} are allowed; {count} do not fit.", wait_s
+    )
+
+
+def too_late(
+    waiting: int, need_s: float, patience_s: float, count: int = 1, alone_s: float = 0.0
+) -> OverloadedError:
+    """Say that the answer would come after the deadline.
+
+    Args:
+        waiting: Pictures under way.
+        need_s: Until the answer.
+        patience_s: Until the deadline.
+        count: Pictures that ask.
+        alone_s: What they take with nothing else under way.
+    """
+    if alone_s > patience_s:
+        message = _hopeless(count, alone_s, patience_s)
+        return OverloadedError(message, retry_after_s=_whole(need_s - patience_s))
+    return _come_back(
+        f"{waiting} images are under way, so the answer would take about {need_s:.2g} s; "
+        f"the deadline is in {patience_s:.2g} s.",
+        need_s - patience_s,
+    )
+
+
+def _hopeless(count: int, alone_s: float, patience_s: float) -> str:
+    """Say what helps where coming back does not; every `overloaded` has a `Retry-After` still."""
+    take = "An image takes" if count == 1 else f"{count} images take"
+    way_out = "Allow more time" if count == 1 else "Send fewer at once, or allow more time"
+    return (
+        f"{take} about {alone_s:.2g} s even with nothing else under way; the deadline is in "
+        f"{patience_s:.2g} s. {way_out}; RESNET_DEADLINE_MS is the limit."
+    )
+
+
+def _come_back(message: str, wait_s: float) -> OverloadedError:
+    retry_after_s = _whole(wait_s)
+    return OverloadedError(
+        f"{message} Try again in {retry_after_s} s, or raise RESNET_MAX_QUEUE and "
+        "RESNET_DEADLINE_MS.",
+        retry_after_s=retry_after_s,
+    )
+
+
+def _whole(seconds: float) -> int:
+    """Round up: `Retry-After` has whole seconds, and one at the least."""
+    return max(1, math.ceil(seconds))
