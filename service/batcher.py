@@ -83,11 +83,8 @@ class Batcher:
         threads, self._threads = self._threads, []
         for _ in threads:
             self._queue.put(None)
-        await asyncio.to_thread(self._join, threads)
-
-    def _join(self, threads: Sequence[threading.Thread]) -> None:
         for thread in threads:  # daemons: a run that never ends must not hold the process
-            thread.join(JOIN_S)
+            await asyncio.to_thread(thread.join, JOIN_S)
 
     def busy_s(self) -> float:
         """Tell for how many seconds the longest present run has been going on; 0 if none."""
@@ -171,7 +168,12 @@ class Batcher:
             self.undecoded -= count
 
     def submit(
-        self, images: Sequence[Pixels], deadline: float, extras: frozenset[str] = frozenset()
+        self,
+        images: Sequence[Pixels],
+        deadline: float,
+        extras: frozenset[str] = frozenset(),
+        *,
+        is_alone: bool = False,
     ) -> Submission:
         """Queue the pictures of one request.
 
@@ -179,6 +181,7 @@ class Batcher:
             images: uint8 (S, S, C) each.
             deadline: On `time.perf_counter`'s clock.
             extras: More outputs than plain requests want; batch-mates get them too.
+            is_alone: Nobody can share the batch: where the event loop runs it, it does so now.
 
         Returns:
             Its `answer` brings all rides in order, or what the engine raised for a batch
@@ -189,7 +192,10 @@ class Batcher:
         for position in range(len(images)):
             self._queue.put(Waiting(submission, position))
         if self.plan.on_loop:
-            self._soon(loop)
+            if is_alone and not self._turn_is_due:
+                self._turn_on_loop(loop, len(images))
+            else:
+                self._soon(loop)
         return submission
 
     def _serve(self, number: int) -> None:
@@ -202,7 +208,8 @@ class Batcher:
                 done = run_batch(self._run, taken)
                 del self._busy_since[number]
                 self._follow(done, done.began if taken.had_to_wait else idle_since)
-                self._report(done)
+                if self._loop is not None and not self._loop.is_closed():
+                    self._loop.call_soon_threadsafe(self._deliver, done)
             if taken.is_last:
                 return
             idle_since = time.perf_counter()
@@ -214,12 +221,7 @@ class Batcher:
             loop.call_soon(self._turn_on_loop, loop, 1)
 
     def _turn_on_loop(self, loop: asyncio.AbstractEventLoop, seen: int) -> None:
-        """Run a batch on the event loop; if pictures still come in, let them in first.
-
-        Args:
-            loop: The running one.
-            seen: How many pictures waited when it was last asked.
-        """
+        """Run a batch on the event loop; if more wait than were `seen`, let still more in first."""
         waiting = self.queued()
         if seen < waiting < self._max_batch_size:
             loop.call_soon(self._turn_on_loop, loop, waiting)
@@ -236,10 +238,6 @@ class Batcher:
         """Note what a batch took, Python's share since the last one included."""
         if done.batch and done.error is None:
             self.plan.follow(len(done.batch), done.ended - began)
-
-    def _report(self, done: Done) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._deliver, done)
 
     def _deliver(self, done: Done) -> None:
         """Count one batch and hand out its answers, on the event loop."""

@@ -220,12 +220,10 @@ class Classifier:
                 "The deadline passed while the images were decoded; they were not run. "
                 "Try again, or allow more time."
             )
-        submission = departure.submission = self.batcher.submit(images, deadline, extras)
-        timer = asyncio.get_running_loop().call_later(left_s, submission.expire)
-        try:
-            rides = await submission.answer
-        finally:
-            timer.cancel()
+        submission = departure.submission = self.batcher.submit(
+            images, deadline, extras, is_alone=departure.is_alone
+        )
+        rides = await submission.in_time()
         for index, ride in enumerate(rides):
             if not self.judgement.is_finite(cast(Outputs, ride.rows), ride.place, extras):
                 raise InferenceFailedError(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
 FLUSH_S = 0.2
@@ -59,7 +60,9 @@ class TextFormatter(logging.Formatter):
 
 
 def _plain(value: object) -> str:
-    """Write a value as JSON; numbers, of which a request's line has two, the quick way."""
+    """Write a value as JSON; a request's line has texts and numbers, which go the quick way."""
+    if type(value) is str:
+        return encode_basestring_ascii(value)
     return repr(value) if type(value) in (int, float) else json.dumps(value)
 
 

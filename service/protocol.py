@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.lingering import Lingering
 from service.offers import head_without_offers
-from service.submission import ON_LEAVE, Departure
+from service.submission import COMPANY, ON_LEAVE, Departure
 from service.uptake import Uptake
 
 HEADERS_TIMEOUT_S = 10.0
@@ -182,8 +182,9 @@ class PatientProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        """Remember whose client may leave."""
+        """Remember whose client may leave, and tell the request whether it is alone."""
         self._running = cycle
+        cycle.scope[COMPANY] = self.tasks
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:

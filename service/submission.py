@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +15,8 @@ Floats = NDArray[np.float32]
 
 ON_LEAVE = "resnet.on_leave"
 """Where a request's ASGI scope holds its `Departure`, for the server to call."""
+COMPANY = "resnet.company"
+"""Where the server puts all requests under way into a request's ASGI scope."""
 
 
 class Rows(Protocol):
@@ -43,7 +45,7 @@ class Ride(NamedTuple):
 
 
 class Submission:
-    """The pictures of one request on their way; `await` its `answer`.
+    """The pictures of one request on their way; `answer` is what `in_time` waits for.
 
     Attributes:
         deadline: On `time.perf_counter`'s clock; pictures that wait longer never run.
@@ -86,6 +88,17 @@ class Submission:
         if not self.answer.done():
             self.answer.set_exception(error)
 
+    async def in_time(self) -> list[Ride]:
+        """Wait for the answer until the deadline; it may be there from the start."""
+        if self.answer.done():
+            return self.answer.result()
+        left_s = self.deadline - time.perf_counter()
+        timer = self.answer.get_loop().call_later(left_s, self.expire)
+        try:
+            return await self.answer
+        finally:
+            timer.cancel()
+
     def expire(self) -> None:
         """The deadline has come: whatever still waits is never run."""
         waited_s = time.perf_counter() - self.since
@@ -104,13 +117,24 @@ class Submission:
 class Departure:
     """Tells a request that its client is gone; called by the server, on the event loop."""
 
-    __slots__ = ("gone", "preparing", "submission")
+    __slots__ = ("_company", "gone", "preparing", "submission")
 
-    def __init__(self) -> None:
-        """The client is there, and nothing was submitted."""
+    def __init__(self, company: Sized | None = None) -> None:
+        """The client is there, and nothing was submitted.
+
+        Args:
+            company: All requests that the process has under way, this one among them; None: not
+                known.
+        """
+        self._company = company
         self.gone = False
         self.preparing: asyncio.Future[Any] | None = None
         self.submission: Submission | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other request is under way that could share a batch."""
+        return self._company is not None and len(self._company) == 1
 
     def __call__(self) -> None:
         """Take the request out of the queues."""

@@ -35,7 +35,7 @@ from service.schemas_v2 import (
     ServerMetadata,
     TensorMetadata,
 )
-from service.submission import ON_LEAVE, Departure
+from service.submission import COMPANY, ON_LEAVE, Departure
 from service.tensors import Tensor
 from service.views import View, all_views, versions
 
@@ -156,7 +156,7 @@ async def _infer(request: Request, view: View) -> Response:
     takes_files = view.border.input.datatype == "BYTES"
     for_pool = surely_for_pool(declared_length) if takes_files else 0
     classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s), for_pool=for_pool)
-    departure = request.scope[ON_LEAVE] = Departure()
+    departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
     json_bytes = _json_bytes(headers.get(JSON_BYTES_HEADER))
     limit = classifier.settings.max_body_bytes
     with request.app.state.intake.hold() as take:

@@ -20,7 +20,7 @@ from service.routes.lean import LeanRoute
 from service.routes.problems import problems
 from service.schemas import JsonImages, PredictResponse
 from service.settings import Settings
-from service.submission import ON_LEAVE, Departure
+from service.submission import COMPANY, ON_LEAVE, Departure
 from service.telemetry import STAGES
 
 router = APIRouter(route_class=LeanRoute)
@@ -143,7 +143,7 @@ async def answer(request: Request, name: str | None) -> Response:
     declared_length = request.headers.get("content-length")
     for_pool = surely_for_pool(declared_length)
     classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s), for_pool=for_pool)
-    departure = request.scope[ON_LEAVE] = Departure()
+    departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
     with request.app.state.intake.hold() as take:
         body = await receive(request.receive, declared_length, limits.max_body_bytes, take=take)
         received = time.perf_counter()

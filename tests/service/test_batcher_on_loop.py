@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ from model.preprocessing import Pixels
 from service.batcher import ON_LOOP_S, Batcher
 from service.plan import Plan
 from service.submission import Rows
-from tests.service.batching import answer, ask, names
+from tests.service.batching import answer, ask, names, pictures
 
 pytestmark = pytest.mark.anyio
 
@@ -66,3 +67,25 @@ async def test_on_the_loop_others_have_their_turn_between_two_batches() -> None:
 
     assert turns.count("batch") == 3
     assert "batch batch" not in " ".join(turns)
+
+
+async def test_on_the_loop_a_picture_that_is_alone_runs_at_once() -> None:
+    async with on_loop(answer, {8: 0.001}) as batcher:
+        alone = batcher.submit(pictures(3), time.perf_counter() + 10, is_alone=True)
+        assert alone.answer.done()
+        assert names(await alone.in_time()) == [3]
+
+        company = batcher.submit(pictures(4), time.perf_counter() + 10)
+        assert not company.answer.done()
+        assert names(await company.in_time()) == [4]
+
+
+async def test_on_the_loop_a_picture_waits_for_those_that_came_before_it() -> None:
+    async with on_loop(answer, {8: 0.001}) as batcher:
+        first = batcher.submit(pictures(1), time.perf_counter() + 10)
+        second = batcher.submit(pictures(2), time.perf_counter() + 10, is_alone=True)
+
+        rides = [*await first.in_time(), *await second.in_time()]
+
+    assert names(rides) == [1, 2]
+    assert {ride.batch_size for ride in rides} == {2}

@@ -2,9 +2,11 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from service.submission import Submission
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, Listening, listen, wait_until
 from tests.service.process import read_answer
@@ -70,3 +72,25 @@ def test_a_client_that_leaves_within_its_body_holds_no_place(listening: Listenin
     wait_until(lambda: count(listening, "resnet_refusals_total", {"code": "client_left"}) == 1)
     assert listening.batcher.under_way == 0
     assert listening.gate.batches == []
+
+
+def test_a_request_knows_whether_it_is_alone(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, told = listening.batcher.submit, []
+
+    def note(*given: Any, is_alone: bool) -> Submission:
+        told.append(is_alone)
+        return submit(*given, is_alone=is_alone)
+
+    monkeypatch.setattr(listening.batcher, "submit", note)
+    with listening.connect() as first, listening.connect() as second:
+        first.sendall(LAST)
+        wait_until(lambda: len(told) == 1)
+        second.sendall(LAST)
+        wait_until(lambda: len(told) == 2)
+        listening.gate.let_through(2)
+        answers = [read_answer(first), read_answer(second)]
+
+    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
+    assert told == [True, False]
