@@ -35,6 +35,7 @@ from service.drift import Drift, Seen
 from service.models import Models, Outcome
 from service.statistics import Statistics
 from service.tracing import Tracing
+from service.usage import Usage
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -96,6 +97,7 @@ class Telemetry:
         )
         self.in_flight = _gauge("resnet_images_in_flight", "Images admitted, unanswered.", registry)
         self.queue = _gauge("resnet_queue_images", "Images that wait for a run.", registry)
+        self._usage = Usage(registry)
         self._info = _model_info(registry)
         self.reloads = _reloads(registry)
         self.statistics: WeakKeyDictionary[Classifier, Statistics] = WeakKeyDictionary()
@@ -150,6 +152,7 @@ class Telemetry:
         batchers = [classifier.batcher for classifier in self._models.all()]
         self.in_flight.set(sum(batcher.under_way for batcher in batchers))
         self.queue.set(sum(batcher.queued() for batcher in batchers))
+        self._usage.look()
         self._pictures.look()
 
     def text(self) -> bytes:

@@ -62,6 +62,7 @@ SERVICE_KNOWS: Mapping[str, set[str]] = MappingProxyType(
         "service.log": set(),
         "service.plan": set(),
         "service.quota": set(),
+        "service.usage": set(),
         "service.submission": {"service.errors"},
         "service.turn": {"service.errors", "service.submission"},
         "service.overload": {"service.errors"},

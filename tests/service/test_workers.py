@@ -31,6 +31,13 @@ def running(make_artifact: MakeArtifact) -> Iterator[Running]:
         yield started
 
 
+def resident_bytes(pid: int) -> int:
+    """Of a process, as Linux tells people."""
+    told = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert told is not None
+    return int(told[1]) * 1024
+
+
 def requests_seen(running: Running) -> float:
     """Requests for predictions that were counted; one is counted just after its answer."""
     return total(running, "resnet_requests_total", route="/predict")
@@ -67,11 +74,16 @@ def test_metrics_are_of_all_workers_and_sigterm_ends_them_all(running: Running) 
     until(lambda: nothing_in_flight(running))
     models = total(running, "resnet_model_info", version="1")
     pids = workers(running)
+    resident = sum(map(resident_bytes, pids))
+    told = total(running, "resnet_resident_memory_bytes")
+    cpu_s = total(running, "resnet_cpu_seconds")
     running.terminate()
     code = running.process.wait(20)
 
     assert counts == {before + 41}
     assert (images, models) == (before + 45, 1)
+    assert told == pytest.approx(resident, rel=0.1)
+    assert 0 < cpu_s < 600
     assert (len(pids), code) == (2, 0)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
