@@ -64,9 +64,9 @@ async def test_what_is_left_of_the_deadline_counts_for_the_engine(
     service = await serve()
     submit = service.classifier.batcher.submit
 
-    def note(images: Any, deadline: float, *more: Any) -> Any:
+    def note(images: Any, deadline: float, *more: Any, **named: Any) -> Any:
         left.append(deadline - time.perf_counter())
-        return submit(images, deadline, *more)
+        return submit(images, deadline, *more, **named)
 
     monkeypatch.setattr(service.classifier.batcher, "submit", note)
     response = await ask(service, "/predict", 5_000, files=[("file", WHITE)])
