@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from training.datasets.source import read_dataset
 from training.fitting import TrainingError
-from training.recipes import Recipe, get_recipe
+from training.recipes import Recipe, compared, get_recipe
 from training.run import RunFolder, RunRecord, read_record
 
 Row = dict[str, Any]
@@ -88,9 +88,7 @@ def _compared(
     record: RunRecord, recipe: Recipe, sha256: str
 ) -> Iterator[tuple[str, object, object]]:
     """Name what makes a run that of a recipe, with the value in the run and the one asked for."""
-    for field in Recipe.model_fields:
-        if field != "expected":  # what other runs of it came to
-            yield field, getattr(record.recipe, field), getattr(recipe, field)
+    yield from compared(record.recipe, recipe)
     yield "data set, by its SHA-256,", record.dataset_sha256, sha256
 
 

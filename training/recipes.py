@@ -5,7 +5,7 @@ read it and hold no number of their own, and the run folder keeps a copy. `--set
 command line changes single fields, with pydantic's type checks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -92,6 +92,13 @@ class Recipe(BaseModel):
     )
     last_scale: float = Field(1.0, gt=0, le=1, description="The same from `grown_at` on.")
     grown_at: float = Field(1.0, gt=0, le=1, description="Share of the steps.")
+
+
+def compared(was: Recipe, is_now: Recipe) -> Iterator[tuple[str, object, object]]:
+    """Name each hyper-parameter, with its value in both; what other runs came to is none."""
+    for name in Recipe.model_fields:
+        if name != "expected":
+            yield name, getattr(was, name), getattr(is_now, name)
 
 
 SPRINT: Mapping[str, Any] = MappingProxyType(

@@ -34,7 +34,7 @@ from training.keeping import KEEP_EVERY
 from training.look import look
 from training.module import Classifier
 from training.progress import quiet_lightning, read_rows
-from training.recipes import Recipe
+from training.recipes import Recipe, compared
 from training.run import CheckpointError, RunFolder, RunRecord, read_checkpoint
 from training.stopping import stopped_between_steps
 from training.trainer import build_trainer
@@ -198,9 +198,7 @@ def _earlier(folder: RunFolder, record: RunRecord) -> RunRecord:
 def _compared(earlier: RunRecord, record: RunRecord) -> Iterator[tuple[str, object, object]]:
     """Name what makes two runs the same, with the value that it has in each."""
     yield "seed", earlier.seed, record.seed
-    for name in Recipe.model_fields:
-        if name != "expected":  # what other runs of it came to
-            yield name, getattr(earlier.recipe, name), getattr(record.recipe, name)
+    yield from compared(earlier.recipe, record.recipe)
     yield "data set, by its SHA-256,", earlier.dataset_sha256, record.dataset_sha256
     if earlier.init is None:  # other weights may have brought a stem of their own
         yield "architecture", earlier.architecture, record.architecture
