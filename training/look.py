@@ -5,6 +5,7 @@ Printed for the person who waits, and kept in the run folder.
 
 import shutil
 from collections.abc import Iterator
+from textwrap import shorten
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +23,8 @@ MOST_LABELS = 20
 FEW_STEPS, ENOUGH_STEPS = 300, 1_000
 EACH = 8
 """Pictures of a label on the sheet."""
+LONGEST = 300
+"""Characters of the places of one picture that are printed; all are in summary.json."""
 
 
 class Summary(BaseModel):
@@ -147,18 +150,19 @@ def _tell_labels(summary: Summary, *, is_weighted: bool) -> Iterator[str]:
         absent = [label for label, by_split in counts.items() if not by_split[split]]
         if absent:
             names = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-            what = "to train on: never learnt" if split == "train" else f"for {split}: not measured"
-            yield f"warning: {len(absent)} labels have no picture {what} ({names})"
+            lack = "to train on: not learnt" if split == "train" else f"for {split}: not measured"
+            yield f"warning: no picture {lack}: {len(absent)} of {len(counts)} labels ({names})"
 
 
 def _tell_copies(summary: Summary) -> Iterator[str]:
     """Tell what makes the accuracy look better, or worse, than it is."""
     for found, what in (
-        (summary.copies, "lie in more than one split, so that the accuracy will look too good"),
-        (summary.two_labels, "lie under more than one label"),
+        (summary.copies, "in more than one split, so that the accuracy will look too good"),
+        (summary.two_labels, "under more than one label"),
     ):
         if found:
-            yield f"warning: {len(found)} pictures {what}, first {found[0]}"
+            places = shorten(found[0], LONGEST, placeholder=" ...")
+            yield f"warning: pictures that lie {what}: {len(found)}, first {places}"
 
 
 def _tell_steps(summary: Summary, record: RunRecord) -> Iterator[str]:

@@ -164,7 +164,24 @@ def test_copies_whose_names_are_no_unicode_are_told_in_it(
 
     (group,) = summary.two_labels
     assert {"boot/bad\\xe9.png", "coat/bad\\xe9.png"} <= set(group.split())
-    assert f"under more than one label, first {group}" in told
+    assert f"under more than one label: 1, first {group}" in told
+
+
+def test_of_a_picture_that_lies_everywhere_some_places_are_printed(
+    make_pictures: MakePictures, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    root = make_pictures(labels={"boot": 30, "coat": 30}, side=28)
+    original = next(iter(sorted((root / "boot").iterdir())))
+    for number in range(40):
+        (root / "coat" / f"copy {number}.png").write_bytes(original.read_bytes())
+
+    summary, told = _look(read_picture_folder(root), small_recipe, RunFolder(tmp_path / "run"))
+
+    (group,) = summary.two_labels
+    assert group.count("copy") == 40
+    (line,) = (line for line in told.splitlines() if "more than one label" in line)
+    assert line.endswith(" ...")
+    assert len(line) < 400
 
 
 def test_pictures_without_files_are_named_by_their_position(small_fashion: Dataset) -> None:
@@ -212,7 +229,8 @@ def test_labels_out_of_balance_or_missing_are_told_and_nothing_crashes(
         trained.out
     )
     for split in ("validation", "test"):
-        assert f"warning: 1 labels have no picture for {split}: not measured (rare)" in trained.out
+        lack = f"warning: no picture for {split}: not measured: 1 of 3 labels (rare)"
+        assert lack in trained.out
     assert (run / "samples.png").exists()
     files = json.loads((run / "splits.json").read_text())
     assert sorted(name for names in files.values() for name in names) == sorted(
