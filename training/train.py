@@ -87,7 +87,8 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
     """
     folder = RunFolder(out)
     dataset = normalized(dataset, recipe)
-    start = None if init is None or resume else read_weights(init)
+    init = None if resume else init  # what goes on has weights already
+    start = None if init is None else read_weights(init)
     if start is None and not resume:
         refuse_frozen(recipe)
     record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset, start), seed, init)
@@ -100,12 +101,8 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
         quiet_lightning()
         seed_everything(seed, verbose=False)
         module = begun_with(start, record, tell)
-        if init is not None and not resume:
-            for line in seen_before(init, dataset):
-                tell(line)
-        if look_first and os.environ.get("RANK", "0") == "0":
-            for line in look(dataset, record, folder):
-                tell(line)
+        for line in _first_words(dataset, record, folder, init, look_first=look_first):
+            tell(line)
         trainer = build_trainer(folder, recipe, keep_every)
         interrupted = _fit(trainer, module, dataset, folder.last if resume else None)
     _refuse_unvalidated(folder)
@@ -117,6 +114,16 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
         best=float("nan") if best is None else float(best),
         interrupted=interrupted or trainer.interrupted,
     )
+
+
+def _first_words(
+    dataset: Dataset, record: RunRecord, folder: RunFolder, init: Path | None, *, look_first: bool
+) -> Iterator[str]:
+    """Say what the person who waits should know before the first step."""
+    if init is not None:
+        yield from seen_before(init, dataset)
+    if look_first and os.environ.get("RANK", "0") == "0":
+        yield from look(dataset, record, folder)
 
 
 def _refuse_unvalidated(folder: RunFolder) -> None:
@@ -226,6 +233,6 @@ def _prepare(folder: RunFolder, record: RunRecord, dataset: Dataset, *, resume: 
 
 def _best_keeper(trainer: Trainer) -> ModelCheckpoint:
     keeper = trainer.checkpoint_callback
-    if not isinstance(keeper, ModelCheckpoint):  # pragma: no cover  # `_trainer` puts one there
+    if not isinstance(keeper, ModelCheckpoint):  # pragma: no cover  # `build_trainer` puts it
         raise TypeError("the trainer has no ModelCheckpoint")
     return keeper

@@ -66,10 +66,8 @@ def train_model(
     if init is not None and resume:
         raise typer.BadParameter("a run that goes on has weights already", param_hint="--init")
     if again is not None and any((recipe, seed is not None, changes, resume)):
-        raise typer.BadParameter(
-            "takes only --data, --init, --keep-every and --out beside it",
-            param_hint="--repeat",
-        )
+        only = "takes only --data, --init, --keep-every and --out beside it"
+        raise typer.BadParameter(only, param_hint="--repeat")
     keep_every = timedelta(minutes=minutes)
     with told_in_one_line():
         if again is not None:
@@ -82,17 +80,16 @@ def train_model(
             chosen = get_recipe(recipe or "default", changes or ())
             if resume and folder.is_dir():  # what is not said is as it was
                 earlier = read_record(folder)
+                dataset = data_to_go_on(earlier, data, folder)
                 chosen = chosen if recipe or changes else earlier.recipe
                 seed = earlier.seed if seed is None else seed
-                dataset = data_to_go_on(earlier, data, folder)
             else:
-                seed = seed or 0
-                dataset = read_data(data, seed, chosen.size)
+                dataset = read_data(data, seed or 0, chosen.size)
             outcome = train(
                 dataset,
                 chosen,
                 folder,
-                seed=seed,
+                seed=seed or 0,
                 resume=resume,
                 init=init,
                 keep_every=keep_every,
