@@ -107,7 +107,8 @@ def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
         optimizer.zero_grad()
         scaled = calibrator.scaled(logits, distances)
         value = nn.functional.cross_entropy(scaled, evidence.targets)
-        value = value + calibrator.scale.square().sum() / len(logits)
+        doubt = calibrator.scale.square().sum() + calibrator.rest.square().sum()
+        value = value + doubt / len(logits)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

@@ -20,14 +20,17 @@ Term = Literal["margin", "distance"]
 class Calibrator(nn.Module):
     """Logits and distances -> probabilities; the likeliest label stays what it was.
 
-    softmax(exp(a + sum of b_i q_i) z), with quantities q_i of the picture: m and log(1 + m), where
-    m is the margin between the two largest logits (`margin`); log(1 + D1) and log(1 + D2 - D1),
-    where D1 and D2 are the distances to the two nearest labels (`distance`). A method has some of
-    the terms, and temperature scaling is exp(a) alone. Quantities count up to the largest that was
-    fitted: beyond it nobody knows, and the exponential would run away.
+    softmax(exp(a + sum of b_i q_i) max(u, 0) + exp(r) min(u, 0)), where u are the logits less the
+    second largest: how far the likeliest label is ahead has one scale, how far the others are
+    behind another (decision 43). The first depends on quantities q_i of the picture: m and
+    log(1 + m), where m is the margin between the two largest logits (`margin`); log(1 + D1) and
+    log(1 + D2 - D1), where D1 and D2 are the distances to the two nearest labels (`distance`). A
+    method has some of the terms; with none it is temperature scaling, softmax(exp(a) z).
+    Quantities count up to the largest that was fitted: beyond it nobody knows, and the exponential
+    would run away.
 
     Args:
-        terms: Beside the common scale.
+        terms: What the scale of the likeliest label depends on.
         largest: Of each quantity, (Q,); None: as they come.
     """
 
@@ -39,6 +42,7 @@ class Calibrator(nn.Module):
         self.terms = terms
         count = 2 * len(terms)
         self.scale = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        self.rest = nn.Parameter(torch.zeros(1, dtype=torch.float64))
         self.weights = nn.Parameter(torch.zeros(count, dtype=torch.float64))
         unlimited = torch.full((count,), math.inf, dtype=torch.float64)
         self.register_buffer("largest", unlimited if largest is None else largest)
@@ -48,12 +52,13 @@ class Calibrator(nn.Module):
         return self.scaled(logits, distances).softmax(1)
 
     def scaled(self, logits: Tensor, distances: Tensor) -> Tensor:
-        """Give the calibrated logits (N, K)."""
-        exponent: Tensor = self.scale
-        if self.terms:
-            known = quantities(self.terms, logits, distances).minimum(self.largest)
-            exponent = exponent + (known * self.weights).sum(1, keepdim=True)
-        return logits * torch.exp(exponent)
+        """Give the calibrated logits (N, K), with terms less the second largest."""
+        if not self.terms:
+            return logits * torch.exp(self.scale)
+        known = quantities(self.terms, logits, distances).minimum(self.largest)
+        exponent = self.scale + (known * self.weights).sum(1, keepdim=True)
+        ahead = logits - logits.topk(2, dim=1).values[:, 1:]
+        return ahead.clamp(min=0) * exponent.exp() + ahead.clamp(max=0) * self.rest.exp()
 
     def temperature(self) -> float | None:
         """Give the divisor of the logits, if that is all there is."""
@@ -62,6 +67,8 @@ class Calibrator(nn.Module):
     def coefficients(self) -> dict[str, tuple[float, ...]]:
         """Give the fitted numbers, by term."""
         found: dict[str, tuple[float, ...]] = {"scale": (round(float(self.scale), 8),)}
+        if self.terms:
+            found["rest"] = (round(float(self.rest), 8),)
         for place, term in enumerate(self.terms):
             for name, values in ((term, self.weights), (f"largest {term}", self.largest)):
                 own = values[2 * place : 2 * place + 2].tolist()

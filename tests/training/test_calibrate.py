@@ -124,6 +124,23 @@ def test_no_method_changes_the_likeliest_label(method: str) -> None:
         assert torch.equal(answers.argmax(1), logits.argmax(1))
 
 
+def test_labels_that_are_held_together_get_a_scale_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As label smoothing holds the wrong ones: one scale for all would misjudge the likeliest."""
+    monkeypatch.setattr(calibrate, "MODESTY", 0.0)
+    honest = _honest(20_000)
+    ahead = honest.logits - honest.logits.topk(2, dim=1).values[:, 1:]
+    squeezed = torch.where(ahead < 0, 0.25 * ahead, 2 * ahead)
+    evidence = Evidence(squeezed, honest.distances, honest.targets)
+
+    calibrator = fit(evidence, METHODS["margin"])
+
+    answers = calibrator(squeezed.double(), honest.distances.double())
+    torch.testing.assert_close(answers, honest.logits.double().softmax(1), atol=0.03, rtol=0)
+    assert calibrator.coefficients()["rest"] == pytest.approx((np.log(4),), abs=0.1)
+
+
 def test_pictures_far_from_all_labels_choose_a_method_that_knows_distances() -> None:
     plain = _honest(3_000)
     far = torch.arange(3_000) % 2 == 0  # of these nothing is known
