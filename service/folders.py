@@ -60,10 +60,18 @@ def _versions(folder: Path) -> list[Path]:
         return [
             version
             for version in sorted(folder.iterdir())
-            if VERSION.fullmatch(version.name) and (version / MANIFEST).is_file()
+            if VERSION.fullmatch(version.name) and not is_gone(version)
         ]
     except OSError:
         return []
+
+
+def is_gone(folder: Path) -> bool:
+    """Tell whether a folder holds no artifact (any more); one that may not be read may hold one."""
+    try:
+        return not (folder / MANIFEST).is_file()
+    except OSError:
+        return False
 
 
 def refuse_misnamed(folder: Path, settings: Settings) -> None:

@@ -19,6 +19,7 @@ from service.folders import (
     default_folders,
     default_folders_at_the_moment,
     digest_of,
+    is_gone,
     refuse_misnamed,
     wanted_folders,
 )
@@ -202,18 +203,18 @@ class Models:
             log.info("model loaded", extra={"fields": fields})
 
     def _look_at(self, folder: Path) -> "_Served | Refused | None":
-        """Judge a folder if it is new or has changed since the last look; None if it is not."""
+        """Judge a folder if it is new or has changed; None if not, or if it goes meanwhile."""
         digest = digest_of(folder)
         known = self._refused.get(folder) or self._served.get(folder)
         if known is not None and known.digest == digest:
             return None
-        return self._judge(folder, digest)
+        found = self._judge(folder, digest)
+        return None if isinstance(found, Refused) and is_gone(folder) else found
 
     def _judge(self, folder: Path, digest: str) -> "_Served | Refused":
         """Load a folder, after a trial in a process of its own.
 
-        Any thread: nothing of ours changes here. Whatever goes wrong is told of this folder, and
-        the others are still looked at.
+        Any thread: nothing of ours changes here. Whatever goes wrong is told of this folder alone.
         """
         try:
             if folder != self._default:  # which may lie wherever it was mounted

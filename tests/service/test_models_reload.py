@@ -119,6 +119,19 @@ async def test_a_folder_that_was_still_being_copied_is_looked_at_again(
         assert await health(service) == (["tiny 2"], [])
 
 
+async def test_a_folder_that_is_taken_away_during_the_look_is_no_refused_candidate(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with serving_from(make_artifact().parent) as service:
+        candidate = make_artifact(version="2")
+        monkeypatch.setattr(Probe, "__call__", lambda _, folder: folder.rename(tmp_path / "away"))
+        await reload(service)
+
+        assert not candidate.exists()
+        assert await health(service) == (["tiny 1"], [])
+        assert reloads(service, "refused") == 0
+
+
 async def test_a_model_changed_in_its_place_is_replaced(make_artifact: MakeArtifact) -> None:
     async with serving_from(make_artifact()) as service:
         before = service.classifier
