@@ -58,7 +58,7 @@ class Calibrator(nn.Module):
         known = quantities(self.terms, logits, distances).minimum(self.largest)
         exponent = self.scale + (known * self.weights).sum(1, keepdim=True)
         ahead = logits - logits.topk(2, dim=1).values[:, 1:]
-        return ahead.clamp(min=0) * exponent.exp() + ahead.clamp(max=0) * self.rest.exp()
+        return ahead * torch.where(ahead > 0, exponent, self.rest).exp()
 
     def temperature(self) -> float | None:
         """Give the divisor of the logits, if that is all there is."""

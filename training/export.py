@@ -191,7 +191,7 @@ def _every_precision(
         measured[precision] = measure(item, dataset, fitted, strange)
         full, reduced = measured["float32"].answers, measured[precision].answers
         gate(precision, full, reduced, options.gates.get(precision, 0.0))
-        speeds[precision] = speed_of(item, float32, dataset.test.images, record.architecture)
+        speeds[precision] = speed_of(item, float32, dataset.test.images)
         made.append(item)
     return _Every(made, measured, speeds)
 

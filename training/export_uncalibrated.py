@@ -92,7 +92,6 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
     full = _answered(onnx_predict(float32), pictures)  # the truth for the other precisions
     split = Split(pictures, full.targets)
     parity = check_parity(expected.logits, full.logits)
-    timed = pictures.repeat(4, 1, 1, 1)  # as many as a batch holds
     whole = None if dataset is None else answer(onnx_predict(float32), dataset.test)
     made: list[Made] = []
     files: dict[Precision, dict[str, Any]] = {}
@@ -105,7 +104,7 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
         if whole is not None and dataset is not None:
             found, share = _on_test_split(item, whole, dataset, options)
         found = parity if precision == "float32" else found
-        speed = speed_of(item, float32, timed, network.architecture)
+        speed = speed_of(item, float32, pictures)
         files[precision] = {**figures(found, None), "speed": speed, "top1": share}
         made.append(item)
     manifest = assemble(

@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.architecture import Architecture
 from model.manifest import FILE_NAMES, Precision
-from model.summary import summarize
 from model.trust import CalibrationFigures, PredictionSets, Quantization, RefusalFigures, Speed
 from training.conformal import fit_sets, measure_sets
 from training.datasets.dataset import Dataset, Split, spread
@@ -26,7 +24,8 @@ from training.refusal import measure_refusal
 from training.speed import measure_speed
 
 CALIBRATING_PICTURES = 512
-SPEED_BATCH = 32
+SPEED_BATCH = 8
+"""As `benchmarks.precision` has it; enough for a small network, and not dear for a large one."""
 SPEED_THREADS = 1
 """The figure is a core's: how a service shares out several is settled where it runs."""
 GATES: Mapping[Precision, float] = MappingProxyType({"float16": 0.05, "int8": 0.2})
@@ -158,19 +157,15 @@ def _top1(answers: Answers) -> float:
     return float((answers.calibrated().argmax(1) == answers.targets).double().mean())
 
 
-def speed_of(
-    made: Made, float32: bytes, images: Tensor, architecture: Architecture
-) -> Speed | None:
+def speed_of(made: Made, float32: bytes, images: Tensor) -> Speed | None:
     """Measure a precision's speed beside float32's; None for float32 itself.
 
     Args:
         made: The precision.
         float32: The graph that it was made of.
-        images: uint8 (N, S, S, C); a batch of them is run, a small one where a picture is dear.
-        architecture: Of the network.
+        images: uint8 (N, S, S, C); a batch of them is run.
     """
     if made.precision == "float32":
         return None
-    macs = summarize(architecture, *images.shape[1:3]).macs
-    batch: NDArray[np.uint8] = images[: SPEED_BATCH if macs < 500_000_000 else 8].numpy()
+    batch: NDArray[np.uint8] = images[:SPEED_BATCH].numpy()
     return measure_speed(made.model, float32, batch, threads=SPEED_THREADS)
