@@ -121,7 +121,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         for recipe in (
             Recipe(
                 name="baseline",
-                expected="92.08 % of Fashion-MNIST's test split, 2,696 CPU s.",
+                expected="92.08 % of Fashion-MNIST's test split, 2,271 CPU s.",
                 epochs=10,
                 batch_size=64,
                 optimizer="adam",
@@ -133,7 +133,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             Recipe(
                 name="fast",
-                expected="92.69 % of Fashion-MNIST's test split (three seeds), 293 CPU s.",
+                expected="92.69 % of Fashion-MNIST's test split (three seeds), 279 CPU s.",
                 epochs=3,
                 **SPRINT,
                 shift=2,
