@@ -3,10 +3,8 @@
 `model.network` turns an `Architecture` into torch modules, `model.summary` into
 shapes and costs by arithmetic, and an artifact's manifest carries it to the server.
 All three walk the same plan, `Architecture.stages`, so they cannot disagree about
-which block follows which. No torch here: the server reads this module.
-
-Adding a member of the family is adding one entry to `ARCHITECTURES`; what it does not say
-is as in He et al., 2015.
+which block follows which. No torch here: the server reads this module. A new member is
+one more entry in `ARCHITECTURES`; what it does not say is as in He et al., 2015.
 
 Source:
     resnet18 to 152, and 20 to 110 for 32 x 32 pictures: He et al., 2015 (arXiv 1512.03385),

@@ -1,8 +1,7 @@
 """Every number of a training run, frozen and named.
 
-A `Recipe` is the only source of hyper-parameters: `training.module` and `training.train`
-read it and hold no number of their own, and the run folder keeps a copy. `--set` on the
-command line changes single fields, with pydantic's type checks.
+A `Recipe` is the only source of hyper-parameters: `training.module` and `training.train` hold
+none, and the run folder keeps a copy. `--set` changes single fields, with type checks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
