@@ -22,7 +22,7 @@ from model.trust import Speed
 from training.environment import commit
 from training.export import Options
 from training.export_uncalibrated import export_random
-from training.precisions import chosen_precisions
+from training.precisions import SPEED_BATCH, SPEED_THREADS, chosen_precisions
 from training.speed import measure_speed, processor_name
 
 RESULTS = Path(__file__).parent / "results" / "precision.json"
@@ -52,9 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=["mini_resnet", "resnet18", "resnet50"])
     parser.add_argument("--precision", choices=["int8", "float16"], default="int8")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=SPEED_BATCH)
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=SPEED_THREADS)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     results: dict[str, object] = {}

@@ -153,16 +153,29 @@ def resolve(path: Path) -> Path:
     """
     if (path / MANIFEST).is_file():
         return path
-    versions = [
-        folder
-        for folder in (path.iterdir() if path.is_dir() else ())
-        if re.fullmatch(r"[1-9][0-9]{0,8}", folder.name) and (folder / MANIFEST).is_file()
-    ]
-    if not versions:
+    found = versions(path) if path.is_dir() else []
+    if not found:
         raise ManifestError(
             f"{path} holds no artifact: there is no {MANIFEST} in it or in a version folder."
         )
-    return max(versions, key=lambda folder: int(folder.name))
+    return max(found, key=lambda folder: int(folder.name))
+
+
+def versions(path: Path) -> list[Path]:
+    """List the version folders inside `<name>/`, in no order; OSError if it may not be read."""
+    return [
+        folder
+        for folder in path.iterdir()
+        if re.fullmatch(r"[1-9][0-9]{0,8}", folder.name) and holds_artifact(folder)
+    ]
+
+
+def holds_artifact(folder: Path) -> bool:
+    """Tell whether a folder holds an artifact; one that may not be read counts as if it did."""
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError:
+        return True
 
 
 def read(path: Path) -> Artifact:

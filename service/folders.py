@@ -1,14 +1,11 @@
 """The folders that models are served from: which are wanted, rightly named, and have changed."""
 
 import hashlib
-import re
 from pathlib import Path
 
-from model.artifact import MANIFEST, ArtifactError, read_manifest, resolve
+from model.artifact import MANIFEST, ArtifactError, read_manifest, resolve, versions
 from service.errors import StartError
 from service.settings import Settings
-
-VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def default_folders(settings: Settings) -> list[Path]:
@@ -57,21 +54,9 @@ def wanted_folders(settings: Settings) -> list[Path]:
 def _versions(folder: Path) -> list[Path]:
     """List a model's versions; none if it may not be read, as a disk's `lost+found`."""
     try:
-        return [
-            version
-            for version in sorted(folder.iterdir())
-            if VERSION.fullmatch(version.name) and not is_gone(version)
-        ]
+        return sorted(versions(folder))
     except OSError:
         return []
-
-
-def is_gone(folder: Path) -> bool:
-    """Tell whether a folder holds no artifact (any more); one that may not be read may hold one."""
-    try:
-        return not (folder / MANIFEST).is_file()
-    except OSError:
-        return False
 
 
 def refuse_misnamed(folder: Path, settings: Settings) -> None:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from model.artifact import holds_artifact
 from service.classifier import Classifier
 from service.errors import ModelNotFoundError, StartError
 from service.folders import (
     default_folders,
     default_folders_at_the_moment,
     digest_of,
-    is_gone,
     refuse_misnamed,
     wanted_folders,
 )
@@ -209,7 +209,7 @@ class Models:
         if known is not None and known.digest == digest:
             return None
         found = self._judge(folder, digest)
-        return None if isinstance(found, Refused) and is_gone(folder) else found
+        return None if isinstance(found, Refused) and not holds_artifact(folder) else found
 
     def _judge(self, folder: Path, digest: str) -> "_Served | Refused":
         """Load a folder, after a trial in a process of its own.

@@ -25,7 +25,7 @@ from training.speed import measure_speed
 
 CALIBRATING_PICTURES = 512
 SPEED_BATCH = 8
-"""As `benchmarks.precision` has it; enough for a small network, and not dear for a large one."""
+"""Enough for a small network, and not dear for a large one."""
 SPEED_THREADS = 1
 """The figure is a core's: how a service shares out several is settled where it runs."""
 GATES: Mapping[Precision, float] = MappingProxyType({"float16": 0.05, "int8": 0.2})

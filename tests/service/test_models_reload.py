@@ -203,3 +203,26 @@ async def test_a_folder_that_may_not_be_read_costs_no_other_model(
         await reload(service)
 
         assert (await health(service))[0] == ["tiny 1", "other 1", "third 1"]
+
+
+async def test_a_version_that_may_not_be_read_is_refused_alone(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = make_artifact()
+    async with serving_from(default.parent) as service:
+        locked = make_artifact(version="3")
+        make_artifact(version="2")
+        looked_at = Path.is_file
+
+        def refusing(path: Path) -> bool:
+            if path.parent == locked:
+                raise PermissionError(13, "Permission denied")
+            return looked_at(path)
+
+        monkeypatch.setattr(Path, "is_file", refusing)
+        damage(locked)
+        await reload(service)
+
+        served, reasons = await health(service)
+        assert served == ["tiny 2"]
+        assert len(reasons) == 1

@@ -35,24 +35,28 @@ KeepEveryOption = Annotated[
 ]
 
 
+OutOption = Annotated[
+    Path | None, typer.Option(help="Run folder; runs/<recipe>-<seed> if not said.")
+]
+ChangesOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from --out's last checkpoint.")]
+RepeatOption = Annotated[
+    Path | None,
+    typer.Option("--repeat", metavar="RUN", help="Train as that run was, to RUN-again."),
+]
+
+
 def train_model(
     recipe: RecipeOption = None,
     data: DataOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder; runs/<recipe>-<seed> if not said.")
-    ] = None,
+    out: OutOption = None,
     seed: SeedOption = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
-    ] = None,
+    changes: ChangesOption = None,
     init: InitOption = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from --out's last checkpoint.")
-    ] = False,
-    again: Annotated[
-        Path | None,
-        typer.Option("--repeat", metavar="RUN", help="Train as that run was, to RUN-again."),
-    ] = None,
+    resume: ResumeOption = False,
+    again: RepeatOption = None,
     minutes: KeepEveryOption = 5,
 ) -> None:
     """Train a network of the family and keep its best weights.
