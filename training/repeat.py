@@ -39,12 +39,14 @@ def repeat(  # noqa: PLR0913  # what, where to, what lies elsewhere by now
         tell: Hears what differs from then, and what came of it, a line each.
 
     Raises:
-        CheckpointError: If the folder does not tell of a run.
+        CheckpointError: If the folder does not tell of a run, or an earlier version wrote it whose
+            recipe this one does not know.
         DatasetError: If the pictures cannot be read.
         TrainingError: If pictures or first weights are not those of the run.
         WeightsError: If the first weights cannot be read.
     """
     record = read_record(run)
+    record.check_recipe_is_whole(run)
     if record.environment is not None:
         torch.set_num_threads(record.environment.threads)
     for line in record.differences():

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from model.architecture import Architecture
 from model.preprocessing import Preprocessing
-from model.validation import first_fault
+from model.validation import first_fault, read_leniently
 from model.weights_file import UNREADABLE, describe_file
 from training.datasets.dataset import Dataset
 from training.environment import Environment, commit, now
@@ -23,6 +23,10 @@ from training.recipes import Recipe
 
 RECORD_KEY = "run"
 NETWORK_PREFIX = "network."
+SCHEMA_VERSION = 2
+"""Of the records that this version writes: one more with each field that is renamed or dropped."""
+ESSENTIAL = frozenset({"architecture", "labels", "preprocessing"})
+"""Fields of a record that decide what the network computes."""
 
 
 class CheckpointError(Exception):
@@ -34,10 +38,15 @@ class OtherVersionError(CheckpointError):
 
 
 class RunRecord(BaseModel):
-    """Everything that the weights do not say themselves."""
+    """Everything that the weights do not say themselves.
+
+    Attributes:
+        schema_version: Of the fields; 1 stands for records without the number.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    schema_version: int = Field(1, ge=1)
     recipe: Recipe
     architecture: Architecture
     labels: tuple[str, ...]
@@ -53,6 +62,28 @@ class RunRecord(BaseModel):
     created: str
     environment: Environment | None = None
     loss_weights: tuple[float, ...] | None = None
+    _passed_over: tuple[str, ...] = PrivateAttr(())
+
+    def notes(self, source: Path) -> list[str]:
+        """Name what was passed over in the file or run folder that the record is from."""
+        if not self._passed_over:
+            return []
+        names = ", ".join(self._passed_over)
+        return [f"note: an earlier version wrote {source}; passed over: {names}"]
+
+    def check_recipe_is_whole(self, source: Path) -> None:
+        """Refuse to train by a recipe of which something was passed over.
+
+        Raises:
+            OtherVersionError: If it would be another run.
+        """
+        lost = [name for name in self._passed_over if name.startswith("recipe.")]
+        if lost:
+            raise OtherVersionError(
+                f"{source} was trained with {', '.join(lost)}, which this version does not know. "
+                "It can be evaluated and exported; to train on or to repeat it, take the version "
+                f"that wrote it, commit {self.commit}."
+            )
 
     @classmethod
     def of(
@@ -69,6 +100,7 @@ class RunRecord(BaseModel):
             WeightsError: If the file `init` cannot be read.
         """
         return cls(
+            schema_version=SCHEMA_VERSION,
             recipe=recipe,
             architecture=architecture,
             labels=dataset.labels,
@@ -213,22 +245,33 @@ def read_checkpoint(path: Path) -> tuple[RunRecord, dict[str, torch.Tensor]]:
 
 
 def _record(content: str | bytes, path: Path) -> RunRecord:
-    """Read a record from its JSON.
+    """Read a record from its JSON; one of an earlier version as far as it goes.
 
     Raises:
-        OtherVersionError: If it is a run's, but its fields are not those of this version.
+        OtherVersionError: If it is a run's, but this version cannot tell what it trained.
         ValueError: If it is no run's.
     """
     try:
-        return RunRecord.model_validate_json(content)
+        record, passed_over = read_leniently(RunRecord, content, ESSENTIAL)
     except ValidationError as error:
         where, _, rule = first_fault(error)
         if where in ("", "recipe"):  # no JSON, or nothing about a run
             raise
-        raise OtherVersionError(
-            f"{path} holds a run's record of another version (`{where}`: {rule}); take the one "
-            f"that wrote it, commit {json.loads(content).get('commit')}."
-        ) from error
+        raise _other_version(path, f"`{where}`: {rule}", content) from error
+    if record.schema_version > SCHEMA_VERSION:
+        newer = f"schema_version {record.schema_version}; this one reads up to {SCHEMA_VERSION}"
+        raise _other_version(path, newer, content)
+    if passed_over and record.schema_version == SCHEMA_VERSION:
+        raise _other_version(path, f"`{passed_over[0]}` is not a field of it", content)
+    record._passed_over = passed_over
+    return record
+
+
+def _other_version(path: Path, why: str, content: str | bytes) -> OtherVersionError:
+    return OtherVersionError(
+        f"{path} holds a run's record of another version ({why}); take the one that wrote it, "
+        f"commit {json.loads(content).get('commit')}."
+    )
 
 
 def _load(path: Path) -> Any:

@@ -51,6 +51,8 @@ def read_runs(root: Path, tell: Callable[[str], None] = print) -> list[Row]:
         except CheckpointError as error:
             tell(f"unreadable: {error}")
             continue
+        for line in record.notes(place):
+            tell(line)
         try:
             found.append(_row(str(place.relative_to(root)), RunFolder(place), record))
         except (KeyError, TypeError, ValueError):  # a file that was cut off

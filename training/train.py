@@ -191,6 +191,7 @@ def _earlier(folder: RunFolder, record: RunRecord) -> RunRecord:
     """
     try:
         earlier, _ = read_checkpoint(folder.last)
+        earlier.check_recipe_is_whole(folder.path)
     except CheckpointError as error:
         raise TrainingError(f"There is nothing to resume: {error}") from error
     for name, was, is_now in _compared(earlier, record):

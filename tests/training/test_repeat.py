@@ -12,11 +12,11 @@ from PIL import Image
 
 from tests.conftest import Command, MakePictures
 from tests.training.run_files import ctrl_c_in
-from training.cli import train_script
+from training.cli import evaluate_script, train_script
 from training.datasets.folder import read_picture_folder
 from training.environment import Environment
 from training.recipes import get_recipe
-from training.run import CheckpointError, RunFolder, read_record
+from training.run import RECORD_KEY, CheckpointError, RunFolder, read_record
 from training.train import train
 
 QUICK = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "erase=0.3")
@@ -142,3 +142,33 @@ def test_a_repeated_run_takes_no_other_recipe_or_seed(
 
     assert finished.code == 2
     assert "--repeat" in finished.err
+
+
+def test_a_run_of_an_earlier_recipe_is_evaluated_but_neither_resumed_nor_repeated(
+    command: Command, pictures: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert command(train_script, "--data", pictures, "--out", run, *QUICK).code == 0
+    _make_earlier(RunFolder(run))
+
+    evaluated = command(evaluate_script, run)
+    resumed = command(train_script, "--resume", "--out", run)
+    repeated = command(train_script, "--repeat", run)
+
+    assert evaluated.code == 0, evaluated.err
+    assert f"an earlier version wrote {run}; passed over: recipe.mutual" in evaluated.out
+    assert (resumed.code, repeated.code) == (1, 1)
+    for refused in (resumed, repeated):
+        assert f"{run} was trained with recipe.mutual, which this version" in refused.err
+        assert len(refused.err.splitlines()) == 1
+
+
+def _make_earlier(folder: RunFolder) -> None:
+    """Make a run's record one of schema 1, with a field in its recipe that is no more."""
+    record = json.loads(folder.record.read_text())
+    record["schema_version"] = 1
+    record["recipe"]["mutual"] = 0.5
+    folder.record.write_text(json.dumps(record))
+    for path in (folder.best, folder.last):
+        content = torch.load(path, weights_only=True)
+        torch.save({**content, RECORD_KEY: json.dumps(record)}, path)

@@ -3,7 +3,7 @@
 import json
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from training.checkpoints import DurableCheckpoints
 from training.environment import commit, now
 from training.predict import load_network
+from training.recipes import Recipe
 from training.run import RECORD_KEY, CheckpointError, read_checkpoint, read_record
 from training.train import Outcome
 
@@ -93,19 +94,69 @@ def test_a_file_of_torch_without_our_record_is_refused(tmp_path: Path, content: 
     assert "holds no record of a run" in _refusal(path)
 
 
-def test_a_record_of_another_version_is_called_so_with_what_is_strange_to_this_one(
-    trained: Outcome, tmp_path: Path
-) -> None:
-    path, record = tmp_path / "run.json", json.loads(trained.folder.record.read_text())
-    record["recipe"]["mutual"] = 0.5
-    record["commit"] = "7bc23c0a7cb2"
-    path.write_text(json.dumps(record))
+def _write_record(trained: Outcome, folder: Path, change: Mapping[str, Any]) -> None:
+    """Write `run.json` and `best.ckpt` with a changed record; nested fields by dotted names."""
+    record = json.loads(trained.folder.record.read_text())
+    for name, value in {"commit": "7bc23c0a7cb2", **change}.items():
+        *parents, last = name.split(".")
+        fields = record
+        for parent in parents:
+            fields = fields[parent]
+        fields[last] = value
+    (folder / "run.json").write_text(json.dumps(record))
     content = torch.load(trained.folder.best, weights_only=True)
-    torch.save({**content, RECORD_KEY: path.read_text()}, tmp_path / "best.ckpt")
+    torch.save({**content, RECORD_KEY: json.dumps(record)}, folder / "best.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"recipe.mutual": 0.5}, "`recipe.mutual` is not a field of it"),
+        ({"schema_version": 99}, "schema_version 99; this one reads up to 2"),
+        ({"schema_version": 99, "recipe.mutual": 0.5}, "schema_version 99"),
+        ({"schema_version": 1, "recipe.epochs": "many"}, "`recipe.epochs`: Field required"),
+        ({"schema_version": 1, "architecture.blur": True}, "`architecture.blur`: Extra inputs"),
+        ({"schema_version": 1, "preprocessing.pad": 3}, "`preprocessing.pad`: Extra inputs"),
+    ],
+)
+def test_a_record_that_this_version_cannot_read_is_called_another_versions(
+    trained: Outcome, tmp_path: Path, change: Mapping[str, Any], why: str
+) -> None:
+    _write_record(trained, tmp_path, change)
 
     for refusal in (_refusal(tmp_path / "best.ckpt"), _refusal(tmp_path, read_record)):
-        assert "of another version (`recipe.mutual`: Extra inputs are not permitted)" in refusal
+        assert f"a run's record of another version ({why}" in refusal
         assert refusal.endswith("take the one that wrote it, commit 7bc23c0a7cb2.")
+
+
+def test_a_record_of_an_earlier_version_is_read_as_far_as_it_goes(
+    trained: Outcome, tmp_path: Path
+) -> None:
+    change = {"schema_version": 1, "recipe.mutual": 0.5, "recipe.momentum": 7, "host": "there"}
+    _write_record(trained, tmp_path, change)
+
+    for record in (read_checkpoint(tmp_path / "best.ckpt")[0], read_record(tmp_path)):
+        (note,) = record.notes(tmp_path)
+        assert sorted(note.partition("passed over: ")[2].split(", ")) == [
+            "host",
+            "recipe.momentum",
+            "recipe.mutual",
+        ]
+        assert record.recipe.momentum == Recipe.model_fields["momentum"].default
+        with pytest.raises(CheckpointError, match=r"trained with .*recipe\.mutual.* commit 7bc23c"):
+            record.check_recipe_is_whole(tmp_path)
+
+
+def test_a_record_without_a_number_is_the_first_versions(trained: Outcome, tmp_path: Path) -> None:
+    record = json.loads(trained.folder.record.read_text())
+    assert record.pop("schema_version") == 2
+    (tmp_path / "run.json").write_text(json.dumps(record))
+
+    read = read_record(tmp_path)
+
+    assert read.schema_version == 1
+    assert read.notes(tmp_path) == []
+    read.check_recipe_is_whole(tmp_path)
 
 
 @pytest.mark.parametrize("weights", [None, [1], {"network.fc.weight": 5}, {3: torch.zeros(1)}])

@@ -65,6 +65,8 @@ def own_data(record: RunRecord, data: Path | None, checkpoint: Path) -> Dataset:
         DatasetError: If the pictures do not fit the network, or it may have learnt from those
             that would measure it.
     """
+    for line in record.notes(checkpoint):
+        typer.echo(line)
     dataset = _as_it_was(record, data, _held(checkpoint))
     if dataset.sha256 != record.dataset_sha256:
         if dataset.is_drawn:
