@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.preprocessing import Pixels
-from service.body import from_base64
 from service.errors import (
     InvalidParameterError,
     MalformedRequestError,
     TooManyImagesError,
     UnsupportedError,
 )
+from service.json_text import from_base64
 from service.schemas_v2 import RequestTensor, ResponseTensor
 
 FREE = -1

@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from service.body import ACCEPTED
 from service.errors import STATUS
+from service.media_types import ACCEPTED
 from tests.service.conftest import Service
 
 pytestmark = pytest.mark.anyio

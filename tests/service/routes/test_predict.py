@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from PIL import Image
 
-from service.body import RAW_TYPES
+from service.media_types import RAW_TYPES
 from service.schemas import PredictResponse
 from tests.service.conftest import Gate, Serve, Service
 from tests.service.pictures import BLACK, GREY, WHITE, encode, fashion_pictures
@@ -79,7 +79,9 @@ async def test_the_answer_is_the_same_however_the_picture_is_sent(
         )
 
 
-@pytest.mark.parametrize("content_type", [*RAW_TYPES, None])
+@pytest.mark.parametrize(
+    "content_type", [*RAW_TYPES, "image/jpg", "application/x-www-form-urlencoded", None]
+)
 async def test_the_media_type_decides_nothing(content_type: str | None, shipped: Service) -> None:
     headers = {} if content_type is None else {"content-type": content_type}
     picture = encode(Image.new("L", (28, 28), 90), "BMP")
@@ -107,6 +109,39 @@ async def test_a_parameter_out_of_its_bounds_is_refused_by_its_name(
     assert response.status_code == 400
     assert response.json()["code"] == "invalid_parameter"
     assert query.partition("=")[0] in response.json()["detail"]
+
+
+async def test_fields_of_a_form_count_as_options(shipped: Service) -> None:
+    fields = {"top_k": "2", "explain": "true", "submit": "Upload", "coverage": ""}
+
+    response = await shipped.client.post(
+        "/predict?top_k=2", data=fields, files=[("file", WHITE), ("file", BLACK)]
+    )
+
+    assert response.status_code == 200
+    for result in response.json()["results"]:
+        assert len(result["predictions"]) == 2
+        assert "explanation" in result
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "seen"),
+    [
+        ("", {"top_k": "many"}, "form.top_k"),
+        ("", {"coverage": "7"}, "form.coverage"),
+        ("?top_k=3", {"top_k": "2"}, "form.top_k: the query has another value"),
+    ],
+)
+async def test_a_field_out_of_its_bounds_or_against_the_query_is_refused_by_its_name(
+    query: str, fields: dict[str, str], seen: str, shipped: Service
+) -> None:
+    files = [("file", WHITE)]
+
+    response = await shipped.client.post(f"/predict{query}", data=fields, files=files)
+
+    assert response.status_code == 400
+    assert response.json()["code"] == "invalid_parameter"
+    assert seen in response.json()["detail"]
 
 
 async def test_results_come_in_the_order_sent(serve: Serve) -> None:

@@ -1,0 +1,79 @@
+"""JSON and base64 as clients really write them: encodings, line breaks, prefixes."""
+
+import base64
+import binascii
+import json
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from service.errors import MalformedRequestError
+
+Model = TypeVar("Model", bound=BaseModel)
+BREAKS = b"\r\n\t"
+URL_SAFE = str.maketrans("-_", "+/")
+
+
+def as_utf8(text: bytes) -> bytes:
+    """Take off a byte order mark, and turn UTF-16 and UTF-32 into UTF-8.
+
+    Raises:
+        MalformedRequestError: If the bytes are not of the encoding that they begin in.
+    """
+    encoding = json.detect_encoding(text)
+    if encoding == "utf-8":
+        return text
+    try:
+        return text.decode(encoding).encode()
+    except UnicodeError as error:
+        raise MalformedRequestError(
+            f"The JSON begins as {encoding} and cannot be read as that. Send it in UTF-8."
+        ) from error
+
+
+def read_json(model: type[Model], text: bytes) -> Model:
+    """Validate JSON in UTF-8.
+
+    Line breaks within texts, as `base64` writes them, are passed over.
+
+    Raises:
+        ValidationError: If it is no JSON, or not what the model says.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        if (
+            "control character"
+            not in error.errors(include_url=False, include_input=False)[0]["msg"]
+        ):
+            raise
+    return model.model_validate_json(text.translate(None, BREAKS))
+
+
+def from_base64(text: str, index: int) -> bytes:
+    """Decode the image of that index in the request.
+
+    Raises:
+        MalformedRequestError: If it is not base64.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):  # by far the most are as they should be
+        pass
+    try:
+        return base64.b64decode(_plain(text), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedRequestError(
+            f"Image {index} is not base64 ({error}). Send the file's bytes in base64.", index=index
+        ) from error
+
+
+def _plain(text: str) -> str:
+    """Take off a `data:` prefix, white space and padding; take the alphabet for URLs, too."""
+    text = text.lstrip()
+    if text[:5].lower() == "data:":
+        prefix, comma, text = text.partition(",")
+        if not comma or not prefix.lower().endswith(";base64"):
+            raise ValueError("a `data:` prefix must end in `;base64,`")
+    text = "".join(text.split()).rstrip("=").translate(URL_SAFE)
+    return text + "=" * (-len(text) % 4)
