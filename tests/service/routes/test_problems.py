@@ -79,8 +79,8 @@ async def test_a_full_service_says_when_to_come_back(
     [
         ("/predict", {"POST"}),
         ("/models/tiny/predict", {"POST"}),
-        ("/livez", {"GET"}),
-        ("/architecture", {"GET"}),
+        ("/livez", {"GET", "HEAD"}),
+        ("/architecture", {"GET", "HEAD"}),
     ],
 )
 async def test_a_wrong_method_is_told_the_right_ones(
