@@ -100,11 +100,11 @@ class BodyTooLargeError(ServiceError):
 
     code = "body_too_large"
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, hint: str = "") -> None:
         """Say the limit and the way out."""
         super().__init__(
             f"The body has more than {limit:,} bytes. Send fewer or smaller images, "
-            "or raise RESNET_MAX_BODY_BYTES."
+            f"or raise RESNET_MAX_BODY_BYTES. {hint}".rstrip()
         )
 
 

@@ -11,6 +11,9 @@ from service.errors import MalformedRequestError
 
 Model = TypeVar("Model", bound=BaseModel)
 BREAKS = b"\r\n\t"
+BLANKS = b"\0 \r\n\t"
+BEGINNINGS = (b"{", b"[", b"\xef", b"\xfe", b"\xff")
+"""Of JSON and of byte order marks; zeros before and between them are those of UTF-16 and UTF-32."""
 URL_SAFE = str.maketrans("-_", "+/")
 
 
@@ -21,7 +24,7 @@ def as_utf8(text: bytes) -> bytes:
         MalformedRequestError: If the bytes are not of the encoding that they begin in.
     """
     encoding = json.detect_encoding(text)
-    if encoding == "utf-8":
+    if encoding == "utf-8" or not text[:64].lstrip(BLANKS).startswith(BEGINNINGS):
         return text
     try:
         return text.decode(encoding).encode()

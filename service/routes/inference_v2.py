@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from service.answered import Answered
 from service.body import receive
 from service.encodings import choose, compress, decompress
-from service.errors import MalformedRequestError
+from service.errors import BodyTooLargeError, MalformedRequestError
 from service.exchange import Answer, Asked, read_request, write_response
 from service.prepare import surely_for_pool
 from service.routes.health import livez, readyz
@@ -160,7 +160,10 @@ async def _infer(request: Request, view: View) -> Response:
     json_bytes = _json_bytes(headers.get(JSON_BYTES_HEADER))
     limit = classifier.settings.max_body_bytes
     with request.app.state.intake.hold() as take:
-        body = await receive(request.receive, declared_length, limit, take=take)
+        try:
+            body = await receive(request.receive, declared_length, limit, take=take)
+        except BodyTooLargeError:  # most often a tensor that the model does not take
+            raise BodyTooLargeError(limit, view.border.expects()) from None
         received = time.perf_counter()
         if "content-encoding" in headers:
             packed_bytes = len(body)

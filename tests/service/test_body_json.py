@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.errors import MalformedRequestError, ServiceError, TooManyImagesError
+from service.json_text import as_utf8
 from service.payloads import read_payloads
 
 
@@ -137,6 +138,11 @@ def test_json_of_other_encodings_is_read(encoding: str) -> None:
     body = as_json([TEXT]).decode().encode(encoding)
 
     assert payloads(body, "application/json", 1) == [PICTURE]
+
+
+def test_other_bytes_with_zeros_are_not_taken_for_text_of_another_encoding() -> None:
+    assert as_utf8(bytes(99)) == bytes(99)
+    assert as_utf8(b"\0\0\xfe\xff\0\0\0{") == b"{"
 
 
 def test_json_that_breaks_its_encoding_is_malformed_and_names_it() -> None:
