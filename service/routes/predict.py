@@ -14,6 +14,7 @@ from model.validation import first_fault
 from service.answer import Wish
 from service.answered import Answered
 from service.body import receive
+from service.encodings import read_codings, unpack
 from service.errors import InvalidParameterError
 from service.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, BodyKind, body_kind
 from service.models import Models
@@ -142,16 +143,17 @@ async def answer(request: Request, name: str | None) -> Response:
     models: Models = request.app.state.models
     classifier = models.find(name)
     limits = classifier.settings
-    content_type = request.headers.get("content-type")
-    kind = body_kind(content_type)
+    headers = request.headers
+    content_type, declared_length = headers.get("content-type"), headers.get("content-length")
+    kind, codings = body_kind(content_type), read_codings(headers.getlist("content-encoding"))
     query, patience_s = _read_query(request), read_patience_s(request)
-    declared_length = request.headers.get("content-length")
     for_pool = surely_for_pool(declared_length)
     classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s), for_pool=for_pool)
     departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
     with request.app.state.intake.hold() as take:
         body = await receive(request.receive, declared_length, limits.max_body_bytes, take=take)
         received = time.perf_counter()
+        body = await unpack(body, codings, limits.max_body_bytes, take)
         sent = await _unpack(body, kind, content_type, limits)
         query = with_fields(query, sent.fields)
         classifier = models.find(name)  # it may have been replaced while the body came in

@@ -1,11 +1,14 @@
 import asyncio
 import base64
+import json
 import re
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from PIL import Image
 
+from service.encodings import compress
 from service.media_types import RAW_TYPES
 from service.schemas import PredictResponse
 from tests.service.conftest import Gate, Serve, Service
@@ -66,11 +69,11 @@ async def test_the_answer_is_the_same_however_the_picture_is_sent(
     ask = shipped.client.post
 
     form = await ask("/predict", files=[("file", content) for content in sent])
-    json = await ask("/predict", json={"images": texts})
+    texted = await ask("/predict", json={"images": texts})
     raw = [await ask("/predict", content=content) for content in sent]
 
     singly = [response.json()["results"][0] for response in raw]
-    for together in (form.json()["results"], json.json()["results"]):
+    for together in (form.json()["results"], texted.json()["results"]):
         assert [result["predictions"][0]["label"] for result in together] == [
             result["predictions"][0]["label"] for result in singly
         ]
@@ -142,6 +145,51 @@ async def test_a_field_out_of_its_bounds_or_against_the_query_is_refused_by_its_
     assert response.status_code == 400
     assert response.json()["code"] == "invalid_parameter"
     assert seen in response.json()["detail"]
+
+
+def multipart() -> tuple[bytes, str]:
+    request = httpx.Request("POST", "http://service", files={"file": WHITE})
+    return request.read(), request.headers["content-type"]
+
+
+JSON_BODY = json.dumps({"images": [base64.b64encode(WHITE).decode()]}).encode()
+
+
+@pytest.mark.parametrize("path", ["/predict", "/models/fashion-mnist/predict"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
+@pytest.mark.parametrize(
+    ("body", "content_type"), [(WHITE, "image/png"), (JSON_BODY, "application/json"), multipart()]
+)
+async def test_a_compressed_body_is_unpacked(
+    path: str, encoding: str, body: bytes, content_type: str, shipped: Service
+) -> None:
+    packed = body if encoding == "identity" else compress(body, encoding)
+    headers = {"content-type": content_type, "content-encoding": encoding}
+
+    response = await shipped.client.post(path, content=packed, headers=headers)
+
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status"),
+    [
+        (WHITE, "br", 415),
+        (WHITE, "gzip", 400),
+        (compress(bytes(20_000_000), "gzip"), "gzip", 413),
+    ],
+)
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/fashion-mnist/infer"])
+async def test_a_body_that_cannot_be_unpacked_is_refused(
+    path: str, body: bytes, encoding: str, status: int, shipped: Service
+) -> None:
+    headers = {"content-encoding": encoding}
+
+    response = await shipped.client.post(path, content=body, headers=headers)
+
+    assert response.status_code == status
+    assert response.headers.get("accept-encoding") == ("gzip, deflate" if status == 415 else None)
+    assert shipped.app.state.intake.held == 0
 
 
 async def test_results_come_in_the_order_sent(serve: Serve) -> None:
