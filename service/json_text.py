@@ -27,7 +27,7 @@ def as_utf8(text: bytes) -> bytes:
     if encoding == "utf-8" or not text[:64].lstrip(BLANKS).startswith(BEGINNINGS):
         return text
     try:
-        return text.decode(encoding).encode()
+        return text.decode(encoding).lstrip("\ufeff").encode()
     except UnicodeError as error:
         raise MalformedRequestError(
             f"The JSON begins as {encoding} and cannot be read as that. Send it in UTF-8."

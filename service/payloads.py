@@ -53,8 +53,17 @@ def read_payloads(
         case "json":
             return Payloads(_from_json(as_utf8(body), max_images))
         case "raw":
-            refuse_text(body, content_type)
-            return Payloads([body])
+            return raw_payload(body, content_type)
+
+
+def raw_payload(body: bytes, content_type: str | None) -> Payloads:
+    """Take a body for one image file.
+
+    Raises:
+        UnsupportedMediaTypeError: If it is text that another content type is for.
+    """
+    refuse_text(body, content_type)
+    return Payloads([body])
 
 
 def _from_json(text: bytes, max_images: int) -> list[bytes]:

@@ -18,7 +18,7 @@ from service.encodings import read_codings, unpack
 from service.errors import InvalidParameterError
 from service.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, BodyKind, body_kind
 from service.models import Models
-from service.payloads import Payloads, read_payloads
+from service.payloads import Payloads, raw_payload, read_payloads
 from service.prepare import SMALL_BYTES, surely_for_pool
 from service.routes.lean import LeanRoute
 from service.routes.problems import problems
@@ -172,8 +172,10 @@ async def _unpack(
     body: bytes, kind: BodyKind, content_type: str | None, limits: Settings
 ) -> Payloads:
     """Take the image files out of a body."""
+    if kind == "raw":
+        return raw_payload(body, content_type)
     given = body, content_type, limits.max_images, PredictQuery.model_fields
-    if kind == "raw" or len(body) <= SMALL_BYTES:
+    if len(body) <= SMALL_BYTES:
         return read_payloads(*given)
     # parsing a large form or base64 would hold up the event loop
     return await asyncio.to_thread(read_payloads, *given)

@@ -135,9 +135,10 @@ def test_line_breaks_that_json_forbids_within_texts_are_passed_over(line_end: by
     "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"]
 )
 def test_json_of_other_encodings_is_read(encoding: str) -> None:
-    body = as_json([TEXT]).decode().encode(encoding)
+    text = as_json([TEXT]).decode()
 
-    assert payloads(body, "application/json", 1) == [PICTURE]
+    for body in (text.encode(encoding), ("\ufeff" + text).encode(encoding)):
+        assert payloads(body, "application/json", 1) == [PICTURE]
 
 
 def test_other_bytes_with_zeros_are_not_taken_for_text_of_another_encoding() -> None:
