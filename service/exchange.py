@@ -35,8 +35,8 @@ from service.tensors import (
 SPARE_ITEMS = 1000
 """Commas, brackets and texts that a request's JSON may have beside those of its pictures."""
 MAX_TIMEOUT_US = 2**53
-DATATYPE = re.compile(rb'"datatype"\s{0,9}:\s{0,9}"([^"]{1,20})"')
-SHAPE = re.compile(rb'"shape"\s{0,9}:\s{0,9}\[([\d,\s]{0,200}\d[\s]{0,9})\]')
+DATATYPE = re.compile(rb'"datatype"\s{0,9}+:\s{0,9}+"([^"]{1,20}+)"')
+SHAPE = re.compile(rb'"shape"\s{0,9}+:\s{0,9}+\[([\d,\s]{1,200}+)\]')
 NUMBER = re.compile(rb"\d+")
 OTHER_FORMS = (
     "An image file as it is needs the header Inference-Header-Content-Length: 0. Forms and "
@@ -131,8 +131,9 @@ def _refuse_flood(text: bytes, border: Border) -> None:
     if not over:
         return
     datatype, shape = DATATYPE.search(text), SHAPE.search(text)
-    if datatype and shape:  # most likely a tensor that the model does not take
-        check(datatype[1].decode(errors="replace"), [*map(int, NUMBER.findall(shape[1]))], border)
+    sides = [int(number) for number in NUMBER.findall(shape[1])] if shape else []
+    if datatype and sides:  # most likely a tensor that the model does not take
+        check(datatype[1].decode(errors="replace"), sides, border)
     what = "opening brackets" if over == [b"["] else "items"
     raise MalformedRequestError(
         f"The JSON has {seen[over[0]]:,} {what}; for so many images there may be "

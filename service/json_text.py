@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import string
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -14,7 +15,7 @@ BREAKS = b"\r\n\t"
 BLANKS = b"\0 \r\n\t"
 BEGINNINGS = (b"{", b"[", b"\xef", b"\xfe", b"\xff")
 """Of JSON and of byte order marks; zeros before and between them are those of UTF-16 and UTF-32."""
-URL_SAFE = str.maketrans("-_", "+/")
+URL_SAFE, WHITE_SPACE = bytes.maketrans(b"-_", b"+/"), string.whitespace.encode()
 
 
 def as_utf8(text: bytes) -> bytes:
@@ -71,12 +72,13 @@ def from_base64(text: str, index: int) -> bytes:
         ) from error
 
 
-def _plain(text: str) -> str:
+def _plain(text: str) -> bytes:
     """Take off a `data:` prefix, white space and padding; take the alphabet for URLs, too."""
-    text = text.lstrip()
-    if text[:5].lower() == "data:":
-        prefix, comma, text = text.partition(",")
+    start = text[:1000].lstrip()
+    if start[:5].lower() == "data:":
+        prefix, comma, _ = start.partition(",")
         if not comma or not prefix.lower().endswith(";base64"):
             raise ValueError("a `data:` prefix must end in `;base64,`")
-    text = "".join(text.split()).rstrip("=").translate(URL_SAFE)
-    return text + "=" * (-len(text) % 4)
+        text = text[text.index(",") + 1 :]
+    letters = text.encode("ascii", "replace").translate(URL_SAFE, WHITE_SPACE).rstrip(b"=")
+    return letters + b"=" * (-len(letters) % 4)

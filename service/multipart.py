@@ -12,7 +12,7 @@ from service.errors import InvalidParameterError, MalformedRequestError, TooMany
 FILE_FIELD = "file"
 MAX_HEADER_BYTES = 16_384
 """Of one part."""
-MAX_TEXT_PARTS = 200
+MAX_OTHER_PARTS = 200
 """Beside the files; each costs time, however short it is."""
 MAX_OPTION_BYTES = 100
 _AS_CURL = "as curl -F file=@picture.png sends it"
@@ -37,7 +37,7 @@ class _Parts:
         self.is_whole = False
         self._max_images = max_images
         self._options = options
-        self._text_parts = 0
+        self._others = 0
         self._header = bytearray()
         self._value = bytearray()
         self._header_bytes = 0
@@ -98,13 +98,6 @@ class _Parts:
             self._purpose = "unfilled"
         else:
             self._purpose = "option" if self._name in self._options else "text"
-        if self._purpose != "file":
-            self._text_parts += 1
-            if self._text_parts > MAX_TEXT_PARTS:
-                raise MalformedRequestError(
-                    f"The form has more than {MAX_TEXT_PARTS} fields beside its files. "
-                    "Leave out those that are not needed."
-                )
 
     def _refuse_name(self) -> None:
         raise MalformedRequestError(
@@ -130,7 +123,14 @@ class _Parts:
             if len(self.form.files) >= self._max_images:
                 raise TooManyImagesError(self._max_images)
             self.form.files.append(self._decoded())
-        elif self._purpose == "option" and (value := self._part.decode(errors="replace").strip()):
+            return
+        self._others += 1
+        if self._others > MAX_OTHER_PARTS:
+            raise MalformedRequestError(
+                f"The form has more than {MAX_OTHER_PARTS} fields beside its files. "
+                "Leave out those that are not needed."
+            )
+        if self._purpose == "option" and (value := self._part.decode(errors="replace").strip()):
             if self._name in self.form.fields:
                 raise InvalidParameterError(
                     f"form.{self._name}: the field is given more than once. Give it once."

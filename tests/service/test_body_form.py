@@ -250,9 +250,10 @@ def test_an_option_that_is_doubled_or_huge_is_refused_by_its_name(beside: bytes,
         read_form(beside + FILE + END, FORM, 1, OPTIONS)
 
 
-def test_a_flood_of_fields_is_refused() -> None:
+@pytest.mark.parametrize("beside", [field("x"), field("file", b"", '; filename=""')])
+def test_a_flood_of_fields_is_refused(beside: bytes) -> None:
     with pytest.raises(MalformedRequestError, match="more than 200 fields"):
-        payloads(field("x") * 201 + FILE + END, FORM, 1)
+        payloads(beside * 201 + FILE + END, FORM, 1)
 
 
 @pytest.mark.parametrize("before", [b"\r\n", b"A preamble.\r\n", b"--lin\r\n--other\r\n"])

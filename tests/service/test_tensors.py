@@ -202,6 +202,19 @@ def test_another_tensor_is_refused_with_what_is_expected_however_large(
     assert time.perf_counter() - began < 1
 
 
+@pytest.mark.parametrize(
+    "item", [b'"shape":[' + b"1" * 200, b'"shape" : [ , ],"datatype":"FP32",', b'"datatype":   "']
+)
+def test_json_made_to_be_slow_to_look_through_is_refused_at_once(item: bytes) -> None:
+    body = item * (5_000_000 // len(item))
+    began = time.perf_counter()
+
+    with pytest.raises(MalformedRequestError):
+        read_request(body, None, TENSORS)
+
+    assert time.perf_counter() - began < 1
+
+
 @pytest.mark.parametrize("case", OTHERS)
 def test_another_tensor_in_binary_is_refused_with_what_is_expected(case: str) -> None:
     datatype, shape = OTHERS[case]
