@@ -206,4 +206,9 @@ def _without_preamble(body: bytes, boundary: bytes) -> bytes:
     if body.startswith(line):
         return body
     begin = body.find(b"\r\n" + line)
-    return body if begin < 0 else body[begin + 2 :]
+    if begin < 0:
+        raise MalformedRequestError(
+            "No line of the body is the boundary that the content type names. Leave the header "
+            "to your client, which knows it; lines end in CR and LF."
+        )
+    return body[begin + 2 :]

@@ -265,6 +265,12 @@ def test_the_boundary_may_be_quoted() -> None:
     assert payloads(FILE + END, 'multipart/form-data; charset=utf-8; Boundary="line"', 1)
 
 
+@pytest.mark.parametrize("body", [FILE + END, b"\x89PNG\r\n\x1a\n", b"", b"\n" + FILE + END])
+def test_a_body_with_another_boundary_is_malformed_and_says_so(body: bytes) -> None:
+    with pytest.raises(MalformedRequestError, match="Leave the header to your client"):
+        payloads(body.replace(b"line", b"other"), FORM, 1)
+
+
 def test_lines_without_cr_are_malformed_and_named() -> None:
     with pytest.raises(MalformedRequestError, match="by CR and LF"):
         payloads((FILE + END).replace(b"\r", b""), FORM, 1)
