@@ -23,7 +23,7 @@ from service.routes.lean import LeanRoute
 from service.telemetry import Telemetry
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-METHODS = frozenset({"GET", "POST"})
+METHODS = frozenset({"GET", "HEAD", "POST"})
 """Those that our routes answer to; a client's own inventions share a label."""
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at debug level only."""

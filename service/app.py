@@ -40,6 +40,7 @@ from service.routes import (
     predict,
     repository_v2,
 )
+from service.routes.equivalents import Equivalents
 from service.routes.lean import by_path
 from service.routes.problems import refusal_response
 from service.settings import Settings
@@ -80,6 +81,8 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page loads scripts from another host
         redoc_url=None,
+        redirect_slashes=False,  # `Equivalents` answers
+        servers=[{"url": "."}],  # as seen from /openapi.json, also behind a prefix
         telemetry=_telemetry_of_fastapi(tracing),
     )
     app.state.models = models
@@ -121,7 +124,7 @@ def _doors(app: FastAPI, telemetry: Telemetry, short_cuts: ShortCuts) -> Access:
     inner = ExceptionMiddleware(
         AsyncExitStackMiddleware(app.router), handlers=dict.fromkeys(kinds, handle_error)
     )
-    return Access(inner, telemetry, handle_error, short_cuts)
+    return Access(Equivalents(inner), telemetry, handle_error, short_cuts)
 
 
 async def handle_error(request: Request, error: Exception) -> Response:
@@ -133,7 +136,11 @@ async def handle_error(request: Request, error: Exception) -> Response:
     request.app.state.telemetry.refusals.labels(refusal.code).inc()
     response = refusal_response(request.scope["path"], refusal)
     if isinstance(error, HTTPException):
-        response.headers.update(error.headers or {})  # 405 must say what is allowed
+        response.headers.update(error.headers or {})
+    if isinstance(refusal, MethodNotAllowedError):  # the static files do not say what is allowed
+        names = set(response.headers.get("Allow", "GET").split(", "))
+        names |= {"HEAD"} if "GET" in names else set()
+        response.headers["Allow"] = ", ".join(sorted(names))
     return response
 
 

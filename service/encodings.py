@@ -4,47 +4,84 @@ Decompression stops at the limit, so that a few kilobytes of zeros cost no more 
 honest body. No framework and no protocol here.
 """
 
+import asyncio
 import gzip
 import zlib
+from collections.abc import Callable, Iterable, Sequence
 
 from service.errors import BodyTooLargeError, MalformedRequestError, UnsupportedMediaTypeError
 
 WINDOW_BITS = {"gzip": 31, "deflate": 15}
 """zlib's: 31 expects gzip's header, 15 zlib's own, which is what HTTP calls deflate."""
+MAX_CODINGS = 2
+"""One over the other; a request has no reason for more."""
 WORTH_BYTES = 1024
 """A smaller answer fits a packet as it is."""
 
 
-def decompress(body: bytes, encoding: str | None, limit: int) -> bytes:
-    """Undo a request's Content-Encoding, no further than the limit.
+def read_codings(headers: Iterable[str]) -> list[str]:
+    """Read a request's Content-Encoding headers: gzip and deflate, in the order of their use.
+
+    Raises:
+        UnsupportedMediaTypeError: If one is none that we read, or there are too many.
+    """
+    names = [name.strip().lower() for header in headers for name in header.split(",")]
+    codings = [name.removeprefix("x-") for name in names if name not in {"", "identity"}]
+    unknown = [name for name in codings if name not in WINDOW_BITS]
+    if unknown or len(codings) > MAX_CODINGS:
+        raise UnsupportedMediaTypeError(
+            f"The content encoding is {', '.join(names)[:100]!r}; send gzip, deflate or none.",
+            accept_encoding=", ".join(WINDOW_BITS),
+        )
+    return codings
+
+
+async def unpack(
+    body: bytes, codings: Sequence[str], limit: int, take: Callable[[int], None] = lambda _: None
+) -> bytes:
+    """Undo a request's Content-Encoding beside the event loop, no further than the limit.
 
     Args:
         body: As received.
-        encoding: The header, if there was one.
+        codings: As `read_codings` gives them.
         limit: Of the result, in bytes.
+        take: Makes room for what the result has more, or raises.
 
     Raises:
-        UnsupportedMediaTypeError: If the encoding is none that we read.
+        ServiceError: As `decompress` does.
+    """
+    for coding in reversed(codings):
+        whole = await asyncio.to_thread(decompress, body, coding, limit)
+        take(len(whole) - len(body))
+        body = whole
+    return body
+
+
+def decompress(body: bytes, coding: str, limit: int) -> bytes:
+    """Undo one encoding, no further than the limit.
+
+    Raises:
         BodyTooLargeError: If the result is over the limit.
         MalformedRequestError: If the body is no whole stream of that encoding.
     """
-    name = (encoding or "identity").strip().lower()
-    if name == "identity":
-        return body
-    if name not in WINDOW_BITS:
-        raise UnsupportedMediaTypeError(
-            f"The content encoding is {name[:100]!r}; send gzip, deflate or none."
-        )
-    stream = zlib.decompressobj(WINDOW_BITS[name])
+    bits = WINDOW_BITS[coding]
+    if coding == "deflate" and not _has_zlib_header(body):
+        bits = -bits
+    stream = zlib.decompressobj(bits)
     try:
         whole = stream.decompress(body, limit + 1)
     except zlib.error as error:
-        raise MalformedRequestError(f"The body is no {name} stream ({error}).") from error
+        raise MalformedRequestError(f"The body is no {coding} stream ({error}).") from error
     if len(whole) > limit:
-        raise BodyTooLargeError(limit)
+        raise BodyTooLargeError(limit, "It has them when it is unpacked.")
     if not stream.eof or stream.unused_data:
-        raise MalformedRequestError(f"The body is not one whole {name} stream. Send all of it.")
+        raise MalformedRequestError(f"The body is not one whole {coding} stream. Send all of it.")
     return whole
+
+
+def _has_zlib_header(body: bytes) -> bool:
+    """Tell zlib's format, which HTTP calls deflate, from the bare stream that some clients send."""
+    return len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2]) % 31 == 0
 
 
 def choose(accepted: str | None, size: int) -> str | None:

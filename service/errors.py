@@ -40,9 +40,11 @@ class ServiceError(Exception):
         code: Stable name for clients.
         index: Which picture of the request it was, from 0; None if it was not one of them.
         retry_after_s: When to try again, in seconds; None if that would not help.
+        headers: What the answer's headers say beside that.
     """
 
     code: ClassVar[str]
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self, message: str, *, index: int | None = None, retry_after_s: int | None = None
@@ -100,11 +102,11 @@ class BodyTooLargeError(ServiceError):
 
     code = "body_too_large"
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, hint: str = "") -> None:
         """Say the limit and the way out."""
         super().__init__(
             f"The body has more than {limit:,} bytes. Send fewer or smaller images, "
-            "or raise RESNET_MAX_BODY_BYTES."
+            f"or raise RESNET_MAX_BODY_BYTES. {hint}".rstrip()
         )
 
 
@@ -128,9 +130,15 @@ class ImageTooLargeError(ServiceError):
 
 
 class UnsupportedMediaTypeError(ServiceError):
-    """The content type is none that the route reads."""
+    """The content type, or the content encoding, is none that the route reads."""
 
     code = "unsupported_media_type"
+
+    def __init__(self, message: str, *, accept_encoding: str | None = None) -> None:
+        """Keep which encodings there are, if it is about that (RFC 9110, section 15.5.16)."""
+        super().__init__(message)
+        if accept_encoding is not None:
+            self.headers = {"Accept-Encoding": accept_encoding}
 
 
 class InvalidImageError(ServiceError):

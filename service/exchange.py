@@ -4,6 +4,7 @@ Which outputs are wanted and how, until when, and what the pictures are; then th
 JSON and what follows it. Knows neither models nor HTTP.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import NamedTuple
@@ -17,13 +18,14 @@ from model.validation import first_fault
 from service.errors import (
     InvalidParameterError,
     MalformedRequestError,
-    TooManyImagesError,
     UnsupportedError,
 )
+from service.json_text import as_utf8, read_json
 from service.schemas_v2 import InferRequest, InferResponse, Parameters, Ran
 from service.tensors import (
     Border,
     Images,
+    check,
     read_images,
     read_raw,
     write_numbers,
@@ -33,6 +35,13 @@ from service.tensors import (
 SPARE_ITEMS = 1000
 """Commas, brackets and texts that a request's JSON may have beside those of its pictures."""
 MAX_TIMEOUT_US = 2**53
+DATATYPE = re.compile(rb'"datatype"\s{0,9}+:\s{0,9}+"([^"]{1,20}+)"')
+SHAPE = re.compile(rb'"shape"\s{0,9}+:\s{0,9}+\[([\d,\s]{1,200}+)\]')
+NUMBER = re.compile(rb"\d+")
+OTHER_FORMS = (
+    "An image file as it is needs the header Inference-Header-Content-Length: 0. Forms and "
+    '{"images": [...]} go to /predict.'
+)
 
 
 class Wish(NamedTuple):
@@ -89,7 +98,8 @@ def read_request(body: bytes, json_bytes: int | None, border: Border) -> Asked:
     request = _parse(text, border)
     if len(request.inputs) != 1:
         raise InvalidParameterError(
-            f"expected 1 inputs but got {len(request.inputs)} inputs for model '{border.model}'"
+            f"expected 1 inputs but got {len(request.inputs)} inputs for model '{border.model}'. "
+            f"{border.expects()}"
         )
     images = read_images(request.inputs[0], behind, border)
     return Asked(
@@ -99,24 +109,40 @@ def read_request(body: bytes, json_bytes: int | None, border: Border) -> Asked:
 
 def _parse(text: bytes, border: Border) -> InferRequest:
     """Read the JSON, unless it has many more items than the largest request needs."""
-    numbers = border.max_images * 2 * prod(border.input.shape[1:]) + SPARE_ITEMS
-    texts = border.max_images + SPARE_ITEMS
-    limits = {b",": numbers, b"{": texts, b'"': 2 * texts}
-    if any(text.count(sign) > limit for sign, limit in limits.items()):
-        raise TooManyImagesError(border.max_images)
-    _refuse_brackets(text, border)
+    text = as_utf8(text)
+    _refuse_flood(text, border)
     try:
-        return InferRequest.model_validate_json(text)
+        return read_json(InferRequest, text)
     except ValidationError as error:
         where, _, rule = first_fault(error)
         raise MalformedRequestError(
             f"{where[:100] or 'the body'}: {rule}. Send an inference request of the Open "
-            "Inference Protocol V2."
+            f"Inference Protocol V2. {border.expects()} {OTHER_FORMS}"
         ) from error
 
 
-def _refuse_brackets(text: bytes, border: Border) -> None:
-    """Refuse more lists than the numbers need, nested as the model's input is.
+def _refuse_flood(text: bytes, border: Border) -> None:
+    """Refuse what would take much memory to parse, for the reason that a client needs to know."""
+    items = border.max_images * 2 * prod(border.input.shape[1:]) + SPARE_ITEMS
+    texts = border.max_images + SPARE_ITEMS
+    limits = {b",": items, b"{": texts, b'"': 2 * texts, b"[": _most_brackets(text, border)}
+    seen = {sign: text.count(sign) for sign in limits}
+    over = [sign for sign, limit in limits.items() if seen[sign] > limit]
+    if not over:
+        return
+    datatype, shape = DATATYPE.search(text), SHAPE.search(text)
+    sides = [int(number) for number in NUMBER.findall(shape[1])] if shape else []
+    if datatype and sides:  # most likely a tensor that the model does not take
+        check(datatype[1].decode(errors="replace"), sides, border)
+    what = "opening brackets" if over == [b"["] else "items"
+    raise MalformedRequestError(
+        f"The JSON has {seen[over[0]]:,} {what}; for so many images there may be "
+        f"{limits[over[0]]:,}. Send `data` flat, or nested as `shape` says. {border.expects()}"
+    )
+
+
+def _most_brackets(text: bytes, border: Border) -> int:
+    """Give how many lists the numbers may need, nested as the model's input is.
 
     An empty list takes three bytes of JSON, and over sixty of memory. How many pictures there
     can be the commas tell: nested or flat, there is one for each number but the last.
@@ -124,12 +150,7 @@ def _refuse_brackets(text: bytes, border: Border) -> None:
     shape = border.input.shape[1:]  # (S, S, C), or (1,)
     lists = sum(prod(shape[:depth]) for depth in range(len(shape)))  # a picture: 1 + S + S * S
     images = min(border.max_images, text.count(b",") // prod(shape) + 1)
-    limit, seen = images * lists + SPARE_ITEMS, text.count(b"[")
-    if seen > limit:
-        raise MalformedRequestError(
-            f"The JSON has {seen:,} opening brackets; for so many numbers there may be {limit:,}. "
-            "Send `data` flat, or nested as `shape` says."
-        )
+    return images * lists + SPARE_ITEMS
 
 
 def _wishes(request: InferRequest, border: Border) -> list[Wish]:

@@ -6,6 +6,7 @@ nor HTTP.
 """
 
 import struct
+from collections.abc import Sequence
 from itertools import chain
 from math import prod
 from typing import Any, NamedTuple
@@ -14,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.preprocessing import Pixels
-from service.body import from_base64
 from service.errors import (
     InvalidParameterError,
     MalformedRequestError,
     TooManyImagesError,
     UnsupportedError,
 )
+from service.json_text import from_base64
 from service.schemas_v2 import RequestTensor, ResponseTensor
 
 FREE = -1
@@ -40,12 +41,24 @@ class Tensor(NamedTuple):
 
 
 class Border(NamedTuple):
-    """A model as a client sees it: one input, some outputs, and how many pictures at once."""
+    """A model as a client sees it: one input, some outputs, and how many pictures at once.
+
+    `beside` names the model that takes the artifact's other kind of input, in a sentence.
+    """
 
     model: str
     input: Tensor
     outputs: tuple[Tensor, ...]
     max_images: int
+    beside: str = ""
+
+    def expects(self) -> str:
+        """Say what the model takes, and which model takes the other kind."""
+        name, datatype, shape = self.input
+        return (
+            f"Model '{self.model}' takes '{name}' as {datatype} of shape {list(shape)}. "
+            f"{self.beside}".rstrip()
+        )
 
 
 class Written(NamedTuple):
@@ -77,8 +90,13 @@ def read_images(tensor: RequestTensor, behind: bytes, border: Border) -> Images:
     Raises:
         ServiceError: If the tensor contradicts itself, or does not fit the model.
     """
+    if tensor.name != border.input.name:
+        raise InvalidParameterError(
+            f"unexpected inference input '{tensor.name[:100]}' for model '{border.model}'; "
+            f"it takes '{border.input.name}'. {border.expects()}"
+        )
+    check(tensor.datatype, tensor.shape, border)
     blob = _blob(tensor, behind)
-    _check(tensor, border)
     if border.input.datatype != "BYTES":
         content = _numbers(tensor, prod(tensor.shape)) if blob is None else blob
         return _pixels(content, tuple(tensor.shape), border)
@@ -110,26 +128,26 @@ def _blob(tensor: RequestTensor, blob: bytes) -> bytes | None:
     return blob
 
 
-def _check(tensor: RequestTensor, border: Border) -> None:
-    """Compare name, datatype and shape with what the model takes."""
-    name, datatype, shape = border.input
-    if tensor.name != name:
+def check(datatype: str, shape: Sequence[int], border: Border) -> None:
+    """Compare datatype and shape with what the model takes.
+
+    Raises:
+        InvalidParameterError: If they are others.
+        TooManyImagesError: If it is more of the same.
+    """
+    name, expected, whole = border.input
+    if datatype != expected:
         raise InvalidParameterError(
-            f"unexpected inference input '{tensor.name[:100]}' for model '{border.model}'; "
-            f"it takes '{name}'"
+            f"inference input '{name}' data-type is '{datatype[:20]}', but model "
+            f"'{border.model}' expects '{expected}'. {border.expects()}"
         )
-    if tensor.datatype != datatype:
-        raise InvalidParameterError(
-            f"inference input '{name}' data-type is '{tensor.datatype[:20]}', but model "
-            f"'{border.model}' expects '{datatype}'"
-        )
-    is_row = datatype == "BYTES" and len(tensor.shape) == 1  # [N] as well as [N, 1]
-    if tensor.shape[0] < 1 or not (is_row or tuple(tensor.shape[1:]) == shape[1:]):
+    is_row = expected == "BYTES" and len(shape) == 1  # [N] as well as [N, 1]
+    if shape[0] < 1 or not (is_row or tuple(shape[1:]) == whole[1:]):
         raise InvalidParameterError(
             f"unexpected shape for input '{name}' for model '{border.model}'. "
-            f"Expected {list(shape)}, got {tensor.shape}"
+            f"Expected {list(whole)}, got {list(shape)}. {border.expects()}"
         )
-    if tensor.shape[0] > border.max_images:
+    if shape[0] > border.max_images:
         raise TooManyImagesError(border.max_images)
 
 
@@ -137,7 +155,7 @@ def _pixels(content: bytes, shape: tuple[int, ...], border: Border) -> Pixels:
     if len(content) != prod(shape):
         raise InvalidParameterError(
             f"input '{border.input.name}' has {len(content):,} bytes; shape {list(shape)} of "
-            f"{border.input.datatype} needs {prod(shape):,}"
+            f"{border.input.datatype} needs {prod(shape):,}. {border.expects()}"
         )
     return np.frombuffer(content, np.uint8).reshape(shape)  # (N, S, S, C)
 

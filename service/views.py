@@ -17,6 +17,7 @@ from service.tensors import FREE, Border, Tensor
 
 IMAGES = "images"
 OUTPUTS = ("logits", "probabilities")
+FILES = "-image"
 
 
 class _Kind(NamedTuple):
@@ -27,7 +28,7 @@ class _Kind(NamedTuple):
 KINDS: Mapping[str, _Kind] = MappingProxyType(
     {
         "": _Kind(False, OUTPUTS),
-        "-image": _Kind(True, OUTPUTS),
+        FILES: _Kind(True, OUTPUTS),
         "-probabilities": _Kind(False, ("probabilities",)),
     }
 )
@@ -61,7 +62,12 @@ def view(classifier: Classifier, suffix: str = "") -> View:
         else Tensor(IMAGES, "UINT8", (FREE, size, size, manifest.input.channels))
     )
     given = tuple(Tensor(name, "FP32", (FREE, classes)) for name in kind.outputs)
-    border = Border(manifest.name + suffix, taken, given, classifier.settings.max_images)
+    beside = (
+        f"For tensors ask '{manifest.name}'."
+        if kind.takes_files
+        else f"Channels come last. For image files ask '{manifest.name}{FILES}'."
+    )
+    border = Border(manifest.name + suffix, taken, given, classifier.settings.max_images, beside)
     return View(classifier, border)
 
 

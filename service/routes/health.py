@@ -12,7 +12,6 @@ from service.schemas import Health, RefusedModel
 router = APIRouter()
 
 
-@router.head("/livez", include_in_schema=False)
 @router.get(
     "/livez",
     summary="Is the process alive?",
@@ -38,7 +37,6 @@ async def livez(request: Request) -> Health:
     )
 
 
-@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="May requests be sent here?",

@@ -14,8 +14,8 @@ from fastapi import APIRouter, Request, Response
 
 from service.answered import Answered
 from service.body import receive
-from service.encodings import choose, compress, decompress
-from service.errors import MalformedRequestError
+from service.encodings import choose, compress, read_codings, unpack
+from service.errors import BodyTooLargeError, MalformedRequestError
 from service.exchange import Answer, Asked, read_request, write_response
 from service.prepare import surely_for_pool
 from service.routes.health import livez, readyz
@@ -158,14 +158,15 @@ async def _infer(request: Request, view: View) -> Response:
     classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s), for_pool=for_pool)
     departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
     json_bytes = _json_bytes(headers.get(JSON_BYTES_HEADER))
+    codings = read_codings(headers.getlist("content-encoding"))
     limit = classifier.settings.max_body_bytes
     with request.app.state.intake.hold() as take:
-        body = await receive(request.receive, declared_length, limit, take=take)
+        try:
+            body = await receive(request.receive, declared_length, limit, take=take)
+        except BodyTooLargeError:  # most often a tensor that the model does not take
+            raise BodyTooLargeError(limit, view.border.expects()) from None
         received = time.perf_counter()
-        if "content-encoding" in headers:
-            packed_bytes = len(body)
-            body = await asyncio.to_thread(decompress, body, headers["content-encoding"], limit)
-            take(len(body) - packed_bytes)
+        body = await unpack(body, codings, limit, take)
         is_small, read_by = len(body) <= SMALL_BYTES, None
         while read_by != (view := view_of(request)).border:  # it may be replaced meanwhile
             read_by = view.border

@@ -57,6 +57,8 @@ async def page(request: Request) -> Response:
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """Show Swagger UI, without scripts from other hosts."""
+    if request.scope.get("raw_path", b"").endswith(b"/"):  # its relative addresses would miss
+        return Response(status_code=308, headers={"Location": "../docs"})
     response = await ASSETS.get_response("docs/index.html", request.scope)
     response.headers["Content-Security-Policy"] = DOCS_POLICY
     return response

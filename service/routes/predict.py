@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -12,9 +13,12 @@ from model.prediction_sets import HIGHEST_COVERAGE, LOWEST_COVERAGE
 from model.validation import first_fault
 from service.answer import Wish
 from service.answered import Answered
-from service.body import ACCEPTED, JSON, MULTIPART, RAW_TYPES, media_type, payloads, receive
+from service.body import receive
+from service.encodings import read_codings, unpack
 from service.errors import InvalidParameterError
+from service.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, BodyKind, body_kind
 from service.models import Models
+from service.payloads import Payloads, raw_payload, read_payloads
 from service.prepare import SMALL_BYTES, surely_for_pool
 from service.routes.lean import LeanRoute
 from service.routes.problems import problems
@@ -26,20 +30,6 @@ from service.telemetry import STAGES
 router = APIRouter(route_class=LeanRoute)
 
 TIMEOUT_HEADER = "x-request-timeout-ms"
-_BINARY = {"type": "string", "format": "binary"}
-_FORM = {
-    "type": "object",
-    "properties": {"file": {"type": "array", "items": _BINARY}},
-    "required": ["file"],
-}
-_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        **{name: {"schema": _BINARY} for name in RAW_TYPES},
-        MULTIPART: {"schema": _FORM},
-        JSON: {"schema": JsonImages.model_json_schema()},
-    },
-}
 
 
 class PredictQuery(BaseModel):
@@ -73,6 +63,21 @@ class PredictHeaders(BaseModel):
 
 
 NO_QUERY, NO_HEADERS = PredictQuery(), PredictHeaders()
+_BINARY = {"type": "string", "format": "binary"}
+_FORM = {
+    "type": "object",
+    "properties": {"file": {"type": "array", "items": _BINARY}},
+    "required": ["file"],
+}
+"""Without the options, which Swagger UI would send here and in the query."""
+_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        **{name: {"schema": _BINARY} for name in RAW_TYPES},
+        MULTIPART: {"schema": _FORM},
+        JSON: {"schema": JsonImages.model_json_schema()},
+    },
+}
 
 
 def _parameters() -> list[dict[str, Any]]:
@@ -95,7 +100,8 @@ def _parameters() -> list[dict[str, Any]]:
     "/predict",
     summary="Classify images",
     description=f"The body is one image, a form with one or more parts named `file`, or JSON with "
-    f"base64. Content types: {', '.join(f'`{name}`' for name in ACCEPTED)}.",
+    f"base64. Content types: {', '.join(f'`{name}`' for name in ACCEPTED)}; other names of images "
+    "are taken, too. A form's text fields may be options, as in the query.",
     response_model=PredictResponse,
     responses=problems(400, 408, 413, 415, 422, 500, 503, 504),
     openapi_extra={"requestBody": _BODY, "parameters": _parameters()},
@@ -137,20 +143,22 @@ async def answer(request: Request, name: str | None) -> Response:
     models: Models = request.app.state.models
     classifier = models.find(name)
     limits = classifier.settings
-    content_type = request.headers.get("content-type")
-    is_raw = media_type(content_type) in RAW_TYPES
+    headers = request.headers
+    content_type, declared_length = headers.get("content-type"), headers.get("content-length")
+    kind, codings = body_kind(content_type), read_codings(headers.getlist("content-encoding"))
     query, patience_s = _read_query(request), read_patience_s(request)
-    declared_length = request.headers.get("content-length")
     for_pool = surely_for_pool(declared_length)
     classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s), for_pool=for_pool)
     departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
     with request.app.state.intake.hold() as take:
         body = await receive(request.receive, declared_length, limits.max_body_bytes, take=take)
         received = time.perf_counter()
-        images = [body] if is_raw else await _unpack(body, content_type, limits)
+        body = await unpack(body, codings, limits.max_body_bytes, take)
+        sent = await _unpack(body, kind, content_type, limits)
+        query = with_fields(query, sent.fields)
         classifier = models.find(name)  # it may have been replaced while the body came in
         wish = query.wish()
-        answered = await classifier.answer(images, patience_s, departure, wish, received)
+        answered = await classifier.answer(sent.images, patience_s, departure, wish, received)
     results = await classifier.results(answered, query.top_k, wish)
     request.app.state.telemetry.answered(answered, classifier)
     return Response(
@@ -160,12 +168,17 @@ async def answer(request: Request, name: str | None) -> Response:
     )
 
 
-async def _unpack(body: bytes, content_type: str | None, limits: Settings) -> list[bytes]:
-    """Take the picture files out of a form or of JSON."""
+async def _unpack(
+    body: bytes, kind: BodyKind, content_type: str | None, limits: Settings
+) -> Payloads:
+    """Take the image files out of a body."""
+    if kind == "raw":
+        return raw_payload(body, content_type)
+    given = body, content_type, limits.max_images, PredictQuery.model_fields
     if len(body) <= SMALL_BYTES:
-        return payloads(body, content_type, limits.max_images)
+        return read_payloads(*given)
     # parsing a large form or base64 would hold up the event loop
-    return await asyncio.to_thread(payloads, body, content_type, limits.max_images)
+    return await asyncio.to_thread(read_payloads, *given)
 
 
 def _read_query(request: Request) -> PredictQuery:
@@ -178,6 +191,27 @@ def _read_query(request: Request) -> PredictQuery:
         return PredictQuery.model_validate(dict(given))
     except ValidationError as error:
         raise _invalid("query", error) from error
+
+
+def with_fields(query: PredictQuery, fields: Mapping[str, str]) -> PredictQuery:
+    """Add a form's options to those of the query.
+
+    Raises:
+        InvalidParameterError: If one is out of its bounds, or the query says otherwise.
+    """
+    if not fields:
+        return query
+    try:
+        given = PredictQuery.model_validate(fields)
+    except ValidationError as error:
+        raise _invalid("form", error) from error
+    wanted = {name: getattr(given, name) for name in fields}
+    for name in query.model_fields_set & set(wanted):
+        if getattr(query, name) != wanted[name]:
+            raise InvalidParameterError(
+                f"form.{name}: the query has another value for it. Give it once."
+            )
+    return query.model_copy(update=wanted)
 
 
 def read_patience_s(request: Request) -> float | None:

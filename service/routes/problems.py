@@ -28,7 +28,7 @@ def error_response(error: ServiceError) -> Response:
         ErrorV2(error=f"{error}{where}").model_dump_json(),
         status_code=STATUS[type(error)].value,
         media_type="application/json",
-        headers=_retry_after(error),
+        headers=_headers(error),
     )
 
 
@@ -46,12 +46,13 @@ def problem_response(error: ServiceError) -> Response:
         problem.model_dump_json(exclude_none=True),
         status_code=status.value,
         media_type=PROBLEM_MEDIA_TYPE,
-        headers=_retry_after(error),
+        headers=_headers(error),
     )
 
 
-def _retry_after(error: ServiceError) -> dict[str, str]:
-    return {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+def _headers(error: ServiceError) -> dict[str, str]:
+    retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return {**error.headers, **retry}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

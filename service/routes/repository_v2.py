@@ -8,7 +8,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from service.body import receive
+from service.encodings import read_codings, unpack
 from service.errors import MalformedRequestError, UnsupportedError
+from service.json_text import as_utf8
 from service.models import Models
 from service.routes.lean import LeanRoute
 from service.routes.models_v2 import TAG, json_body, json_response, model_route, view_of
@@ -86,7 +88,7 @@ def _input(tensor: Tensor) -> InputConfig:
     "/repository/index",
     summary="Every version, and whether it is served",
     response_model=list[IndexEntry],
-    responses=errors_v2(400, 408, 413),
+    responses=errors_v2(400, 408, 413, 415),
     openapi_extra={"requestBody": json_body(IndexRequest)},
 )
 async def index(request: Request) -> Response:
@@ -107,7 +109,9 @@ async def _read_index_request(request: Request) -> IndexRequest:
     length = request.headers.get("content-length")
     if length in {None, "0"} and "transfer-encoding" not in request.headers:
         return IndexRequest()
-    body = await receive(request.receive, length, MAX_INDEX_BYTES)
+    codings = read_codings(request.headers.getlist("content-encoding"))
+    packed = await receive(request.receive, length, MAX_INDEX_BYTES)
+    body = as_utf8(await unpack(packed, codings, MAX_INDEX_BYTES))
     try:
         return IndexRequest.model_validate_json(body)
     except ValidationError as error:

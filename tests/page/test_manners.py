@@ -10,7 +10,7 @@ from tests.page.conftest import Visit, Watch
 from tests.page.given import until, upload
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 VIEWS = ("", "#/architecture/layer2.0", "#/card")
 
@@ -230,3 +230,19 @@ def test_swagger_ui_works_under_its_policy(visit: Visit) -> None:
     page = visit("docs", ready=None)
 
     page.wait_for_selector("text=Classify images")
+
+
+def test_swagger_ui_asks_the_service_behind_a_prefix_that_a_proxy_takes_off(visit: Visit) -> None:
+    def take_off(route: "Route") -> None:
+        route.fulfill(response=route.fetch(url=route.request.url.replace("/resnet/", "/")))
+
+    page = visit(
+        "resnet/docs", ready=None, before=lambda page: page.route("**/resnet/**", take_off)
+    )
+    block = page.locator(".opblock", has_text="/livez").first
+    block.locator(".opblock-summary").click()
+    block.get_by_text("Try it out").click()
+    block.get_by_text("Execute").click()
+
+    page.wait_for_selector(".live-responses-table >> text=200")
+    assert block.locator(".request-url").inner_text().endswith("/resnet/livez")

@@ -8,8 +8,10 @@ from service.exchange import Asked, read_request
 from service.tensors import FREE, Border, Tensor
 
 OUTPUTS = (Tensor("logits", "FP32", (FREE, 3)), Tensor("probabilities", "FP32", (FREE, 3)))
-TENSORS = Border("m", Tensor("images", "UINT8", (FREE, 2, 2, 1)), OUTPUTS, max_images=4)
-FILES = Border("m-image", Tensor("images", "BYTES", (FREE, 1)), OUTPUTS, max_images=4)
+TENSORS = Border(
+    "m", Tensor("images", "UINT8", (FREE, 2, 2, 1)), OUTPUTS, 4, "For image files ask 'm-image'."
+)
+FILES = Border("m-image", Tensor("images", "BYTES", (FREE, 1)), OUTPUTS, 4, "For tensors ask 'm'.")
 LABELS = ("cat", "dog", "cow")
 NUMBERS = list(range(8))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.body import ACCEPTED, RAW_TYPES, media_type, payloads, receive
+from service.body import receive
 from service.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -15,6 +15,8 @@ from service.errors import (
     ReceiveTimeoutError,
     UnsupportedMediaTypeError,
 )
+from service.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, BodyKind, body_kind
+from service.payloads import read_payloads
 
 
 class Arriving:
@@ -43,27 +45,55 @@ async def endless() -> dict[str, Any]:
     return {"type": "http.request", "body": b"x" * 1_000, "more_body": True}
 
 
-# media_type
+# content types
+
+KINDS: dict[str, BodyKind] = {**dict.fromkeys(RAW_TYPES, "raw"), MULTIPART: "form", JSON: "json"}
+NAMES_OF_FILES = [
+    "image/jpg",
+    "image/pjpeg",
+    "image/x-png",
+    "image/x-ms-bmp",
+    "image/x-icon",
+    "image/heic",
+    "image/tiff",
+    "image/*",
+    "image/",
+    "*/*",
+    "binary/octet-stream",
+    "application/binary",
+    "application/x-www-form-urlencoded",
+    "application/pdf",
+    "text/plain;charset=UTF-8",
+    "png",
+    ";",
+    "",
+    "x" * 5_000,
+    None,
+]
+PICTURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_a_content_type_is_read_whatever_its_case_and_parameters(name: str) -> None:
-    assert media_type(f" {name.upper()} ; charset=binary") == name
+    assert body_kind(f" {name.upper()} ; charset=binary") == KINDS[name]
 
 
-@pytest.mark.parametrize("header", [None, ""])
-def test_a_body_without_a_content_type_is_a_raw_image(header: str | None) -> None:
-    assert media_type(header) == "application/octet-stream"
-    assert payloads(b"bytes", header, 1) == [b"bytes"]
+@pytest.mark.parametrize("name", ["text/json", "application/vnd.api+json", "application/JSON"])
+def test_other_names_of_json_are_taken(name: str) -> None:
+    assert read_payloads(b'{"images": ["YQ=="]}', name, 1).images == [b"a"]
+
+
+@pytest.mark.parametrize("header", NAMES_OF_FILES)
+def test_other_names_of_files_and_none_are_taken_for_one_picture(header: str | None) -> None:
+    assert read_payloads(PICTURE, header, 1).images == [PICTURE]
 
 
 @pytest.mark.parametrize(
-    "header",
-    ["text/html", "image/tiff", "image/", ";", "application/x-www-form-urlencoded", "x" * 5_000],
+    "header", ["text/html", "TEXT/CSV; header=present", "video/mp4", "multipart/mixed", "audio/x"]
 )
 def test_another_content_type_is_refused_with_the_ones_we_read(header: str) -> None:
     with pytest.raises(UnsupportedMediaTypeError) as refused:
-        media_type(header)
+        body_kind(header)
 
     assert all(name in str(refused.value) for name in ACCEPTED)
     assert len(str(refused.value)) < 600
@@ -71,7 +101,34 @@ def test_another_content_type_is_refused_with_the_ones_we_read(header: str) -> N
 
 @pytest.mark.parametrize("name", RAW_TYPES)
 def test_a_raw_body_is_one_picture_untouched(name: str) -> None:
-    assert payloads(b"\0\r\n--line", name, 1) == [b"\0\r\n--line"]
+    assert read_payloads(b"\0\r\n--line", name, 1).images == [b"\0\r\n--line"]
+
+
+@pytest.mark.parametrize(
+    ("body", "way_out"),
+    [
+        (b'{"images": []}', "content type application/json"),
+        (b'\xef\xbb\xbf\n {"images": []}', "content type application/json"),
+        ('{"images": []}'.encode("utf-16"), "content type application/json"),
+        (b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n\0', "multipart/form-data"),
+        (b"data:image/png;base64,iVBO", "the file's own bytes"),
+        (b"iVBORw0KGgoAAAANSUhEUgAA", "the file's own bytes"),
+    ],
+)
+@pytest.mark.parametrize("header", [None, "image/png", "application/x-www-form-urlencoded"])
+def test_text_in_the_place_of_a_file_is_named(
+    body: bytes, way_out: str, header: str | None
+) -> None:
+    with pytest.raises(UnsupportedMediaTypeError, match=way_out) as refused:
+        read_payloads(body, header, 1)
+
+    assert (header or "not given") in str(refused.value)
+
+
+@pytest.mark.parametrize("body", [b"file=boot.png&top_k=3\n", PICTURE.translate(None, b"\0\r\n")])
+def test_an_urlencoded_form_and_what_curl_makes_of_a_file_are_named(body: bytes) -> None:
+    with pytest.raises(UnsupportedMediaTypeError, match=r"curl -d.*--data-binary"):
+        read_payloads(body, "application/x-www-form-urlencoded; charset=utf-8", 1)
 
 
 # receive

@@ -7,11 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.body import MULTIPART, payloads
-from service.errors import MalformedRequestError, ServiceError, TooManyImagesError
+from service.errors import (
+    InvalidParameterError,
+    MalformedRequestError,
+    ServiceError,
+    TooManyImagesError,
+)
+from service.media_types import MULTIPART
+from service.multipart import read_form
+from service.payloads import read_payloads
 
 FORM = "multipart/form-data; boundary=line"
 LATIN = st.text(st.characters(codec="latin-1"), max_size=20)  # what a header can hold
+
+
+def payloads(body: bytes, content_type: str, max_images: int) -> list[bytes]:
+    return read_payloads(body, content_type, max_images).images
 
 
 def form(*files: tuple[str, tuple[str | None, bytes, str]]) -> tuple[bytes, str]:
@@ -23,6 +34,16 @@ def form(*files: tuple[str, tuple[str | None, bytes, str]]) -> tuple[bytes, str]
 def part(content: bytes = b"picture", headers: str = 'form-data; name="file"') -> bytes:
     """One part between two lines, written by hand."""
     return b"--line\r\nContent-Disposition: " + headers.encode() + b"\r\n\r\n" + content + b"\r\n"
+
+
+FILE = part()
+END = b"--line--\r\n"
+OPTIONS = ("top_k", "explain")
+
+
+def field(name: str, value: bytes = b"", more: str = "") -> bytes:
+    """A text field between two lines."""
+    return part(value, f'form-data; name="{name}"{more}')
 
 
 def test_a_form_gives_its_one_file() -> None:
@@ -172,3 +193,106 @@ def test_forms_with_changed_bytes_are_refused_or_read(data: st.DataObject) -> No
 
     with contextlib.suppress(ServiceError):
         assert 1 <= len(payloads(bytes(body), FORM, 3)) <= 3
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        field("submit", b"Upload"),
+        field("csrf_token", b"x" * 1_000_000),
+        field("note", b"text", "\r\nContent-Type: text/plain; charset=utf-8"),
+        field("meta", b"{}", "\r\nContent-Type: application/json"),
+        field("image", b"", '; filename=""\r\nContent-Type: application/octet-stream'),
+        field("file", b"", '; filename=""\r\nContent-Type: application/octet-stream'),
+        field("", b"no name"),
+        b"--line\r\nContent-Type: text/plain\r\n\r\nno disposition\r\n",
+        field("x", b"y") * 150,
+    ],
+)
+def test_what_is_no_file_is_passed_over_before_and_after_it(beside: bytes) -> None:
+    for body in (beside + FILE + END, FILE + beside + END):
+        assert payloads(body, FORM, 1) == [b"picture"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        'form-data; name="upload"; filename="a.png"',
+        'form-data; name="upload"; filename=""',
+        'form-data; name="upload"\r\nContent-Type: image/png',
+    ],
+)
+def test_a_file_under_another_name_is_refused_beside_one_of_the_right_name(headers: str) -> None:
+    with pytest.raises(MalformedRequestError, match=r"named 'upload'.*must be named 'file'"):
+        payloads(FILE + part(b"x", headers) + END, FORM, 9)
+
+
+@pytest.mark.parametrize(
+    "body", [field("image", b"boot.png"), field("file", b"", '; filename=""'), field("top_k", b"3")]
+)
+def test_a_form_of_fields_alone_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedRequestError, match="no part named 'file'"):
+        payloads(body + END, FORM, 1)
+
+
+def test_fields_that_are_options_are_given_and_no_others() -> None:
+    body = field("top_k", b" 3\r\n") + FILE + field("explain", b"") + field("other", b"1") + END
+
+    assert read_form(body, FORM, 1, OPTIONS) == ([b"picture"], {"top_k": "3"})
+
+
+@pytest.mark.parametrize(
+    ("beside", "rule"),
+    [(field("top_k", b"3") * 2, "more than once"), (field("top_k", b"3" * 101), "100 bytes")],
+)
+def test_an_option_that_is_doubled_or_huge_is_refused_by_its_name(beside: bytes, rule: str) -> None:
+    with pytest.raises(InvalidParameterError, match=rf"form\.top_k: .*{rule}"):
+        read_form(beside + FILE + END, FORM, 1, OPTIONS)
+
+
+@pytest.mark.parametrize("beside", [field("x"), field("file", b"", '; filename=""')])
+def test_a_flood_of_fields_is_refused(beside: bytes) -> None:
+    with pytest.raises(MalformedRequestError, match="more than 200 fields"):
+        payloads(beside * 201 + FILE + END, FORM, 1)
+
+
+@pytest.mark.parametrize("before", [b"\r\n", b"A preamble.\r\n", b"--lin\r\n--other\r\n"])
+def test_what_stands_before_the_first_boundary_is_passed_over(before: bytes) -> None:
+    assert payloads(before + FILE + END, FORM, 1) == [b"picture"]
+
+
+def test_the_boundary_may_be_quoted() -> None:
+    assert payloads(FILE + END, 'multipart/form-data; charset=utf-8; Boundary="line"', 1)
+
+
+@pytest.mark.parametrize("body", [FILE + END, b"\x89PNG\r\n\x1a\n", b"", b"\n" + FILE + END])
+def test_a_body_with_another_boundary_is_malformed_and_says_so(body: bytes) -> None:
+    with pytest.raises(MalformedRequestError, match="Leave the header to your client"):
+        payloads(body.replace(b"line", b"other"), FORM, 1)
+
+
+def test_lines_without_cr_are_malformed_and_named() -> None:
+    with pytest.raises(MalformedRequestError, match="by CR and LF"):
+        payloads((FILE + END).replace(b"\r", b""), FORM, 1)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [("binary", b"picture"), ("8BIT", b"picture"), ("Base64", b"cGlj\r\ndHVyZQ==")],
+)
+def test_a_part_may_have_a_transfer_encoding(encoding: str, content: bytes) -> None:
+    headers = f'form-data; name="file"\r\nContent-Transfer-Encoding: {encoding}'
+
+    assert payloads(part(content, headers) + END, FORM, 1) == [b"picture"]
+
+
+@pytest.mark.parametrize(("encoding", "content"), [("base64", b"cGl"), ("quoted-printable", b"x")])
+def test_a_transfer_encoding_that_cannot_be_undone_is_malformed(
+    encoding: str, content: bytes
+) -> None:
+    headers = f'form-data; name="file"\r\nContent-Transfer-Encoding: {encoding}'
+
+    with pytest.raises(MalformedRequestError) as refused:
+        payloads(FILE + part(content, headers) + END, FORM, 2)
+
+    assert refused.value.index == 1

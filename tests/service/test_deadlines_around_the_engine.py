@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from service.answer import Wish
-from service.body import payloads
 from service.errors import ClientLeftError, DeadlineExceededError
 from service.exchange import read_request, write_response
+from service.payloads import read_payloads
 from service.routes.predict import TIMEOUT_HEADER
 from service.submission import Departure
 from tests.service.conftest import Serve, Service
@@ -46,7 +46,7 @@ async def ask(service: Service, path: str, timeout_ms: int, **more: Any) -> http
 async def test_a_form_that_takes_too_long_to_read_is_too_late(
     size: int, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.routes.predict.payloads", slowly(payloads, 0.3))
+    monkeypatch.setattr("service.routes.predict.read_payloads", slowly(read_payloads, 0.3))
     service = await serve()
 
     response = await ask(service, "/predict", 250, files=[("file", WHITE + bytes(size))])
@@ -60,7 +60,7 @@ async def test_what_is_left_of_the_deadline_counts_for_the_engine(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = []
-    monkeypatch.setattr("service.routes.predict.payloads", slowly(payloads, 0.3))
+    monkeypatch.setattr("service.routes.predict.read_payloads", slowly(read_payloads, 0.3))
     service = await serve()
     submit = service.classifier.batcher.submit
 

@@ -1,4 +1,6 @@
 import base64
+import json
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -162,10 +164,107 @@ def test_more_pictures_than_allowed_are_refused() -> None:
         read(binary([5, 2, 2, 1], bytes(20)), bytes(20))
 
 
+EXPECTED = r"UINT8 of shape \[-1, 2, 2, 1\]. For image files ask 'm-image'"
+
+
 @pytest.mark.parametrize("item", [b"0,", b"[],", b"{}", b'""'])
 def test_a_flood_of_items_is_refused_before_it_is_parsed(item: bytes) -> None:
-    with pytest.raises(TooManyImagesError):
+    with pytest.raises(MalformedRequestError, match=EXPECTED):
         read_request(b'{"inputs":[' + 2000 * item, None, TENSORS)
+
+
+OTHERS: dict[str, tuple[str, list[int]]] = {
+    "another datatype": ("FP32", [1, 2, 2, 1]),
+    "text": ("BYTES", [1]),
+    "another size": ("UINT8", [1, 224, 224, 1]),
+    "channels first": ("UINT8", [1, 1, 2, 2]),
+    "no batch": ("UINT8", [2, 2, 1]),
+    "flat": ("UINT8", [4]),
+    "no images": ("UINT8", [0, 2, 2, 1]),
+    "all of it": ("FP32", [64, 3, 224, 224]),
+}
+
+
+@pytest.mark.parametrize("count", [4, 1_000_000])
+@pytest.mark.parametrize("item", ["0.5,", "[0],"])
+@pytest.mark.parametrize("case", OTHERS)
+def test_another_tensor_is_refused_with_what_is_expected_however_large(
+    case: str, item: str, count: int
+) -> None:
+    datatype, shape = OTHERS[case]
+    text = json.dumps(asking(shape, datatype, data=["DATA"]))
+    body = text.replace('"DATA"', (item * count)[:-1]).encode()
+    began = time.perf_counter()
+
+    with pytest.raises(InvalidParameterError, match=EXPECTED):
+        read_request(body, None, TENSORS)
+
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize(
+    "item", [b'"shape":[' + b"1" * 200, b'"shape" : [ , ],"datatype":"FP32",', b'"datatype":   "']
+)
+def test_json_made_to_be_slow_to_look_through_is_refused_at_once(item: bytes) -> None:
+    body = item * (5_000_000 // len(item))
+    began = time.perf_counter()
+
+    with pytest.raises(MalformedRequestError):
+        read_request(body, None, TENSORS)
+
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_another_tensor_in_binary_is_refused_with_what_is_expected(case: str) -> None:
+    datatype, shape = OTHERS[case]
+
+    for blob in (b"", bytes(150_528)):
+        with pytest.raises(InvalidParameterError, match=EXPECTED):
+            read(binary(shape, blob, datatype), blob)
+
+
+def test_more_of_the_right_tensor_is_too_many_images_however_large() -> None:
+    body = json.dumps(asking([5_000, 2, 2, 1], data=[0] * 20_000)).encode()
+
+    with pytest.raises(TooManyImagesError):
+        read_request(body, None, TENSORS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x89PNG\r\n\x1a\n" + bytes(100),
+        b'{"images": ["iVBORw0KGgo="]}',
+        b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n',
+        json.dumps(asking([-1, 2, 2, 1], data=[0])).encode(),
+        json.dumps(asking([1.0, 2, 2, 1], data=[0])).encode(),  # type: ignore[list-item]
+        bytes(100),
+    ],
+)
+def test_what_is_no_request_of_the_protocol_is_told_the_right_place(body: bytes) -> None:
+    with pytest.raises(MalformedRequestError, match=EXPECTED + r".*Length: 0.*go to /predict"):
+        read_request(body, None, TENSORS)
+
+
+def test_tensors_for_the_model_of_files_are_told_the_right_model() -> None:
+    with pytest.raises(
+        InvalidParameterError, match=r"BYTES of shape \[-1, 1\]. For tensors ask 'm'"
+    ):
+        read(asking([1, 2, 2, 1], data=[0] * 4), border=FILES)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-be"])
+def test_json_of_other_encodings_is_read(encoding: str) -> None:
+    text = json.dumps(asking([1, 2, 2, 1], data=NUMBERS[:4])).encode(encoding)
+
+    assert np.asarray(read_request(text, None, TENSORS).images).ravel().tolist() == NUMBERS[:4]
+
+
+def test_base64_is_read_as_clients_write_it() -> None:
+    text = "data:image/png;base64,cGlj\r\ndHVyZQ"
+
+    assert read(asking([1], "BYTES", data=[text]), border=FILES).images == [b"picture"]
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,9 @@ async def test_many_pictures_are_read_and_written_beside_the_event_loop() -> Non
         (b"abc", {"content-encoding": "gzip"}, 400, "no gzip stream"),
         (b"abc", {"content-encoding": "br"}, 415, "'br'"),
         (bytes(100_001), {}, 413, "RESNET_MAX_BODY_BYTES"),
+        (bytes(100_001), {}, 413, "UINT8 of shape [-1, 28, 28, 1]"),
+        (png(), {}, 400, "image files ask 'fashion-mnist-image'"),
+        (png(), {HEADER: "0"}, 400, "image files ask 'fashion-mnist-image'"),
         (compress(bytes(9_000_000), "gzip"), {"content-encoding": "gzip"}, 413, "more than"),
     ],
 )

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from service.encodings import compress
 from service.models import Refused
 from tests.service.conftest import Service
 from tests.service.v2 import HEADER, INFER, MODEL, SHIPPED, serving
@@ -164,6 +165,18 @@ async def test_errors_have_the_form_of_the_protocol(
     assert response.headers["content-type"] == "application/json"
     assert set(response.json()) == {"error"}
     assert text in response.json()["error"]
+
+
+async def test_an_index_request_may_be_compressed(service: Service) -> None:
+    body, headers = compress(b'{"ready": true}', "gzip"), {"content-encoding": "gzip"}
+
+    answered = await service.client.post("/v2/repository/index", content=body, headers=headers)
+    refused = await service.client.post(
+        "/v2/repository/index", content=body, headers={"content-encoding": "zstd"}
+    )
+
+    assert answered.status_code == 200
+    assert (refused.status_code, refused.headers["accept-encoding"]) == (415, "gzip, deflate")
 
 
 @pytest.mark.parametrize("body", [b"[", b'{"ready": 7}'])

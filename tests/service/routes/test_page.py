@@ -1,11 +1,12 @@
 import json
 import re
 from html.parser import HTMLParser
+from urllib.parse import urljoin
 
 import pytest
 
-from service.body import ACCEPTED
 from service.errors import STATUS
+from service.media_types import ACCEPTED
 from tests.service.conftest import Service
 
 pytestmark = pytest.mark.anyio
@@ -39,19 +40,35 @@ async def test_the_root_is_the_page(shipped: Service) -> None:
     assert URL.findall(response.text) == []
 
 
-async def test_the_page_loads_only_what_is_served_here(shipped: Service) -> None:
-    response = await shipped.client.get("/docs")
+@pytest.mark.parametrize("path", ["/", "/docs"])
+@pytest.mark.parametrize("prefix", ["", "/resnet", "/a/b"])
+async def test_a_page_loads_only_what_is_served_here_also_behind_a_prefix(
+    path: str, prefix: str, shipped: Service
+) -> None:
+    response = await shipped.client.get(path)
     links = Links()
     links.feed(response.text)
 
-    assets = [await shipped.client.get(link) for link in links.found]
+    seen = [urljoin(f"http://service{prefix}{path}", link) for link in links.found]
+    assets = [
+        await shipped.client.get(link.removeprefix(f"http://service{prefix}"))
+        for link in seen
+        if link.startswith(f"http://service{prefix}/")
+    ]
 
     assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert len(links.found) >= 4
-    assert all(re.fullmatch(r"/[^/].*", link) for link in links.found)
+    assert len(assets) == len(links.found) >= 4
     assert [asset.status_code for asset in assets] == [200] * len(assets)
     assert links.inline == []  # the policy forbids it
     assert URL.findall(response.text) == []
+
+
+async def test_a_slash_behind_docs_leads_back_without_host_scheme_or_prefix(
+    shipped: Service,
+) -> None:
+    response = await shipped.client.get("/docs/")
+
+    assert (response.status_code, response.headers["location"]) == (308, "../docs")
 
 
 async def test_the_policy_forbids_other_hosts(shipped: Service) -> None:
@@ -65,7 +82,7 @@ async def test_the_policy_forbids_other_hosts(shipped: Service) -> None:
 async def test_the_pages_script_asks_this_host_alone(shipped: Service) -> None:
     script = (await shipped.client.get("/static/docs/init.js")).text
 
-    assert '"/openapi.json"' in script
+    assert 'new URL("openapi.json", document.baseURI)' in script
     assert "validatorUrl: null" in script
     assert URL.findall(script) == []
 
@@ -101,6 +118,7 @@ async def test_the_description_mentions_no_other_host(shipped: Service) -> None:
     response = await shipped.client.get("/openapi.json")
 
     assert response.status_code == 200
+    assert response.json()["servers"] == [{"url": "."}]
     assert URL.findall(response.text) == []
 
 

@@ -1,12 +1,15 @@
 import asyncio
 import base64
+import json
 import re
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from PIL import Image
 
-from service.body import RAW_TYPES
+from service.encodings import compress
+from service.media_types import RAW_TYPES
 from service.schemas import PredictResponse
 from tests.service.conftest import Gate, Serve, Service
 from tests.service.pictures import BLACK, GREY, WHITE, encode, fashion_pictures
@@ -66,11 +69,11 @@ async def test_the_answer_is_the_same_however_the_picture_is_sent(
     ask = shipped.client.post
 
     form = await ask("/predict", files=[("file", content) for content in sent])
-    json = await ask("/predict", json={"images": texts})
+    texted = await ask("/predict", json={"images": texts})
     raw = [await ask("/predict", content=content) for content in sent]
 
     singly = [response.json()["results"][0] for response in raw]
-    for together in (form.json()["results"], json.json()["results"]):
+    for together in (form.json()["results"], texted.json()["results"]):
         assert [result["predictions"][0]["label"] for result in together] == [
             result["predictions"][0]["label"] for result in singly
         ]
@@ -79,7 +82,9 @@ async def test_the_answer_is_the_same_however_the_picture_is_sent(
         )
 
 
-@pytest.mark.parametrize("content_type", [*RAW_TYPES, None])
+@pytest.mark.parametrize(
+    "content_type", [*RAW_TYPES, "image/jpg", "application/x-www-form-urlencoded", None]
+)
 async def test_the_media_type_decides_nothing(content_type: str | None, shipped: Service) -> None:
     headers = {} if content_type is None else {"content-type": content_type}
     picture = encode(Image.new("L", (28, 28), 90), "BMP")
@@ -107,6 +112,84 @@ async def test_a_parameter_out_of_its_bounds_is_refused_by_its_name(
     assert response.status_code == 400
     assert response.json()["code"] == "invalid_parameter"
     assert query.partition("=")[0] in response.json()["detail"]
+
+
+async def test_fields_of_a_form_count_as_options(shipped: Service) -> None:
+    fields = {"top_k": "2", "explain": "true", "submit": "Upload", "coverage": ""}
+
+    response = await shipped.client.post(
+        "/predict?top_k=2", data=fields, files=[("file", WHITE), ("file", BLACK)]
+    )
+
+    assert response.status_code == 200
+    for result in response.json()["results"]:
+        assert len(result["predictions"]) == 2
+        assert "explanation" in result
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "seen"),
+    [
+        ("", {"top_k": "many"}, "form.top_k"),
+        ("", {"coverage": "7"}, "form.coverage"),
+        ("?top_k=3", {"top_k": "2"}, "form.top_k: the query has another value"),
+    ],
+)
+async def test_a_field_out_of_its_bounds_or_against_the_query_is_refused_by_its_name(
+    query: str, fields: dict[str, str], seen: str, shipped: Service
+) -> None:
+    files = [("file", WHITE)]
+
+    response = await shipped.client.post(f"/predict{query}", data=fields, files=files)
+
+    assert response.status_code == 400
+    assert response.json()["code"] == "invalid_parameter"
+    assert seen in response.json()["detail"]
+
+
+def multipart() -> tuple[bytes, str]:
+    request = httpx.Request("POST", "http://service", files={"file": WHITE})
+    return request.read(), request.headers["content-type"]
+
+
+JSON_BODY = json.dumps({"images": [base64.b64encode(WHITE).decode()]}).encode()
+
+
+@pytest.mark.parametrize("path", ["/predict", "/models/fashion-mnist/predict"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
+@pytest.mark.parametrize(
+    ("body", "content_type"), [(WHITE, "image/png"), (JSON_BODY, "application/json"), multipart()]
+)
+async def test_a_compressed_body_is_unpacked(
+    path: str, encoding: str, body: bytes, content_type: str, shipped: Service
+) -> None:
+    packed = body if encoding == "identity" else compress(body, encoding)
+    headers = {"content-type": content_type, "content-encoding": encoding}
+
+    response = await shipped.client.post(path, content=packed, headers=headers)
+
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status"),
+    [
+        (WHITE, "br", 415),
+        (WHITE, "gzip", 400),
+        (compress(bytes(20_000_000), "gzip"), "gzip", 413),
+    ],
+)
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/fashion-mnist/infer"])
+async def test_a_body_that_cannot_be_unpacked_is_refused(
+    path: str, body: bytes, encoding: str, status: int, shipped: Service
+) -> None:
+    headers = {"content-encoding": encoding}
+
+    response = await shipped.client.post(path, content=body, headers=headers)
+
+    assert response.status_code == status
+    assert response.headers.get("accept-encoding") == ("gzip, deflate" if status == 415 else None)
+    assert shipped.app.state.intake.held == 0
 
 
 async def test_results_come_in_the_order_sent(serve: Serve) -> None:

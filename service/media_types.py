@@ -1,0 +1,81 @@
+"""What a request's content type decides: a form, JSON, or one image file.
+
+Image files are known by their bytes. So every name that a client or a store has for them, or for
+bytes of an unknown kind, means the same; and text where a file should be is named as what it is.
+"""
+
+import re
+from typing import Literal
+
+from service.errors import UnsupportedMediaTypeError
+
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
+RAW_TYPES = (*IMAGE_TYPES, "application/octet-stream")
+"""Those that the documentation names."""
+MULTIPART, JSON = "multipart/form-data", "application/json"
+URLENCODED = "application/x-www-form-urlencoded"
+ACCEPTED = (*RAW_TYPES, MULTIPART, JSON)
+
+BodyKind = Literal["raw", "form", "json"]
+
+_OTHER_KINDS = ("text/", "audio/", "video/", "multipart/")
+_WAY_OUT = (
+    f"Send one of {', '.join(ACCEPTED)}. With curl: --data-binary @picture.png -H 'content-type: "
+    "image/png', or -F file=@picture.png."
+)
+_TEXT = re.compile(
+    rb"(?P<json>(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff\0)?\s{0,64}[{\[])"
+    rb"|(?P<form>(?:\r\n){0,9}--[^\r\n]{1,256}\r?\ncontent-)"
+    rb"|(?P<base64>\s{0,9}(?:data:|iVBORw0KGgo|/9j/|R0lGOD|UklGR))",
+    re.IGNORECASE,
+)
+_TEXT_KINDS = {
+    "json": "JSON. Send it with content type application/json.",
+    "form": "a form. Send it with content type multipart/form-data and the form's boundary; "
+    "most clients set both where no content type is given.",
+    "base64": "an image in base64. Send the file's own bytes, or JSON: "
+    '{"images": ["<base64>"]} with content type application/json.',
+}
+
+
+def body_kind(content_type: str | None) -> BodyKind:
+    """Tell whether a body is a form, JSON, or one image file.
+
+    Raises:
+        UnsupportedMediaTypeError: If it is text, sound, film, or another kind of form.
+    """
+    if content_type is None:
+        return "raw"
+    name = content_type.partition(";")[0].strip().lower()
+    if name == MULTIPART:
+        return "form"
+    if name in {JSON, "text/json"} or name.endswith("+json"):
+        return "json"
+    if name.startswith(_OTHER_KINDS) and name != "text/plain":
+        raise UnsupportedMediaTypeError(f"The content type is {name[:100]!r}. {_WAY_OUT}")
+    return "raw"
+
+
+def refuse_text(body: bytes, content_type: str | None) -> None:
+    """Refuse text where an image file should be, and say what it seems to be.
+
+    Raises:
+        UnsupportedMediaTypeError: If the body is JSON, a form, or base64.
+    """
+    found = _TEXT.match(body)
+    if found is not None:
+        raise UnsupportedMediaTypeError(
+            f"The content type is {_shown(content_type)}, and the body looks like "
+            f"{_TEXT_KINDS[str(found.lastgroup)]}"
+        )
+    # curl's default for --data-binary, too; a form of this type, and a file that `curl -d` has
+    # changed, have no zero byte, and every image file has one
+    if content_type is not None and content_type.lower().startswith(URLENCODED) and 0 not in body:
+        raise UnsupportedMediaTypeError(
+            f"The content type is {URLENCODED!r}, and the body is such a form, or a file from "
+            f"which `curl -d` has removed bytes. {_WAY_OUT}"
+        )
+
+
+def _shown(content_type: str | None) -> str:
+    return "not given" if not content_type else repr(content_type[:100])
