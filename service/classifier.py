@@ -61,6 +61,7 @@ class Classifier:
             plan,
             max_batch_size=settings.max_batch_size,
             max_queue=settings.max_queue,
+            deadline_s=settings.deadline_ms / 1000,
         )
         self.info = ModelInfo(
             name=self.manifest.name,
