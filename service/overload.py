@@ -41,6 +41,29 @@ def too_late(waiting: int, need_s: float, patience_s: float) -> OverloadedError:
     )
 
 
+def finishing_full(waiting: int, work: str, limit: int, wait_s: float) -> OverloadedError:
+    """Say that too many images wait to be drawn, or written.
+
+    Args:
+        waiting: Images that do.
+        work: What is done to them.
+        limit: Images that may wait for it.
+        wait_s: Until enough have not to any more.
+    """
+    return _come_back(f"{waiting} images wait to be {work}, and {limit} are allowed.", wait_s)
+
+
+def finishing_too_late(
+    waiting: int, work: str, need_s: float, patience_s: float
+) -> OverloadedError:
+    """Say that the answer would come after the deadline, because others wait for the same work."""
+    return _come_back(
+        f"{waiting} images wait to be {work}, so the answer would take about {need_s:.2g} s; "
+        f"the deadline is in {patience_s:.2g} s.",
+        need_s - patience_s,
+    )
+
+
 def never_in_time(count: int, alone_s: float, patience_s: float) -> DeadlineExceededError:
     """Say that the deadline cannot be met, however often the client comes back.
 

@@ -26,8 +26,8 @@ FOLLOW = 0.1
 OUTLIER = 10
 """A run that takes more than this many times the rate counts as this many: a machine that was
 suspended or throttled for a moment must not refuse what comes after."""
-FIRST_DECODE_S = 1.0
-"""The first picture decoded counts no more than this: there is no rate yet to hold it against."""
+FIRST_S = 1.0
+"""The first that is seen counts no more than this: there is no rate yet to hold it against."""
 TRUST_S = 30.0
 """After so long without a run an idle engine is tried, whatever was measured before."""
 PRUDENCE = 1.5
@@ -68,7 +68,14 @@ def _timed(run: Callable[[Pixels], object], batch: Pixels) -> float:
 
 
 def followed(rate_s: float, seen_s: float) -> float:
-    """Move a rate towards what was just seen, in seconds each; an outlier counts for less."""
+    """Move a rate towards what was just seen, in seconds each; an outlier counts for less.
+
+    Args:
+        rate_s: 0 if nothing was seen yet.
+        seen_s: Now.
+    """
+    if not rate_s:
+        return min(seen_s, FIRST_S)
     return rate_s + FOLLOW * (min(seen_s, OUTLIER * rate_s) - rate_s)
 
 
@@ -133,15 +140,9 @@ class Plan:
             self._confirmed_at = time.perf_counter()
 
     def follow_decoding(self, seconds: float, threads: int) -> None:
-        """Note that a thread of the pool took so long for a picture.
-
-        The first one is the rate at once: nothing was measured at the start.
-        """
+        """Note that a thread of the pool took so long for a picture."""
         with self._lock:
-            if self._decode_s:
-                self._decode_s = followed(self._decode_s, seconds / threads)
-            else:
-                self._decode_s = min(seconds, FIRST_DECODE_S) / threads
+            self._decode_s = followed(self._decode_s, seconds / threads)
 
     def wait_s(self, ahead: int, undecoded: int = 0, *, is_idle: bool = False) -> float:
         """Tell how long it takes until the pictures ahead have run, or at the least one run.

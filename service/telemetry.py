@@ -149,9 +149,9 @@ class Telemetry:
 
     def look(self) -> None:
         """Set the gauges to what is there now; the server calls this a few times a second."""
-        batchers = [classifier.batcher for classifier in self._models.all()]
-        self.in_flight.set(sum(batcher.under_way for batcher in batchers))
-        self.queue.set(sum(batcher.queued() for batcher in batchers))
+        classifiers = self._models.all()
+        self.in_flight.set(sum(classifier.in_flight for classifier in classifiers))
+        self.queue.set(sum(classifier.batcher.queued() for classifier in classifiers))
         self._usage.look()
         self._pictures.look()
 

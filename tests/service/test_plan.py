@@ -185,7 +185,7 @@ def test_the_first_decoded_picture_counts_a_second_at_most(seconds: float) -> No
 
     plan.follow_decoding(seconds, 2)
 
-    assert plan.wait_s(0, 1) == pytest.approx(1.5 * min(seconds, 1) / 2 + 0.001)
+    assert plan.wait_s(0, 1) == pytest.approx(1.5 * min(seconds / 2, 1) + 0.001)
 
 
 def test_one_decoded_picture_of_a_suspended_machine_hardly_counts() -> None:
