@@ -6,7 +6,7 @@ decoded in a pool. The deadline of a request is kept here.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import repeat
 from typing import cast
@@ -20,7 +20,7 @@ from service.batcher import Batcher
 from service.drift import Drift, Seen
 from service.engine import Engine, Outputs
 from service.errors import ClientLeftError, DeadlineExceededError, InferenceFailedError
-from service.finishing import Finishing
+from service.finishing import DRAWING, WRITING, Finishing
 from service.plan import Plan
 from service.prepare import Preparer
 from service.ranking import rank
@@ -34,11 +34,6 @@ SMALL_ANSWER = 4096
 """Labels that are ranked and written on the event loop; more would hold it up for milliseconds."""
 SMALL_RANKING = 65_536
 """Probabilities of a request that are ranked there."""
-DRAWING = (
-    "the maps were drawn. Allow more time, send fewer or smaller images, or ask for "
-    "`explain=true`, whose map is numbers alone."
-)
-WRITING = "the answer was written. Allow more time, or ask for fewer labels."
 
 
 class Classifier:
@@ -73,6 +68,7 @@ class Classifier:
         self.drift = Drift(self.manifest.labels, self.manifest.reference, settings.drift_window)
         spec, processes = self.manifest.preprocessing, settings.processes
         self._preparer = Preparer(spec, settings.max_pixels, processes, plan.follow_decoding)
+        self._rendered: dict[str, bytes] = {}
         self._drawing = Finishing("drawn", settings.max_queue)
         self._writing = Finishing("written", settings.max_queue)
 
@@ -99,6 +95,12 @@ class Classifier:
     def is_stuck(self) -> bool:
         """Whether a run has gone on for longer than any should, or who runs them is gone."""
         return self.batcher.busy_s() > STUCK_S or self.batcher.has_lost_thread()
+
+    def rendered(self, name: str, render: Callable[[], bytes]) -> bytes:
+        """Give what only the artifact decides, such as a drawing of it; rendered once."""
+        if name not in self._rendered:
+            self._rendered[name] = render()
+        return self._rendered[name]
 
     async def answer(
         self,
@@ -134,8 +136,7 @@ class Classifier:
         light = [picture.brightness for picture in ready]
         sides = [min(picture.sent) for picture in ready]
         self.drift.observe(map(self._seen, rides, light, sides))
-        times = timings(rides, decode_s, preprocess_s)
-        return Answered(rides, times, ready, deadline, departure)
+        return Answered(rides, timings(rides, decode_s, preprocess_s), ready, deadline, departure)
 
     async def answer_tensors(
         self,

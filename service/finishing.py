@@ -15,6 +15,11 @@ from service.overload import finishing_full, finishing_too_late
 from service.plan import followed
 
 T = TypeVar("T")
+DRAWING = (
+    "the maps were drawn. Allow more time, send fewer or smaller images, or ask for "
+    "`explain=true`, whose map is numbers alone."
+)
+WRITING = "the answer was written. Allow more time, or ask for fewer labels."
 
 
 class Finishing:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -25,7 +26,8 @@ PLACES = 4
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
     """The shipped model, with few places."""
-    settings = Settings(artifact=SHIPPED, max_queue=PLACES, max_images=PLACES, **LEAN)
+    given: dict[str, Any] = {"max_queue": PLACES, "max_images": PLACES, **LEAN}
+    settings = Settings(artifact=SHIPPED, **given)
     async with serving(create_app(settings)) as service:
         if service.classifier.manifest.reference is None:
             pytest.skip("the shipped artifact gives no maps")
