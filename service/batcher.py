@@ -12,14 +12,17 @@ core the event loop runs the batches itself (docs/decisions/0012).
 """
 
 import asyncio
+import contextlib
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
 from model.preprocessing import Pixels
-from service.overload import no_places, too_late
+from service.admission import Admission
+from service.errors import InferenceFailedError
+from service.log import log
 from service.plan import Plan
 from service.submission import Rows, Submission
 from service.turn import Done, Waiting, hand_out, run_batch, take
@@ -29,7 +32,7 @@ ON_LOOP_S = 0.016
 """The longest that a run may keep the event loop from everything else."""
 
 
-class Batcher:
+class Batcher(Admission):
     """Collects pictures, runs them in threads of its own, hands each its answer.
 
     Args:
@@ -38,27 +41,27 @@ class Batcher:
         plan: Times of the engine, for admission; it learns from the runs.
         max_batch_size: Pictures in one run, at most; fewer where the plan says so.
         max_queue: Pictures that may be under way, from the door to the answer.
+        deadline_s: The longest that a request can have.
         observe: Called on the loop after each run with its size and seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a limit of its own
         self,
         run: Callable[..., Rows],
         plan: Plan,
         *,
         max_batch_size: int,
         max_queue: int,
+        deadline_s: float = math.inf,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
     ) -> None:
         """Prepare; nothing runs before `start`."""
-        self.max_queue = max_queue
-        self.plan = plan
-        self.under_way = self.undecoded = 0  # the latter: what the decode pool has yet to do
+        super().__init__(plan, max_queue, deadline_s)
         self.executed = 0  # pictures that the engine was given, answered or not
         self.observe = observe
         self._run = run
         if plan.on_loop:
-            self._max_batch_size = min(max_batch_size, plan.longest_within(ON_LOOP_S))
+            self._max_batch_size = max(1, min(max_batch_size, plan.longest_within(ON_LOOP_S)))
         else:
             self._max_batch_size = plan.worthwhile(max_batch_size)
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
@@ -98,74 +101,6 @@ class Batcher:
     def queued(self) -> int:
         """Count the pictures that wait for a run."""
         return self._queue.qsize()
-
-    @contextmanager
-    def admit(self, count: int, patience_s: float) -> Iterator[None]:
-        """Hold places for pictures from before they are decoded until they are answered.
-
-        Args:
-            count: Pictures.
-            patience_s: Seconds until the request's deadline.
-
-        Raises:
-            OverloadedError: If there are too few places, or the answer would come too late.
-        """
-        self.refuse_overload(count, patience_s)
-        with self.hold(count):
-            yield
-
-    @contextmanager
-    def hold(self, count: int) -> Iterator[None]:
-        """Keep places that were admitted for what comes after the engine."""
-        self.under_way += count
-        try:
-            yield
-        finally:
-            self.under_way -= count
-
-    def has_room(self, count: int, patience_s: float) -> bool:
-        """Tell what `refuse_overload` would say of pictures for no pool, without the words."""
-        ahead, is_idle = self.under_way + count, not self.under_way
-        return ahead <= self.max_queue and self.plan.wait_s(ahead, is_idle=is_idle) <= patience_s
-
-    def refuse_overload(
-        self, count: int, patience_s: float, *, promised: int = 0, for_pool: int = 0
-    ) -> None:
-        """Say early what `admit` and `decoding` would say, before a body is read for nothing.
-
-        Args, beside those of `admit`:
-            promised: Places that others were promised and have not taken yet.
-            for_pool: Of the pictures, those that surely go to the decode pool.
-
-        Raises:
-            OverloadedError: Says when to come back, by the measured rates.
-        """
-        plan, limit, waiting = self.plan, self.max_queue, self.under_way + promised
-        beyond = waiting + count - limit
-        if beyond > 0:  # those that are decoded go first
-            undecoded = max(0, beyond - (self.under_way - self.undecoded))
-            raise no_places(waiting, count, limit, plan.wait_s(beyond, undecoded))
-        undecoded = self.undecoded + for_pool if self.undecoded and for_pool else 0
-        need_s = plan.wait_s(waiting + count, undecoded, is_idle=not self.under_way)
-        if need_s > patience_s:
-            raise too_late(waiting, need_s, patience_s, count, plan.wait_s(count, is_idle=True))
-
-    @contextmanager
-    def decoding(self, count: int, patience_s: float) -> Iterator[None]:
-        """Count pictures that hold places as the decode pool's, until they are decoded.
-
-        Raises:
-            OverloadedError: If it would come to them too late. Where it has nothing to do it never
-                would: a rate that one huge photograph has spoilt must be mended by others.
-        """
-        ahead = self.undecoded
-        if ahead and (need_s := self.plan.wait_s(0, ahead + count)) > patience_s:
-            raise too_late(ahead, need_s, patience_s)
-        self.undecoded += count
-        try:
-            yield
-        finally:
-            self.undecoded -= count
 
     def submit(
         self,
@@ -208,8 +143,9 @@ class Batcher:
                 done = run_batch(self._run, taken)
                 del self._busy_since[number]
                 self._follow(done, done.began if taken.had_to_wait else idle_since)
-                if self._loop is not None and not self._loop.is_closed():
-                    self._loop.call_soon_threadsafe(self._deliver, done)
+                if self._loop is not None:
+                    with contextlib.suppress(RuntimeError):  # closed: nobody waits any more
+                        self._loop.call_soon_threadsafe(self._deliver, done)
             if taken.is_last:
                 return
             idle_since = time.perf_counter()
@@ -226,23 +162,40 @@ class Batcher:
         if seen < waiting < self._max_batch_size:
             loop.call_soon(self._turn_on_loop, loop, waiting)
             return
-        done = run_batch(self._run, take(self._queue, self._max_batch_size))
-        self._follow(done, done.began if self._idle_since is None else self._idle_since)
-        self._deliver(done)
-        self._turn_is_due, self._idle_since = False, None
-        if self.queued():
-            self._idle_since = done.ended
-            self._soon(loop)
+        began, self._turn_is_due, self._idle_since = self._idle_since, False, None
+        try:
+            if waiting:  # else it would wait here for ever
+                done = run_batch(self._run, take(self._queue, self._max_batch_size))
+                self._follow(done, done.began if began is None else began)
+                self._deliver(done)
+                self._idle_since = done.ended if self.queued() else None
+        finally:
+            if self.queued():
+                self._soon(loop)
 
     def _follow(self, done: Done, began: float) -> None:
         """Note what a batch took, Python's share since the last one included."""
         if done.batch and done.error is None:
-            self.plan.follow(len(done.batch), done.ended - began)
+            try:
+                self.plan.follow(len(done.batch), done.ended - began)
+            except Exception:  # noqa: BLE001  # the answers go out, and the next batch runs
+                log.exception("batch not measured")
 
     def _deliver(self, done: Done) -> None:
-        """Count one batch and hand out its answers, on the event loop."""
+        """Hand out the answers of one batch and count it, on the event loop.
+
+        Whatever goes wrong, each request gets an answer, and the next batch runs.
+        """
         size = len(done.batch)
         self.executed += size
-        if size:
-            self.observe(size, done.ended - done.began)
-        hand_out(done)
+        try:
+            hand_out(done)
+        except Exception:  # noqa: BLE001  # see above
+            log.exception("answers not handed out")
+            for item in done.batch:  # those that have theirs keep it
+                item.submission.fail(InferenceFailedError("The answer was lost. Try again."))
+        try:
+            if size:
+                self.observe(size, done.ended - done.began)
+        except Exception:  # noqa: BLE001  # see above
+            log.exception("batch not counted")

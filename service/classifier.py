@@ -6,14 +6,10 @@ decoded in a pool. The deadline of a request is kept here.
 
 import asyncio
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import repeat
 from typing import cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from model.artifact import Artifact
 from model.preprocessing import Pixels
@@ -24,9 +20,11 @@ from service.batcher import Batcher
 from service.drift import Drift, Seen
 from service.engine import Engine, Outputs
 from service.errors import ClientLeftError, DeadlineExceededError, InferenceFailedError
+from service.finishing import DRAWING, WRITING, Finishing
 from service.plan import Plan
 from service.prepare import Preparer
-from service.schemas import ModelInfo, Prediction, Result
+from service.ranking import rank
+from service.schemas import ModelInfo, Result
 from service.settings import Settings
 from service.submission import Departure, Ride
 
@@ -34,11 +32,8 @@ STUCK_S = 30.0
 """A run that lasts longer will not end."""
 SMALL_ANSWER = 4096
 """Labels that are ranked and written on the event loop; more would hold it up for milliseconds."""
-DRAWING = (
-    "the maps were drawn. Allow more time, send fewer or smaller images, or ask for "
-    "`explain=true`, whose map is numbers alone."
-)
-WRITING = "the answer was written. Allow more time, or ask for fewer labels."
+SMALL_RANKING = 65_536
+"""Probabilities of a request that are ranked there."""
 
 
 class Classifier:
@@ -61,6 +56,7 @@ class Classifier:
             plan,
             max_batch_size=settings.max_batch_size,
             max_queue=settings.max_queue,
+            deadline_s=settings.deadline_ms / 1000,
         )
         self.info = ModelInfo(
             name=self.manifest.name,
@@ -72,7 +68,9 @@ class Classifier:
         self.drift = Drift(self.manifest.labels, self.manifest.reference, settings.drift_window)
         spec, processes = self.manifest.preprocessing, settings.processes
         self._preparer = Preparer(spec, settings.max_pixels, processes, plan.follow_decoding)
-        self._artist = ThreadPoolExecutor(1, thread_name_prefix="draw")
+        self._rendered: dict[str, bytes] = {}
+        self._drawing = Finishing("drawn", settings.max_queue)
+        self._writing = Finishing("written", settings.max_queue)
 
     def start(self) -> None:
         """Begin to answer; to be called on the event loop."""
@@ -81,13 +79,28 @@ class Classifier:
     async def stop(self) -> None:
         """End the threads."""
         await self.batcher.stop()
-        for pool in (self._preparer.pool, self._artist):  # they may be at work
+        for pool in (
+            self._preparer.pool,
+            self._drawing.pool,
+            self._writing.pool,
+        ):  # they may be at work
             await asyncio.to_thread(pool.shutdown)
+
+    @property
+    def in_flight(self) -> int:
+        """Pictures that were admitted and are not answered."""
+        return self.batcher.under_way + self._drawing.images + self._writing.images
 
     @property
     def is_stuck(self) -> bool:
         """Whether a run has gone on for longer than any should, or who runs them is gone."""
         return self.batcher.busy_s() > STUCK_S or self.batcher.has_lost_thread()
+
+    def rendered(self, name: str, render: Callable[[], bytes]) -> bytes:
+        """Give what only the artifact decides, such as a drawing of it; rendered once."""
+        if name not in self._rendered:
+            self._rendered[name] = render()
+        return self._rendered[name]
 
     async def answer(
         self,
@@ -112,6 +125,8 @@ class Classifier:
         self.judgement.refuse_impossible(wish)
         deadline, left_s = self._deadline(patience_s, received)
         departure = departure or Departure()
+        if wish.draw:
+            self._drawing.refuse_overload(len(payloads), left_s)
         with self.batcher.admit(len(payloads), left_s):
             ready = await self._preparer.prepare(payloads, left_s, departure, self.batcher.decoding)
             images = [picture.pixels for picture in ready]
@@ -121,8 +136,7 @@ class Classifier:
         light = [picture.brightness for picture in ready]
         sides = [min(picture.sent) for picture in ready]
         self.drift.observe(map(self._seen, rides, light, sides))
-        times = timings(rides, decode_s, preprocess_s)
-        return Answered(rides, times, ready, deadline, departure)
+        return Answered(rides, timings(rides, decode_s, preprocess_s), ready, deadline, departure)
 
     async def answer_tensors(
         self,
@@ -170,17 +184,19 @@ class Classifier:
         picture waits for them; what is not drawn by the deadline never is, nor for who has left.
 
         Raises:
+            OverloadedError: If too many wait for the same.
             DeadlineExceededError: If the deadline came first.
             ClientLeftError: If the client left first.
         """
-        count = top_k if wish.coverage is None else len(self.manifest.labels)
+        images, labels = len(answered.rides), len(self.manifest.labels)
+        count = top_k if wish.coverage is None else labels
         write = partial(self._write, answered, top_k, count, wish)
-        is_large = len(answered.rides) * min(count, len(self.manifest.labels)) > SMALL_ANSWER
+        is_large = images * min(count, labels) > SMALL_ANSWER or images * labels > SMALL_RANKING
         if not wish.draw and not is_large:
             return write()
-        artist = self._artist if wish.draw else None  # None: any thread
-        with self.batcher.hold(len(answered.rides)):  # what waits to be drawn is bounded, too
-            results = await asyncio.get_running_loop().run_in_executor(artist, write)
+        finishing = self._drawing if wish.draw else self._writing
+        finishing.refuse_overload(images, answered.deadline - time.perf_counter())
+        results = await finishing.run(images, write)
         answered.refuse_late(DRAWING if wish.draw else WRITING)
         return results
 
@@ -231,18 +247,3 @@ class Classifier:
                     index=index,
                 )
         return rides
-
-
-def rank(probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[Prediction]:
-    """Give the likeliest labels first; of equals, the one that comes first in `labels`.
-
-    Args:
-        probabilities: float32 (K,).
-        labels: K names.
-        top_k: How many; more than K means all.
-    """
-    order = np.argsort(-probabilities, kind="stable")[:top_k]
-    return [
-        Prediction(label=labels[index], index=index, probability=min(max(probability, 0.0), 1.0))
-        for index, probability in zip(order.tolist(), probabilities[order].tolist(), strict=True)
-    ]

@@ -1,7 +1,7 @@
 """Does the traffic still look like what the network was measured on?
 
-Keeps a few numbers of the last pictures, in arrays of a fixed size, and holds their
-distribution against the manifest's reference. Knows neither queues nor HTTP.
+Keeps a few numbers of the last pictures (`service.window`), and holds their distribution
+against the manifest's reference. Knows neither queues nor HTTP.
 
 Source:
     The population stability index is Kullback-Leibler's divergence both ways; under 0.1
@@ -9,7 +9,6 @@ Source:
     chance alone gives, (bins - 1) (1 / n + 1 / m), is taken off (Yurdakul, 2018).
 """
 
-from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from model.reference import shares
 from model.trust import Reference
 from service.schemas import DriftResponse, Quantity
+from service.window import BRIGHTNESS, CONFIDENCE, SIDE, Window
 
 FEWEST = 200
 """With fewer pictures in the window, or where chance alone moves more than what counts as
@@ -29,8 +28,13 @@ steady, nothing is said to have changed."""
 STEADY, CHANGED = 0.1, 0.25
 GROUPS = 20
 """Bins of labels, where there are more."""
-SIDE = 4
-"""Place of the sides among the columns."""
+BINNED = {CONFIDENCE: "confidence", BRIGHTNESS: "brightness", SIDE: "side"}
+"""Quantities that are counted in the reference's bins."""
+MEANS = (
+    (CONFIDENCE, "confidence_ratio", "Mean probability of the top label"),
+    (BRIGHTNESS, "brightness_ratio", "Mean of the network's input, in [0, 1]"),
+    (SIDE, "side_pixels", "Mean shorter side of the pictures sent"),
+)
 Floats = NDArray[np.float64]
 
 
@@ -73,36 +77,28 @@ class Drift(Collector):
         self.window = window
         self.has_score = reference is not None and reference.out_of_distribution is not None
         self.on_picture: Callable[[Drift, Seen], None] = lambda *_: None
-        self._seen = 0
-        # Label, confidence, in distribution, brightness, side: one number of an array costs a
-        # tenth of a column of a NumPy matrix.
-        self._columns = tuple(array("d", bytes(8 * window)) for _ in range(5))
+        edges = {
+            place: getattr(reference, name).edges for place, name in BINNED.items() if reference
+        }
+        self._window = Window(window, len(labels), edges)
 
     def observe(self, pictures: Iterable[Seen]) -> None:
         """Remember pictures in place of the oldest ones; called on the event loop alone."""
+        add = self._window.add
         for picture in pictures:
             inside = -1.0 if picture.in_distribution is None else float(picture.in_distribution)
-            place = self._seen % self.window
-            values = (
-                picture.label,
-                picture.confidence,
-                inside,
-                picture.brightness,
-                -1.0 if picture.side is None else picture.side,
-            )
-            for column, value in zip(self._columns, values, strict=True):
-                column[place] = value
-            self._seen += 1
+            side = -1.0 if picture.side is None else picture.side
+            add((picture.label, picture.confidence, inside, picture.brightness, side))
             self.on_picture(self, picture)
 
     def report(self) -> DriftResponse:
         """Hold the window against the reference, quantity by quantity."""
-        rows = self._last()
-        count = rows.shape[1]
+        self._window.fold()
+        count = len(self._window)
         quantities = {}
         if self.reference is not None and count:
-            for name, (usual, present) in self._distributions(self.reference, rows).items():
-                told = int((rows[SIDE] > 0).sum()) if name == "side" else count
+            for name, (usual, present) in self._distributions(self.reference).items():
+                told = self._window.known(SIDE) if name == "side" else count
                 if told:
                     quantities[name] = compare(usual, present, self.reference.n, told)
         return DriftResponse(
@@ -112,26 +108,15 @@ class Drift(Collector):
             quantities=quantities,
         )
 
-    def _last(self) -> Floats:
-        return np.array(self._columns)[:, : min(self._seen, self.window)]  # (5, n)
-
-    def _distributions(
-        self, reference: Reference, rows: Floats
-    ) -> Mapping[str, tuple[Floats, Floats]]:
+    def _distributions(self, reference: Reference) -> Mapping[str, tuple[Floats, Floats]]:
         """Quantity -> shares per bin, of the reference and of the window."""
-        label, confidence, inside, brightness, side = rows
-        counts = np.bincount(label.astype(np.int64), minlength=len(self.labels))
-        found = {"labels": grouped(np.array(reference.labels), counts / len(label))}
-        for name, values in (
-            ("confidence", confidence),
-            ("brightness", brightness),
-            ("side", side[side > 0]),
-        ):
-            usual = getattr(reference, name)
-            found[name] = (np.array(usual.shares), shares(values, usual.edges))
+        window, count = self._window, len(self._window)
+        found = {"labels": grouped(np.array(reference.labels), window.labels / count)}
+        for place, name in BINNED.items():
+            present = window.bins[place] / max(1, window.known(place))
+            found[name] = (np.array(getattr(reference, name).shares), present)
         if reference.out_of_distribution is not None:
-            strange = float((inside == 0).mean())
-            out = reference.out_of_distribution
+            strange, out = window.outside / count, reference.out_of_distribution
             found["out_of_distribution"] = (
                 np.array([1 - out, out]),
                 np.array([1 - strange, strange]),
@@ -140,18 +125,13 @@ class Drift(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Give Prometheus gauges of the window."""
-        rows = self._last()
-        if rows.shape[1]:
-            for place, name, told in (
-                (1, "confidence_ratio", "Mean probability of the top label"),
-                (3, "brightness_ratio", "Mean of the network's input, in [0, 1]"),
-                (SIDE, "side_pixels", "Mean shorter side of the pictures sent"),
-            ):
-                about, values = f"{told}, over the window.", rows[place][rows[place] >= 0]
-                if len(values):
-                    yield GaugeMetricFamily(f"resnet_window_{name}", about, float(values.mean()))
-        if rows.shape[1] and self.has_score:
-            share = float((rows[2] == 0).mean())
+        self._window.fold()
+        for place, name, told in MEANS:
+            mean = self._window.mean(place)
+            if mean is not None:
+                yield GaugeMetricFamily(f"resnet_window_{name}", f"{told}, over the window.", mean)
+        if len(self._window) and self.has_score:
+            share = self._window.outside / len(self._window)
             about = "Share of the window that is out of distribution."
             yield GaugeMetricFamily("resnet_window_out_of_distribution_ratio", about, share)
         index = GaugeMetricFamily(

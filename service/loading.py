@@ -1,17 +1,17 @@
 """From settings to a model that may be served: read, choose a precision, load, check, measure.
 
-Also decides how to use the cores: `auto` looks at what one picture costs on one thread.
+`auto` looks at what one picture costs on one thread; `service.cores` says what follows from that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from model.artifact import Artifact, ArtifactError, read
-from model.manifest import Precision
+from model.manifest import Manifest, Precision
 from service.classifier import Classifier
+from service.cores import SMALL_NETWORK_S, Cores, share_cores, suits_loop
 from service.engine import Engine, offers_cuda, usable_cores
 from service.errors import InferenceFailedError, StartError
 from service.folders import default_folders
@@ -20,41 +20,24 @@ from service.plan import Plan, batch_sizes, measure
 from service.processor import Choice, byte_products, choose
 from service.settings import Settings
 
-SMALL_NETWORK_S = 0.005
-"""Under this time a picture, Python's share of a request is worth a process of its own."""
 
-
-class Cores(NamedTuple):
-    """How the cores are used: processes, runs side by side in each, threads in each run."""
-
-    workers: int
-    instances: int
-    threads: int
-
-    @property
-    def computing(self) -> int:
-        """Threads of the session that all runs share: each brings itself, and what it adds."""
-        return self.instances * (self.threads - 1) + 1
-
-
-def load_classifier(settings: Settings) -> Classifier:
+def load_classifier(settings: Settings, served: Iterable[Classifier] = ()) -> Classifier:
     """Read the artifact, load, warm up and measure the engine, and check the golden answers.
+
+    Args:
+        settings: Say which artifact, and how to run it.
+        served: Models of this process. One of the same kind was measured already, and not
+            beside requests: its times and its use of the cores are taken over.
 
     Raises:
         StartError: The first thing that is wrong, in one line.
     """
     try:
         artifact = read(settings.artifact)
-        usable = usable_cores()
-        engine, cores = _load_laid_out(artifact, settings, usable)
-        example = artifact.golden_images()[0]
-        plan = measure(engine.run, example, batch_sizes(settings.max_batch_size))
+        engine, plan = _like_one_served(artifact, settings, served) or _measured(artifact, settings)
     except (ArtifactError, InferenceFailedError) as error:
         raise StartError(str(error)) from error
-    if engine.provider == "cpu":
-        plan.instances, plan.threads = cores.instances, cores.threads
-        plan.on_loop = suits_loop(cores, usable, plan)
-    else:
+    if engine.provider != "cpu":
         _tell_passed_over(settings, engine.provider)
     log.info(
         "measured",
@@ -68,6 +51,55 @@ def load_classifier(settings: Settings) -> Classifier:
         },
     )
     return Classifier(artifact, engine, plan, settings)
+
+
+def try_artifact(settings: Settings) -> None:
+    """Load the engine, check the golden answers and run the largest batch; measure nothing.
+
+    Raises:
+        StartError: The first thing that is wrong, in one line.
+    """
+    try:
+        artifact = read(settings.artifact)
+        engine = load_engine(artifact, settings, threads=1)
+        engine.run(artifact.golden_images()[:1].repeat(settings.max_batch_size, axis=0))
+    except (ArtifactError, InferenceFailedError) as error:
+        raise StartError(str(error)) from error
+
+
+def _like_one_served(
+    artifact: Artifact, settings: Settings, served: Iterable[Classifier]
+) -> tuple[Engine, Plan] | None:
+    """Load the engine as that of a served model of the same kind; None if there is none.
+
+    Times that are measured beside requests are those of a busy machine; they could turn the
+    use of the cores round, and make the service refuse what it could answer.
+    """
+    kind = _kind(artifact.manifest)
+    for classifier in served:
+        if _kind(classifier.manifest) == kind:
+            like = classifier.engine
+            engine = load_engine(artifact, settings, like.threads)
+            if (engine.precision, engine.provider) == (like.precision, like.provider):
+                return engine, classifier.batcher.plan.again()
+    return None
+
+
+def _kind(manifest: Manifest) -> tuple[object, ...]:
+    """What the time of a run depends on, beside precision and provider."""
+    return manifest.architecture, manifest.input, len(manifest.labels), manifest.summary.macs
+
+
+def _measured(artifact: Artifact, settings: Settings) -> tuple[Engine, Plan]:
+    """Load the engine, and measure what decides how it is used."""
+    usable = usable_cores()
+    engine, cores = _load_laid_out(artifact, settings, usable)
+    example = artifact.golden_images()[0]
+    plan = measure(engine.run, example, batch_sizes(settings.max_batch_size))
+    if engine.provider == "cpu":
+        plan.instances, plan.threads = cores.instances, cores.threads
+        plan.on_loop = suits_loop(cores, usable, plan)
+    return engine, plan
 
 
 def _load_laid_out(artifact: Artifact, settings: Settings, usable: int) -> tuple[Engine, Cores]:
@@ -142,20 +174,6 @@ def _checked(artifact: Artifact, settings: Settings, precision: Precision, threa
     return engine
 
 
-def share_cores(settings: Settings, usable: int, *, is_small: bool = False) -> Cores:
-    """Fill in what the settings leave to us, for the cores of one worker.
-
-    Two runs side by side with half of the threads each finish more pictures of a large network
-    than one run with all: while one waits for Python, the other computes. Of a small one they
-    finish fewer, since both wait for Python (docs/decisions/0015).
-    """
-    workers = settings.processes
-    usable = max(1, usable // workers)
-    takes_all = is_small and not settings.threads
-    instances = settings.instances or (1 if takes_all else min(2, usable))
-    return Cores(workers, instances, settings.threads or max(1, usable // instances))
-
-
 def is_small(engine: Engine, artifact: Artifact) -> bool:
     """Tell whether Python's share of a picture counts beside the engine's.
 
@@ -165,15 +183,6 @@ def is_small(engine: Engine, artifact: Artifact) -> bool:
     """
     plan = measure(engine.run, np.asarray(artifact.golden_images()[0]), (1,))
     return plan.seconds[1] < SMALL_NETWORK_S
-
-
-def suits_loop(cores: Cores, usable: int, plan: Plan) -> bool:
-    """Tell whether the event loop shall run the batches: one core, and a small network.
-
-    There a thread would only take turns with the loop, and each turn costs both.
-    """
-    is_alone = usable <= cores.workers and cores.instances == 1
-    return is_alone and plan.seconds[1] < SMALL_NETWORK_S
 
 
 def choose_workers(settings: Settings, probe: Callable[[Path], None] = lambda _: None) -> int:

@@ -168,7 +168,7 @@ class Models:
             self._default = folder
             digest = digest_of(folder)
             if len(folders) == 1:
-                self._served[folder] = _Served(folder, digest, _load(self._settings, folder))
+                self._served[folder] = _Served(folder, digest, self._load(folder))
             else:
                 self._enter(self._judge(folder, digest))
             if folder in self._served:
@@ -220,7 +220,7 @@ class Models:
             if folder != self._default:  # which may lie wherever it was mounted
                 refuse_misnamed(folder, self._settings)
             self._probe(folder)
-            return _Served(folder, digest, _load(self._settings, folder))
+            return _Served(folder, digest, self._load(folder))
         except StartError as error:
             return Refused(folder, digest, str(error))
         except OSError as error:  # of the machine, not of the candidate: the next look tries again
@@ -229,16 +229,16 @@ class Models:
             log.exception("candidate failed", extra={"fields": {"folder": str(folder)}})
             return Refused(folder, digest, f"{folder} failed with {error!r}.")
 
+    def _load(self, folder: Path) -> Classifier:
+        settings = self._settings.model_copy(update={"artifact": folder})
+        return load_classifier(settings, served=self.all())
+
     def _changed(self, came: Classifier | None, went: Classifier | None) -> None:
         self.on_change(came, went)
         if went is not None:
             task = asyncio.create_task(_retire(went), name="retire")
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
-
-
-def _load(settings: Settings, folder: Path) -> Classifier:
-    return load_classifier(settings.model_copy(update={"artifact": folder}))
 
 
 async def _retire(classifier: Classifier) -> None:

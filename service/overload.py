@@ -5,7 +5,11 @@
 
 import math
 
-from service.errors import OverloadedError
+from service.errors import DeadlineExceededError, OverloadedError
+
+MARGIN = 1.5
+"""Of a deadline that is recommended, over the best time seen: runs differ, and a picture has to be
+decoded first."""
 
 
 def no_places(waiting: int, count: int, limit: int, wait_s: float) -> OverloadedError:
@@ -22,21 +26,14 @@ def no_places(waiting: int, count: int, limit: int, wait_s: float) -> Overloaded
     )
 
 
-def too_late(
-    waiting: int, need_s: float, patience_s: float, count: int = 1, alone_s: float = 0.0
-) -> OverloadedError:
-    """Say that the answer would come after the deadline.
+def too_late(waiting: int, need_s: float, patience_s: float) -> OverloadedError:
+    """Say that the answer would come after the deadline, because others wait.
 
     Args:
         waiting: Pictures under way.
         need_s: Until the answer.
         patience_s: Until the deadline.
-        count: Pictures that ask.
-        alone_s: What they take with nothing else under way.
     """
-    if alone_s > patience_s:
-        message = _hopeless(count, alone_s, patience_s)
-        return OverloadedError(message, retry_after_s=_whole(need_s - patience_s))
     return _come_back(
         f"{waiting} images are under way, so the answer would take about {need_s:.2g} s; "
         f"the deadline is in {patience_s:.2g} s.",
@@ -44,13 +41,43 @@ def too_late(
     )
 
 
-def _hopeless(count: int, alone_s: float, patience_s: float) -> str:
-    """Say what helps where coming back does not; every `overloaded` has a `Retry-After` still."""
+def finishing_full(waiting: int, work: str, limit: int, wait_s: float) -> OverloadedError:
+    """Say that too many images wait to be drawn, or written.
+
+    Args:
+        waiting: Images that do.
+        work: What is done to them.
+        limit: Images that may wait for it.
+        wait_s: Until enough have not to any more.
+    """
+    return _come_back(f"{waiting} images wait to be {work}, and {limit} are allowed.", wait_s)
+
+
+def finishing_too_late(
+    waiting: int, work: str, need_s: float, patience_s: float
+) -> OverloadedError:
+    """Say that the answer would come after the deadline, because others wait for the same work."""
+    return _come_back(
+        f"{waiting} images wait to be {work}, so the answer would take about {need_s:.2g} s; "
+        f"the deadline is in {patience_s:.2g} s.",
+        need_s - patience_s,
+    )
+
+
+def never_in_time(count: int, alone_s: float, patience_s: float) -> DeadlineExceededError:
+    """Say that the deadline cannot be met, however often the client comes back.
+
+    Args:
+        count: Pictures that ask.
+        alone_s: What they take with nothing else under way.
+        patience_s: Until the deadline.
+    """
     take = "An image takes" if count == 1 else f"{count} images take"
-    way_out = "Allow more time" if count == 1 else "Send fewer at once, or allow more time"
-    return (
-        f"{take} about {alone_s:.2g} s even with nothing else under way; the deadline is in "
-        f"{patience_s:.2g} s. {way_out}; RESNET_DEADLINE_MS is the limit."
+    fewer = "" if count == 1 else "Send fewer at once, or a"
+    return DeadlineExceededError(
+        f"{take} about {alone_s:.2g} s even with nothing else in flight; the deadline is in "
+        f"{patience_s:.2g} s. {fewer or 'A'}llow at least {math.ceil(1000 * MARGIN * alone_s)} ms; "
+        "RESNET_DEADLINE_MS is the upper limit."
     )
 
 

@@ -5,10 +5,10 @@ templates, codes and names of the manifest, never anything that a client chose. 
 labelled metrics are looked up once; a request then costs a few additions.
 
 With several workers each process keeps its numbers in files of a common folder
-(`PROMETHEUS_MULTIPROC_DIR`, set by `service.supervisor` before this module is loaded),
-and whichever worker is asked adds them up.
+(`PROMETHEUS_MULTIPROC_DIR`, set by `service.supervisor` before this module is loaded).
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -23,15 +23,13 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
-    generate_latest,
 )
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 
 from service.answered import Answered
 from service.classifier import Classifier
 from service.drift import Drift, Seen
+from service.exposition import Exposition
 from service.models import Models, Outcome
 from service.statistics import Statistics
 from service.tracing import Tracing
@@ -103,20 +101,23 @@ class Telemetry:
         self.statistics: WeakKeyDictionary[Classifier, Statistics] = WeakKeyDictionary()
         self._models = models
         self._pictures = PictureCounters(lambda: models.find().drift, registry)
-        if MULTIPROCESS_FOLDER not in os.environ:  # a window is one process's own
-            registry.register(_DriftOfDefault(models))
+        is_shared = MULTIPROCESS_FOLDER in os.environ
+        read = tuple if is_shared else self._window  # which is one process's own
+        self._exposition = Exposition(registry, read, is_shared=is_shared)
         for classifier in models.all():
             self.changed(classifier, None)
 
     def changed(self, came: Classifier | None, went: Classifier | None) -> None:
         """Follow a reload: count the new model's runs, and name the old one as replaced."""
-        if went is not None:
-            self._named(went).set(0)
         if came is not None:
             statistics = self.statistics[came] = Statistics()
             came.batcher.observe = partial(self._ran, statistics)
             came.drift.on_picture = self._pictures.count
-            self._named(came).set(1)
+        with contextlib.suppress(OSError):  # no room for new names: the model serves all the same
+            if went is not None:
+                self._named(went).set(0)
+            if came is not None:
+                self._named(came).set(1)
         self._pictures.look()
 
     def reloaded(self, outcome: Outcome) -> None:
@@ -148,21 +149,29 @@ class Telemetry:
             self._tracing.answered(answered, classifier.info)
 
     def look(self) -> None:
-        """Set the gauges to what is there now; the server calls this a few times a second."""
-        batchers = [classifier.batcher for classifier in self._models.all()]
-        self.in_flight.set(sum(batcher.under_way for batcher in batchers))
-        self.queue.set(sum(batcher.queued() for batcher in batchers))
-        self._usage.look()
+        """Set the gauges to what is there now; the server calls this a few times a second.
+
+        What cannot be read at the moment, say for want of descriptors, stays as it was.
+        """
+        classifiers = self._models.all()
+        self.in_flight.set(sum(classifier.in_flight for classifier in classifiers))
+        self.queue.set(sum(classifier.batcher.queued() for classifier in classifiers))
+        with contextlib.suppress(OSError):
+            self._usage.look()
         self._pictures.look()
 
-    def text(self) -> bytes:
-        """All metrics in Prometheus' text format, of all workers."""
+    def _window(self) -> Iterable[Metric]:
+        """What the default model's window says, whichever model that is at the moment."""
+        return self._models.find().drift.collect()
+
+    async def text(self) -> bytes:
+        """All metrics in Prometheus' text format, of all workers.
+
+        Raises:
+            NotReadyError: If they cannot be read now.
+        """
         self.look()
-        if MULTIPROCESS_FOLDER not in os.environ:
-            return generate_latest(self.registry)
-        everybody = CollectorRegistry()
-        MultiProcessCollector(everybody)
-        return generate_latest(everybody)
+        return await self._exposition.text()
 
 
 class PictureCounters:
@@ -184,18 +193,23 @@ class PictureCounters:
         self.look()
 
     def look(self) -> None:
-        """Look up the labels of a new default model: all are there before their first rise."""
+        """Look up the labels of a new default model: all are there before their first rise.
+
+        Where that fails, say on a full disk of several workers' files, nothing is counted until
+        the next look.
+        """
         drift = self._default()
         if drift is self._known:
             return
-        self._known = drift
-        self._by_label = [self._answers.labels(label) for label in drift.labels]
-        if drift.has_score and self._strangers is None:
-            self._strangers = Counter(
-                "resnet_out_of_distribution_total",
-                "Pictures whose score is under the threshold.",
-                registry=self._registry,
-            )
+        with contextlib.suppress(OSError):
+            self._by_label = [self._answers.labels(label) for label in drift.labels]
+            if drift.has_score and self._strangers is None:
+                self._strangers = Counter(
+                    "resnet_out_of_distribution_total",
+                    "Pictures whose score is under the threshold.",
+                    registry=self._registry,
+                )
+            self._known = drift
 
     def count(self, drift: Drift, picture: Seen) -> None:
         """Count the default model's picture; the labels could not say that it is another's."""
@@ -205,21 +219,6 @@ class PictureCounters:
         self._by_label[picture.label].inc()
         if self._strangers is not None and drift.has_score and picture.in_distribution is False:
             self._strangers.inc()
-
-
-class _DriftOfDefault(Collector):
-    """What the default model's window says, whichever model that is at the moment."""
-
-    def __init__(self, models: Models) -> None:
-        self._models = models
-
-    def describe(self) -> Iterable[Metric]:
-        """Name nothing in advance: labels and quantities are the model's own."""
-        return ()
-
-    def collect(self) -> Iterable[Metric]:
-        """Ask the model of the moment."""
-        return self._models.find().drift.collect()
 
 
 def _gauge(name: str, text: str, registry: CollectorRegistry) -> Gauge:

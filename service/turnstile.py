@@ -13,7 +13,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.access import NOSNIFF, Access, Ended, Headers
-from service.errors import OverloadedError
+from service.errors import DeadlineExceededError, OverloadedError
 from service.models import Models
 from service.routes.predict import TIMEOUT_HEADER
 from service.routes.problems import refusal_response
@@ -100,6 +100,9 @@ class Turnstile:
             except OverloadedError as error:
                 self._before_id, self._after_id = written(PATH, error, default_headers)
                 self._fresh_until = now + FRESH_S
+            except DeadlineExceededError:  # no 503: the normal path answers it
+                self._is_shut = False
+                return True
             else:  # the rate was measured anew in between
                 self._is_shut, self._let_in = False, places
                 return True

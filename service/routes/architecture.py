@@ -35,7 +35,10 @@ async def architecture(request: Request, query: Annotated[ArchitectureQuery, Que
     """Spec, stages, blocks, shapes, costs, figures, provenance: from the manifest."""
     classifier: Classifier = request.app.state.models.find()
     if query.format == "svg":
-        drawing = draw(classifier.manifest.architecture.name, classifier.manifest.summary)
+        manifest = classifier.manifest
+        drawing = classifier.rendered(
+            "architecture.svg", lambda: draw(manifest.architecture.name, manifest.summary).encode()
+        )
         headers = {"Content-Security-Policy": SVG_POLICY}
         return Response(drawing, media_type=SVG, headers=headers)
     return Response(describe(classifier), media_type="application/json")

@@ -63,10 +63,10 @@ async def model_card_markdown(request: Request) -> Response:
 async def sample(request: Request, index: Annotated[int, Path(ge=0)]) -> Response:
     """Give a golden picture, with the margin that preprocessing cuts off."""
     classifier: Classifier = request.app.state.models.find()
-    golden = classifier.manifest.golden
+    golden, spec = classifier.manifest.golden, classifier.manifest.preprocessing
     if index >= len(golden):
         raise NotFoundError(f"There are {len(golden)} samples, from 0; there is no {index}.")
-    png = sample_png(golden[index].png, classifier.manifest.preprocessing)
+    png = classifier.rendered(f"{index}.png", lambda: sample_png(golden[index].png, spec))
     headers = {
         "ETag": f'"{hashlib.sha256(png).hexdigest()[:32]}"',
         "Cache-Control": "no-cache",

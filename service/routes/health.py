@@ -51,7 +51,13 @@ async def readyz(request: Request) -> Health:
     return await livez(request)
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses=problems(503),
+)
 async def metrics(request: Request) -> Response:
     """All metrics in Prometheus' text format."""
-    return Response(request.app.state.telemetry.text(), media_type=CONTENT_TYPE_LATEST)
+    text = await request.app.state.telemetry.text()
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

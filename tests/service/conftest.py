@@ -179,6 +179,7 @@ def replace_engine(app: FastAPI, run: Callable[[Pixels], Rows], instances: int =
         Plan({1: 1e-4}, instances),
         max_batch_size=settings.max_batch_size,
         max_queue=settings.max_queue,
+        deadline_s=settings.deadline_ms / 1000,
     )
     app.state.telemetry.changed(classifier, None)
     return batcher

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.batcher import Batcher
-from service.errors import OverloadedError
+from service.errors import DeadlineExceededError, OverloadedError
 from service.plan import Plan
 from tests.service.batching import answer, batcher_of
 
@@ -45,7 +45,7 @@ async def test_places_are_free_again_on_every_exit(kind: type[BaseException]) ->
     assert batcher.under_way == 0
 
 
-@pytest.mark.parametrize(("image_s", "patience_s", "retry_after_s"), [(0.5, 1.0, 2), (4, 5, 7)])
+@pytest.mark.parametrize(("image_s", "patience_s", "retry_after_s"), [(1, 2.0, 2), (4, 5, 7)])
 async def test_a_refusal_computes_when_to_come_back(
     image_s: float, patience_s: float, retry_after_s: int
 ) -> None:
@@ -54,7 +54,7 @@ async def test_a_refusal_computes_when_to_come_back(
     with (
         batcher.admit(2, 60),
         pytest.raises(OverloadedError) as refused,
-        batcher.admit(4 if image_s == 0.5 else 1, patience_s),
+        batcher.admit(2 if image_s == 1 else 1, patience_s),
     ):
         pass
 
@@ -65,8 +65,11 @@ async def test_a_refusal_computes_when_to_come_back(
 @pytest.mark.parametrize(
     ("count", "told"),
     [
-        (1, "An image takes about 0.5 s even with nothing else under way; the deadline is in 0.3"),
-        (64, "64 images take about 32 s even .* Send fewer at once, or allow more time"),
+        (
+            1,
+            r"takes about 0.5 s even with nothing else in flight.* 0.3 s\. Allow at least 750 ms",
+        ),
+        (64, "64 images take about 32 s even .* Send fewer at once, or allow at least 48000 ms"),
     ],
 )
 @pytest.mark.parametrize("under_way", [0, 3])
@@ -77,14 +80,35 @@ async def test_what_could_not_even_be_answered_alone_is_not_told_to_come_back(
 
     with (
         batcher.admit(under_way, 60),
-        pytest.raises(OverloadedError, match=told) as refused,
+        pytest.raises(DeadlineExceededError, match=told) as refused,
         batcher.admit(count, 0.3),
     ):
         pass
 
     assert "ry again" not in str(refused.value)
-    assert "llow more time" in str(refused.value)
-    assert (refused.value.retry_after_s or 0) >= 1  # as with every one of its kind
+    assert refused.value.retry_after_s is None
+
+
+@pytest.mark.parametrize("patience_s", [0.4, 0.6])
+async def test_where_there_is_no_place_either_the_deadline_decides(patience_s: float) -> None:
+    batcher = batcher_of(answer, max_queue=2, image_s=0.5)
+    kind = OverloadedError if patience_s > 0.5 else DeadlineExceededError
+
+    with batcher.admit(2, 60), pytest.raises(kind) as refused:
+        batcher.refuse_overload(1, patience_s)
+
+    assert (refused.value.retry_after_s is None) == (kind is DeadlineExceededError)
+
+
+async def test_times_that_would_refuse_everything_are_tried_where_nothing_runs() -> None:
+    plan = Plan({1: 100.0})
+    batcher = Batcher(answer, plan, max_batch_size=2, max_queue=9, deadline_s=10)
+
+    assert batcher.has_room(1, 10)
+    with batcher.admit(1, 10):
+        assert not batcher.has_room(1, 10)
+        with pytest.raises(DeadlineExceededError):
+            batcher.refuse_overload(1, 10)
 
 
 async def test_a_lone_picture_is_not_let_in_if_a_run_takes_longer_than_its_deadline() -> None:

@@ -1,14 +1,18 @@
 """A failed run reaches exactly its batch, and the next one runs."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
 
 from model.preprocessing import Pixels
+from service.batcher import Batcher
 from service.errors import InferenceFailedError
+from service.plan import Plan
 from service.submission import Rows
-from tests.service.batching import ask, failing_on, started
+from tests.service.batching import answer, ask, failing_on, names, pictures, started
 from tests.service.conftest import Answer
 
 pytestmark = pytest.mark.anyio
@@ -85,3 +89,74 @@ async def test_what_the_engine_was_given_is_counted_answered_or_not() -> None:
 
     assert batcher.executed == 5
     assert sum(observed) == 5
+
+
+@pytest.fixture(params=[False, True], ids=["threads", "on loop"])
+async def batcher(request: pytest.FixtureRequest) -> AsyncIterator[Batcher]:
+    """One that runs in a thread, and one that runs on the event loop."""
+    plan = Plan({1: 1e-4}, on_loop=request.param)
+    batcher = Batcher(answer, plan, max_batch_size=1, max_queue=9)
+    batcher.start()
+    async with asyncio.timeout(20):
+        yield batcher
+        await batcher.stop()
+
+
+def _raise(*_: object) -> None:
+    raise OSError("The disk is full.")
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+@pytest.mark.parametrize("where", ["observe", "follow"])
+async def test_each_picture_is_answered_if_counting_or_measuring_fails(
+    where: str,
+    is_alone: bool,
+    batcher: Batcher,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(batcher if where == "observe" else batcher.plan, where, _raise)
+
+    for name in range(3):
+        first = batcher.submit(pictures(name), time.perf_counter() + 9, is_alone=is_alone)
+        second = batcher.submit(pictures(name + 5), time.perf_counter() + 9)
+        assert names([*await first.in_time(), *await second.in_time()]) == [name, name + 5]
+
+    assert not batcher.has_lost_thread()
+    assert any("The disk is full" in str(record.exc_info) for record in caplog.records)
+
+
+async def test_a_batch_whose_answers_cannot_be_handed_out_is_told_so_and_the_next_one_runs(
+    batcher: Batcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.batcher.hand_out", _raise)
+    lost = [ask(batcher, name) for name in (1, 2)]
+    outcomes = await asyncio.gather(*lost, return_exceptions=True)
+    monkeypatch.undo()
+
+    assert [type(outcome) for outcome in outcomes] == [InferenceFailedError] * 2
+    assert outcomes[0] is not outcomes[1]
+    assert names(await ask(batcher, 3)) == [3]
+
+
+async def test_a_turn_that_fails_on_the_loop_does_not_stop_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batcher = Batcher(answer, Plan({1: 1e-4}, on_loop=True), max_batch_size=1, max_queue=9)
+    batcher.start()
+    monkeypatch.setattr("service.batcher.run_batch", _raise)
+    with pytest.raises(OSError, match="disk is full"):
+        batcher.submit(pictures(1), time.perf_counter() + 9, is_alone=True)
+    monkeypatch.undo()
+
+    async with asyncio.timeout(5):
+        assert names(await ask(batcher, 2)) == [2]
+
+
+async def test_a_turn_on_the_loop_with_nothing_to_run_ends() -> None:
+    batcher = Batcher(answer, Plan({1: 1e-4}, on_loop=True), max_batch_size=1, max_queue=9)
+    batcher.start()
+
+    batcher.submit([], time.perf_counter() + 9)
+
+    assert names(await ask(batcher, 2)) == [2]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.classifier import rank
+from service.ranking import rank
 from service.schemas import Prediction
 from tests.service.classifying import classify
 from tests.service.conftest import Service
@@ -43,6 +43,18 @@ def test_there_are_no_more_answers_than_labels(top_k: int, count: int) -> None:
     predictions = ranked(0.1, 0.2, 0.3, 0.4, top_k=top_k)
 
     assert [item["label"] for item in predictions] == ["d", "c", "b", "a"][:count]
+
+
+@pytest.mark.parametrize("top_k", [1, 5, 999, 2000])
+@pytest.mark.parametrize("levels", [1, 3, 100_000])
+def test_of_many_labels_the_same_come_first_as_if_all_were_sorted(top_k: int, levels: int) -> None:
+    generator = np.random.default_rng(top_k + levels)
+    probabilities = (generator.integers(0, levels, 2000) / levels).astype(np.float32)
+    labels = [str(index) for index in range(2000)]
+
+    found = [item["index"] for item in rank(probabilities, labels, top_k)]
+
+    assert found == sorted(range(2000), key=lambda index: -probabilities[index])[:top_k]
 
 
 def test_a_probability_stays_within_its_bounds_despite_rounding() -> None:

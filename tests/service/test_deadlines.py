@@ -114,16 +114,73 @@ async def test_pictures_that_take_longer_than_the_deadline_even_alone_are_refuse
 
     response = await ask(service, 300 * count, content=None, files=[("file", WHITE)] * count)
 
-    assert response.status_code == 503
-    assert int(response.headers["retry-after"]) >= 1
-    assert "llow more time" in response.json()["detail"]
+    assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
+    assert "retry-after" not in response.headers  # coming back would not help
+    smallest = re.search(r"llow at least (\d+) ms", response.json()["detail"])
+    assert smallest is not None
+    assert executed(service) == 0
+    again = await ask(service, smallest[1], content=None, files=[("file", WHITE)] * count)
+    assert again.status_code == 200
+
+
+async def test_a_deadline_that_cannot_be_met_is_told_so_under_v2_too(serve: Serve) -> None:
+    service = await serve()
+    service.classifier.batcher.plan = Plan({1: 0.4})
+    body = {"inputs": [{"name": "images", "datatype": "BYTES", "shape": [1], "data": ["AA=="]}]}
+
+    response = await service.client.post(
+        "/v2/models/tiny-image/infer", json=body, headers={TIMEOUT_HEADER: "300"}
+    )
+
+    assert response.status_code == 504
+    assert "retry-after" not in response.headers
+    assert "llow at least 600 ms" in response.json()["error"]
     assert executed(service) == 0
 
 
-async def test_a_rate_spoilt_by_one_slow_run_heals(serve: Serve) -> None:
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("moment", ["start", "use", "all of use", "decoding"])
+async def test_an_idle_service_accepts_whatever_was_measured_at_a_bad_moment(
+    moment: str, count: int, serve: Serve
+) -> None:
+    service = await serve()
+    batcher = service.classifier.batcher
+    if moment == "start":
+        batcher.plan = Plan({1: 100.0, 32: 3_200.0})
+    for _ in range({"use": 1, "all of use": 100}.get(moment, 0)):
+        batcher.plan.follow(1, 100)
+    if moment == "decoding":
+        batcher.plan.follow_decoding(100, 1)
+    photograph = encode(Image.new("L", (600, 600)))
+    files = [("file", photograph)] * count
+
+    first, second = [
+        await ask(service, 10_000, content=None, files=files, data={}) for _ in range(2)
+    ]
+
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert batcher.plan.wait_s(2 * count, is_idle=True) < 1
+
+
+async def test_an_idle_service_tries_a_short_deadline_when_nothing_has_run_for_long(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await serve()
+    service.classifier.batcher.plan = Plan({1: 2.0})
+    refused = await ask(service, 1_000)
+    monkeypatch.setattr("service.plan.TRUST_S", 0)
+    tried = await ask(service, 1_000)
+    monkeypatch.undo()
+    healed = await ask(service, 1_000)
+
+    assert [each.status_code for each in (refused, tried, healed)] == [504, 200, 200]
+
+
+async def test_a_rate_spoilt_by_slow_runs_heals(serve: Serve) -> None:
     service = await serve()
     plan = service.classifier.batcher.plan
-    plan.follow(1, 10_000)
+    for _ in range(100):
+        plan.follow(1, 10_000)
     spoilt_s = plan.wait_s(1)
 
     statuses = {(await ask(service, 5_000)).status_code for _ in range(120)}

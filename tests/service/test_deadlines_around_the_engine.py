@@ -131,16 +131,18 @@ async def test_a_drawing_that_ends_too_late_is_not_given(
     assert len(drawn) == 1
 
 
-async def test_what_is_drawn_holds_its_place(shipped: Service, drawn: list[object]) -> None:
-    batcher = shipped.classifier.batcher
+async def test_what_is_drawn_is_in_flight_but_no_longer_the_engines(
+    shipped: Service, drawn: list[object]
+) -> None:
+    classifier = shipped.classifier
     answered = await shipped.classifier.answer([PICTURE], None, Departure(), DRAWN)
 
     drawing = asyncio.create_task(shipped.classifier.results(answered, 1, DRAWN))
     await asyncio.sleep(0.1)
 
-    assert (batcher.under_way, len(drawn)) == (1, 1)
+    assert (classifier.in_flight, classifier.batcher.under_way, len(drawn)) == (1, 0, 1)
     await drawing
-    assert batcher.under_way == 0
+    assert classifier.in_flight == 0
 
 
 async def test_nothing_is_drawn_for_who_has_left(shipped: Service, drawn: list[object]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from service import loading
 from service.engine import Engine
-from service.loading import load_classifier
+from service.loading import load_classifier, try_artifact
 from service.plan import Plan
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact
@@ -68,3 +68,72 @@ def test_what_is_asked_of_the_cores_is_passed_over_on_cuda_with_a_warning(
     warnings = [each for each in caplog.records if each.getMessage() == "passed over"]
     assert [each.__dict__["fields"]["which"] for each in warnings] == which
     assert (plan.instances, plan.threads, plan.on_loop) == (1, 1, False)
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Threads of each engine that is built."""
+    threads: list[int] = []
+    load_really = loading.load_engine
+
+    def load(*given: Any, **more: Any) -> Engine:
+        engine = load_really(*given, **more)
+        threads.append(engine.threads)
+        return engine
+
+    monkeypatch.setattr(loading, "load_engine", load)
+    return threads
+
+
+def _slow(*_: object) -> Plan:
+    return Plan({1: 100.0})
+
+
+@pytest.mark.parametrize("usable", [1, 4])
+def test_a_model_like_one_that_is_served_is_built_once_and_not_measured_beside_requests(
+    usable: int, make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch, engines: list[int]
+) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda: usable)
+    served = load_classifier(Settings(artifact=make_artifact()))
+    engines.clear()
+    monkeypatch.setattr(loading, "measure", _slow)
+
+    loaded = load_classifier(Settings(artifact=make_artifact(version="2")), [served])
+
+    before, after = served.batcher.plan, loaded.batcher.plan
+    layout = (before.seconds, before.instances, before.threads, before.on_loop)
+    assert (after.seconds, after.instances, after.threads, after.on_loop) == layout
+    assert after is not before
+    assert engines == [served.engine.threads]
+    assert loaded.info.version == "2"
+
+
+def test_a_model_of_another_precision_is_measured_for_itself(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = load_classifier(Settings(artifact=make_artifact(), threads=1))
+    monkeypatch.setattr(loading, "measure", _slow)
+    other = make_artifact(version="2", precision="int8")
+
+    loaded = load_classifier(Settings(artifact=other, threads=1, precision="int8"), [served])
+
+    assert loaded.batcher.plan.seconds == {1: 100.0}
+
+
+def test_a_trial_builds_one_engine_and_measures_nothing(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch, engines: list[int]
+) -> None:
+    ran: list[int] = []
+    run_really = Engine.run
+
+    def run(self: Engine, images: Any, *more: Any) -> Any:
+        ran.append(len(images))
+        return run_really(self, images, *more)
+
+    monkeypatch.setattr(loading, "usable_cores", lambda: 4)
+    monkeypatch.setattr(Engine, "run", run)
+
+    try_artifact(Settings(artifact=make_artifact(), max_batch_size=7))
+
+    assert engines == [1]
+    assert ran == [1, 7]  # the golden answer, and the largest batch

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from service import loading
+from service.cores import Cores, share_cores, suits_loop
 from service.errors import StartError
-from service.loading import Cores, choose_workers, load_classifier, share_cores, suits_loop
+from service.loading import choose_workers, load_classifier
 from service.plan import Plan
 from service.settings import Settings
 from tests.service import graphs

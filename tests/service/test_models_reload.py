@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartError
+from service.plan import Plan
 from service.probe import Probe
 from tests.service.conftest import MakeArtifact, Service
 from tests.service.pictures import WHITE
@@ -38,6 +39,21 @@ async def test_a_new_version_becomes_the_default_and_the_old_one_goes(
         assert (reloads(service, "loaded"), reloads(service, "refused")) == (1, 0)
 
     assert probed == [folder / "2"]
+
+
+async def test_a_reload_at_a_bad_moment_leaves_the_times_as_they_were(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_artifact().parent
+    async with serving_from(folder) as service:
+        before = service.classifier.batcher.plan
+        monkeypatch.setattr("service.loading.measure", lambda *_: Plan({1: 100.0}))
+        make_artifact(version="2")
+        await reload(service)
+
+        assert await version(service) == "tiny 2"
+        assert service.classifier.batcher.plan is not before
+        assert service.classifier.batcher.plan.seconds == before.seconds
 
 
 async def test_a_reload_without_news_loads_nothing(

@@ -117,12 +117,15 @@ async def test_a_small_picture_does_not_wait_for_the_pool_and_is_not_refused_for
 async def test_an_idle_pool_refuses_nobody_however_slow_the_last_picture_was() -> None:
     batcher = batcher_of(answer)
     preparer = preparer_for(batcher)
-    slow_at_decoding(batcher, 1_000)
+    for _ in range(100):
+        slow_at_decoding(batcher, 1_000)
+    spoilt_s = batcher.plan.wait_s(0, 1)
 
     for _ in range(120):
         with batcher.admit(1, 5):
             await preparer.prepare([LARGE], 5, Departure(), batcher.decoding)
 
+    assert spoilt_s > 100
     assert batcher.plan.wait_s(0, 1) < 5
 
 

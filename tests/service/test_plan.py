@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.preprocessing import Pixels
-from service.plan import RUNS, SLOW_S, Plan, batch_sizes, measure
+from service.plan import OUTLIER, RUNS, SLOW_S, TRUST_S, Plan, batch_sizes, measure
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,27 @@ def test_a_slow_size_is_measured_once() -> None:
     assert len(seen) == 2
 
 
-def test_the_rate_begins_as_the_largest_batch_was_measured() -> None:
+@pytest.mark.parametrize("slow", range(4))
+def test_one_slow_run_at_the_start_spoils_nothing(slow: int) -> None:
+    calls = iter(range(99))
+
+    def run(_: Pixels) -> None:
+        time.sleep(SLOW_S + 0.01 if next(calls) == slow else 0.001)
+
+    plan = measure(run, np.zeros((1, 1, 1), np.uint8), (1,))
+
+    assert plan.seconds[1] < SLOW_S / 2
+
+
+@pytest.mark.parametrize("size", [1, 4, 16])
+def test_one_size_measured_at_a_bad_moment_is_outvoted(size: int) -> None:
+    plan = Plan({1: 0.01, 4: 0.02, 16: 0.06, size: 100.0})
+
+    assert plan.wait_s(16) < 0.2
+    assert plan.wait_s(16, is_idle=True) < 0.2
+
+
+def test_the_rate_begins_as_the_cheapest_batch_was_measured() -> None:
     plan = Plan({1: 0.01, 4: 0.02}, instances=2)
 
     assert plan.per_image_s == pytest.approx(0.0025)
@@ -95,7 +115,7 @@ def test_no_picture_is_sooner_than_the_shortest_run(is_idle: bool) -> None:
     plan = Plan({1: 0.043, 2: 0.0834, 4: 0.1672}, instances=2)  # a ResNet-50
 
     assert plan.wait_s(1, is_idle=is_idle) == 0.043
-    assert plan.wait_s(4, is_idle=is_idle) == pytest.approx(0.0836)
+    assert plan.wait_s(4, is_idle=is_idle) == pytest.approx(0.0834)
 
 
 def test_a_shortest_run_measured_at_a_bad_moment_heals() -> None:
@@ -107,10 +127,83 @@ def test_a_shortest_run_measured_at_a_bad_moment_heals() -> None:
     assert plan.wait_s(0) == 0.02
 
 
-def test_an_idle_engine_is_judged_by_what_was_measured_first() -> None:
+def test_one_run_of_a_machine_that_was_suspended_hardly_moves_the_rate() -> None:
+    plan = Plan({1: 0.01})
+
+    plan.follow(1, 100)
+
+    assert plan.wait_s(1) == pytest.approx(0.01 * (1 + 0.1 * (OUTLIER - 1)))
+
+
+def test_a_rate_that_was_spoilt_heals_with_the_next_runs() -> None:
+    plan = Plan({1: 100.0})
+
+    for _ in range(3):
+        plan.follow(1, 0.01)
+
+    assert plan.wait_s(1) <= OUTLIER * 0.01
+    assert plan.wait_s(1, is_idle=True) == 0.01
+
+
+def test_an_idle_engine_is_judged_by_the_best_that_was_seen() -> None:
     plan = Plan({1: 0.01}, instances=2)
 
-    plan.follow(1, 1_000)
+    for _ in range(50):
+        plan.follow(1, 1_000)
+    plan.follow(2, 0.012)
+    for _ in range(50):
+        plan.follow(1, 1_000)
 
     assert plan.wait_s(1) > 10
-    assert plan.wait_s(4, is_idle=True) == pytest.approx(0.02)
+    assert plan.wait_s(4, is_idle=True) == pytest.approx(0.012)
+
+
+def test_times_that_no_run_confirmed_for_long_are_not_credible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = time.perf_counter()
+    monkeypatch.setattr("service.plan.time.perf_counter", lambda: now)
+    plan = Plan({1: 0.5})
+    at_once = plan.is_credible(10)
+    now += TRUST_S + 1
+    later = plan.is_credible(10)
+    plan.follow(1, 0.5)
+
+    assert (at_once, later, plan.is_credible(10)) == (True, False, True)
+
+
+def test_a_service_that_could_not_answer_one_picture_in_time_is_not_credible() -> None:
+    plan = Plan({1: 10.0})
+
+    assert plan.is_credible(10.1)
+    assert not plan.is_credible(9.9)
+
+
+@pytest.mark.parametrize("seconds", [100.0, 0.02])
+def test_the_first_decoded_picture_counts_a_second_at_most(seconds: float) -> None:
+    plan = Plan({1: 0.001})
+
+    plan.follow_decoding(seconds, 2)
+
+    assert plan.wait_s(0, 1) == pytest.approx(1.5 * min(seconds / 2, 1) + 0.001)
+
+
+def test_one_decoded_picture_of_a_suspended_machine_hardly_counts() -> None:
+    plan = Plan({1: 0.001})
+    plan.follow_decoding(0.02, 1)
+
+    plan.follow_decoding(100, 1)
+
+    assert plan.wait_s(0, 1) < 0.1
+
+
+def test_a_model_of_the_same_kind_begins_with_what_is_known_and_goes_its_own_way() -> None:
+    plan = Plan({1: 0.01, 2: 0.02}, 2, on_loop=True)
+    plan.follow(1, 0.02)
+
+    other = plan.again()
+    before = other.wait_s(8)
+    plan.follow(1, 0.09)
+
+    assert (other.seconds, other.instances, other.on_loop) == (plan.seconds, 2, True)
+    assert other.wait_s(8) == before < plan.wait_s(8)

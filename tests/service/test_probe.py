@@ -1,5 +1,6 @@
 """The child process in which a candidate is tried, for real."""
 
+import os
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,20 @@ def test_a_child_that_ends_badly_refuses_the_candidate(
         probe.Probe()(tmp_path)
 
     assert str(refused.value).isprintable()
+
+
+def test_a_trial_leaves_the_cores_to_those_that_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = tmp_path / "child"
+    child.write_text("#!/bin/sh\nsleep 0.2\nnice >&2\nexit 1\n")
+    child.chmod(stat.S_IRWXU)
+    monkeypatch.setattr("sys.executable", str(child))
+
+    with pytest.raises(StartError) as refused:
+        probe.Probe()(tmp_path)
+
+    assert int(str(refused.value)) == os.nice(0) + probe.NICENESS
 
 
 def _hang(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:

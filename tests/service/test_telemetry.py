@@ -3,11 +3,14 @@
 import re
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.telemetry import MULTIPROCESS_FOLDER
 from tests.service.conftest import Serve
 from tests.service.pictures import WHITE
 from tests.service.process import ROOT, environ
@@ -83,3 +86,74 @@ def test_onnxruntimes_reports_are_off_before_it_is_loaded_unless_asked_for(
     )
 
     assert run.stdout.strip() == kept
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise OSError(24, "Too many open files")
+
+
+async def test_what_cannot_be_read_of_the_machine_ends_nothing(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await serve()
+    monkeypatch.setattr("service.usage.Usage.look", _fail)
+
+    service.app.state.telemetry.look()
+    response = await service.client.get("/metrics")
+
+    assert response.status_code == 200
+    assert "resnet_images_in_flight 0.0" in response.text
+
+
+@pytest.mark.parametrize("folder", ["gone", "/dev/null"])
+async def test_metrics_of_all_workers_that_cannot_be_read_are_unavailable_and_nothing_else_is(
+    folder: str, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await serve()
+    monkeypatch.setattr(service.app.state.telemetry._exposition, "_is_shared", True)
+    monkeypatch.setenv(MULTIPROCESS_FOLDER, str(tmp_path / folder))
+
+    refused = await service.client.get("/metrics")
+    answered = await service.client.post("/predict", content=WHITE)
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
+    assert str(tmp_path) not in refused.text
+    assert answered.status_code == 200
+
+
+async def test_a_model_whose_labels_cannot_be_counted_is_served_and_counted_later(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await serve()
+    telemetry, classifier = service.app.state.telemetry, service.classifier
+    telemetry._pictures._known = None  # as after a reload
+    monkeypatch.setattr(telemetry._pictures._answers, "labels", _fail)
+    monkeypatch.setattr(telemetry._info, "labels", _fail)
+
+    telemetry.changed(classifier, classifier)
+    first = await service.client.post("/predict", content=WHITE)
+    monkeypatch.undo()
+    second = await service.client.post("/predict", content=WHITE)
+
+    assert (first.status_code, second.status_code) == (200, 200)
+    counted = [
+        telemetry.registry.get_sample_value("resnet_answers_total", {"label": label})
+        for label in classifier.manifest.labels
+    ]
+    assert sum(value or 0 for value in counted) == 1
+
+
+async def test_metrics_are_written_beside_the_event_loop(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, threads = await serve(), []
+
+    def note(*_: object) -> bytes:
+        threads.append(threading.current_thread())
+        return b""
+
+    monkeypatch.setattr("service.exposition.generate_latest", note)
+    await service.client.get("/metrics")
+
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()

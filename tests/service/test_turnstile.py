@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from service import protocol
+from service.plan import Plan
 from service.routes.predict import TIMEOUT_HEADER
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, Listening, listen, wait_until
@@ -175,3 +176,23 @@ def test_a_client_of_http_1_0_goes_the_long_way(full: Listening) -> None:
 
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_a_deadline_that_cannot_be_met_gets_504_also_where_others_get_a_quick_503(
+    make_artifact: MakeArtifact,
+) -> None:
+    with (
+        listen(make_artifact(), deadline_ms=2_000) as listening,
+        listening.connect() as riding,
+        listening.connect() as connection,
+    ):
+        riding.sendall(REQUEST)
+        wait_until(lambda: listening.batcher.under_way == 1)
+        listening.batcher.plan = Plan({1: 2.5})
+        connection.sendall(REQUEST)
+        response, body = answer_on(connection)
+
+    assert response.status == 504
+    assert response.headers["retry-after"] is None
+    assert json.loads(body)["code"] == "deadline_exceeded"
+    assert "llow at least 3750 ms" in json.loads(body)["detail"]

@@ -64,3 +64,17 @@ async def test_it_shows_how_the_engine_is_run_and_was_measured(serve: Serve) -> 
     assert (answer["instances"], answer["threads"]) == (1, 1)
     assert [batch["images"] for batch in answer["batches"]] == [1, 2, 3]
     assert all(0 < batch["ms"] < 1_000 for batch in answer["batches"])
+
+
+async def test_a_drawing_and_a_sample_are_rendered_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await serve()
+    paths = ["/architecture?format=svg", "/samples/0.png"]
+    first = [(await service.client.get(path)).content for path in paths]
+    for name in ("architecture.draw", "card.sample_png"):
+        monkeypatch.setattr(f"service.routes.{name}", lambda *_: pytest.fail("rendered again"))
+
+    again = [(await service.client.get(path)).content for path in paths]
+
+    assert first == again

@@ -1,0 +1,87 @@
+"""The last images in a ring of a fixed size, and running totals of them.
+
+To read the totals costs the same however large the ring is: images are folded in a few at a time,
+and those that they replace are taken out of the totals.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+FOLD = 512
+"""Images that are folded in together: one at a time would cost several times as much."""
+LABEL, CONFIDENCE, INSIDE, BRIGHTNESS, SIDE = range(5)
+"""Places of the quantities in a row."""
+
+Floats = NDArray[np.float64]
+Row = tuple[float, float, float, float, float]
+
+
+class Window:
+    """The last images; belongs to the event loop.
+
+    Args:
+        size: Images that are remembered.
+        labels: How many there are.
+        edges: Of bins, by the place of their quantity.
+
+    Attributes:
+        labels: Images of each label, (K,).
+        bins: Images in each bin, by the place of their quantity; the first bin is below all edges.
+        outside: Images that are out of distribution.
+    """
+
+    def __init__(self, size: int, labels: int, edges: Mapping[int, tuple[float, ...]]) -> None:
+        """Take all the memory that will ever be needed."""
+        self.size = size
+        self.labels = np.zeros(labels, np.int64)
+        self.bins = {place: np.zeros(len(values) + 1, np.int64) for place, values in edges.items()}
+        self.outside = 0
+        self._edges = {place: np.array(values) for place, values in edges.items()}
+        self._rows = np.zeros((size, 5))
+        self._new: list[Row] = []
+        self._folded = 0  # images since the start
+        self._known = np.zeros(5, np.int64)  # images that have the quantity
+        self._sums = np.zeros(5)
+
+    def add(self, row: Row) -> None:
+        """Remember an image in place of the oldest one; a quantity that it lacks is -1."""
+        self._new.append(row)
+        if len(self._new) >= min(FOLD, self.size):
+            self.fold()
+
+    def fold(self) -> None:
+        """Bring the totals up to date."""
+        if not self._new:
+            return
+        rows, self._new = np.array(self._new, np.float64), []  # (n, 5)
+        places = np.arange(self._folded, self._folded + len(rows))
+        self._count(self._rows[places[places >= self.size] % self.size], -1)
+        self._rows[places % self.size] = rows
+        self._count(rows, 1)
+        self._folded += len(rows)
+
+    def _count(self, rows: Floats, sign: int) -> None:
+        np.add.at(self.labels, rows[:, LABEL].astype(np.int64), sign)
+        for place, counts in self.bins.items():
+            values = rows[:, place]
+            found = np.searchsorted(self._edges[place], values[values >= 0], side="right")
+            np.add.at(counts, found, sign)
+        self.outside += sign * int((rows[:, INSIDE] == 0).sum())
+        is_known = rows >= 0
+        self._known += sign * is_known.sum(axis=0)
+        self._sums += sign * np.where(is_known, rows, 0).sum(axis=0)
+
+    def __len__(self) -> int:
+        """Count the images whose totals are there."""
+        return min(self._folded, self.size)
+
+    def known(self, place: int) -> int:
+        """Count the images that have a quantity."""
+        return int(self._known[place])
+
+    def mean(self, place: int) -> float | None:
+        """Give the mean of a quantity; None if no image has it."""
+        known = self.known(place)
+        return float(self._sums[place]) / known if known else None
