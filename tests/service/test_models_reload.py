@@ -1,5 +1,6 @@
 """A reload: new models come, refused ones stay out, removed ones go."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,14 +213,14 @@ async def test_a_version_that_may_not_be_read_is_refused_alone(
     async with serving_from(default.parent) as service:
         locked = make_artifact(version="3")
         make_artifact(version="2")
-        looked_at = Path.is_file
+        looked_at = Path.lstat
 
-        def refusing(path: Path) -> bool:
+        def refusing(path: Path) -> os.stat_result:
             if path.parent == locked:
                 raise PermissionError(13, "Permission denied")
             return looked_at(path)
 
-        monkeypatch.setattr(Path, "is_file", refusing)
+        monkeypatch.setattr(Path, "lstat", refusing)
         damage(locked)
         await reload(service)
 
