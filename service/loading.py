@@ -19,6 +19,7 @@ from service.log import log
 from service.plan import Plan, batch_sizes, measure
 from service.processor import Choice, byte_products, choose
 from service.settings import Settings
+from service.watchdog import LOAD_TIMEOUT_S, ready_within
 
 SMALL_NETWORK_S = 0.005
 """Under this time a picture, Python's share of a request is worth a process of its own."""
@@ -49,8 +50,11 @@ def load_classifier(settings: Settings) -> Classifier:
         engine, cores = _load_laid_out(artifact, settings, usable)
         example = artifact.golden_images()[0]
         plan = measure(engine.run, example, batch_sizes(settings.max_batch_size))
-    except (ArtifactError, InferenceFailedError) as error:
+    except ArtifactError as error:
         raise StartError(str(error)) from error
+    except InferenceFailedError as error:  # whose own text is for clients of a service that runs
+        cause = str(error.__cause__ or error).splitlines()[0][:200]
+        raise StartError(f"{settings.artifact} fails on its golden pictures: {cause}") from error
     if engine.provider == "cpu":
         plan.instances, plan.threads = cores.instances, cores.threads
         plan.on_loop = suits_loop(cores, usable, plan)
@@ -196,7 +200,8 @@ def choose_workers(settings: Settings, probe: Callable[[Path], None] = lambda _:
         try:
             if len(folders) > 1:
                 probe(folder)
-            return _workers_for(read(folder), settings, usable)
+            with ready_within(LOAD_TIMEOUT_S, str(folder)):
+                return _workers_for(read(folder), settings, usable)
         except (ArtifactError, InferenceFailedError, StartError, OSError) as error:
             refused.append(error)
     raise StartError(str(refused[0])) from refused[0]

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from service.errors import StartError
@@ -69,6 +70,8 @@ def _last_line(lines: Iterable[str]) -> str:
 
 def main() -> int:
     """Be the child of `probe`: exit 0 if the artifact may be served."""
+    with suppress(OSError):  # where memory runs out, this process goes, not the service
+        Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         load_classifier(Settings())
     except StartError as error:

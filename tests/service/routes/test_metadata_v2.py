@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from service.models import Refused
+from service.refused import Refused
 from tests.service.conftest import Service
 from tests.service.v2 import HEADER, INFER, MODEL, SHIPPED, serving
 
