@@ -25,7 +25,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from model.limits import Channels, Depths, Side
 from model.plan import EXPANSION, BlockKind, BlockPlan, ShortcutRule, StagePlan, StemKind
+from model.printable import Text
 from model.validation import first_fault
 
 OPTIONS: Mapping[BlockKind, frozenset[str]] = MappingProxyType(
@@ -46,12 +48,12 @@ OPTIONS: Mapping[BlockKind, frozenset[str]] = MappingProxyType(
 class Architecture(BaseModel):
     """A named specification of a residual network; a field that is not set is He et al.'s."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: str
+    name: Text
     block: BlockKind
-    depths: tuple[int, ...] = Field(min_length=1, description="Blocks in each stage.")
-    width: int = Field(64, ge=1, description="Channels of stage 1; they double per stage.")
+    depths: Depths = Field(min_length=1, description="Blocks in each stage.")
+    width: Channels = Field(64, description="Channels of stage 1; they double per stage.")
     stem: StemKind = Field(
         "standard",
         description="`standard`: 7x7 stride 2 and 3x3 max pool, for pictures of about 224 pixels; "
@@ -63,19 +65,17 @@ class Architecture(BaseModel):
         description="`padding`, `projection`, `always_projection`: options A, B, C of He et al.; "
         "`concat`: beside the branch, not added to it; `none`: a plain network.",
     )
-    groups: int = Field(1, ge=1, description="Of each 3x3 convolution (ResNeXt).")
-    width_per_group: int = Field(64, ge=1, description="Channels of a group where width is 64.")
-    squeeze: int | None = Field(
-        None, ge=1, description="Squeeze-and-excitation: channels over its inner channels."
+    groups: Channels = Field(1, description="Of each 3x3 convolution (ResNeXt).")
+    width_per_group: Channels = Field(64, description="Channels of a group where width is 64.")
+    squeeze: Channels | None = Field(
+        None, description="Squeeze-and-excitation: channels over its inner channels."
     )
     bias: bool = Field(False, description="Whether convolutions have biases.")
     projection_norm: bool = Field(True, description="Whether a projection ends in a norm.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share dropped before the linear head.")
-    size: int | None = Field(
-        None, ge=1, description="Side of the pictures it is made for; None: what its stem says."
-    )
+    size: Side | None = Field(None, description="Of its pictures; None: what its stem says.")
     in_channels: Literal[1, 3] = 3
-    num_classes: int = Field(1000, ge=1)
+    num_classes: int = Field(1000, ge=1, le=1_000_000)
 
     @model_validator(mode="after")
     def _is_buildable(self) -> Self:

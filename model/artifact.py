@@ -10,14 +10,11 @@ Errors:
     ├── FileMissingError     a file that the manifest lists is not there
     ├── FileDamagedError     a file's length or SHA-256 is not the manifest's
     ├── ExternalDataError    a model keeps numbers outside its file
+    ├── ControlFlowError     a model has loops or branches
     └── ArtifactExistsError  the place to write to is taken
 """
 
-import base64
-import binascii
 import hashlib
-import io
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -25,17 +22,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from pydantic import ValidationError
 
+from model.artifact_files import (
+    MANIFEST,
+    holds_artifact,
+    read_manifest_bytes,
+    read_of_length,
+    versions,
+)
 from model.card import card
 from model.durable import move_into_place, write_synced
-from model.manifest import Input, Manifest, Precision
-from model.onnx_file import OnnxFormatError, external_tensors
+from model.golden import unpack
+from model.manifest import NEWEST_SCHEMA, Manifest, Precision
+from model.misplaced import advice
+from model.onnx_file import OnnxFormatError, inspect
 from model.preprocessing import Pixels
 from model.validation import first_fault
 
-MANIFEST = "manifest.json"
 CARD = "README.md"
 
 
@@ -59,6 +63,10 @@ class ExternalDataError(ArtifactError):
     """A model keeps numbers outside its file."""
 
 
+class ControlFlowError(ArtifactError):
+    """A model has loops or branches."""
+
+
 class ArtifactExistsError(ArtifactError):
     """The place to write to is taken."""
 
@@ -77,6 +85,7 @@ class Artifact:
             FileMissingError: If the manifest lists no such precision, or there is no file.
             FileDamagedError: If length or SHA-256 are not the manifest's.
             ExternalDataError: If the model refers to other files.
+            ControlFlowError: If the model has loops or branches.
         """
         entry = self.manifest.files.get(precision)
         if entry is None:
@@ -85,12 +94,12 @@ class Artifact:
             )
         path = self.folder / entry.path
         try:
-            content = path.read_bytes()
+            content, length = read_of_length(self.folder, entry.path, entry.bytes)
         except OSError as error:
             raise FileMissingError(f"{path} cannot be read: {error.strerror}.") from error
-        if len(content) != entry.bytes:
+        if length != entry.bytes:
             raise FileDamagedError(
-                f"{path} has {len(content):,} bytes; the manifest says {entry.bytes:,}."
+                f"{path} has {length:,} bytes; the manifest says {entry.bytes:,}."
             )
         digest = hashlib.sha256(content).hexdigest()
         if digest != entry.sha256:
@@ -101,48 +110,34 @@ class Artifact:
         return content
 
     def golden_images(self) -> Pixels:
-        """Unpack the golden pictures: uint8 (N, S, S, C)."""
-        return np.stack(
-            [_unpack(golden.png, self.manifest.input) for golden in self.manifest.golden]
-        )
+        """Unpack the golden pictures: uint8 (N, S, S, C).
+
+        Raises:
+            ManifestError: If one is no picture of the network's size.
+        """
+        try:
+            return np.stack(
+                [unpack(golden.png, self.manifest.input) for golden in self.manifest.golden]
+            )
+        except ValueError as error:
+            raise ManifestError(f"A golden picture in the manifest {error}") from error
 
 
 def _refuse_external_data(path: Path, content: bytes) -> None:
     try:
-        names = external_tensors(content)
+        found = inspect(content)
     except OnnxFormatError as error:
         raise FileDamagedError(f"{path} is not an ONNX file: {error}.") from error
-    if names:
+    if found.external:
         raise ExternalDataError(
-            f"{path} keeps {len(names)} tensors outside the file, first {names[0]!r}; "
-            "export it as one file."
+            f"{path} keeps {len(found.external)} tensors outside the file, first "
+            f"{found.external[0]!r}; export it as one file."
         )
-
-
-def pack(pixels: Pixels) -> str:
-    """uint8 (S, S, C) -> a PNG file in base64, as a manifest holds it."""
-    file = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(
-        file, "PNG", optimize=True
-    )
-    return base64.b64encode(file.getvalue()).decode()
-
-
-def _unpack(png: str, expected: Input) -> Pixels:
-    try:
-        with Image.open(
-            io.BytesIO(base64.b64decode(png, validate=True)), formats=("PNG",)
-        ) as image:
-            pixels = np.array(image, dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, binascii.Error) as error:
-        raise ManifestError(f"A golden picture in the manifest is no PNG file: {error}") from error
-    size, channels = expected.size, expected.channels
-    if pixels.size != size * size * channels:
-        raise ManifestError(
-            f"A golden picture in the manifest has shape {pixels.shape}, "
-            f"not ({size}, {size}, {channels})."
+    if found.subgraphs:
+        raise ControlFlowError(
+            f"{path} has {found.subgraphs} loops or branches (Loop, Scan, If), which may never "
+            "end; export it with `export-model`, which makes none."
         )
-    return pixels.reshape(size, size, channels)
 
 
 def resolve(path: Path) -> Path:
@@ -151,31 +146,15 @@ def resolve(path: Path) -> Path:
     Raises:
         ManifestError: If neither holds a manifest.
     """
-    if (path / MANIFEST).is_file():
+    if holds_artifact(path):
         return path
-    found = versions(path) if path.is_dir() else []
-    if not found:
-        raise ManifestError(
-            f"{path} holds no artifact: there is no {MANIFEST} in it or in a version folder."
-        )
-    return max(found, key=lambda folder: int(folder.name))
-
-
-def versions(path: Path) -> list[Path]:
-    """List the version folders inside `<name>/`, in no order; OSError if it may not be read."""
-    return [
-        folder
-        for folder in path.iterdir()
-        if re.fullmatch(r"[1-9][0-9]{0,8}", folder.name) and holds_artifact(folder)
-    ]
-
-
-def holds_artifact(folder: Path) -> bool:
-    """Tell whether a folder holds an artifact; one that may not be read counts as if it did."""
     try:
-        return (folder / MANIFEST).is_file()
-    except OSError:
-        return True
+        found = versions(path) if path.is_dir() else []
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}.") from error
+    if not found:
+        raise ManifestError(f"{path} holds no artifact: {advice(path)}")
+    return max(found, key=lambda folder: int(folder.name))
 
 
 def read(path: Path) -> Artifact:
@@ -198,13 +177,20 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest in a version folder, and no other file; ManifestError if it is bad."""
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(read_manifest_bytes(folder))
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
-        where, _, rule = first_fault(error)
-        cause = " ".join(f"{where or 'the whole'}: {rule}.".split())  # a key may hold a line's end
-        raise ManifestError(f"{path}: {cause}") from error
+        raise ManifestError(f"{path}: {_cause(error)}") from error
+
+
+def _cause(error: ValidationError) -> str:
+    """Say what is wrong with a manifest, in one line whatever stands in it."""
+    where, seen, rule = first_fault(error)
+    newer = where == "schema_version" and isinstance(seen, int) and seen > NEWEST_SCHEMA
+    way_out = " It was made by a newer version of this software: update it." if newer else ""
+    line = f"{where or 'the whole'}: {rule}.{way_out}"
+    return "".join(c if c.isprintable() else " " for c in line[:500])  # a key may be any text
 
 
 def write(

@@ -1,8 +1,11 @@
-"""What an ONNX file refers to outside itself, read without the onnx package.
+"""What an ONNX file refers to outside itself, and whether it loops, read without the onnx package.
 
 An ONNX file may say that a tensor's numbers lie in another file. Readers that follow
 such paths have been led out of the model's folder (CVE-2022-25882, CVE-2024-27318 and
 their successors), so ours serves one-file models only and asks here first.
+
+Our graphs are straight: no node holds another graph, as `Loop`, `Scan` and `If` do. A loop may
+run for ever, and nothing stops it from outside, so such graphs are refused, too.
 
 The walk knows protobuf's wire format and the handful of messages through which a
 tensor can be reached; all other fields are skipped unread.
@@ -12,6 +15,7 @@ Source:
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 _NESTED: Mapping[str, Mapping[int, str]] = MappingProxyType(
@@ -19,13 +23,14 @@ _NESTED: Mapping[str, Mapping[int, str]] = MappingProxyType(
         "model": {7: "graph", 20: "training", 25: "function"},
         "training": {1: "graph", 2: "graph"},
         "function": {7: "node", 11: "attribute"},
+        "subgraph": {1: "node", 5: "tensor", 15: "sparse"},
         "graph": {1: "node", 5: "tensor", 15: "sparse"},
         "node": {5: "attribute"},
         "attribute": {
             5: "tensor",
-            6: "graph",
+            6: "subgraph",
             10: "tensor",
-            11: "graph",
+            11: "subgraph",
             22: "sparse",
             23: "sparse",
         },
@@ -43,32 +48,46 @@ class OnnxFormatError(ValueError):
     """The bytes are not an ONNX file."""
 
 
-def external_tensors(content: bytes) -> list[str]:
-    """Name the tensors whose numbers lie outside the file.
+@dataclass
+class Findings:
+    """What a file holds that ours never do.
+
+    Attributes:
+        external: Names of the tensors whose numbers lie outside the file.
+        subgraphs: How many graphs lie in nodes.
+    """
+
+    external: list[str] = field(default_factory=list)
+    subgraphs: int = 0
+
+
+def inspect(content: bytes) -> Findings:
+    """Look through a whole file.
 
     Raises:
         OnnxFormatError: If the bytes end early or are not protobuf messages.
     """
-    names: list[str] = []
-    _walk(memoryview(content), "model", names, 0)
-    return names
+    found = Findings()
+    _walk(memoryview(content), "model", found, 0)
+    return found
 
 
-def _walk(message: memoryview, kind: str, names: list[str], depth: int) -> None:
+def _walk(message: memoryview, kind: str, found: Findings, depth: int) -> None:
     if depth > _DEEPEST:
         raise OnnxFormatError(f"messages lie in one another more than {_DEEPEST} deep")
+    found.subgraphs += kind == "subgraph"
     name, is_external = "", False
-    for field, value in _fields(message):
-        nested = _NESTED[kind].get(field)
+    for number, value in _fields(message):
+        nested = _NESTED[kind].get(number)
         if nested is not None and isinstance(value, memoryview):
-            _walk(value, nested, names, depth + 1)
+            _walk(value, nested, found, depth + 1)
         elif kind == "tensor":
-            if field == _TENSOR_NAME and isinstance(value, memoryview):
+            if number == _TENSOR_NAME and isinstance(value, memoryview):
                 name = bytes(value).decode(errors="replace")
-            is_external |= field == _TENSOR_EXTERNAL_DATA
-            is_external |= field == _TENSOR_DATA_LOCATION and value != 0
+            is_external |= number == _TENSOR_EXTERNAL_DATA
+            is_external |= number == _TENSOR_DATA_LOCATION and value != 0
     if is_external:
-        names.append(name)
+        found.external.append(name)
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
@@ -78,10 +97,12 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
         tag, at = _varint(message, at)
         if tag >> 32:  # onnxruntime's parser drops the bits above and sees another field
             raise OnnxFormatError(f"a tag before byte {at} has more than 32 bits")
-        field, wire = tag >> 3, tag & 7
+        number, wire = tag >> 3, tag & 7
+        if number == 0:
+            raise OnnxFormatError(f"a field before byte {at} has no number")
         if wire == _VARINT:
-            number, at = _varint(message, at)
-            yield field, number
+            value, at = _varint(message, at)
+            yield number, value
             continue
         if wire == _BYTES:
             length, at = _varint(message, at)
@@ -91,7 +112,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
             raise OnnxFormatError(f"wire type {wire} at byte {at} is none that ONNX uses")
         if at + length > len(message):
             raise OnnxFormatError(f"a field at byte {at} reaches past the end")
-        yield field, message[at : at + length]
+        yield number, message[at : at + length]
         at += length
 
 

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from model.limits import Share, Side
+
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
@@ -76,14 +78,14 @@ STRIP_PIXELS = 65_536
 class Preprocessing(BaseModel):
     """How a picture becomes the network's input."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    resize: int = Field(ge=1, description="Length of the shorter side after resizing, in pixels.")
-    crop: int = Field(ge=1, description="Side of the square cut from the centre, in pixels.")
+    resize: Side = Field(description="Length of the shorter side after resizing, in pixels.")
+    crop: Side = Field(description="Side of the square cut from the centre, in pixels.")
     channels: Literal[1, 3]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: tuple[float, ...] = Field(description="Per channel, in [0, 1]; applied in the graph.")
-    std: tuple[float, ...] = Field(description="Per channel, in [0, 1]; applied in the graph.")
+    mean: tuple[Share, ...] = Field(description="Per channel, in [0, 1]; applied in the graph.")
+    std: tuple[Share, ...] = Field(description="Per channel, in [0, 1]; applied in the graph.")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -9,13 +9,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.limits import Count
 from model.plan import BlockKind, ShortcutKind
+from model.printable import Text
 
 LayerKind = Literal[
     "conv", "norm", "activation", "pool", "pad", "scale", "concat", "add",
     "flatten", "dropout", "linear",
 ]  # fmt: skip
-Shape = tuple[int, ...]
+Shape = tuple[Count, ...]
 
 
 class Costed(BaseModel):
@@ -23,20 +25,20 @@ class Costed(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field(description="Name of the weights, as in the checkpoint.")
+    path: Text = Field(description="Name of the weights, as in the checkpoint.")
     output_shape: Shape = Field(description="(C, H, W), or (K,) after pooling; for one picture.")
-    parameters: int = Field(ge=0)
-    macs: int = Field(ge=0, description="Multiply-adds for one picture.")
+    parameters: Count
+    macs: Count = Field(description="Multiply-adds for one picture.")
 
 
 class Layer(Costed):
     """One operation."""
 
     kind: LayerKind
-    kernel: int | None = Field(None, description="Side of the window in pixels.")
-    stride: int | None = None
-    groups: int | None = Field(None, description="Of a convolution; None: one.")
-    receptive_field: int | None = Field(
+    kernel: Count | None = Field(None, description="Side of the window in pixels.")
+    stride: Count | None = None
+    groups: Count | None = Field(None, description="Of a convolution; None: one.")
+    receptive_field: Count | None = Field(
         None, description="Side of the square of input pixels that one output sees; None: all."
     )
 
@@ -46,7 +48,7 @@ class Block(Costed):
 
     kind: BlockKind
     shortcut: ShortcutKind
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer, ...] = Field(min_length=1)
 
 
 class Stage(Costed):
@@ -58,7 +60,7 @@ class Stage(Costed):
 class Section(Costed):
     """The stem or the head: layers without a shortcut."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer, ...] = Field(min_length=1)
 
 
 class Summary(BaseModel):
@@ -67,8 +69,8 @@ class Summary(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input_shape: Shape = Field(description="(C, H, W) of one picture.")
-    parameters: int
-    macs: int
+    parameters: Count
+    macs: Count
     stem: Section
     stages: tuple[Stage, ...]
     head: Section

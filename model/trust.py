@@ -5,17 +5,18 @@ that live traffic is held against. `docs/trust.md` says how each figure is measu
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Share = Annotated[float, Field(ge=0, le=1)]
+from model.limits import Amount, Count, Number, Positive, Share, Whole
+from model.printable import Text
 
 
 class Part(BaseModel):
     """A piece of the manifest: frozen, and nothing undeclared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Reliability(Part):
@@ -23,13 +24,13 @@ class Reliability(Part):
 
     ece: Share = Field(description="Expected calibration error of the top label, 15 equal bins.")
     brier: float = Field(ge=0, le=2, description="Mean squared distance from the one-hot truth.")
-    nll: float = Field(ge=0, description="Mean cross-entropy, in nats.")
+    nll: Amount = Field(description="Mean cross-entropy, in nats.")
 
 
 class Bins(Part):
     """A reliability diagram: equal bins of confidence in [0, 1], lowest first."""
 
-    n: tuple[int, ...] = Field(description="Answers in each bin.")
+    n: tuple[Count, ...] = Field(description="Answers in each bin.")
     confidence: tuple[Share, ...] = Field(description="Their mean confidence; 0 if there are none.")
     accuracy: tuple[Share, ...] = Field(description="Share of them that is right.")
 
@@ -51,12 +52,12 @@ class CalibrationFigures(Part):
 class Calibration(Part):
     """Which calibrator the graphs hold, and why this one."""
 
-    method: str = Field(examples=["temperature"])
-    coefficients: Mapping[str, tuple[float, ...]]
-    split: str = Field(description="What it was fitted on.")
-    n: int = Field(ge=1)
+    method: Text = Field(examples=["temperature"])
+    coefficients: Mapping[Text, tuple[Number, ...]]
+    split: Text = Field(description="What it was fitted on.")
+    n: Whole
     folds: int = Field(ge=2, description="Of the cross-validation that chose the method.")
-    cross_validated_nll: Mapping[str, float] = Field(description="Of every method tried.")
+    cross_validated_nll: Mapping[Text, Number] = Field(description="Of every method tried.")
 
 
 class Coverage(Part):
@@ -64,18 +65,18 @@ class Coverage(Part):
 
     wanted: Share
     measured: Share
-    mean_size: float = Field(ge=0, description="Labels in a set.")
+    mean_size: Amount = Field(description="Labels in a set.")
     empty: Share = Field(description="Sets without a label.")
 
 
 class PredictionSets(Part):
     """Split conformal prediction: which labels belong into a set, for any coverage."""
 
-    penalty: float = Field(ge=0, description="RAPS: added for each label beyond the free ones.")
-    free_labels: int = Field(ge=1, description="RAPS: labels without a penalty.")
-    n: int = Field(ge=1, description="Pictures of the validation split behind the thresholds.")
+    penalty: Amount = Field(description="RAPS: added for each label beyond the free ones.")
+    free_labels: Whole = Field(description="RAPS: labels without a penalty.")
+    n: Whole = Field(description="Pictures of the validation split behind the thresholds.")
     coverages: tuple[Share, ...] = Field(min_length=2, description="Ascending.")
-    thresholds: tuple[float, ...] = Field(description="Largest score that is still in the set.")
+    thresholds: tuple[Number, ...] = Field(description="Largest score that is still in the set.")
     measured: tuple[Coverage, ...]
 
     @model_validator(mode="after")
@@ -94,23 +95,23 @@ class StrangeSet(Part):
 
     auroc: Share
     flagged: Share = Field(description="Pictures under the threshold.")
-    n: int = Field(ge=1)
+    n: Whole
 
 
 class RefusalFigures(Part):
     """The threshold of one precision, and what it does."""
 
-    threshold: float = Field(description="Scores under it are out of distribution.")
+    threshold: Number = Field(description="Scores under it are out of distribution.")
     accepted: Share = Field(description="Of the test split; 0.95 of the validation split.")
-    sets: Mapping[str, StrangeSet]
+    sets: Mapping[Text, StrangeSet]
 
 
 class Refusal(Part):
     """Which score tells strange pictures, and how the others did."""
 
-    score: str = Field(examples=["mahalanobis"])
-    chosen_on: str
-    compared: Mapping[str, Mapping[str, Share]] = Field(
+    score: Text = Field(examples=["mahalanobis"])
+    chosen_on: Text
+    compared: Mapping[Text, Mapping[Text, Share]] = Field(
         description="Score -> set -> AUROC, on what chose; higher is better."
     )
 
@@ -118,9 +119,9 @@ class Refusal(Part):
 class Quantization(Part):
     """How an int8 model found its ranges."""
 
-    calibrator: str = Field(examples=["entropy"])
-    pictures: int = Field(ge=1, description="Of the training split.")
-    tried: Mapping[str, Share] = Field(
+    calibrator: Text = Field(examples=["entropy"])
+    pictures: Whole = Field(description="Of the training split.")
+    tried: Mapping[Text, Share] = Field(
         description="Calibrator -> agreement with float32 (no data) or top-1 on validation."
     )
 
@@ -128,19 +129,19 @@ class Quantization(Part):
 class Speed(Part):
     """Pictures a second beside float32, in one run: pairs of batches, one after the other."""
 
-    images_per_second: float = Field(gt=0)
-    float32_images_per_second: float = Field(gt=0)
-    ratio: float = Field(gt=0, description="Median over the pairs.")
-    batch_size: int = Field(ge=1)
-    threads: int = Field(ge=1)
-    pairs: int = Field(ge=1)
-    processor: str
+    images_per_second: Positive
+    float32_images_per_second: Positive
+    ratio: Positive = Field(description="Median over the pairs.")
+    batch_size: Whole
+    threads: Whole
+    pairs: Whole
+    processor: Text
 
 
 class Histogram(Part):
     """Shares of values between edges; the first and the last bin are open."""
 
-    edges: tuple[float, ...]
+    edges: tuple[Number, ...]
     shares: tuple[Share, ...]
 
     @model_validator(mode="after")
@@ -154,7 +155,7 @@ class Reference(Part):
     """What ordinary traffic looks like, as the float32 model answers it."""
 
     split: Literal["validation"] = "validation"
-    n: int = Field(ge=1)
+    n: Whole
     labels: tuple[Share, ...] = Field(description="Share of each label among the answers.")
     confidence: Histogram
     out_of_distribution: Share | None = Field(description="None: there is no score.")

@@ -1,9 +1,13 @@
 """The folders that models are served from: which are wanted, rightly named, and have changed."""
 
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from model.artifact import MANIFEST, ArtifactError, read_manifest, resolve, versions
+from model.artifact import ArtifactError, read_manifest, resolve
+from model.artifact_files import read_manifest_bytes, versions
 from service.errors import StartError
 from service.settings import Settings
 
@@ -83,14 +87,28 @@ def refuse_misnamed(folder: Path, settings: Settings) -> None:
 
 
 def digest_of(folder: Path) -> str:
-    """Tell one state of an artifact from another, also while it is still being copied."""
+    """Tell one state of an artifact from another, also while it is still being copied.
+
+    Of its files only the manifest is read, and that only if it is one. Modes and owners count:
+    a file that could not be read may become readable.
+    """
     digest = hashlib.sha256()
     try:
         for path in sorted(folder.iterdir()):
-            state = path.stat()
-            line = f"{path.name} {state.st_size} {state.st_mtime_ns}\n"
-            digest.update(line.encode(errors="surrogateescape"))  # a name may be any bytes
-        digest.update((folder / MANIFEST).read_bytes())
+            digest.update(path.name.encode(errors="surrogateescape"))  # a name may be any bytes
+            for state in _states(path):
+                fields = (state.st_mode, state.st_uid, state.st_gid, state.st_size)
+                digest.update(f"{fields} {state.st_mtime_ns}\n".encode())
     except OSError:
         return ""
+    with suppress(OSError):
+        digest.update(read_manifest_bytes(folder))
     return digest.hexdigest()
+
+
+def _states(path: Path) -> Iterator[os.stat_result]:
+    """Give the state of a file and, if it is a link, of where it leads."""
+    yield path.lstat()
+    if path.is_symlink():
+        with suppress(OSError):
+            yield path.stat()

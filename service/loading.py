@@ -19,6 +19,7 @@ from service.log import log
 from service.plan import Plan, batch_sizes, measure
 from service.processor import Choice, byte_products, choose
 from service.settings import Settings
+from service.watchdog import LOAD_TIMEOUT_S, ready_within
 
 
 def load_classifier(settings: Settings, served: Iterable[Classifier] = ()) -> Classifier:
@@ -35,8 +36,11 @@ def load_classifier(settings: Settings, served: Iterable[Classifier] = ()) -> Cl
     try:
         artifact = read(settings.artifact)
         engine, plan = _like_one_served(artifact, settings, served) or _measured(artifact, settings)
-    except (ArtifactError, InferenceFailedError) as error:
+    except ArtifactError as error:
         raise StartError(str(error)) from error
+    except InferenceFailedError as error:  # whose own text is for clients of a service that runs
+        cause = str(error.__cause__ or error).splitlines()[0][:200]
+        raise StartError(f"{settings.artifact} fails on its golden pictures: {cause}") from error
     if engine.provider != "cpu":
         _tell_passed_over(settings, engine.provider)
     log.info(
@@ -205,7 +209,8 @@ def choose_workers(settings: Settings, probe: Callable[[Path], None] = lambda _:
         try:
             if len(folders) > 1:
                 probe(folder)
-            return _workers_for(read(folder), settings, usable)
+            with ready_within(LOAD_TIMEOUT_S, str(folder)):
+                return _workers_for(read(folder), settings, usable)
         except (ArtifactError, InferenceFailedError, StartError, OSError) as error:
             refused.append(error)
     raise StartError(str(refused[0])) from refused[0]

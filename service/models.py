@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from model.artifact import holds_artifact
+from model.artifact_files import holds_artifact
 from service.classifier import Classifier
 from service.errors import ModelNotFoundError, StartError
 from service.folders import (
@@ -27,19 +27,12 @@ from service.loading import load_classifier
 from service.log import log
 from service.memory import give_back
 from service.probe import Probe
+from service.refused import Refused
 from service.settings import Settings
+from service.watchdog import LOAD_TIMEOUT_S, ready_within
 
 RETIRE_S = 0.05
 Outcome = Literal["loaded", "refused"]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A candidate that is not served, and why."""
-
-    folder: Path
-    digest: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -168,7 +161,8 @@ class Models:
             self._default = folder
             digest = digest_of(folder)
             if len(folders) == 1:
-                self._served[folder] = _Served(folder, digest, self._load(folder))
+                with ready_within(LOAD_TIMEOUT_S, str(folder)):
+                    self._served[folder] = _Served(folder, digest, self._load(folder))
             else:
                 self._enter(self._judge(folder, digest))
             if folder in self._served:
@@ -224,10 +218,10 @@ class Models:
         except StartError as error:
             return Refused(folder, digest, str(error))
         except OSError as error:  # of the machine, not of the candidate: the next look tries again
-            return Refused(folder, "", f"{folder} cannot be tried: {error}.")
-        except Exception as error:  # noqa: BLE001  # whatever a candidate brings about, others wait
+            return Refused(folder, "", f"{folder} cannot be tried: {error.strerror or 'no cause'}.")
+        except Exception:  # noqa: BLE001  # whatever a candidate brings about, others wait
             log.exception("candidate failed", extra={"fields": {"folder": str(folder)}})
-            return Refused(folder, digest, f"{folder} failed with {error!r}.")
+            return Refused(folder, digest, f"{folder} failed for a reason that only the log has.")
 
     def _load(self, folder: Path) -> Classifier:
         settings = self._settings.model_copy(update={"artifact": folder})

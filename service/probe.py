@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from service.errors import StartError
@@ -80,6 +81,8 @@ def _last_line(lines: Iterable[str]) -> str:
 
 def main() -> int:
     """Be the child of `probe`: exit 0 if the artifact may be served."""
+    with suppress(OSError):  # where memory runs out, this process goes, not the service
+        Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         try_artifact(Settings())
     except StartError as error:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from model.architecture import get_architecture
-from model.artifact import pack
+from model.golden import pack
 from model.manifest import Golden, Input, Manifest, ModelFile, Precision, Provenance
 from model.preprocessing import Preprocessing
 from model.summary import summarize

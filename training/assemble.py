@@ -10,9 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from model.architecture import Architecture
-from model.artifact import pack, refuse_taken
+from model.artifact import refuse_taken
+from model.golden import pack
 from model.manifest import (
     FILE_NAMES,
+    MOST_TOLERANCE,
     Cost,
     Golden,
     Input,
@@ -33,7 +35,6 @@ from training.predict import Answers, onnx_outputs, onnx_session
 from training.recipes import RECIPES, Recipe
 from training.run import RunRecord
 
-GOLDEN_TOLERANCE = 1e-3
 GOLDEN_MARGIN = 2.0
 """A cheaper precision may be this many times as far from float32 as it was at export ..."""
 GOLDEN_FLOOR = 0.01
@@ -108,6 +109,7 @@ def assemble(  # noqa: PLR0913  # a manifest has many parts
     *,
     architecture: Architecture,
     preprocessing: Preprocessing,
+    labels: tuple[str, ...],
     **fields: Any,
 ) -> Manifest:
     """Build the manifest of an artifact that is to be written to `out`.
@@ -119,6 +121,7 @@ def assemble(  # noqa: PLR0913  # a manifest has many parts
         shown: Pictures for the golden answers, uint8 (N, S, S, C).
         architecture: Of the network.
         preprocessing: Its own.
+        labels: Of the network's outputs, in their order.
         fields: The manifest's other fields.
 
     Raises:
@@ -126,7 +129,6 @@ def assemble(  # noqa: PLR0913  # a manifest has many parts
     """
     side = preprocessing.crop
     answers = {item.precision: _probabilities(item.model, shown) for item in made}
-    golden = _golden(shown, answers["float32"])
     try:
         return Manifest(
             name=out.absolute().parent.name,
@@ -146,7 +148,8 @@ def assemble(  # noqa: PLR0913  # a manifest has many parts
                 )
                 for item in made
             },
-            golden=golden,
+            golden=_golden(shown, answers["float32"], labels),
+            labels=labels,
             **fields,
         )
     except ValidationError as error:
@@ -223,11 +226,12 @@ def _probabilities(model: bytes, pictures: Tensor) -> Tensor:
     return onnx_outputs(onnx_session(model), pictures, ("probabilities",))["probabilities"]
 
 
-def _golden(pictures: Tensor, probabilities: Tensor) -> tuple[Golden, ...]:
+def _golden(pictures: Tensor, probabilities: Tensor, labels: Sequence[str]) -> tuple[Golden, ...]:
     return tuple(
         Golden(
             png=pack(image),
-            top1=int(row.argmax()),
+            top1=(top1 := int(row.argmax())),
+            label=labels[top1] if top1 < len(labels) else None,
             probabilities=tuple(round(float(value), 6) for value in row),
         )
         for image, row in zip(pictures.numpy(), probabilities, strict=True)
@@ -236,7 +240,11 @@ def _golden(pictures: Tensor, probabilities: Tensor) -> tuple[Golden, ...]:
 
 def _tolerance(answers: Mapping[Precision, Tensor], precision: Precision) -> float:
     """Allow float32 the rounding of another processor, and the others what they showed here."""
+    most = MOST_TOLERANCE[precision]
     if precision == "float32":
-        return GOLDEN_TOLERANCE
+        return most
     error = (answers[precision] - answers["float32"]).abs().max().item()
-    return round(GOLDEN_FLOOR + GOLDEN_MARGIN * error, 4)
+    if not error <= most:  # `not <=` also stops a NaN
+        seen = f"A probability of {precision} differs from float32's by {error:.2g}"
+        raise ExportError(f"{seen} (allowed: {most:g}). Leave {precision} out.")
+    return min(most, round(GOLDEN_FLOOR + GOLDEN_MARGIN * error, 4))

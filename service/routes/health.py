@@ -31,7 +31,7 @@ async def livez(request: Request) -> Health:
         model=models.find().info,
         models=[classifier.info for classifier in models.all()],
         refused=[
-            RefusedModel(folder=str(refused.folder), reason=refused.reason)
+            RefusedModel(folder=refused.name, reason=refused.public_reason)
             for refused in models.refused()
         ],
     )

@@ -121,7 +121,7 @@ async def _read_index_request(request: Request) -> IndexRequest:
 def _refused(models: Models, served: set[tuple[str, str]]) -> list[IndexEntry]:
     """List candidates that could not be loaded, where no older state of them is served."""
     return [
-        IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=refused.reason)
+        IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=refused.public_reason)
         for refused in models.refused()
         if (pair := (refused.folder.parent.name, refused.folder.name)) not in served
         for name, version in [pair]

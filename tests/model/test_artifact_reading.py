@@ -1,10 +1,17 @@
 """The artifact's folder is read with every check: its files, its manifest, its golden pictures."""
 
 import base64
+import contextlib
 import io
 import json
+import os
+import re
+import socket
 import sys
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +23,9 @@ from model.artifact import (
     FileDamagedError,
     FileMissingError,
     ManifestError,
-    pack,
     read,
 )
+from model.golden import pack
 
 
 def _refusal(path: Path) -> ArtifactError:
@@ -147,10 +154,128 @@ def test_a_manifest_that_cannot_be_read_is_refused_in_one_line(tiny: Artifact) -
     assert "cannot be read" in str(refusal)
 
 
+def test_a_manifest_of_a_newer_version_is_named_as_such(tiny: Artifact) -> None:
+    _change_manifest(tiny, schema_version=99)
+
+    assert "made by a newer version of this software" in str(_refusal(tiny.folder))
+
+
+def test_what_is_refused_is_shown_without_control_characters(tiny: Artifact) -> None:
+    _change_manifest(tiny, **{"\x1b[31m\u202eevil" * 1_000: 1})
+
+    refusal = _refusal(tiny.folder)
+
+    assert str(refusal).isprintable()
+    assert len(str(refusal)) < 700
+
+
+# Files that are none
+
+
+def _as_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _as_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _as_link_out(path: Path) -> None:
+    elsewhere = path.parents[1] / "elsewhere"
+    elsewhere.write_bytes(b"{}")
+    path.symlink_to(elsewhere)
+
+
+def _as_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _as_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def _as_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.chdir(path.parent):
+        listening.bind(path.name)  # a longer path would be too long for a socket
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.float32.onnx"])
+@pytest.mark.parametrize(
+    ("replace", "cause"),
+    [
+        (_as_fifo, "it is a FIFO"),
+        (_as_folder, "it is a folder"),
+        (_as_link_out, "it is a link out of its folder"),
+        (_as_device, "it is a link out of its folder"),
+        (_as_loop, "Too many levels of symbolic links"),
+        (_as_socket, "it is a socket"),
+    ],
+)
+def test_what_is_no_file_of_the_folder_is_refused_at_once(
+    tiny: Artifact, name: str, replace: Callable[[Path], None], cause: str
+) -> None:
+    (tiny.folder / name).unlink()
+    replace(tiny.folder / name)
+
+    refusal = _refusal(tiny.folder)
+
+    assert f"{name} cannot be read: {cause}" in str(refusal)
+
+
+def test_a_device_that_takes_the_place_of_a_file_is_found_after_it_is_opened(
+    tiny: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+    monkeypatch.setattr(
+        "os.open", lambda path, *flags: opened("/dev/null" if "json" in str(path) else path, *flags)
+    )
+
+    assert "it is a device" in str(_refusal(tiny.folder))
+
+
+def test_links_within_the_folder_are_followed_as_kubernetes_makes_them(tiny: Artifact) -> None:
+    data = tiny.folder / "..2026_01_01"
+    data.mkdir()
+    (tiny.folder / "..data").symlink_to(data.name)
+    for name in ("manifest.json", "model.float32.onnx"):
+        (tiny.folder / name).rename(data / name)
+        (tiny.folder / name).symlink_to(f"..data/{name}")
+    linked = tiny.folder.with_name("2")
+    linked.symlink_to(tiny.folder.name)
+
+    assert read(tiny.folder).manifest == read(linked).manifest == tiny.manifest
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.float32.onnx"])
+def test_a_file_of_gigabytes_is_refused_unread(tiny: Artifact, name: str) -> None:
+    os.truncate(tiny.folder / name, 2**31 + 5)
+    tracemalloc.start()
+    try:
+        refusal = _refusal(tiny.folder)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert "2,147,483,653 bytes" in str(refusal)
+    assert peak < 4 * 2**20
+
+
+def test_a_declared_length_beyond_what_the_network_has_numbers_for_is_refused_unread(
+    tiny: Artifact,
+) -> None:
+    path = tiny.folder / "manifest.json"
+    path.write_text(re.sub(r'"bytes": \d+', '"bytes": 1900000000', path.read_text()))
+    os.truncate(tiny.folder / "model.float32.onnx", 1_900_000_000)
+
+    refusal = _refusal(tiny.folder)
+
+    assert "`files.float32.bytes` (=1,900,000,000) must be at most" in str(refusal)
+
+
 # Golden pictures
 
 
-def _as_png(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> str:
+def _as_png(pixels: "np.ndarray[tuple[int, ...], np.dtype[Any]]") -> str:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
@@ -164,6 +289,8 @@ def _as_png(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> str:
         ("bm8gcGljdHVyZQ==", "is no PNG file"),
         ("!", "is no PNG file"),
         (_as_png(np.zeros((4, 4), np.uint8))[:60], "is no PNG file"),
+        (_as_png(np.zeros((4, 4), np.uint16)), "has mode I;16, not L"),
+        (_as_png(np.zeros((4000, 4000), np.uint8))[:60], r"has shape \(4000, 4000\)"),
     ],
 )
 def test_a_golden_picture_of_another_shape_or_kind_is_refused(

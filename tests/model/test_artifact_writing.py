@@ -9,6 +9,7 @@ from model.artifact import (
     Artifact,
     ArtifactError,
     ArtifactExistsError,
+    ControlFlowError,
     ExternalDataError,
     FileDamagedError,
     read,
@@ -42,6 +43,16 @@ def test_a_model_with_numbers_in_another_file_is_refused(
         write(tmp_path / "tiny" / "1", make_manifest(models), models)  # type: ignore[arg-type]
 
     assert list((tmp_path / "tiny").iterdir()) == []
+
+
+def test_a_model_that_may_run_for_ever_is_refused(
+    tmp_path: Path, make_manifest: MakeManifest, tiny_onnx: bytes
+) -> None:
+    loop = b"\x3a\x0f\x0a\x0d\x22\x04Loop\x2a\x05\x32\x03\x12\x01b"
+    models = {"float32": tiny_onnx + loop}  # graph { node { op_type, attribute { g { name } } } }
+
+    with pytest.raises(ControlFlowError, match="has 1 loops or branches"):
+        write(tmp_path / "tiny" / "1", make_manifest(models), models)  # type: ignore[arg-type]
 
 
 def test_a_model_that_is_no_onnx_file_is_refused(

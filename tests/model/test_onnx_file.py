@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.onnx_file import OnnxFormatError, external_tensors
+from model.onnx_file import OnnxFormatError, inspect
 
 
 def _varint(number: int) -> bytes:
@@ -41,15 +41,15 @@ def _in_attribute(attribute: bytes) -> bytes:
 
 
 def test_a_file_without_external_tensors_names_none(tiny_onnx: bytes) -> None:
-    assert external_tensors(tiny_onnx) == []
+    assert inspect(tiny_onnx).external == []
 
 
 def test_a_tensor_with_its_numbers_inside_is_not_named() -> None:
-    assert external_tensors(_in_graph(TENSOR)) == []
+    assert inspect(_in_graph(TENSOR)).external == []
 
 
 def test_a_location_that_says_default_is_not_external() -> None:
-    assert external_tensors(_in_graph(TENSOR + _number(14, 0))) == []
+    assert inspect(_in_graph(TENSOR + _number(14, 0))).external == []
 
 
 @pytest.mark.parametrize("tensor", [LOCATED, LISTED], ids=["data_location", "external_data"])
@@ -74,19 +74,33 @@ def test_a_location_that_says_default_is_not_external() -> None:
 def test_an_external_tensor_is_found_wherever_a_file_can_hold_one(
     place: str, wrap: Callable[[bytes], bytes], tensor: bytes
 ) -> None:
-    assert external_tensors(wrap(tensor)) == ["away"], place
+    assert inspect(wrap(tensor)).external == ["away"], place
+
+
+@pytest.mark.parametrize(
+    ("wrap", "subgraphs"),
+    [
+        (_in_graph, 0),
+        (lambda t: _in_attribute(_message(6, _message(5, t))), 1),
+        (lambda t: _in_attribute(_message(11, _message(5, t)) * 2), 2),
+        (lambda t: _message(25, _message(7, _message(5, _message(6, t)))), 1),
+    ],
+    ids=["none", "g", "graphs", "in a function"],
+)
+def test_graphs_in_nodes_are_counted(wrap: Callable[[bytes], bytes], subgraphs: int) -> None:
+    assert inspect(wrap(TENSOR)).subgraphs == subgraphs
 
 
 def test_a_graph_given_in_two_parts_is_searched_in_both(tiny_onnx: bytes) -> None:
-    assert external_tensors(tiny_onnx + _in_graph(LOCATED)) == ["away"]
+    assert inspect(tiny_onnx + _in_graph(LOCATED)).external == ["away"]
 
 
 def test_a_tensor_without_a_name_is_still_counted() -> None:
-    assert external_tensors(_in_graph(_number(14, 1))) == [""]
+    assert inspect(_in_graph(_number(14, 1))).external == [""]
 
 
 def test_a_name_that_is_not_text_does_not_stop_the_search() -> None:
-    (name,) = external_tensors(_in_graph(_message(8, b"\xff\xfe") + _number(14, 1)))
+    (name,) = inspect(_in_graph(_message(8, b"\xff\xfe") + _number(14, 1))).external
 
     assert name == "\N{REPLACEMENT CHARACTER}" * 2
 
@@ -96,7 +110,7 @@ def test_fields_of_fixed_width_are_stepped_over() -> None:
 
     graph = fixed + _message(5, fixed + LOCATED) + fixed
 
-    assert external_tensors(fixed + _message(7, graph) + fixed) == ["away"]
+    assert inspect(fixed + _message(7, graph) + fixed).external == ["away"]
 
 
 def test_a_tag_beyond_32_bits_is_refused() -> None:
@@ -105,7 +119,7 @@ def test_a_tag_beyond_32_bits_is_refused() -> None:
     disguised = _varint((7 << 3 | 2) | 1 << 32) + _varint(len(graph)) + graph
 
     with pytest.raises(OnnxFormatError, match="32 bits"):
-        external_tensors(disguised)
+        inspect(disguised)
 
 
 def test_subgraphs_nested_without_end_are_refused() -> None:
@@ -114,7 +128,7 @@ def test_subgraphs_nested_without_end_are_refused() -> None:
         graph = _message(1, _message(5, _message(6, graph)))
 
     with pytest.raises(OnnxFormatError, match="deep"):
-        external_tensors(_message(7, graph))
+        inspect(_message(7, graph))
 
 
 @pytest.mark.parametrize(
@@ -126,19 +140,20 @@ def test_subgraphs_nested_without_end_are_refused() -> None:
         (b"\x3b", "wire type 3"),
         (b"\x3e", "wire type 6"),
         (b"\x80" * 11, "does not end"),
+        (bytes(100), "has no number"),
         (b"\x08\x80", "does not end"),
         (_message(7, b"\x2a\x7f"), "past the end"),
     ],
 )
 def test_bytes_that_are_no_protobuf_are_refused(content: bytes, cause: str) -> None:
     with pytest.raises(OnnxFormatError, match=cause):
-        external_tensors(content)
+        inspect(content)
 
 
 @given(content=st.binary(max_size=400))
 def test_random_bytes_give_an_answer_or_the_one_error(content: bytes) -> None:
     with suppress(OnnxFormatError):
-        names = external_tensors(content)
+        names = inspect(content).external
 
         assert len(names) <= len(content)
 
@@ -152,6 +167,6 @@ def test_a_real_file_with_bytes_changed_gives_an_answer_or_the_one_error(
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
 
     with suppress(OnnxFormatError):
-        names = external_tensors(bytes(content))
+        names = inspect(bytes(content)).external
 
         assert len(names) <= len(content)

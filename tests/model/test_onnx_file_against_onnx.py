@@ -10,7 +10,7 @@ pytest.importorskip("onnx")
 import onnx
 from onnx import numpy_helper, parser, save_model
 
-from model.onnx_file import external_tensors
+from model.onnx_file import inspect
 
 TINY = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -68,7 +68,7 @@ def test_the_tiny_model_of_the_tests_is_what_its_text_says(tiny_onnx: bytes) -> 
 def test_no_tensor_is_external_while_the_onnx_package_says_so(text: str) -> None:
     model = parser.parse_model(text)
 
-    assert external_tensors(model.SerializeToString()) == _external(model) == []
+    assert inspect(model.SerializeToString()).external == _external(model) == []
 
 
 def test_external_tensors_are_those_that_the_onnx_package_moved_out(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_external_tensors_are_those_that_the_onnx_package_moved_out(tmp_path: Pa
 
     content = (tmp_path / "out.onnx").read_bytes()
     moved = onnx.load_model(tmp_path / "out.onnx", load_external_data=False)
-    assert external_tensors(content) == _external(moved) == ["weight"]
+    assert inspect(content).external == _external(moved) == ["weight"]
 
 
 def test_each_tensor_of_a_branch_is_found_when_it_is_marked() -> None:
@@ -98,4 +98,4 @@ def test_each_tensor_of_a_branch_is_found_when_it_is_marked() -> None:
         marked = _tensors(model.graph)[position]
         marked.data_location = onnx.TensorProto.EXTERNAL
 
-        assert external_tensors(model.SerializeToString()) == [tensor.name]
+        assert inspect(model.SerializeToString()).external == [tensor.name]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.artifact import pack
+from model.golden import pack
 from model.preprocessing import Preprocessing, preprocess
 from service.samples import sample_png
 

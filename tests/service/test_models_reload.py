@@ -1,12 +1,15 @@
 """A reload: new models come, refused ones stay out, removed ones go."""
 
+import os
 import shutil
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.errors import StartError
+from service.folders import digest_of
 from service.plan import Plan
 from service.probe import Probe
 from tests.service.conftest import MakeArtifact, Service
@@ -84,7 +87,70 @@ async def test_a_refused_candidate_leaves_the_old_one_serving(
         assert reloads(service, "refused") == 1  # looked at once
 
     (error,) = [record for record in caplog.records if record.getMessage() == "model refused"]
-    assert error.__dict__["fields"] == {"folder": str(folder / "2"), "reason": reasons[0]}
+    fields = error.__dict__["fields"]
+    assert fields["folder"] == str(folder / "2")
+    assert str(folder / "2") in fields["reason"]  # all of it, which clients are not told
+    assert reasons[0] == fields["reason"].replace(str(folder), "tiny")
+    assert "/" not in reasons[0].replace("tiny/2/model.float32.onnx", "")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.float32.onnx"])
+async def test_a_file_that_is_none_is_refused_and_not_looked_at_again(
+    make_artifact: MakeArtifact, probed: list[Path], name: str
+) -> None:
+    folder = make_artifact().parent
+    async with serving_from(folder) as service:
+        candidate = make_artifact(version="2")
+        (candidate / name).unlink()
+        os.mkfifo(candidate / name)
+        for _ in range(2):
+            await reload(service)
+
+        served, (reason,) = await health(service)
+        assert served == ["tiny 1"]
+        assert reason == f"tiny/2/{name} cannot be read: it is a FIFO, and must be a file."
+        assert probed == [candidate]
+
+
+async def test_a_manifest_of_gigabytes_costs_a_look_no_memory(make_artifact: MakeArtifact) -> None:
+    candidate = make_artifact()
+    os.truncate(candidate / "manifest.json", 2**31)
+
+    tracemalloc.start()
+    try:
+        first, second = digest_of(candidate), digest_of(candidate)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert first == second != ""
+    assert peak < 2**20
+
+
+async def test_a_file_that_may_be_read_now_is_another_state(make_artifact: MakeArtifact) -> None:
+    candidate = make_artifact()
+    (model,) = candidate.glob("*.onnx")
+    before = digest_of(candidate)
+    model.chmod(0o600 if model.stat().st_mode & 0o077 else 0o644)
+
+    assert digest_of(candidate) != before
+
+
+async def test_a_link_that_leads_elsewhere_now_is_another_state(
+    make_artifact: MakeArtifact,
+) -> None:
+    candidate = make_artifact()
+    (model,) = candidate.glob("*.onnx")
+    data = candidate / "data"
+    data.mkdir()
+    model.rename(data / "model")
+    model.symlink_to("data/model")
+    before = digest_of(candidate)
+    (data / "model").write_bytes(b"another")
+    after = digest_of(candidate)
+    (data / "model").unlink()
+
+    assert len({before, after, digest_of(candidate), ""}) == 4
 
 
 async def test_a_copy_of_the_default_under_the_root_does_not_take_its_place(
@@ -228,14 +294,14 @@ async def test_a_version_that_may_not_be_read_is_refused_alone(
     async with serving_from(default.parent) as service:
         locked = make_artifact(version="3")
         make_artifact(version="2")
-        looked_at = Path.is_file
+        looked_at = Path.lstat
 
-        def refusing(path: Path) -> bool:
+        def refusing(path: Path) -> os.stat_result:
             if path.parent == locked:
                 raise PermissionError(13, "Permission denied")
             return looked_at(path)
 
-        monkeypatch.setattr(Path, "is_file", refusing)
+        monkeypatch.setattr(Path, "lstat", refusing)
         damage(locked)
         await reload(service)
 

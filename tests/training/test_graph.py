@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from model.network import Normalize, build
-from model.onnx_file import external_tensors
+from model.onnx_file import inspect
 from model.preprocessing import Preprocessing
 from training.calibrator import Calibrator
 from training.graph import GATE_LOGIT_ERROR, Judge, ParityError, Servable, check_parity, to_onnx
@@ -120,7 +120,7 @@ def test_norms_are_folded_into_the_convolutions(exported: bytes) -> None:
 
 
 def test_the_graph_is_one_file(exported: bytes) -> None:
-    assert external_tensors(exported) == []
+    assert inspect(exported).external == []
 
 
 def test_the_graph_tells_nothing_of_the_machine_that_made_it(exported: bytes) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from service.encodings import compress
-from service.models import Refused
+from service.refused import Refused
 from tests.service.conftest import Service
 from tests.service.v2 import HEADER, INFER, MODEL, SHIPPED, serving
 

@@ -1,0 +1,33 @@
+"""A candidate that is not served: all of the reason for the log, a sentence for clients."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_PATH = re.compile(r"(?<![\w.])/[^\s'\",;:)]*/(?=[^\s/])")
+"""The folders of an absolute path, up to its last part."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A candidate that is not served, and why.
+
+    Attributes:
+        folder: Where it lies.
+        digest: Its state when it was looked at; it is looked at again once that changes.
+        reason: Why, as the log has it.
+    """
+
+    folder: Path
+    digest: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """`<name>/<version>`: all that clients may know of where it lies."""
+        return "/".join(self.folder.parts[1:][-2:])
+
+    @property
+    def public_reason(self) -> str:
+        """The reason without the paths of this machine."""
+        return _PATH.sub("", self.reason.replace(str(self.folder), self.name))
