@@ -15,6 +15,7 @@ MAX_HEADER_BYTES = 16_384
 MAX_OTHER_PARTS = 200
 """Beside the files; each costs time, however short it is."""
 MAX_OPTION_BYTES = 100
+MAX_NEAR_BOUNDARIES = 1000
 _AS_CURL = "as curl -F file=@picture.png sends it"
 _FILE_TYPES = (b"image/", b"application/octet-stream")
 _KEPT_HEADERS = (b"content-disposition", b"content-type", b"content-transfer-encoding")
@@ -181,6 +182,7 @@ def read_form(
             "The content type multipart/form-data names no boundary. Leave the header to your "
             "client, which knows the form's boundary."
         )
+    _refuse_near_boundaries(body, boundary)
     parts = _Parts(max_images, options)
     try:
         parser = MultipartParser(boundary, parts.callbacks())  # type: ignore[arg-type]
@@ -212,3 +214,16 @@ def _without_preamble(body: bytes, boundary: bytes) -> bytes:
             "to your client, which knows it; lines end in CR and LF."
         )
     return body[begin + 2 :]
+
+
+def _refuse_near_boundaries(body: bytes, boundary: bytes) -> None:
+    """Refuse a body of lines that begin with the boundary and go on: the parser looks long at each.
+
+    A boundary that begins with another, as nested forms have it, makes a few of them.
+    """
+    line = b"\r\n--" + boundary
+    near = body.count(line) - body.count(line + b"\r\n") - body.count(line + b"--")
+    if near > MAX_NEAR_BOUNDARIES:
+        raise MalformedRequestError(
+            f"In the form {near:,} lines begin with the boundary and go on. Choose another one."
+        )

@@ -1,6 +1,7 @@
 """Pictures in a form, multipart/form-data: read in order, or refused as malformed."""
 
 import contextlib
+import time
 
 import httpx
 import pytest
@@ -254,6 +255,17 @@ def test_an_option_that_is_doubled_or_huge_is_refused_by_its_name(beside: bytes,
 def test_a_flood_of_fields_is_refused(beside: bytes) -> None:
     with pytest.raises(MalformedRequestError, match="more than 200 fields"):
         payloads(beside * 201 + FILE + END, FORM, 1)
+
+
+def test_a_flood_of_lines_that_begin_with_the_boundary_is_refused_at_once() -> None:
+    near = b"\r\n--lines"
+    began = time.perf_counter()
+
+    assert payloads(part(near * 900) + END, FORM, 1) == [near * 900]
+    with pytest.raises(MalformedRequestError, match="1,000,000 lines begin with the boundary"):
+        payloads(part(near * 1_000_000) + END, FORM, 1)
+
+    assert time.perf_counter() - began < 0.5
 
 
 @pytest.mark.parametrize("before", [b"\r\n", b"A preamble.\r\n", b"--lin\r\n--other\r\n"])

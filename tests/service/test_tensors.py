@@ -79,6 +79,7 @@ LYING: dict[str, tuple[dict[str, Any], bytes | None]] = {
     "ragged": (asking([1, 2, 2, 1], data=[[0, 0], 0, 0]), None),
     "number over 255": (asking([1, 2, 2, 1], data=[0, 0, 0, 256]), None),
     "number below 0": (asking([1, 2, 2, 1], data=[0, 0, 0, -1]), None),
+    "number beyond 64 bits": (asking([1, 2, 2, 1], data=[0, 0, 0, 2**70]), None),
     "number with a fraction": (asking([1, 2, 2, 1], data=[0, 0, 0, 0.5]), None),
     "truth": (asking([1, 2, 2, 1], data=[0, 0, 0, True]), None),
     "text": (asking([1, 2, 2, 1], data=["0"] * 4), None),
