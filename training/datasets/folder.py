@@ -147,7 +147,8 @@ def _readable(
 
 
 def _reason(path: Path, error: BaseException) -> str:
-    detail = str(error).split(str(path))[0].strip(" '\"") or type(error).__name__
+    said = str(error).replace(repr(str(path)), "").split(str(path))[0]
+    detail = " ".join(said.split()).strip(" '\"") or type(error).__name__
     return f"{plain(path)}: {detail}"
 
 
