@@ -106,8 +106,8 @@ def _call(script: str, arguments: list[str]) -> None:
 
 def _figures(run: RunFolder, seed: int) -> dict[str, Any]:
     """Give what a run came to, and what it tells of itself."""
-    record, evaluation = read_record(run.path), json.loads(_evaluation(run).read_text())
-    with run.metrics.open(newline="") as file:
+    record, evaluation = read_record(run.path), json.loads(_evaluation(run).read_bytes())
+    with run.metrics.open(newline="", encoding="utf-8") as file:
         epochs = [
             (float(row["cpu_seconds"]), float(row["val_acc"])) for row in csv.DictReader(file)
         ]
@@ -132,11 +132,11 @@ def keep(row: Row, path: Path) -> list[Row]:
     Returns:
         All rows, the cheapest recipe first, as they are in the file now.
     """
-    earlier = json.loads(path.read_text())["results"] if path.exists() else []
+    earlier = json.loads(path.read_bytes())["results"] if path.exists() else []
     rows = [one for one in earlier if _key(one) != _key(row)]
     rows = sorted([*rows, row], key=lambda one: one["runs"][0]["cpu_seconds"])
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"results": rows}, indent=1) + "\n")
+    path.write_text(json.dumps({"results": rows}, indent=1) + "\n", encoding="utf-8")
     return rows
 
 

@@ -1,9 +1,12 @@
 """The command `describe-model`, and the manners that all our commands share."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +31,7 @@ def script(function: Callable[..., None]) -> Callable[[], None]:
     app.command()(function)
 
     def run() -> None:
+        _settle_streams()
         try:
             app()
         except CommandError as error:
@@ -35,6 +39,20 @@ def script(function: Callable[..., None]) -> Callable[[], None]:
             sys.exit(1)
 
     return run
+
+
+def _settle_streams() -> None:
+    """Have streams replace what their encoding lacks; give closed ones a place to go.
+
+    A file that is opened while a standard stream is closed takes the stream's number, and with it
+    whatever a library in C prints.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, TextIOWrapper):  # a notebook has streams of its own
+            stream.reconfigure(errors=errors)
 
 
 class Form(StrEnum):
@@ -85,13 +103,20 @@ def _describe(
             whole = {"name": architecture.name, "receptive_field": summary.receptive_field}
             sys.stdout.write(json.dumps(whole | summary.model_dump(mode="json"), indent=1) + "\n")
         case Form.svg:
-            sys.stdout.write(draw(architecture.name, summary))
+            _write_utf8(draw(architecture.name, summary))
         case Form.mermaid:
-            sys.stdout.write(draw_mermaid(architecture.name, summary))
+            _write_utf8(draw_mermaid(architecture.name, summary))
         case Form.table:
             console = Console()
             console.width = max(console.width, 120)  # a narrow pipe would cut the figures
             console.print(_table(architecture.name, summary))
+
+
+def _write_utf8(text: str) -> None:
+    """Write what becomes a file, whose encoding is not the terminal's."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    sys.stdout.write(text)
 
 
 def _one_line(error: ValueError) -> str:

@@ -146,7 +146,8 @@ def write_report(folder: Path, evaluation: Evaluation, answers: Answers) -> tupl
     """Write the figures as JSON, the confusion matrix and the reliability diagram as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = tuple(folder / name for name in ("evaluation.json", "confusion.png", "reliability.png"))
-    paths[0].write_text(json.dumps(evaluation.model_dump(), indent=1) + "\n")
+    figures = json.dumps(evaluation.model_dump(), indent=1)
+    paths[0].write_text(f"{figures}\n", encoding="utf-8")
     labels = tuple(evaluation.per_label)
     draw_confusion(np.array(evaluation.confusion), labels, paths[1])
     draw_answers(paths[2], answers)

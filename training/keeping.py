@@ -30,7 +30,10 @@ class _Keeper(ModelCheckpoint):
 
 
 class KeepBest(_Keeper):
-    """Keeps the epoch that did best on the validation split.
+    """Keeps the epoch that did best on the validation split; of equals the latest.
+
+    Where few pictures validate, many epochs have the same accuracy. The rate has fallen
+    furthest in the last of them, and the loss with it.
 
     Args:
         folder: The run's.
@@ -47,6 +50,15 @@ class KeepBest(_Keeper):
             mode=mode,
             enable_version_counter=False,
         )
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Keep an epoch that is as good as the best so far, too; Lightning asks for a better one.
+
+        Every process of a group has the same figures, so they agree without asking.
+        """
+        is_better = super().check_monitor_top_k(trainer, current)
+        best = self.best_model_score
+        return is_better or (current is not None and best is not None and bool(current == best))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best figure so far, also where the run folder was moved since."""

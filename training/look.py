@@ -69,9 +69,11 @@ def look(dataset: Dataset, record: RunRecord, folder: RunFolder) -> Iterator[str
         What was found, line by line.
     """
     summary = _summarize(dataset, record, folder, measure_pace(dataset, record))
-    folder.summary.write_text(summary.model_dump_json(indent=1) + "\n")
+    folder.summary.write_text(summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
     draw_samples(dataset, record, folder)
     yield from _tell_labels(summary, is_weighted=record.recipe.class_weights)
+    if summary.unreadable:
+        yield f"left out: {len(summary.unreadable)}, each with the reason in {folder.summary}"
     yield from _tell_copies(summary)
     yield from _tell_steps(summary, record)
     yield from _tell_cost(summary)

@@ -13,7 +13,7 @@ TRAIN, VALIDATION = "#0072B2", "#C44E00"
 
 def draw_curves(metrics: Path, out: Path, title: str) -> None:
     """Draw loss and accuracy of both splits, epoch by epoch."""
-    with metrics.open(newline="") as file:
+    with metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)

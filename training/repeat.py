@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from model.weights_file import describe_file
+from training.datasets.held import as_path
 from training.datasets.source import read_dataset
 from training.fitting import TrainingError
 from training.keeping import KEEP_EVERY
@@ -52,7 +53,10 @@ def repeat(  # noqa: PLR0913  # what, where to, what lies elsewhere by now
     for line in record.differences():
         tell(line)
     dataset = read_dataset(
-        data or Path(record.dataset_source), record.seed, record.preprocessing.crop
+        data or as_path(record.dataset_source),
+        record.seed,
+        record.preprocessing.crop,
+        known=record.labels,
     )
     if dataset.sha256 != record.dataset_sha256:
         raise TrainingError(

@@ -18,6 +18,7 @@ from model.preprocessing import Preprocessing
 from model.validation import first_fault, read_leniently
 from model.weights_file import UNREADABLE, describe_file
 from training.datasets.dataset import Dataset
+from training.datasets.held import as_text
 from training.environment import Environment, commit, now
 from training.recipes import Recipe
 
@@ -106,7 +107,7 @@ class RunRecord(BaseModel):
             labels=dataset.labels,
             preprocessing=dataset.preprocessing,
             dataset=dataset.name,
-            dataset_source=str(Path(dataset.source).absolute()),
+            dataset_source=as_text(Path(dataset.source).absolute()),
             dataset_sha256=dataset.sha256,
             seed=seed,
             init=None if init is None else str(init.absolute()),

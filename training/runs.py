@@ -73,7 +73,7 @@ def _row(name: str, folder: RunFolder, record: RunRecord) -> Row:
         record=record,
         epochs=len(rows),
         best=better(values) if values else None,
-        test=json.loads(evaluation.read_text())["top1"] if evaluation.is_file() else None,
+        test=json.loads(evaluation.read_bytes())["top1"] if evaluation.is_file() else None,
         seconds=float(rows[-1]["seconds"]) if rows else 0.0,
         state=state(rows, recipe),
     )

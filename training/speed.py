@@ -71,7 +71,7 @@ def _seconds(run: Callable[[], object], repeats: int) -> float:
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Give the processor's own name for itself."""
     try:
-        lines = cpuinfo.read_text().splitlines()
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
         return "unknown"
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

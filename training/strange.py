@@ -20,7 +20,7 @@ from model.preprocessing import (
     upright,
 )
 from training.datasets.dataset import DatasetError, spread
-from training.datasets.listing import SUFFIXES
+from training.datasets.tree import SUFFIXES
 
 PICTURES = 2_000
 

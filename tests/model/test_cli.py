@@ -1,8 +1,10 @@
 """`describe-model`, and the manners that all commands share."""
 
+import io
 import json
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -81,6 +83,60 @@ def test_a_command_error_is_one_line_on_stderr_and_exit_1(command: Command) -> N
     finished = command(script(fail))
 
     assert (finished.code, finished.out, finished.err) == (1, "", "error: the oven is cold.\n")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("ascii", b"caf? ? ??"), ("cp1252", b"caf\xe9 \x95 ??"), ("utf-8", None)],
+)
+def test_what_a_terminal_cannot_show_is_replaced(
+    encoding: str, shown: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, stream = "café • 日本", io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr("sys.argv", ["command"])
+    monkeypatch.setattr("sys.stdout", stream)
+
+    with pytest.raises(SystemExit) as ended:
+        script(lambda: print(text))()  # noqa: T201  # as libraries do
+
+    stream.seek(0)
+    assert ended.value.code == 0
+    assert stream.buffer.read().rstrip() == (shown or text.encode())
+
+
+def test_a_command_runs_and_fails_as_usual_where_the_streams_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        print("begun")  # noqa: T201  # as libraries do
+        raise CommandError("the oven is cold.")
+
+    monkeypatch.setattr("sys.argv", ["command"])
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+
+    with pytest.raises(SystemExit) as ended:
+        script(fail)()
+
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        stream.close()
+    assert ended.value.code == 1
+
+
+def test_a_drawing_is_utf_8_whatever_the_terminals_encoding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    monkeypatch.setattr("sys.argv", ["command", "mini_resnet", "--format", "svg"])
+    monkeypatch.setattr("sys.stdout", stream)
+
+    with pytest.raises(SystemExit):
+        describe()
+
+    stream.seek(0)
+    drawn = stream.buffer.read()
+    assert not drawn.isascii()
+    assert ET.fromstring(drawn).tag.endswith("svg")  # noqa: S314  # our own
 
 
 def test_the_command_runs_as_a_process_of_its_own() -> None:

@@ -1,6 +1,7 @@
 """The commands from data to artifact: what they print, write, and refuse."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -228,7 +229,11 @@ def test_a_second_run_in_one_folder_fails_in_one_line(
 def test_the_command_fails_as_a_process_of_its_own() -> None:
     code = "from training.cli import evaluate_script; evaluate_script()"
     finished = subprocess.run(
-        [sys.executable, "-c", code, "nowhere"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, "nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MPLBACKEND": "module of a notebook", "PYTHONIOENCODING": "ascii"},
     )
 
     assert finished.returncode == 1

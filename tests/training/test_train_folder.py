@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,10 @@ import torch
 from PIL import Image
 
 from model.network import build
-from tests.training.run_files import figures_of
+from tests.training.run_files import ctrl_c_in, figures_of
 from training.datasets.dataset import Dataset, Split
 from training.evaluate import evaluate
+from training.module import Classifier
 from training.predict import answer, checkpoint_predict
 from training.recipes import Recipe, get_recipe
 from training.run import read_checkpoint
@@ -96,12 +98,37 @@ def test_early_stopping_keeps_the_best_weights_of_a_run_that_gets_worse(
     at = values.index(best)
     assert outcome.epochs == len(rows) == at + 3  # two epochs without progress
     assert len(rows) < 12
+    kept = rows[len(values) - 1 - values[::-1].index(best)]  # of equals the latest
     loss, accuracy = _measure(outcome.folder.best, dataset.validation, dataset.labels)
-    assert loss == pytest.approx(rows[at]["val_loss"], rel=1e-4)
-    assert accuracy == pytest.approx(rows[at]["val_acc"], abs=1e-6)
+    assert loss == pytest.approx(kept["val_loss"], rel=1e-4)
+    assert accuracy == pytest.approx(kept["val_acc"], abs=1e-6)
     last_loss, _ = _measure(outcome.folder.last, dataset.validation, dataset.labels)
     assert last_loss == pytest.approx(rows[-1]["val_loss"], rel=1e-4)
     assert last_loss != pytest.approx(loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_acc"])
+def test_of_epochs_with_the_same_figure_the_latest_is_kept_and_is_no_progress(
+    small_fashion: Dataset, tmp_path: Path, monitor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = [0.25, 0.75, 0.75, 0.5, 0.5, 0.5, 0.5]  # by epoch
+
+    def validate(self: Classifier, batch: Any, _: int) -> None:
+        accuracy = accuracies[self.current_epoch]
+        figures = {"val_loss": 1 - accuracy, "val_acc": accuracy}
+        self.log_dict(figures, on_epoch=True, batch_size=len(batch[1]))
+
+    monkeypatch.setattr(Classifier, "validation_step", validate)
+    changes = ["epochs=7", "batch_size=16", "early_stopping=3", f"monitor={monitor}"]
+    recipe, dataset = get_recipe("baseline", changes), small_fashion.limited(32)
+    with ctrl_c_in(step=5):  # within the third epoch
+        train(dataset, recipe, tmp_path / "run")
+
+    outcome = train(dataset, recipe, tmp_path / "run", resume=True)
+
+    assert torch.load(outcome.folder.best, weights_only=True)["epoch"] == 2
+    assert outcome.best == (0.25 if monitor == "val_loss" else 0.75)
+    assert outcome.epochs == 5  # three after the second, which was the last to be better
 
 
 def test_the_recipe_beside_the_weights_is_readable_json(trained: Outcome) -> None:

@@ -12,7 +12,7 @@ from model.artifact import ArtifactError
 from model.cli import CommandError
 from model.weights_file import WeightsError
 from training.datasets.dataset import Dataset, DatasetError
-from training.datasets.held import plain
+from training.datasets.held import as_path, plain
 from training.datasets.source import read_dataset
 from training.fitting import TrainingError
 from training.graph import ExportError
@@ -111,8 +111,8 @@ def _as_it_was(record: RunRecord, data: Path | None, held: Mapping[str, Sequence
         DatasetError: If the pictures do not fit the network.
     """
     spec = record.preprocessing
-    source = data or Path(record.dataset_source)
-    dataset = read_data(source, record.seed, spec.crop, held)
+    source = data or as_path(record.dataset_source)
+    dataset = read_data(source, record.seed, spec.crop, held, record.labels)
     if dataset.labels != record.labels:
         raise DatasetError(
             f"{dataset.source} has the labels {', '.join(dataset.labels[:5])}...; the run was "
@@ -146,9 +146,12 @@ def read_data(
     seed: int,
     size: int | None = None,
     held: Mapping[str, Sequence[str]] | None = None,
+    known: Sequence[str] = (),
 ) -> Dataset:
-    """Read the data and say what was found, and what was left out."""
-    dataset = read_dataset(source, seed, size, held)
+    """Read the data and say how, what was found, and what was left out."""
+    dataset = read_dataset(source, seed, size, held, known)
+    for note in dataset.notes:
+        typer.echo(note)
     shape = tuple(dataset.train.images.shape[1:])
     typer.echo(
         f"{dataset.name}: {len(dataset.train):,} + {len(dataset.validation):,} + "

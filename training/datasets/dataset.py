@@ -69,6 +69,7 @@ class Dataset:
         files: For each split's name, the pictures' files in order; none where one file
             holds them all.
         is_drawn: Whether this reading drew the splits, or some of them, by its seed.
+        notes: How a folder was read: which of its folders are splits, what is no label.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Dataset:
     licence: str | None = None
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_drawn: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, Split]:

@@ -1,12 +1,11 @@
 """Labelled pictures from folders: `root/<label>/*` or `root/{train,val,test}/<label>/*`.
 
 The folder's names are the labels, sorted. A file that cannot be read is left out and
-named with the reason; it never stops a run. Where there is no `val` or `test` folder,
-a share of each label is held out, chosen by the seed.
+named with the reason; it never stops a run. A label without a readable picture is none.
+Where there is no `val` or `test` folder, a share of each label is held out, chosen by the seed.
 """
 
 import hashlib
-import os
 import statistics
 import warnings
 from collections.abc import Iterable, Mapping, Sequence, Sized
@@ -27,7 +26,15 @@ from model.preprocessing import (
     upright,
 )
 from training.datasets.dataset import Dataset, DatasetError, Split, channel_statistics
-from training.datasets.held import Picture, hold_out, inside, is_about, plain, split_again
+from training.datasets.held import (
+    Picture,
+    hold_out,
+    inside,
+    is_about,
+    plain,
+    split_again,
+)
+from training.datasets.labels import refuse_unlearnt, settled, warn_of_none
 from training.datasets.listing import list_pictures
 from training.datasets.room import make_room
 
@@ -42,6 +49,7 @@ def read_picture_folder(
     seed: int = 0,
     size: int | None = None,
     held: Mapping[str, Sequence[str]] | None = None,
+    known: Sequence[str] = (),
 ) -> Dataset:
     """Read a folder of labelled pictures into memory and split it.
 
@@ -51,16 +59,19 @@ def read_picture_folder(
         size: Side of the network's input in pixels; None takes the pictures' usual one.
         held: Files of each split as an earlier reading held them, if most are there still:
             what came since is left out, and no picture changes its split.
+        known: Labels of the run whose pictures these are; if the folder's are among them they
+            are taken as they stand, in their order.
 
     Raises:
-        DatasetError: If there are under two labels, or a split has no readable picture.
+        DatasetError: If the labels make no sense, or a split has no readable picture.
     """
-    labels, listed, strangers = list_pictures(root)
-    found = {name: _readable(pictures) for name, pictures in listed.items()}
-    unreadable = [*strangers, *(reason for _, bad in found.values() for reason in bad)]
+    listing = list_pictures(root, known)
+    notes = listing.notes
+    found = {name: _readable(pictures) for name, pictures in listing.splits.items()}
+    unreadable = [*listing.left_out, *(reason for _, bad in found.values() for reason in bad)]
     headers = {picture: header for good, _ in found.values() for picture, header in good}
     if not headers:
-        raise DatasetError(f"{root} has no readable picture. {_first(unreadable)}")
+        raise DatasetError(f"{plain(root)} has no readable picture.{_first(unreadable)}")
     splits: dict[str, list[Picture]] = {"train": []}
     splits |= {name: [picture for picture, _ in good] for name, (good, _) in found.items()}
     there = {inside(picture, root): picture for split in splits.values() for picture in split}
@@ -69,10 +80,13 @@ def read_picture_folder(
         splits, changes = split_again(held, there)
         unreadable += [f"{plain(root)}: {change}" for change in changes]
     else:
-        is_drawn = not (splits.get("test") and splits.get("validation"))
+        drawn = [name for name in ("validation", "test") if not splits.get(name)]
+        if is_drawn := bool(drawn):
+            notes.append(f"held out for {' and '.join(drawn)}: a tenth of each label's pictures")
         hold_out(splits, "test", seed)
         hold_out(splits, "validation", seed)
     _refuse_empty(root, splits, unreadable)
+    refuse_unlearnt(root, splits, listing.labels, known)
     draft = _preprocessing([headers[one] for split in splits.values() for one in split], size)
     arrays, files, sides = {}, {}, {}
     digest = hashlib.sha256()
@@ -80,6 +94,10 @@ def read_picture_folder(
         decoded = _decode(splits[name], draft, root, digest, unreadable)
         arrays[name], files[name], sides[name] = decoded
     _refuse_empty(root, arrays, unreadable)
+    tried = {picture.target for split in splits.values() for picture in split}
+    later = {picture.target for picture in headers} - tried
+    labels, arrays = settled(root, listing.labels, arrays, later, known)
+    without = [*listing.without, *(label for label in listing.labels if label not in labels)]
     mean, std = channel_statistics(arrays["train"].images)
     return Dataset(
         name=plain(root.resolve().name),
@@ -94,6 +112,7 @@ def read_picture_folder(
         sides=sides["validation"],
         files=files,
         is_drawn=is_drawn,
+        notes=(*notes, *warn_of_none(without)),
     )
 
 
@@ -101,13 +120,13 @@ def _refuse_empty(root: Path, splits: Mapping[str, Sized], unreadable: Sequence[
     empty = [name for name, pictures in splits.items() if not len(pictures)]
     if empty:
         raise DatasetError(
-            f"{root} has no readable picture for {' and '.join(empty)}; with more pictures a "
-            f"label, or a folder of that name, there is. {_first(unreadable)}"
+            f"{plain(root)} has no readable picture for {' and '.join(empty)}; add more pictures "
+            f"per label, or folders of those names.{_first(unreadable)}"
         )
 
 
 def _first(reasons: Sequence[str]) -> str:
-    return f"{len(reasons)} files were left out, first {reasons[0]}" if reasons else ""
+    return f" {len(reasons)} files were left out, first {reasons[0]}" if reasons else ""
 
 
 def _readable(
@@ -128,7 +147,8 @@ def _readable(
 
 
 def _reason(path: Path, error: BaseException) -> str:
-    detail = str(error).split(str(path))[0].strip(" '\"") or type(error).__name__
+    said = str(error).replace(repr(str(path)), "").split(str(path))[0]
+    detail = " ".join(said.split()).strip(" '\"") or type(error).__name__
     return f"{plain(path)}: {detail}"
 
 
@@ -176,7 +196,7 @@ def _decode(
             file_digest, images[len(targets)], side = decoded
             sides.append(side)
             names.append(inside(picture, root))
-            digest.update(os.fsencode(names[-1]) + file_digest)
+            digest.update(names[-1].encode("utf-8", "surrogateescape") + file_digest)
             targets.append(picture.target)
     stacked = torch.from_numpy(images[: len(targets)])
     split = Split(stacked, torch.tensor(targets, dtype=torch.long))

@@ -2,6 +2,7 @@
 
 import os
 import random
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,13 +20,32 @@ class Picture(NamedTuple):
 
 
 def plain(path: Path | str) -> str:
-    """Write a path in valid Unicode, whatever bytes its name is made of."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Write a path in valid Unicode and in one line, whatever bytes its name is made of."""
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")  # a terminal would obey
+        else character
+        for character in _decoded(path, "backslashreplace")
+    )
+
+
+def as_text(path: Path | str) -> str:
+    """Write a path for a file that is read elsewhere: the same text in every locale."""
+    return _decoded(path, "surrogateescape")
+
+
+def as_path(text: str) -> Path:
+    """Read what `as_text` wrote."""
+    return Path(os.fsdecode(text.encode("utf-8", "surrogateescape")))
+
+
+def _decoded(path: Path | str, errors: str) -> str:
+    return os.fsencode(path).decode("utf-8", errors)
 
 
 def inside(picture: Picture, root: Path) -> str:
     """Name a file as splits.json does."""
-    return str(picture.path.relative_to(root))
+    return as_text(picture.path.relative_to(root))
 
 
 def hold_out(splits: dict[str, list[Picture]], name: str, seed: int) -> None:

@@ -13,6 +13,7 @@ def read_dataset(
     seed: int = 0,
     size: int | None = None,
     held: Mapping[str, Sequence[str]] | None = None,
+    known: Sequence[str] = (),
 ) -> Dataset:
     """Read IDX files or a folder of pictures, whichever is there.
 
@@ -21,10 +22,11 @@ def read_dataset(
         seed: Chooses what is held out where the folder does not say.
         size: Side of the network's input in pixels; None takes the pictures' usual one.
         held: Files of each split of a folder, as an earlier reading held them.
+        known: Labels of the run whose data they are, which keep their order.
 
     Raises:
         DatasetError: If the pictures cannot be used; the message says why.
     """
     if source is None or has_idx_files(source):
         return read_fashion_mnist(source, size=size)
-    return read_picture_folder(source, seed, size, held)
+    return read_picture_folder(source, seed, size, held, known)

@@ -25,7 +25,7 @@ seeds.
 def write_page(experiments: Iterable[Experiment], folder: Path, page: Path) -> None:
     """Write all sections anew; an experiment without a CSV is said not to have run."""
     sections = [HEAD, *(_section(experiment, folder) for experiment in experiments)]
-    page.write_text("\n".join(sections))
+    page.write_text("\n".join(sections), encoding="utf-8")
 
 
 def _section(experiment: Experiment, folder: Path) -> str:
@@ -40,7 +40,7 @@ def _section(experiment: Experiment, folder: Path) -> str:
     rows = read_rows(folder / f"{experiment.name}.csv")
     if not rows:
         return "\n\n".join([*lines, "**Result.** Not run yet.\n"])
-    record = json.loads((folder / f"{experiment.name}.json").read_text())
+    record = json.loads((folder / f"{experiment.name}.json").read_bytes())
     lines += [
         f"**Result.** {_provenance(record)}",
         experiment.sum_up(rows),

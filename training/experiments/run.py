@@ -97,7 +97,7 @@ def _resume(path: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     }
     if not path.exists():
         return fresh
-    earlier: dict[str, Any] = json.loads(path.read_text())
+    earlier: dict[str, Any] = json.loads(path.read_bytes())
     if earlier["plan"] != fresh["plan"]:
         changed = [name for name, value in plan.items() if earlier["plan"].get(name) != value]
         raise ExperimentError(
@@ -114,7 +114,7 @@ def _append(table: Path, experiment: Experiment, arm: str, seed: int, measured: 
     rows: list[Row] = [*read_rows(table)]
     rows += [{"arm": arm, "seed": seed, **row} for row in measured]
     temporary = table.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    with temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _short(row[name]) for name in columns} for row in rows)
@@ -127,7 +127,7 @@ def _short(value: str | int | float) -> str | int:
 
 def _write_whole(path: Path, content: str) -> None:
     temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(content)
+    temporary.write_text(content, encoding="utf-8")
     temporary.replace(path)
 
 
@@ -135,7 +135,7 @@ def read_rows(table: Path) -> Rows:
     """Read an experiment's CSV; no rows where there is none."""
     if not table.exists():
         return []
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -152,6 +152,6 @@ def processor() -> str:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text().splitlines()
+        return path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []

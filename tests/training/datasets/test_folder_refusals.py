@@ -112,14 +112,23 @@ def close(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 def test_a_folder_of_pictures_that_may_not_be_read_is_left_out_and_named(
     make_pictures: MakePictures, close: Callable[[Path], None], place: str
 ) -> None:
-    root = make_pictures(labels={"boot/older": 4, "boot": 4, "coat": 8})
+    root = make_pictures(labels={"boot/older": 4, "boot": 4, "coat": 8, "sock": 3})
     close(root / place)
 
     dataset = read_picture_folder(root)
 
-    assert dataset.labels == ("boot", "coat")
+    assert dataset.labels == (("coat", "sock") if place == "boot" else ("boot", "coat", "sock"))
     assert dataset.unreadable == (f"{root / place}: the folder cannot be read: Permission denied",)
-    assert sum(sizes_of(dataset)) == 8 + 4 * (place == "boot/older")
+    assert sum(sizes_of(dataset)) == 11 + 4 * (place == "boot/older")
+
+
+def test_a_closed_folder_without_which_labels_are_too_few_is_named(
+    make_pictures: MakePictures, close: Callable[[Path], None]
+) -> None:
+    root = make_pictures()
+    close(root / "boot")
+
+    assert f"{root / 'boot'}: the folder cannot be read: Permission denied" in _refusal(root)
 
 
 @pytest.mark.parametrize("place", ["", "train"])
