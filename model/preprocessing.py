@@ -12,28 +12,21 @@ Pillow and NumPy only: the server has no torch.
 
 import struct
 import zlib
-from types import MappingProxyType
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.limits import Share, Side
+from model.orientation import TURNS, orientation
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """The only decoders that a picture reaches, in training and in serving alike."""
-
-MAX_TEXT_BYTES = 262_144
-"""Of one packed text or colour profile of a PNG, unpacked. Pillow unpacks each as soon as it opens
-the file, of 1 KB up to a megabyte, and keeps 64 of them; XMP, which may hold the orientation, has
-some kilobytes."""
-PngImagePlugin.MAX_TEXT_CHUNK = MAX_TEXT_BYTES
-PngImagePlugin.MAX_TEXT_MEMORY = 2 * MAX_TEXT_BYTES
 
 BROKEN = (
     OSError,
@@ -52,24 +45,6 @@ BROKEN = (
     Image.DecompressionBombWarning,
 )
 """What Pillow's decoders raise on files that are not what they claim to be."""
-
-TURNS = MappingProxyType(
-    {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
-)
-"""What stands a picture up, for each value of EXIF's Orientation (CIPA DC-008, 4.6.4)."""
-
-
-SELF_DESCRIPTIONS = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
-"""Where Pillow keeps what a file says of itself; `Image.getexif` reads these and no others."""
-
 
 STRIP_PIXELS = 65_536
 """What is laid over white at once."""
@@ -110,6 +85,12 @@ def shrink_on_load(image: Image.Image, spec: Preprocessing) -> None:
     image.draft(None, (2 * spec.resize, 2 * spec.resize))
 
 
+def shrinking(size: tuple[int, int], spec: Preprocessing) -> int:
+    """Tell how much `shrink_on_load` shrinks either side of a JPEG: 1, 2, 4 or 8 times."""
+    spare = min(size) // (2 * spec.resize)
+    return max(scale for scale in (1, 2, 4, 8) if scale <= max(1, spare))
+
+
 def upright(image: Image.Image) -> Image.Image:
     """Bring any picture that our formats can hold to RGB or L, standing up.
 
@@ -120,21 +101,10 @@ def upright(image: Image.Image) -> Image.Image:
         OSError: If the picture's data is broken (decoding happens here).
         ValueError: If the mode is one that no accepted format has.
     """
-    turn = TURNS.get(_orientation(image))
+    image.load()  # PNG may tell after the pixels
+    turn = TURNS.get(orientation(image.info))
     flat = _to_rgb_or_grey(image)
     return flat if turn is None else flat.transpose(turn)
-
-
-def _orientation(image: Image.Image) -> int:
-    """Read EXIF's Orientation, 1 where there is none; decodes a file that was just opened.
-
-    Most pictures say nothing about themselves: to look first is cheaper than Pillow's parser.
-    """
-    image.load()  # PNG may tell after the pixels
-    if SELF_DESCRIPTIONS.isdisjoint(image.info):
-        return 1
-    found: int = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return found
 
 
 def _to_rgb_or_grey(image: Image.Image) -> Image.Image:
@@ -194,7 +164,7 @@ def _high_bytes(image: Image.Image) -> Image.Image:
 
 def lies_down(image: Image.Image) -> bool:
     """Tell whether EXIF swaps width and height; to be asked after the file was decoded."""
-    return _orientation(image) in (5, 6, 7, 8)
+    return orientation(image.info) in (5, 6, 7, 8)
 
 
 def crop_box(width: int, height: int, spec: Preprocessing) -> Box:

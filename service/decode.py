@@ -7,27 +7,39 @@ Five formats and no others reach a decoder; neither media type nor file name dec
 import io
 import re
 import warnings
+from typing import cast
 
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
-from model.preprocessing import BROKEN, FORMATS, Preprocessing, shrink_on_load, upright
+from model.image_file import open_image_file
+from model.metadata import SCANNED_CHANNELS
+from model.preprocessing import (
+    BROKEN,
+    Preprocessing,
+    shrink_on_load,
+    shrinking,
+    upright,
+)
 from service.errors import ImageTooLargeError, InvalidImageError
 
 MAX_SIDE = 16_384
 MAX_SIDE_RATIO = 200
-JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG"
-"""How their files begin. Pillow gives a JPEG with a segment `MPF` another format's name."""
+MAX_WHOLE_PIXELS = 80_000_000
+"""Of an image that is decoded whole, whatever the setting says; Pillow refuses from 89 million on.
+A JPEG that is shrunk while it is decoded may have more."""
+SHRUNK_JPEG = 4
+"""So many pixels of a JPEG count as one: to unpack them without drawing takes a third of the time,
+and the coefficients of a progressive one, two bytes for each pixel of a channel, as much memory as
+one pixel of another image."""
 MAX_SCANS = 64
 """Of a progressive JPEG; encoders make about ten. Each of 25 million pixels costs 8 ms, and a file
 of 10 MB could hold 200,000 of them, in which nothing is drawn."""
-SCAN = re.compile(rb"\xff\xda\x00[\x06\x08\x0a\x0c][\x01-\x04]")
-"""The marker of a scan, its header's length, and its number of components (ITU-T T.81, B.2.3)."""
-PACKED_TEXTS = (b"zTXt", b"iTXt", b"iCCP")
-MAX_PACKED_TEXTS = 64
-"""Chunks of a PNG that Pillow unpacks, each into up to a thousand times its bytes; some it forgets
-at once, so that its own limit of memory never sees them."""
+MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+"""Of a JPEG's segment, behind which its length stands (ITU-T T.81, B.1.1.3)."""
+SCAN, END_OF_IMAGE = 0xDA, 0xD9
 TINY_BYTES = 4_096
-"""A file up to this size can neither unpack into much nor have many pieces."""
+"""A file up to this size cannot have many pieces."""
 MAX_PIECES = 4_096
 """Reads that a header may take; three for a PNG's chunk, four for a JPEG's segment, two for a GIF's
 block. Photographs take some hundreds, and files of tiny pieces a second for each megabyte."""
@@ -52,13 +64,16 @@ class _File(io.BytesIO):
         return io.BytesIO.read(self, size)
 
 
-def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
+def open_image(
+    payload: bytes, max_pixels: int, index: int = 0, spec: Preprocessing | None = None
+) -> Image.Image:
     """Read the header of a picture and check its size, before anything is decoded.
 
     Args:
         payload: A whole file.
-        max_pixels: Of the picture.
+        max_pixels: Of the picture, as `counted_pixels` counts them.
         index: Which picture of the request it is, for the error.
+        spec: How far a JPEG may be shrunk while it is decoded.
 
     Raises:
         InvalidImageError: If it is none of our formats, or broken.
@@ -66,31 +81,27 @@ def open_image(payload: bytes, max_pixels: int, index: int = 0) -> Image.Image:
     """
     if not payload:
         raise InvalidImageError("The image has 0 bytes. Send a whole image file.", index=index)
-    if payload.startswith(PNG) and len(payload) > TINY_BYTES:
-        _refuse_packed_texts(payload, index)
-    file = io.BytesIO(payload) if len(payload) <= TINY_BYTES else _File(payload)
     try:
-        image = Image.open(file, formats=FORMATS)
+        image = open_image_file(payload, _limited_file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        seen = f"more than {Image.MAX_IMAGE_PIXELS:,}"
+        seen = f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"
         raise ImageTooLargeError(_too_large(seen, max_pixels), index=index) from error
     except UnidentifiedImageError as error:
         raise InvalidImageError(
-            f"The {len(payload):,} bytes sent are no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} "
-            "file. Send one of those, whole and unpacked.",
-            index=index,
+            f"The {len(payload):,} bytes sent are {error}", index=index
         ) from error
     except BROKEN as error:
         raise _broken(error, index) from error
-    width, height = image.size
-    oblong = max(width, height) > MAX_SIDE_RATIO * min(width, height)
-    if width * height > max_pixels or max(width, height) > MAX_SIDE or oblong:
-        raise ImageTooLargeError(_too_large(f"{width:,} x {height:,}", max_pixels), index=index)
-    if payload.startswith(JPEG):
+    _refuse_size(image, max_pixels, index, spec)
+    if image.format == "JPEG":
         _refuse_scans(payload, index)
-    if isinstance(file, _File):
-        file.pieces_left = MAX_PIECES + len(payload) // BYTES_A_PIECE
+    if isinstance(image.fp, _File):
+        image.fp.pieces_left = MAX_PIECES + len(payload) // BYTES_A_PIECE
     return image
+
+
+def _limited_file(payload: bytes) -> io.BytesIO:
+    return io.BytesIO(payload) if len(payload) <= TINY_BYTES else _File(payload)
 
 
 def read_image(image: Image.Image, spec: Preprocessing, index: int = 0) -> Image.Image:
@@ -106,40 +117,82 @@ def read_image(image: Image.Image, spec: Preprocessing, index: int = 0) -> Image
         raise _broken(error, index) from error
 
 
-def _refuse_packed_texts(payload: bytes, index: int) -> None:
-    """Refuse a PNG that would be unpacked for seconds before its first pixel."""
-    texts = sum(map(payload.count, PACKED_TEXTS))  # four bytes that stand nowhere by chance
-    if texts > MAX_PACKED_TEXTS:
-        raise InvalidImageError(
-            f"The PNG has {texts:,} texts and colour profiles; the limit is {MAX_PACKED_TEXTS}. "
-            "Save it anew without its metadata.",
-            index=index,
-        )
+def counted_pixels(image: Image.Image, spec: Preprocessing | None) -> int:
+    """Count the pixels that are decoded, of a JPEG at least a quarter of those that it has.
+
+    Args:
+        image: Just opened.
+        spec: How far a JPEG may be shrunk while it is decoded; None counts all of its pixels.
+    """
+    width, height = image.size
+    if spec is None or image.format != "JPEG":
+        return width * height
+    scale = shrinking(image.size, spec)
+    drawn = -(-width // scale) * -(-height // scale)
+    return max(drawn, int(_held_channels(image) * width * height) // SHRUNK_JPEG)
+
+
+def _held_channels(image: Image.Image) -> float:
+    """Tell for how many channels of full size the decoder holds coefficients; 1 if for none.
+
+    It does if a channel comes in more than one scan, or not all channels come in the first.
+    """
+    layers = cast(JpegImageFile, image).layer
+    if not image.info.get("progressive") and image.info[SCANNED_CHANNELS] == len(layers):
+        return 1
+    areas = [across * down for _, across, down, _ in layers]
+    return max(1, sum(areas) / max(1, *areas))
+
+
+def _refuse_size(
+    image: Image.Image, max_pixels: int, index: int, spec: Preprocessing | None
+) -> None:
+    width, height = image.size
+    counted = counted_pixels(image, spec)
+    limit = max_pixels if image.format == "JPEG" else min(max_pixels, MAX_WHOLE_PIXELS)
+    oblong = max(width, height) > MAX_SIDE_RATIO * min(width, height)
+    if counted > limit or max(width, height) > MAX_SIDE or oblong:
+        seen = f"{width:,} x {height:,} pixels"
+        if counted != width * height:
+            seen += f" (a JPEG's, which count as {counted:,})"
+        raise ImageTooLargeError(_too_large(seen, limit), index=index)
 
 
 def _refuse_scans(payload: bytes, index: int) -> None:
     """Refuse a JPEG that would draw itself for minutes."""
-    # counting two bytes is quick; some cameras append a film, in which they may stand by chance
+    # counting two bytes is quick; they may also stand in a preview, or in a film behind the image
     if payload.count(b"\xff\xda") <= MAX_SCANS:
         return
-    scans = len(SCAN.findall(payload))
+    scans = _count_scans(payload)
     if scans > MAX_SCANS:
         raise InvalidImageError(
             f"The JPEG has {scans:,} scans; the limit is {MAX_SCANS}. Save it anew.", index=index
         )
 
 
+def _count_scans(payload: bytes) -> int:
+    """Count them by walking from marker to marker, up to the image's end."""
+    at, scans = 2, 0
+    for _ in range(MAX_PIECES):
+        found = MARKER.search(payload, at)
+        if found is None or payload[found.end() - 1] == END_OF_IMAGE:
+            break
+        scans += payload[found.end() - 1] == SCAN
+        at = found.end() + int.from_bytes(payload[found.end() : found.end() + 2])
+    return scans
+
+
 def _broken(error: BaseException, index: int) -> InvalidImageError:
     cause = " ".join(str(error).split())[:120] or type(error).__name__
     return InvalidImageError(
-        f"The image cannot be decoded ({cause}). Send a whole, undamaged file, or save it "
-        "anew without its metadata.",
+        f"The image cannot be decoded ({cause}). Send a whole, undamaged file, or save it anew.",
         index=index,
     )
 
 
-def _too_large(seen: str, max_pixels: int) -> str:
+def _too_large(seen: str, limit: int) -> str:
+    other = "send a JPEG" if limit == MAX_WHOLE_PIXELS else "raise RESNET_MAX_PIXELS"
     return (
-        f"The image has {seen} pixels; the limit is {max_pixels:,} in all, {MAX_SIDE:,} on a side "
-        f"and a side ratio of {MAX_SIDE_RATIO}. Send a smaller image, or raise RESNET_MAX_PIXELS."
+        f"The image has {seen}; the limit is {limit:,} in all, {MAX_SIDE:,} on a side "
+        f"and a side ratio of {MAX_SIDE_RATIO}. Send a smaller image, or {other}."
     )

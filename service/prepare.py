@@ -16,7 +16,7 @@ from PIL import Image
 
 from model.preprocessing import Pixels, Preprocessing, lies_down, preprocess
 from model.reference import brightness
-from service.decode import open_image, read_image
+from service.decode import counted_pixels, open_image, read_image
 from service.engine import usable_cores
 from service.errors import ClientLeftError, DeadlineExceededError, ImageTooLargeError
 from service.explain import Sent
@@ -103,7 +103,7 @@ class Preparer:
         if departure.gone:
             raise ClientLeftError("The client left before its images were decoded.")
         if len(payloads) == 1 and _is_small_and_plain(payloads[0]):
-            image = open_image(payloads[0], self.max_pixels)
+            image = open_image(payloads[0], self.max_pixels, spec=self.spec)
             if image.width * image.height <= SMALL_PIXELS:
                 return [self._read(image, 0)]
             del image
@@ -149,13 +149,15 @@ class Preparer:
                 job.cancel()
 
     def _open_and_read(self, payload: bytes) -> Ready:
-        return self._read_timed(open_image(payload, self.max_pixels), 0)
+        return self._read_timed(open_image(payload, self.max_pixels, spec=self.spec), 0)
 
     def _open_all(self, payloads: Sequence[bytes]) -> list[Image.Image]:
         """Read all headers, and refuse a request that is too large as a whole."""
         limit = self.max_pixels
-        images = [open_image(payload, limit, index) for index, payload in enumerate(payloads)]
-        pixels = sum(image.width * image.height for image in images)
+        images = [
+            open_image(payload, limit, index, self.spec) for index, payload in enumerate(payloads)
+        ]
+        pixels = sum(counted_pixels(image, self.spec) for image in images)
         if pixels > REQUEST_PIXELS * limit:
             raise ImageTooLargeError(
                 f"The request's {len(images)} images have {pixels:,} pixels together; the limit "

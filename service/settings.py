@@ -69,8 +69,8 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         25_000_000,
         ge=1,
-        le=80_000_000,  # Pillow itself refuses from 89 million on
-        description="Of one image; all of one request may have four times that.",
+        le=268_435_456,  # 16,384 x 16,384, the longest sides
+        description="Of one image as it is decoded; all of one request may have four times that.",
     )
     drift_window: int = Field(
         2_000,

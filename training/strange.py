@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from model.image_file import open_image_file, open_image_path
 from model.preprocessing import (
     BROKEN,
-    FORMATS,
     Preprocessing,
     preprocess,
     shrink_on_load,
@@ -82,9 +82,9 @@ def _photographs(folder: Path | None, spec: Preprocessing) -> dict[str, Tensor]:
     pictures = []
     for path in _files(folder):
         try:
-            with Image.open(path, formats=FORMATS) as image:
-                shrink_on_load(image, spec)
-                pictures.append(preprocess(upright(image), spec))
+            image = open_image_file(path.read_bytes())
+            shrink_on_load(image, spec)
+            pictures.append(preprocess(upright(image), spec))
         except BROKEN:
             continue
     if not pictures:
@@ -100,7 +100,7 @@ def refuse_without_photographs(folder: Path) -> None:
     """
     for path in _files(folder):
         try:
-            with Image.open(path, formats=FORMATS):
+            with open_image_path(path):
                 return
         except BROKEN:
             continue

@@ -69,7 +69,7 @@ BAD = {
     "RESNET_DRAIN_DELAY_S": ("-0.1", "nan", "soon"),
     "RESNET_MAX_BODY_BYTES": ("0", "10MB"),
     "RESNET_MAX_IMAGES": ("0",),
-    "RESNET_MAX_PIXELS": ("0", "1e7", "90000000"),
+    "RESNET_MAX_PIXELS": ("0", "1e7", "300000000"),
     "RESNET_DRIFT_WINDOW": ("199", "1000001"),
     "RESNET_LOG_LEVEL": ("loud",),
     "RESNET_LOG_FORMAT": ("xml", "json\ntext"),

@@ -7,18 +7,16 @@ Where there is no `val` or `test` folder, a share of each label is held out, cho
 
 import hashlib
 import statistics
-import warnings
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from PIL import Image
 
+from model.image_file import open_image_file, open_image_path
 from model.preprocessing import (
     BROKEN,
-    FORMATS,
     Pixels,
     Preprocessing,
     preprocess,
@@ -136,11 +134,9 @@ def _readable(
     good, bad = [], []
     for picture in pictures:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(picture.path, formats=FORMATS) as image:
-                    is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-                    good.append((picture, _Header(min(image.size), is_grey)))
+            with open_image_path(picture.path) as image:
+                is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+                good.append((picture, _Header(min(image.size), is_grey)))
         except BROKEN as error:
             bad.append(_reason(picture.path, error))
     return good, bad
@@ -176,11 +172,12 @@ def _decode(
 
     def decode(picture: Picture) -> tuple[bytes, Pixels, int] | str:
         try:
-            with Image.open(picture.path, formats=FORMATS) as image:
-                side = min(image.size)
-                shrink_on_load(image, spec)
-                pixels = preprocess(upright(image), spec)
-            return hashlib.sha256(picture.path.read_bytes()).digest(), pixels, side
+            data = picture.path.read_bytes()
+            image = open_image_file(data)
+            side = min(image.size)
+            shrink_on_load(image, spec)
+            pixels = preprocess(upright(image), spec)
+            return hashlib.sha256(data).digest(), pixels, side
         except BROKEN as error:
             return _reason(picture.path, error)
 
