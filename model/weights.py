@@ -119,17 +119,12 @@ def _report(  # noqa: PLR0913, PLR0917  # what was found, and what came of it
 ) -> LoadReport:
     """Sort every key of either side."""
     used = {key for name, key in named.keys.items() if name in shapes}
-    unused = [key for key in weights if key not in used and key not in named.doubled]
+    spent = used | named.doubled.keys() | named.rivals
+    unused = [key for key in weights if key not in spent]
     body, names = body_of(shapes), {key: name for name, key in named.keys.items()}
-    beyond = [
-        key
-        for key in unused
-        if key.endswith(LEARNT)
-        and key not in named.rivals
-        and (part_of(names.get(key, key)) in body or not is_auxiliary(names.get(key, key)))
-    ]
-    if named.head.fault:
-        beyond = [key for key in beyond if part_of(names.get(key, key)) in body]
+    learnt = [key for key in unused if key.endswith(LEARNT)]
+    beyond = [key for key in learnt if part_of(names.get(key, key)) in body]
+    beside = [key for key in learnt if key not in beyond and not is_auxiliary(names.get(key, key))]
     return LoadReport(
         loaded=len(loaded),
         total=len(shapes),
@@ -142,6 +137,7 @@ def _report(  # noqa: PLR0913, PLR0917  # what was found, and what came of it
             for key, name in named.doubled.items()
         ),
         beyond=tuple(beyond),
+        beside=() if named.head.fault else tuple(beside),
         notes=tuple(_notes(loaded, weights, named, shapes)),
         head=named.head.fault,
     )
@@ -155,6 +151,8 @@ def _notes(
         yield f"the network's tensors stand behind the prefix `{shown([named.prefix])}`"
     if named.head.module and not named.head.module.endswith(head_name(shapes)):
         yield f"the head is `{shown([named.head.module])}`"
+    if named.rivals:
+        yield f"not taken: {len(named.rivals)} tensors of another network, {shown(named.rivals, 1)}"
     kinds = Counter(weights[named.keys[name]].dtype for name in loaded if name in named.keys)
     for kind, count in kinds.items():
         if kind not in (torch.float32, torch.int64):

@@ -1,4 +1,4 @@
-"""Which member of the family weights were trained for, and a refusal where it is another."""
+"""Weights that do not fit: refused, with the member of the family that they were trained for."""
 
 from collections.abc import Iterator
 
@@ -51,6 +51,27 @@ def refuse_misfit(
         f"The file does not fit: {seen}. Name the architecture that it was trained for with "
         f"{option.rstrip(' =')}; {nearest}."
     )
+
+
+def refuse_chance(
+    architecture: Architecture, weights: Weights, report: LoadReport, *, new_head: bool
+) -> None:
+    """Refuse to export tensors that nobody trained, or less than what was trained.
+
+    Raises:
+        WeightsError: If the body does not fit, or the head does not and no new one is wanted.
+    """
+    refuse_misfit(architecture, weights, report, "--architecture ")
+    if report.head_gap and not new_head:
+        raise WeightsError(
+            f"The file gives {architecture.name} no head: {report.head_gap}. Export a network with "
+            "one linear layer as its head, or ask for one of random weights with --new-head."
+        )
+    if report.beside and not new_head:
+        raise WeightsError(
+            f"The file has layers that {architecture.name} lacks: {shown(report.beside)}. Answers "
+            "may depend on them; export a network of the family without them."
+        )
 
 
 def closest(weights: Weights) -> tuple[str, str]:

@@ -29,8 +29,8 @@ PREFERRED = re.compile(
 """In the names of what is taken first: averaged weights, and those of the best epoch."""
 
 AUXILIARY = re.compile(
-    r"loss|criteri|metric|accura|aux|queue|projector|projection_head|predictor|prototype|center"
-    r"|arcface|margin|temperature|logit_scale|normali[sz]e",
+    r"loss|criteri|metric|accura|aux|queue|projector|projection_head|prototype|center|arcface"
+    r"|margin|temperature|logit_scale|normali[sz]e",
     re.IGNORECASE,
 )
 """In the names of parts that only training needs."""
@@ -47,8 +47,16 @@ SPELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     # `nn.Sequential(*resnet.children())` with torchvision's names: 4 is layer1
     (re.compile(r"(?<![^.])([4-7])\.(?=\d+\.(?:conv|bn|downsample))"), "layer{-3}."),
     (re.compile(r"\.shortcut\."), ".downsample."),
+    # left within a name by torch.compile, by sharding and by recomputing activations
+    (re.compile(r"(?<=\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."), ""),
 )
 """Pattern and our name for it; `{+1}` is the next number that was found, plus one."""
+
+WRAPPED = ("module.", "_orig_mod.", "network.", "model.")
+"""Before the second name of a tensor, as half-converted checkpoints have it."""
+
+NETWORK = 10
+"""Names behind one prefix that only a whole network has; a layer has seven at most."""
 
 NUMBERED_STEM = MappingProxyType({"0": "conv1", "1": "bn1"})
 """What comes before `layer1` in such a `Sequential`."""
@@ -111,10 +119,10 @@ def name_keys(weights: Mapping[str, Tensor], shapes: Shapes) -> Named:
     body = body_of(shapes)
     for key, name in spelt.items():
         own = name.removeprefix(prefix)
-        if key in rivals or own in shapes or (name.startswith(prefix) and part_of(own) in body):
+        if key in rivals or own in shapes or part_of(own) in body or not own.startswith(WRAPPED):
             continue
         twin = next((tail for _, tail in _tails(own) if tail in shapes and tail in keys), None)
-        if twin is not None:
+        if twin is not None and weights[key].shape == shapes[twin]:
             doubled[key] = twin
     apart = {
         key: tensor
@@ -134,11 +142,8 @@ def name_keys(weights: Mapping[str, Tensor], shapes: Shapes) -> Named:
 
 
 def _rivals(spelt: Mapping[str, str], prefix: str, votes: Mapping[str, "_Votes"]) -> frozenset[str]:
-    """Give the keys of other networks: behind prefixes with half as many names, and not ours."""
-    most = votes[prefix].names if votes else 0
-    others = tuple(
-        each for each in votes if each != prefix and most > 4 and 2 * votes[each].names >= most
-    )
+    """Give the keys of other networks: behind other prefixes with the names of many layers."""
+    others = tuple(each for each in votes if each != prefix and votes[each].names >= NETWORK)
     return frozenset(
         key
         for key, name in spelt.items()

@@ -21,7 +21,8 @@ class LoadReport:
         missing: Of the network, not in the file; the network keeps its own.
         unused: In the file, not in the network.
         doubled: In the file under a second name; the network has the first.
-        beyond: Of the unused: of layers that the file's network has and ours lacks.
+        beyond: Of the unused: of layers within the body that ours lacks.
+        beside: Of the unused: of layers that may stand between the body and the head.
         notes: What was found where.
         head: Why the file's head cannot be the network's, where it has one that cannot.
     """
@@ -34,6 +35,7 @@ class LoadReport:
     unused: tuple[str, ...]
     doubled: tuple[str, ...]
     beyond: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     head: str = ""
 

@@ -12,7 +12,7 @@ from model.architecture import Architecture
 from model.artifact import Artifact
 from model.labels import name_labels, read_labels
 from model.weights import fit_to_weights, load_weights, match_weights, without_head
-from model.weights_family import refuse_misfit
+from model.weights_family import refuse_chance
 from model.weights_file import Weights, describe_file, read_weights
 from model.weights_report import LoadReport
 from training.assemble import untrained
@@ -124,7 +124,7 @@ def read_foreign(  # noqa: PLR0913  # the file, and what it does not say itself
         tell: Hears where in the file the weights were found.
 
     Raises:
-        WeightsError: If the file cannot be read.
+        WeightsError: If the file cannot be read, or does not fit the architecture.
         ExportError: If labels, normalisation or the file's shapes cannot be used.
     """
     weights: Weights = read_weights(path, architecture, tell)
@@ -135,7 +135,7 @@ def read_foreign(  # noqa: PLR0913  # the file, and what it does not say itself
         raise ExportError(" ".join(str(error).split())) from error
     weights = without_head(fitted, weights) if new_head else weights
     _, report = match_weights(fitted, weights)
-    _refuse_chance(fitted, weights, report, new_head=new_head)
+    refuse_chance(fitted, weights, report, new_head=new_head)
     if names is not None and len(names) != fitted.num_classes:
         if not new_head:
             raise ExportError(
@@ -207,8 +207,7 @@ def export_weights(
 
     Raises:
         WeightsError: If the file does not fit the architecture.
-        ExportError: If `out` cannot be an artifact's, the head would be random though nobody asked
-            for that, or the gate fails.
+        ExportError: If `out` cannot be an artifact's, or the gate fails.
         ArtifactError: If the artifact cannot be written.
     """
     refuse_early(out, options or Options(), overwrite=overwrite)
@@ -217,7 +216,7 @@ def export_weights(
     preprocessing = preprocessing_for(architecture, *foreign.normalization)
     normalize, network = build_parts(architecture, preprocessing)
     report = load_weights(network, foreign.weights)
-    _refuse_chance(architecture, foreign.weights, report, new_head=foreign.new_head)
+    refuse_chance(architecture, foreign.weights, report, new_head=foreign.new_head)
     subject = Subject(
         Servable(normalize, network),
         preprocessing,
@@ -234,20 +233,3 @@ def export_weights(
         overwrite=overwrite,
     )
     return artifact, report
-
-
-def _refuse_chance(
-    architecture: Architecture, weights: Weights, report: LoadReport, *, new_head: bool
-) -> None:
-    """Refuse to export tensors that nobody trained.
-
-    Raises:
-        WeightsError: If some outside the head are lacking.
-        ExportError: If the head is, and nobody asked for a new one.
-    """
-    refuse_misfit(architecture, weights, report, "--architecture ")
-    if report.head_gap and not new_head:
-        raise ExportError(
-            f"The file gives {architecture.name} no head: {report.head_gap}. Export a network with "
-            "one linear layer as its head, or ask for one of random weights with --new-head."
-        )

@@ -52,7 +52,7 @@ def test_the_only_linear_layer_behind_the_body_is_the_head(head: str) -> None:
     assert torch.equal(loaded["fc.weight"], weight)
     assert torch.equal(loaded["fc.bias"], bias)
     assert not report.head_gap
-    assert not report.unused + report.beyond
+    assert not report.unused
     assert report.loaded == report.total
 
 
@@ -122,10 +122,16 @@ def test_layers_that_the_network_lacks_are_told_from_what_only_training_needs() 
     state |= {"criterion.weight": torch.rand(10), "loss.centers": torch.rand(10, 64)}
     state |= {"val_accuracy.correct": torch.tensor(3.0), "n_averaged": torch.tensor(3)}
 
-    assert not match_weights(RESNET20, state)[1].beyond
-    for layer in ("bottleneck.weight", "layer1.0.attention.fc.weight", "layer1.3.conv1.weight"):
+    report = match_weights(RESNET20, state)[1]
+    assert not report.beyond + report.beside
+    for layer in (
+        "bottleneck.weight",
+        "attention.conv1.weight",
+        "layer1.0.attention.fc.weight",
+        "layer1.3.conv1.weight",
+    ):
         _, report = match_weights(RESNET20, state | {layer: torch.rand(64)})
-        assert report.beyond == (layer,)
+        assert report.beyond + report.beside == (layer,)
 
 
 def test_a_head_is_left_out_where_a_new_one_is_wanted() -> None:

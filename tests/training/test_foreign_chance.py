@@ -1,5 +1,6 @@
 """Nothing is exported, or begun with, whose weights nobody trained and nobody asked to draw."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,19 +61,29 @@ def test_a_file_without_a_head_of_ours_stops_the_export(
     state = _without(cifar_resnet(3), "linear.")
     state |= {key: torch.rand(shape) for key, shape in head.items()}
 
-    with pytest.raises(ExportError, match=r"gives resnet20 no head: .*--new-head") as refused:
+    with pytest.raises(WeightsError, match=r"gives resnet20 no head: .*--new-head") as refused:
         _read(state, tmp_path, labels)
 
     assert "\n" not in str(refused.value)
     assert _read(state, tmp_path, "a\nb\nc", new_head=True).architecture.num_classes == 3
 
 
+def test_layers_between_the_body_and_the_head_stop_the_export_and_no_run(
+    tmp_path: Path, fashion: Dataset
+) -> None:
+    state = cifar_resnet(3) | {"neck.weight": torch.rand(64), "loss.weight": torch.rand(10)}
+
+    with pytest.raises(WeightsError, match=r"layers that resnet20 lacks: neck\.weight\. Answers"):
+        _read(state, tmp_path)
+
+    assert _begin(state, fashion, "architecture=resnet20") == "resnet20"
+
+
 def test_a_new_head_takes_the_labels_of_the_data(tmp_path: Path, fashion: Dataset) -> None:
     given = _read(_without(cifar_resnet(3), "linear."), tmp_path, new_head=True)
     square = fashion.preprocessing.model_copy(update={"crop": 32})
-    object.__setattr__(fashion, "preprocessing", square)
 
-    fitted = fit_to_data(given, fashion, None)
+    fitted = fit_to_data(given, replace(fashion, preprocessing=square), None)
 
     assert fitted.labels == fashion.labels
     assert fitted.architecture.num_classes == len(fashion.labels)
