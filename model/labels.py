@@ -3,7 +3,14 @@
 No torch here.
 """
 
+import ast
+import codecs
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 IMAGENET = Path(__file__).parent / "imagenet_labels.txt"
 """ImageNet's 1,000 labels in the order of the ILSVRC 2012 synsets, one a line.
@@ -12,23 +19,50 @@ The first lemma of each synset, as torchvision shows them; two that would occur 
 told apart: "crane bird" (n02012849) from "crane", "maillot tank suit" (n03710721) from "maillot".
 """
 
+MAX_BYTES = 8 * 2**20
+FORMS = 'one name a line, or JSON: ["cat", "dog"], {"0": "cat", "1": "dog"} or {"cat": 0, "dog": 1}'
+WRAPPERS = ("id2label", "class_to_idx", "idx_to_class", "label2id", "labels", "classes", "names")
+"""Keys of JSON files that hold labels among other things: transformers' `config.json`, others."""
+
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, which it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Read names of labels, one a line, in the order of the targets.
+    """Read names of labels, in the order of a network's outputs.
+
+    Text has one name a line. JSON (or a dict as Python writes it) has a list of names, or names
+    by number, or numbers by name; ImageNet's index file has pairs of synset and name.
 
     Raises:
-        ValueError: If the file cannot be read, has no names, or one of them twice.
+        ValueError: If the file cannot be read, or a name is missing, empty or there twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as labels, one a line: {error}") from error
-    labels = tuple(line.strip() for line in text.splitlines() if line.strip())
-    twice = {label for label in labels if labels.count(label) > 1}
-    if not labels or twice:
-        cause = f"{sorted(twice)[0]!r} twice" if twice else "none"
-        raise ValueError(f"{path} must name labels, one a line, each once; it names {cause}.")
-    return labels
+    text = _read(path)
+    if text.lstrip().startswith(("[", "{")):
+        names = _from_data(_parsed(text, path), path)
+    else:
+        names = [line.strip() for line in re.split(r"\r\n|\r|\n", text.strip("\r\n \t"))]
+    if not any(names):
+        raise ValueError(f"{path} must name labels, {FORMS}; it names none.")
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names):
+        if not name or not name.isprintable():
+            raise ValueError(
+                f"{path} must name labels, {FORMS}; name {number + 1} is "
+                f"{ascii(name[:40]) if name else 'empty'}."
+            )
+        first = seen.setdefault(unicodedata.normalize("NFC", " ".join(name.split())), number)
+        if first != number:
+            raise ValueError(
+                f"{path} must name labels, each once; it names {name!r} twice, as the outputs "
+                f"{first} and {number}."
+            )
+    return tuple(names)
 
 
 def name_labels(count: int) -> tuple[str, ...]:
@@ -39,3 +73,111 @@ def name_labels(count: int) -> tuple[str, ...]:
     if count == 1000:
         return read_labels(IMAGENET)
     return tuple(f"label {index}" for index in range(count))
+
+
+def _read(path: Path) -> str:
+    """Read a small text file in UTF-8, or in what its mark says.
+
+    Raises:
+        ValueError: If it is no text.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} cannot be read as labels: it is no regular file.")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path} cannot be read as labels: it is over {MAX_BYTES:,} bytes.")
+        content = path.read_bytes()
+    except OSError as error:
+        cause = error.strerror or type(error).__name__
+        raise ValueError(f"{path} cannot be read as labels: {cause}.") from error
+    encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{path} cannot be read as labels: it is not text in {encoding.upper()}. Save it as "
+            "UTF-8."
+        ) from None
+
+
+def _parsed(text: str, path: Path) -> Any:
+    """Read JSON, or what Python writes of a dict or a list.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_without_twins)
+    except json.JSONDecodeError as error:
+        cause = f"{error.msg}, line {error.lineno}"
+    except RecursionError:
+        cause = "too deep"
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise ValueError(
+            f"{path} begins as JSON does and cannot be read as such ({cause}). Labels are {FORMS}."
+        ) from None
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object of JSON that has a key twice."""
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"The labels have {twin!r} twice; each must be there once.")
+    return content
+
+
+def _from_data(content: Any, path: Path) -> list[str]:
+    """Give the names in a list, or in an object by number or with their numbers.
+
+    Raises:
+        ValueError: If the content has another form.
+    """
+    if isinstance(content, Mapping):
+        inner = next((content[key] for key in WRAPPERS if _holds(content.get(key))), content)
+        content = _in_order(inner) if isinstance(inner, Mapping) else inner
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        names = [_name(each) for each in content]
+        if None not in names:
+            return _told_apart(names, content)  # type: ignore[arg-type]  # none is None
+    raise ValueError(
+        f"{path} has labels in a form that is not known. Labels are {FORMS}, with the numbers 0 "
+        "to the last."
+    )
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, Mapping | list)
+
+
+def _in_order(content: Mapping[Any, Any]) -> list[Any] | None:
+    """Put an object's names in the order of their numbers; None if those are not 0 to the last."""
+    values = list(content.values())
+    if all(type(value) is int for value in values):
+        numbered = {number: name for name, number in content.items()}
+    else:
+        numbers = [str(key) for key in content]
+        if not all(number.isascii() and number.isdecimal() for number in numbers):
+            return None
+        numbered = {int(number): values[place] for place, number in enumerate(numbers)}
+    if sorted(numbered) != list(range(len(content))):
+        return None
+    return [numbered[number] for number in range(len(content))]
+
+
+def _name(each: Any) -> str | None:
+    """Take the name itself; of a pair of synset and name, as in ImageNet's index, the name."""
+    if isinstance(each, list | tuple) and len(each) == 2:
+        each = each[1]
+    return each.strip() if isinstance(each, str) else None
+
+
+def _told_apart(names: list[str], content: Sequence[Any]) -> list[str]:
+    """Add the synset to names that stand for two: ImageNet's crane is a bird and a machine."""
+    return [
+        f"{name} ({each[0]})" if not isinstance(each, str) and names.count(name) > 1 else name
+        for name, each in zip(names, content, strict=True)
+    ]

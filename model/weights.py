@@ -5,8 +5,8 @@ it was made for; `load_weights` copies what fits and reports every key that does
 left out in silence.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,63 +15,15 @@ from torch import Tensor
 from model.architecture import Architecture, checked_architecture
 from model.network import ResNet
 from model.weights_file import Weights, WeightsError
+from model.weights_head import body_of, head_name, part_of
+from model.weights_names import COUNTER, Named, Shapes, is_auxiliary, name_keys, shapes_of, shown
+from model.weights_report import LoadReport
 
-PREFIXES = ("module.", "_orig_mod.", "network.", "model.")
-"""Left by DataParallel, by torch.compile, by our own run folders, by Lightning modules."""
+LEARNT = ("weight", "bias", "running_mean", "running_var")
+"""Ends the names of tensors that change a network's answers."""
 
-HEADS = ("fc", "linear", "classifier", "head.fc", "head")
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of each key.
-
-    Attributes:
-        loaded: How many of the network's tensors came from the file.
-        total: How many it has.
-        adapted: Loaded, but not as they were; each with what was done.
-        mismatched: In both with different shapes; the network keeps its own.
-        missing: Of the network, not in the file; the network keeps its own.
-        unused: In the file, not in the network.
-        doubled: In the file under a second name; the network has the first.
-    """
-
-    loaded: int
-    total: int
-    adapted: tuple[str, ...]
-    mismatched: tuple[str, ...]
-    missing: tuple[str, ...]
-    unused: tuple[str, ...]
-    doubled: tuple[str, ...]
-
-    def lines(self) -> Iterator[str]:
-        """Say it, a line a key."""
-        yield f"{self.loaded} of {self.total} tensors loaded"
-        yield from (f"adapted: {note}" for note in self.adapted)
-        yield from (f"left at its initial value: {note}" for note in self.mismatched)
-        yield from (f"left at its initial value: {key}: not in the file" for key in self.missing)
-        yield from (f"not used: {key}" for key in self.unused)
-        yield from (f"not used: {note}" for note in self.doubled)
-
-
-def our_name(key: str) -> str:
-    """Take prefixes off; call a head `fc` and a shortcut `downsample`."""
-    while key.startswith(PREFIXES):
-        key = key.split(".", 1)[1]
-    for head in HEADS:
-        if key in (f"{head}.weight", f"{head}.bias"):
-            return f"fc.{key.rpartition('.')[2]}"
-    return key.replace(".shortcut.", ".downsample.")
-
-
-def _first_keys(weights: Weights) -> dict[str, str]:
-    """Find the file's key for each of our names; the very name before one that is like it."""
-    keys: dict[str, str] = {}
-    for key in weights:
-        name = our_name(key)
-        if name not in keys or key == name:
-            keys[name] = key
-    return keys
+PLAIN = (Tensor, torch.nn.Parameter)
+"""Kinds of tensors that hold their numbers themselves."""
 
 
 def fit_to_weights(architecture: Architecture, weights: Weights) -> Architecture:
@@ -80,19 +32,29 @@ def fit_to_weights(architecture: Architecture, weights: Weights) -> Architecture
     Raises:
         ValueError: If the file asks for what the architecture cannot be.
     """
-    weights = {name: weights[key] for name, key in _first_keys(weights).items()}
+    shapes = shapes_of(architecture)
+    named = name_keys(weights, shapes)
+    found = {name: weights[key] for name, key in named.keys.items()}
     changes: dict[str, Any] = {}
-    head = weights.get("fc.weight")
+    head = found.get(f"{head_name(shapes)}.weight")
     if head is not None and head.ndim in (2, 4):
         changes["num_classes"] = head.shape[0]
-    first = weights.get("stem.conv.weight" if architecture.is_preactivated else "conv1.weight")
+    first = found.get("stem.conv.weight" if architecture.is_preactivated else "conv1.weight")
     if first is not None and first.ndim == 4:
         changes["in_channels"] = first.shape[1]
         if first.shape[2] == 3 and architecture.stem == "standard":
             changes |= {"stem": "small", "size": 32}
-    if architecture.shortcuts == "padding" and any(".downsample." in key for key in weights):
+    if architecture.shortcuts == "padding" and any(".downsample." in name for name in found):
         changes["shortcuts"] = "projection"
     return checked_architecture(architecture.model_dump() | changes)
+
+
+def without_head(architecture: Architecture, weights: Weights) -> Weights:
+    """Leave out what would be loaded as the head."""
+    head = name_keys(weights, shapes_of(architecture)).head
+    return {
+        key: tensor for key, tensor in weights.items() if key not in {**head.keys, **head.doubled}
+    }
 
 
 def load_weights(network: ResNet, weights: Weights) -> LoadReport:
@@ -104,62 +66,124 @@ def load_weights(network: ResNet, weights: Weights) -> LoadReport:
     Raises:
         WeightsError: If no tensor fits, or one holds what no training leaves behind.
     """
-    own = network.state_dict()
-    names = {our_name(key): key for key in own}
-    first = next(iter(own))
-    keys = _first_keys(weights)
-    adapted, mismatched, unused, doubled = [], [], [], []
+    loaded, report = match_weights(network.architecture, weights)
+    if not loaded:
+        raise WeightsError(
+            f"No tensor of the file fits {network.architecture.name}: it begins with "
+            f"{shown(weights)}; the network with {shown(network.state_dict())}."
+        )
+    network.load_state_dict(loaded, strict=False)
+    return report
+
+
+def match_weights(
+    architecture: Architecture, weights: Weights
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Find the tensors that an architecture's network would take, and what becomes of each key.
+
+    Raises:
+        WeightsError: If one of them holds what no training leaves behind.
+    """
+    shapes = shapes_of(architecture)
+    named = name_keys(weights, shapes)
+    first = next(iter(shapes))
+    adapted, mismatched = [], []
     loaded: dict[str, Tensor] = {}
-    for key, tensor in weights.items():
-        name = names.get(our_name(key))
-        if name is None:
-            unused.append(key)
+    for name, wanted in shapes.items():
+        if name not in named.keys:
             continue
-        if keys[our_name(key)] != key:
-            doubled.append(f"{key}: {keys[our_name(key)]} is {name} already")
-            continue
-        wanted = own[name].shape
-        _refuse_senseless(key, tensor, own[name])
+        tensor = _checked(named.keys[name], weights, counts=name.endswith(COUNTER))
         fitted, note = _fit(tensor, wanted, is_first=name == first)
         if fitted is None:
-            shapes = f"the file has {tuple(tensor.shape)}, the network {tuple(wanted)}"
-            mismatched.append(f"{name}: {shapes}")
+            seen = f"the file has {tuple(tensor.shape)}, the network {tuple(wanted)}"
+            mismatched.append(f"{name}: {seen}")
             continue
         if note:
             adapted.append(f"{name}: {note}")
         loaded[name] = fitted
-    if not loaded:
-        raise WeightsError(
-            f"No tensor of the file fits {network.architecture.name}: it begins with "
-            f"{', '.join(list(weights)[:3])}; the network with {', '.join(list(own)[:3])}."
-        )
-    network.load_state_dict(loaded, strict=False)
-    known = {names.get(our_name(key)) for key in weights}
+    head = head_name(shapes)
+    bias, weight = f"{head}.bias", f"{head}.weight"
+    if weight in loaded and bias not in named.keys:
+        loaded[bias] = torch.zeros(shapes[bias])
+        adapted.append(f"{bias}: not in the file, and zero, as in a layer without a bias")
+    return loaded, _report(loaded, weights, named, shapes, adapted, mismatched)
+
+
+def _report(  # noqa: PLR0913, PLR0917  # what was found, and what came of it
+    loaded: Mapping[str, Tensor],
+    weights: Weights,
+    named: Named,
+    shapes: Shapes,
+    adapted: list[str],
+    mismatched: list[str],
+) -> LoadReport:
+    """Sort every key of either side."""
+    used = {key for name, key in named.keys.items() if name in shapes}
+    spent = used | named.doubled.keys() | named.rivals
+    unused = [key for key in weights if key not in spent]
+    body, names = body_of(shapes), {key: name for name, key in named.keys.items()}
+    learnt = [key for key in unused if key.endswith(LEARNT)]
+    beyond = [key for key in learnt if part_of(names.get(key, key)) in body]
+    beside = [key for key in learnt if key not in beyond and not is_auxiliary(names.get(key, key))]
     return LoadReport(
         loaded=len(loaded),
-        total=len(own),
+        total=len(shapes),
         adapted=tuple(adapted),
         mismatched=tuple(mismatched),
-        missing=tuple(key for key in own if key not in known),
+        missing=tuple(name for name in shapes if name not in named.keys and name not in loaded),
         unused=tuple(unused),
-        doubled=tuple(doubled),
+        doubled=tuple(
+            f"{key}: {named.keys.get(name)} is {name} already"
+            for key, name in named.doubled.items()
+        ),
+        beyond=tuple(beyond),
+        beside=() if named.head.fault else tuple(beside),
+        notes=tuple(_notes(loaded, weights, named, shapes)),
+        head=named.head.fault,
     )
 
 
-def _refuse_senseless(key: str, tensor: Tensor, own: Tensor) -> None:
+def _notes(
+    loaded: Mapping[str, Tensor], weights: Weights, named: Named, shapes: Shapes
+) -> Iterator[str]:
+    """Say what is not as in a plain file of torchvision's."""
+    if named.prefix:
+        yield f"the network's tensors stand behind the prefix `{shown([named.prefix])}`"
+    if named.head.module and not named.head.module.endswith(head_name(shapes)):
+        yield f"the head is `{shown([named.head.module])}`"
+    if named.rivals:
+        yield f"not taken: {len(named.rivals)} tensors of another network, {shown(named.rivals, 1)}"
+    kinds = Counter(weights[named.keys[name]].dtype for name in loaded if name in named.keys)
+    for kind, count in kinds.items():
+        if kind not in (torch.float32, torch.int64):
+            yield f"{count} tensors of {kind} are read as float32"
+
+
+def _checked(key: str, weights: Weights, *, counts: bool) -> Tensor:
     """Refuse what would make every answer nonsense, before it is copied."""
-    if not own.is_floating_point():
-        return  # steps that were counted
-    if not tensor.is_floating_point():
+    tensor = weights[key]
+    named = shown([key])
+    if type(tensor) not in PLAIN or tensor.layout != torch.strided or tensor.is_meta:
+        kind = "no numbers" if tensor.is_meta else f"a {type(tensor).__name__} ({tensor.layout})"
         raise WeightsError(
-            f"{key} has integers ({tensor.dtype}); weights must be floating point. Save the "
+            f"{named} has {kind}; weights must be plain tensors. Save the network's state with "
+            "dense tensors on one device."
+        )
+    if counts:
+        return tensor
+    if not tensor.is_floating_point() or tensor.itemsize == 1:
+        kind = "numbers" if tensor.is_floating_point() or tensor.is_complex() else "integers"
+        raise WeightsError(
+            f"{named} has {kind} ({tensor.dtype}); weights must be floating point. Save the "
             "network as it was before it was quantized."
         )
+    tensor = tensor.detach().float()
     if not tensor.isfinite().all():
         raise WeightsError(
-            f"{key} holds numbers that are not finite: the training that saved it had failed. "
+            f"{named} holds numbers that are not finite: the training that saved it had failed. "
             "Take an earlier checkpoint."
         )
+    return tensor
 
 
 def _fit(tensor: Tensor, wanted: torch.Size, *, is_first: bool) -> tuple[Tensor | None, str]:

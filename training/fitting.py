@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.architecture import Architecture, get_architecture
-from model.weights import fit_to_weights, load_weights
-from model.weights_file import Weights
+from model.weights import fit_to_weights, load_weights, match_weights
+from model.weights_family import refuse_misfit
+from model.weights_file import Weights, read_weights
 from training.augment import side_at
 from training.datasets.dataset import Dataset
-from training.foreign import gaps, get_normalization
+from training.foreign import get_normalization
 from training.module import Classifier
 from training.recipes import Recipe
 from training.run import CheckpointError, OtherVersionError, RunRecord, read_checkpoint
@@ -28,11 +29,13 @@ def fit_architecture(
 ) -> Architecture:
     """Give the recipe's architecture the data's labels and channels, and a stem for its size.
 
-    Weights to begin with bring their own stem and kind of shortcut, unless the recipe says more.
+    Weights to begin with bring their own stem and kind of shortcut, unless the recipe says more;
+    a stem that the recipe names may keep its initial weights.
 
     Raises:
         TrainingError: If there is no such architecture, or the pictures are too small for it or for
             the recipe's shift.
+        WeightsError: If the weights leave gaps outside the head.
     """
     side = dataset.preprocessing.crop
     stem, shortcuts = recipe.stem, recipe.shortcuts
@@ -54,7 +57,24 @@ def fit_architecture(
     except ValueError as error:
         raise TrainingError(f"The recipe's architecture: {error}") from error
     _refuse_wide_shift(recipe, fitted, side)
+    if start is not None:
+        _, report = match_weights(fitted, start)
+        spared = frozenset({"conv1.weight", "stem.conv.weight"} if recipe.stem else ())
+        refuse_misfit(fitted, start, report, "--set architecture=", spared)
     return fitted
+
+
+def first_weights(init: Path, recipe: Recipe, tell: Callable[[str], None]) -> Weights:
+    """Read weights to begin with; of several networks in a file the one that the recipe names.
+
+    Raises:
+        TrainingError: If there is no such architecture.
+        WeightsError: If the file cannot be read.
+    """
+    try:
+        return read_weights(init, get_architecture(recipe.architecture), tell)
+    except ValueError as error:
+        raise TrainingError(f"The recipe's architecture: {error}") from error
 
 
 def _refuse_wide_shift(recipe: Recipe, architecture: Architecture, side: int) -> None:
@@ -127,7 +147,7 @@ def begun_with(start: Weights | None, record: RunRecord, tell: Callable[[str], N
         report = load_weights(module.network, start)
         for line in report.lines():
             tell(line)
-        holes = gaps(report)
+        holes = report.gaps
         if holes and not record.recipe.backbone_rate:
             raise TrainingError(
                 f"`backbone_rate` (=0) would freeze {len(holes)} tensors as they were drawn: "

@@ -1,9 +1,8 @@
 """From weights that were trained elsewhere to an artifact, gated as our own are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from string import digits
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -12,9 +11,10 @@ import torch
 from model.architecture import Architecture
 from model.artifact import Artifact
 from model.labels import name_labels, read_labels
-from model.network import ResNet
-from model.weights import LoadReport, fit_to_weights, load_weights, our_name
+from model.weights import fit_to_weights, load_weights, match_weights, without_head
+from model.weights_family import refuse_chance
 from model.weights_file import Weights, describe_file, read_weights
+from model.weights_report import LoadReport
 from training.assemble import untrained
 from training.datasets.dataset import Dataset, spread
 from training.export import GATE_PICTURES, Options, refuse_early
@@ -89,10 +89,11 @@ class Foreign:
 
     Attributes:
         architecture: Fitted to the labels and the pictures.
-        weights: As `read_weights` gives them.
+        weights: Of the file.
         normalization: Of the pictures they were trained on.
         labels: As many as the architecture has; None names them by their number.
         source: File and SHA-256, for the manifest.
+        new_head: Whether the head was asked to be drawn at random.
     """
 
     architecture: Architecture
@@ -100,34 +101,52 @@ class Foreign:
     normalization: Normalization
     labels: tuple[str, ...] | None
     source: str
+    new_head: bool = False
 
 
-def read_foreign(
-    architecture: Architecture, path: Path, *, labels: Path | None, normalize: str | None
+def read_foreign(  # noqa: PLR0913  # the file, and what it does not say itself
+    architecture: Architecture,
+    path: Path,
+    *,
+    labels: Path | None,
+    normalize: str | None,
+    new_head: bool = False,
+    tell: Callable[[str], None] = print,
 ) -> Foreign:
     """Read weights, and find out for which labels and pictures they were made.
 
     Args:
         architecture: The member of the family that they are for.
         path: A .pth or .safetensors file.
-        labels: Names, one a line; another number than the file's draws the head anew.
+        labels: A file of names, as many as the file's head has outputs.
         normalize: A key of `NORMALIZATIONS`, or figures; None: what is usual.
+        new_head: Draw the head at random, for any number of labels.
+        tell: Hears where in the file the weights were found.
 
     Raises:
-        WeightsError: If the file cannot be read.
+        WeightsError: If the file cannot be read, or does not fit the architecture.
         ExportError: If labels, normalisation or the file's shapes cannot be used.
     """
-    weights = read_weights(path)
+    weights: Weights = read_weights(path, architecture, tell)
     try:
         fitted = fit_to_weights(architecture, weights)
         names = None if labels is None else read_labels(labels)
     except ValueError as error:
         raise ExportError(" ".join(str(error).split())) from error
-    if names is not None:
+    weights = without_head(fitted, weights) if new_head else weights
+    _, report = match_weights(fitted, weights)
+    refuse_chance(fitted, weights, report, new_head=new_head)
+    if names is not None and len(names) != fitted.num_classes:
+        if not new_head:
+            raise ExportError(
+                f"{labels} names {len(names):,} labels, and the head in {path.name} has "
+                f"{fitted.num_classes:,} outputs. Name one label for each output, in their order, "
+                "or ask for a head of random weights with --new-head."
+            )
         fitted = fitted.model_copy(update={"num_classes": len(names)})
     chosen = normalize or usual_normalization(fitted)
     normalization = get_normalization(chosen, fitted.in_channels)
-    return Foreign(fitted, weights, normalization, names, describe_file(path))
+    return Foreign(fitted, weights, normalization, names, describe_file(path), new_head)
 
 
 def fit_to_data(foreign: Foreign, dataset: Dataset, normalize: str | None) -> Foreign:
@@ -137,6 +156,8 @@ def fit_to_data(foreign: Foreign, dataset: Dataset, normalize: str | None) -> Fo
         ExportError: If labels were named, or trained, that are not the data's.
     """
     count = foreign.architecture.num_classes
+    if foreign.new_head and foreign.labels is None:
+        count = len(dataset.labels)
     if len(dataset.labels) != count or foreign.labels not in (None, dataset.labels):
         raise ExportError(
             f"{dataset.name} has {len(dataset.labels)} labels ({', '.join(dataset.labels[:3])}); "
@@ -150,7 +171,9 @@ def fit_to_data(foreign: Foreign, dataset: Dataset, normalize: str | None) -> Fo
         )
     return replace(
         foreign,
-        architecture=foreign.architecture.model_copy(update={"in_channels": channels}),
+        architecture=foreign.architecture.model_copy(
+            update={"in_channels": channels, "num_classes": count}
+        ),
         normalization=get_normalization(
             normalize or usual_normalization(foreign.architecture), channels
         ),
@@ -183,9 +206,8 @@ def export_weights(
         The artifact, and what became of each key of the file.
 
     Raises:
-        WeightsError: If no tensor of the file fits.
-        ExportError: If `out` cannot be an artifact's, tensors other than the head's are missing,
-            or the gate fails.
+        WeightsError: If the file does not fit the architecture.
+        ExportError: If `out` cannot be an artifact's, or the gate fails.
         ArtifactError: If the artifact cannot be written.
     """
     refuse_early(out, options or Options(), overwrite=overwrite)
@@ -194,7 +216,7 @@ def export_weights(
     preprocessing = preprocessing_for(architecture, *foreign.normalization)
     normalize, network = build_parts(architecture, preprocessing)
     report = load_weights(network, foreign.weights)
-    _refuse_gaps(report, network)
+    refuse_chance(architecture, foreign.weights, report, new_head=foreign.new_head)
     subject = Subject(
         Servable(normalize, network),
         preprocessing,
@@ -211,38 +233,3 @@ def export_weights(
         overwrite=overwrite,
     )
     return artifact, report
-
-
-def gaps(report: LoadReport) -> list[str]:
-    """Name the tensors, beside the head's, that the file did not give."""
-    kept = [note.split(": ")[0] for note in (*report.mismatched, *report.missing)]
-    spared = ("fc.", "head.fc.")
-    return [
-        key
-        for key in kept
-        if not key.startswith(spared) and not key.endswith("num_batches_tracked")
-    ]
-
-
-def _refuse_gaps(report: LoadReport, network: ResNet) -> None:
-    """Let a head be drawn anew; a network with other holes, or of another depth, is nonsense."""
-    holes = gaps(report)
-    if holes:
-        raise ExportError(
-            f"The file lacks {len(holes)} of {report.total} tensors of "
-            f"{network.architecture.name}, or has them in other shapes. Name the architecture that "
-            f"the weights were trained for. Lacking: {', '.join(holes)}. Of the file, not used: "
-            f"{', '.join(report.unused) or 'none'}."
-        )
-    body = {_part(key) for key in network.state_dict()} - {"fc", "head"}
-    beyond = [key for key in report.unused if _part(our_name(key)) in body]
-    if beyond:
-        raise ExportError(
-            f"The file has {len(beyond)} tensors of layers that {network.architecture.name} lacks: "
-            f"{', '.join(beyond)}. Name the architecture that the weights were trained for."
-        )
-
-
-def _part(key: str) -> str:
-    """Name the part of a network that a key belongs to: layer, conv, stages."""
-    return key.split(".", maxsplit=1)[0].rstrip(digits)

@@ -19,10 +19,15 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 
 from model.cli import CommandError, script
-from model.weights_file import read_weights
 from training.commands.data import DataOption, read_data, told_in_one_line
 from training.datasets.dataset import Dataset
-from training.fitting import begun_with, fit_architecture, normalized, refuse_frozen
+from training.fitting import (
+    begun_with,
+    first_weights,
+    fit_architecture,
+    normalized,
+    refuse_frozen,
+)
 from training.plots import TRAIN, VALIDATION
 from training.progress import quiet_lightning
 from training.recipes import RECIPES, Recipe, get_recipe
@@ -128,7 +133,7 @@ def find_learning_rate(
         WeightsError: If `init` cannot be read, or none of it fits.
     """
     dataset = normalized(dataset, recipe)
-    start = None if init is None else read_weights(init)
+    start = None if init is None else first_weights(init, recipe, tell)
     if start is None:
         refuse_frozen(recipe)
     record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset, start), seed, init)

@@ -18,13 +18,13 @@ from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from model.durable import replace_synced
-from model.weights_file import read_weights
 from training.checkpoints import WriteError
 from training.datasets.dataset import Dataset, at_once, loader
 from training.finite import NotFiniteError
 from training.fitting import (
     TrainingError,
     begun_with,
+    first_weights,
     fit_architecture,
     normalized,
     refuse_frozen,
@@ -88,7 +88,7 @@ def train(  # noqa: PLR0913  # where, what, which seed, from where
     folder = RunFolder(out)
     dataset = normalized(dataset, recipe)
     init = None if resume else init  # what goes on has weights already
-    start = None if init is None else read_weights(init)
+    start = None if init is None else first_weights(init, recipe, tell)
     if start is None and not resume:
         refuse_frozen(recipe)
     record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset, start), seed, init)

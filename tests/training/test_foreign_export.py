@@ -29,8 +29,10 @@ def test_a_cifar_checkpoint_gives_its_own_logits_through_onnx(
     )
 
     assert finished.code == 0, finished.err
-    assert "97 of 116 tensors loaded" in finished.out
-    assert "left at its initial value: bn1.num_batches_tracked: not in the file" in finished.out
+    assert "weights found under `state_dict`" in finished.out
+    assert "97 of 116 tensors loaded; the rest are 19 counters of norms" in finished.out
+    assert "behind the prefix `module.`" in finished.out
+    assert "left at its initial value" not in finished.out
     artifact = read(out)
     spec = artifact.manifest.preprocessing
     assert (spec.resize, spec.crop) == (32, 32)
@@ -62,16 +64,21 @@ def test_a_thousand_labels_are_imagenets_seen_at_224_of_256_pixels(
     assert manifest.preprocessing.std == (0.229, 0.224, 0.225)
 
 
-def test_other_labels_draw_the_head_anew_and_say_so(
+def test_a_new_head_is_drawn_for_any_labels_where_it_is_asked_for(
     command: Command, resnet20: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
     arguments = ("--architecture", "resnet20", "--weights", resnet20, "--out", tmp_path / "a" / "1")
+    named = (*arguments, "--labels", tmp_path / "labels.txt")
 
-    finished = command(export_script, *arguments, "--labels", tmp_path / "labels.txt")
+    refused = command(export_script, *named)
+    finished = command(export_script, *named, "--new-head")
 
+    assert refused.code == 1
+    assert "labels.txt names 2 labels, and the head in resnet20.th has 10 outputs" in refused.err
+    assert "--new-head" in refused.err
     assert finished.code == 0, finished.err
-    assert "fc.weight: the file has (10, 64), the network (2, 64)" in finished.out
+    assert "note: the head has random weights" in finished.out
     assert read(tmp_path / "a" / "1").manifest.labels == ("cat", "dog")
 
 

@@ -1,5 +1,6 @@
 """Weights from elsewhere that do not fit: refused by `export-model`, and nothing is written."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def test_a_deeper_networks_weights_are_refused(
 
     assert finished.code == 1
     assert f"tensors of layers that {name} lacks: layer1." in finished.err
+    assert re.search(r"looks like a resnet3\d; add --architecture resnet3\d\.", finished.err)
     assert not (tmp_path / "a").exists()
 
 
@@ -63,13 +65,17 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     assert not out.exists()
 
 
-def test_labels_without_weights_are_bad_usage(command: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--labels", "--new-head"])
+def test_labels_and_a_new_head_without_weights_are_bad_usage(
+    option: str, command: Command, tmp_path: Path
+) -> None:
     arguments = ("--architecture", "resnet20", "--random", "--out", tmp_path / "a" / "1")
+    value = (tmp_path / "labels.txt",) if option == "--labels" else ()
 
-    finished = command(export_script, *arguments, "--labels", tmp_path / "labels.txt")
+    finished = command(export_script, *arguments, option, *value)
 
     assert finished.code == 2
-    assert "--labels" in finished.err
+    assert option in finished.err
 
 
 def test_data_of_another_size_are_refused(

@@ -43,7 +43,16 @@ WeightsOption = Annotated[
 ]
 LabelsOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="With --weights: names, one a line; ImageNet's for 1,000."),
+    typer.Option(
+        metavar="FILE",
+        help="With --weights: a name for each output, one a line or as JSON; ImageNet's for 1,000.",
+    ),
+]
+NewHeadOption = Annotated[
+    bool,
+    typer.Option(
+        "--new-head", help="With --weights: a head of random weights, for any number of labels."
+    ),
 ]
 NormalizeOption = Annotated[
     str | None,
@@ -87,6 +96,7 @@ def export_model(
     architecture: ArchitectureOption = None,
     weights: WeightsOption = None,
     labels: LabelsOption = None,
+    new_head: NewHeadOption = False,
     normalize: NormalizeOption = None,
     random: RandomOption = False,
     overwrite: OverwriteOption = False,
@@ -110,8 +120,11 @@ def export_model(
         raise typer.BadParameter(
             "give a CHECKPOINT, or --architecture NAME with --random or with --weights FILE"
         )
-    if labels is not None and weights is None:
-        raise typer.BadParameter("needs --weights", param_hint="--labels")
+    for option, is_given in (("--labels", labels is not None), ("--new-head", new_head)):
+        if is_given and weights is None:
+            raise typer.BadParameter("needs --weights", param_hint=option)
+    if new_head and labels is None and data is None:
+        raise typer.BadParameter("needs --labels or --data", param_hint="--new-head")
     if photographs is not None and checkpoint is None:
         raise typer.BadParameter("needs a CHECKPOINT", param_hint="--photographs")
     options = Options(_precisions(precision), _gates(gates), photographs, licence)
@@ -128,7 +141,14 @@ def export_model(
             artifact = export_random(spec, out, options, overwrite=overwrite)
         else:
             spec = _member(architecture or "")
-            given = read_foreign(spec, weights, labels=labels, normalize=normalize)
+            given = read_foreign(
+                spec,
+                weights,
+                labels=labels,
+                normalize=normalize,
+                new_head=new_head,
+                tell=typer.echo,
+            )
             artifact = _export_foreign(given, data, normalize, out, options, overwrite=overwrite)
     _tell_export(artifact)
 
@@ -148,6 +168,8 @@ def _export_foreign(  # what, measured on what, where, how
     artifact, report = export_weights(fitted, out, options, dataset=dataset, overwrite=overwrite)
     for line in report.lines():
         typer.echo(line)
+    if fitted.new_head:
+        typer.echo("note: the head has random weights, as --new-head asks: its answers are chance")
     seen = artifact.manifest.preprocessing
     typer.echo(
         f"pictures are resized to {seen.resize}, cropped to {seen.crop}, and normalised by mean "
