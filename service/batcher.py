@@ -210,8 +210,10 @@ class Batcher:
                 self._follow(done, done.began if taken.had_to_wait else idle_since)
                 if self._loop is not None and not self._loop.is_closed():
                     self._loop.call_soon_threadsafe(self._deliver, done)
+                del done  # with all outputs; the next batch may be long in coming
             if taken.is_last:
                 return
+            del taken
             idle_since = time.perf_counter()
 
     def _soon(self, loop: asyncio.AbstractEventLoop) -> None:

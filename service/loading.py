@@ -13,7 +13,7 @@ from model.artifact import Artifact, ArtifactError, read
 from model.manifest import Precision
 from service.classifier import Classifier
 from service.engine import Engine, offers_cuda, usable_cores
-from service.errors import InferenceFailedError, StartError
+from service.errors import ServiceError, StartError
 from service.folders import default_folders
 from service.log import log
 from service.plan import Plan, batch_sizes, measure
@@ -49,7 +49,7 @@ def load_classifier(settings: Settings) -> Classifier:
         engine, cores = _load_laid_out(artifact, settings, usable)
         example = artifact.golden_images()[0]
         plan = measure(engine.run, example, batch_sizes(settings.max_batch_size))
-    except (ArtifactError, InferenceFailedError) as error:
+    except (ArtifactError, ServiceError) as error:
         raise StartError(str(error)) from error
     if engine.provider == "cpu":
         plan.instances, plan.threads = cores.instances, cores.threads
@@ -118,7 +118,7 @@ def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
         if cuda and engine.provider != "cuda":  # onnxruntime offered it and fell back
             choice = choose(held, cuda=False, byte_products=byte_products())
             engine = _checked(artifact, settings, choice.precision, threads)
-    except (StartError, InferenceFailedError) as error:
+    except (StartError, ServiceError) as error:
         if choice.precision == "float32" or "float32" not in held:
             raise
         log.warning("precision gave way", extra={"fields": {"why": str(error)}})
@@ -197,7 +197,7 @@ def choose_workers(settings: Settings, probe: Callable[[Path], None] = lambda _:
             if len(folders) > 1:
                 probe(folder)
             return _workers_for(read(folder), settings, usable)
-        except (ArtifactError, InferenceFailedError, StartError, OSError) as error:
+        except (ArtifactError, ServiceError, StartError, OSError) as error:
             refused.append(error)
     raise StartError(str(refused[0])) from refused[0]
 

@@ -1,4 +1,4 @@
-"""Memory that a retired model leaves behind."""
+"""Memory that a retired model, or a refused request, leaves behind."""
 
 import ctypes
 import gc
@@ -21,3 +21,16 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:  # musl has none
         trim(0)
+
+
+def release_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error and of what led to it: their frames hold the request's body.
+
+    A frame that holds the error in turn, by a name or in a future, would be a cycle, which stays
+    until the garbage collector looks.
+    """
+    linked: list[BaseException | None] = [error]
+    while linked:
+        if (each := linked.pop()) is not None and each.__traceback__ is not None:
+            each.__traceback__ = None
+            linked += [each.__cause__, each.__context__]
