@@ -91,7 +91,9 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.telemetry = telemetry
     app.state.draining = False
-    app.state.intake = Intake(settings.max_held_bytes)
+    app.state.intake = Intake(
+        settings.max_held_bytes, settings.max_body_bytes, settings.min_receive_bytes_s
+    )
     app.router.routes.extend(predict.router.routes)  # an included router matches twice
     for module in (architecture, card, drift, health, repository_v2, inference_v2, page):
         app.include_router(module.router)

@@ -105,6 +105,43 @@ def _loaded_by(*modules: str) -> set[str]:
     return {name.partition(".")[0] for name in run.stdout.split()}
 
 
+ALONE = """
+import importlib, os, sys
+libraries, modules = (names.split(",") for names in sys.argv[1:])
+for name in libraries:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass  # one that is optional
+for name in modules:
+    if os.fork() == 0:
+        importlib.import_module(name)
+        print(name, *(each for each, module in sys.modules.items() if module), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+"""Imports each module in a process where none of ours is loaded yet, but the libraries are."""
+
+
+@pytest.fixture(scope="module")
+def loaded_alone() -> dict[str, set[str]]:
+    """Top-level names that are loaded where one module of what serves was imported alone.
+
+    The libraries that they name are loaded once for all, which takes most of the time.
+    """
+    named = {name for module in SERVED for name in _imports(EVERY_MODULE[module])}
+    libraries = [name for name in named if name.partition(".")[0] not in PACKAGES]
+    run = subprocess.run(
+        [sys.executable, "-c", ALONE, ",".join(sorted(libraries)), ",".join(SERVED)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    lines = [line.split() for line in run.stdout.splitlines()]
+    return {module: {name.partition(".")[0] for name in names} for module, *names in lines}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_walk_finds_modules_in_every_package(package: str) -> None:
     assert package in MODULES[package]
@@ -112,8 +149,11 @@ def test_the_walk_finds_modules_in_every_package(package: str) -> None:
 
 
 @pytest.mark.parametrize("module", SERVED)
-def test_what_serves_never_loads_torch_onnx_or_training(module: str) -> None:
-    loaded = _loaded_by(module)
+def test_what_serves_never_loads_torch_onnx_or_training(
+    module: str, loaded_alone: dict[str, set[str]]
+) -> None:
+    assert module in loaded_alone, "cannot be imported by itself; its traceback is above"
+    loaded = loaded_alone[module]
 
     assert module.partition(".")[0] in loaded
     assert not loaded & {"torch", "onnx", "onnxscript", "training", "pytorch_lightning"}

@@ -159,7 +159,7 @@ async def _infer(request: Request, view: View) -> Response:
     departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
     json_bytes = _json_bytes(headers.get(JSON_BYTES_HEADER))
     limit = classifier.settings.max_body_bytes
-    with request.app.state.intake.hold() as take:
+    with request.app.state.intake.hold(request.scope.get("client")) as take:
         body = await receive(request.receive, declared_length, limit, take=take)
         received = time.perf_counter()
         if "content-encoding" in headers:

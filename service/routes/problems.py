@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import Response
 
-from service.errors import STATUS, ServiceError
+from service.errors import STATUS, ReceiveTimeoutError, ServiceError
 from service.schemas import PROBLEM_MEDIA_TYPE, Problem
 from service.schemas_v2 import ErrorV2
 
@@ -28,7 +28,7 @@ def error_response(error: ServiceError) -> Response:
         ErrorV2(error=f"{error}{where}").model_dump_json(),
         status_code=STATUS[type(error)].value,
         media_type="application/json",
-        headers=_retry_after(error),
+        headers=_headers(error),
     )
 
 
@@ -46,11 +46,13 @@ def problem_response(error: ServiceError) -> Response:
         problem.model_dump_json(exclude_none=True),
         status_code=status.value,
         media_type=PROBLEM_MEDIA_TYPE,
-        headers=_retry_after(error),
+        headers=_headers(error),
     )
 
 
-def _retry_after(error: ServiceError) -> dict[str, str]:
+def _headers(error: ServiceError) -> dict[str, str]:
+    if isinstance(error, ReceiveTimeoutError):
+        return {"Connection": "close"}  # the rest of the body would come as slowly
     return {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
 
 

@@ -20,7 +20,8 @@ from starlette.types import Message, Scope
 from service import app
 from service.errors import OverloadedError
 from service.memory import release_frames
-from tests.service.conftest import Service
+from tests.service.conftest import MakeArtifact, Service
+from tests.service.listening import listen
 from tests.service.pictures import WHITE
 from tests.service.v2 import HEADER, INFER, INFER_IMAGE, png
 
@@ -272,3 +273,14 @@ def test_the_frames_of_an_error_and_of_its_causes_are_released() -> None:
 
 async def test_a_small_request_is_answered_after_all(client: Client) -> None:
     assert await client.post("/predict", {}, WHITE) == 200
+
+
+def test_an_idle_connection_holds_no_body_that_nobody_read(make_artifact: MakeArtifact) -> None:
+    head = b"POST /predict?top_k=0 HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n"
+    with listen(make_artifact()) as listening, listening.connect() as connection:
+        connection.sendall(head + bytes(60_000))
+        answer = connection.recv(65_536)
+        (kept,) = listening.server.server_state.connections
+
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert len(kept.cycle.body) == 0  # type: ignore[union-attr]
