@@ -24,6 +24,7 @@ from service.errors import (
     UnsupportedMediaTypeError,
 )
 from service.intake import Intake, Upload
+from service.memory import demand
 from service.schemas import JsonImages
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
@@ -130,6 +131,7 @@ def _json(body: bytes, max_images: int) -> list[bytes]:
     # base64 has no commas, so one stands between two pictures, and one within a `data:` prefix
     if body.count(b",") > 2 * max_images + SPARE_COMMAS:
         raise TooManyImagesError(max_images)
+    demand(3 * len(body))
     try:
         images = JsonImages.model_validate_json(body).images
     except ValidationError as error:

@@ -20,6 +20,7 @@ from service.errors import (
     TooManyImagesError,
     UnsupportedError,
 )
+from service.memory import demand
 from service.schemas_v2 import InferRequest, InferResponse, Parameters, Ran
 from service.tensors import (
     Border,
@@ -33,6 +34,8 @@ from service.tensors import (
 SPARE_ITEMS = 1000
 """Commas, brackets and texts that a request's JSON may have beside those of its pictures."""
 MAX_TIMEOUT_US = 2**53
+NUMBER_BYTES, LIST_BYTES = 64, 192
+"""What the parser takes for each, at most, beside the text: 48 and 175 were measured."""
 
 
 class Wish(NamedTuple):
@@ -105,6 +108,7 @@ def _parse(text: bytes, border: Border) -> InferRequest:
     if any(text.count(sign) > limit for sign, limit in limits.items()):
         raise TooManyImagesError(border.max_images)
     _refuse_brackets(text, border)
+    demand(3 * len(text) + NUMBER_BYTES * text.count(b",") + LIST_BYTES * text.count(b"["))
     try:
         return InferRequest.model_validate_json(text)
     except ValidationError as error:

@@ -48,6 +48,7 @@ class Intake:
         self.window_s = WINDOW_S if min_bytes_s else float("inf")
         self.uploads: set[Upload] = set()
         self._reserve = min(limit // RESERVE, limit - largest)
+        self._is_limited = memory.is_limited()
         self._freed = 0  # bytes since the heap was trimmed, or looked at
         self._trimming: asyncio.TimerHandle | None = None
 
@@ -56,7 +57,12 @@ class Intake:
 
         Args:
             client: Address and port, as in ASGI's scope; behind a proxy all have the same.
+
+        Raises:
+            MemoryError: If the process could not take what a small request needs.
         """
+        if self._is_limited:
+            memory.demand(memory.HEADROOM_BYTES)
         return Upload(self, client[0] if client else "")
 
     def find_room(self, upload: "Upload", count: int) -> None:

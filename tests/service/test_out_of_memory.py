@@ -3,9 +3,12 @@
 import asyncio
 import base64
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -15,12 +18,13 @@ from PIL import Image
 
 from model import preprocessing
 from model.preprocessing import Pixels
-from service import encodings, explain
+from service import encodings, explain, memory
 from service.errors import InferenceFailedError, InternalError, OutOfMemoryError
 from service.turn import Done, Riding, hand_out
 from tests.service.batching import answer, ask, batcher_of, picture, started, submit
 from tests.service.conftest import Answer, LoadEngine, Serve, Service
 from tests.service.pictures import BLACK, GREY, WHITE, encode, filled, striped
+from tests.service.process import environ
 from tests.service.v2 import HEADER
 
 pytestmark = pytest.mark.anyio
@@ -193,3 +197,52 @@ async def test_who_still_waits_gets_the_engines_own_error() -> None:
 
     assert waiting.answer.exception() is error
     assert gone.answer.exception() is not error
+
+
+PARSES_NUMBERS = """
+import resource
+from service.exchange import _parse
+from service.tensors import Border, Tensor
+
+limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 40_000_000
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+text = b'{"inputs":[{"name":"images","datatype":"UINT8","shape":[1],"data":[' + b"1," * 1_000_000
+border = Border("m", Tensor("images", "UINT8", (-1, 1000, 1000, 1)), (), 64)
+try:
+    _parse(text + b"1]}]}", border)
+except MemoryError:
+    print("too little memory")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_numbers_that_find_no_memory_do_not_end_the_process() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PARSES_NUMBERS],
+        env=environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (run.returncode, run.stdout) == (0, "too little memory\n")
+
+
+async def test_where_memory_is_limited_requests_need_a_little_of_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (1, 1))
+    options: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        memory.ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=lambda *o: options.append(o))
+    )
+    service = await serve()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory.mmap, "mmap", fails(OSError("no memory")))
+        refused = await SMALL(service.client)
+
+    assert_come_back(refused)
+    assert (memory.M_ARENA_MAX, 1) in options
+    assert (await SMALL(service.client)).status_code == 200
