@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import NotReadyError
 from service.log import log, log_request
 from service.routes.lean import LeanRoute
+from service.submission import ON_LEAVE
 from service.telemetry import Telemetry
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -76,6 +77,7 @@ class Access:
             scope["route"], app = route, route.answer
         request_id = scope["request_id"] = self.request_id(scope["headers"])
         status, has_begun = 500, False
+        refusal: Response | None = None
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status, has_begun
@@ -89,15 +91,22 @@ class Access:
             await send(message)
 
         try:
-            await app(scope, receive, send_with_headers)
-        except (Exception, asyncio.CancelledError) as error:
-            if has_begun:  # half an answer cannot be taken back
-                raise
-            told = NotReadyError(TOO_LATE) if isinstance(error, asyncio.CancelledError) else error
-            response = await self.answer_error(Request(scope), told)
-            await response(scope, receive, send_with_headers)
+            try:
+                await app(scope, receive, send_with_headers)
+            except (Exception, asyncio.CancelledError) as error:
+                if has_begun:  # half an answer cannot be taken back
+                    raise
+                refusal = await self._refuse(scope, error)
+            if refusal is not None:  # sent when the error is gone, whose frames hold the body
+                await refusal(scope, receive, send_with_headers)
         finally:
+            scope.pop(ON_LEAVE, None)  # the connection keeps the scope while it is idle
             self.note(scope, status, ((request_id, began),))
+
+    async def _refuse(self, scope: Scope, error: Exception | asyncio.CancelledError) -> Response:
+        if isinstance(error, asyncio.CancelledError):
+            error = NotReadyError(TOO_LATE)
+        return await self.answer_error(Request(scope), error)
 
     def request_id(self, headers: Headers) -> bytes:
         """Take the client's id if it is short and plain, else make one."""

@@ -25,10 +25,12 @@ from service.errors import (
     MalformedRequestError,
     MethodNotAllowedError,
     NotFoundError,
+    OutOfMemoryError,
     ServiceError,
 )
 from service.intake import Intake
 from service.log import log
+from service.memory import release_frames
 from service.models import Models
 from service.routes import (
     architecture,
@@ -47,6 +49,9 @@ from service.settings import Settings
 from service.telemetry import Telemetry
 from service.tracing import Tracing
 from service.turnstile import Turnstile
+
+NO_THREAD = "can't start new thread"
+"""What `threading` raises where memory, or the system's number of threads, runs out."""
 
 
 def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
@@ -89,7 +94,9 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.telemetry = telemetry
     app.state.draining = False
-    app.state.intake = Intake(settings.max_held_bytes)
+    app.state.intake = Intake(
+        settings.max_held_bytes, settings.max_body_bytes, settings.min_receive_bytes_s
+    )
     app.router.routes.extend(predict.router.routes)  # an included router matches twice
     for module in (architecture, card, drift, health, repository_v2, inference_v2, page):
         app.include_router(module.router)
@@ -130,9 +137,11 @@ def _doors(app: FastAPI, telemetry: Telemetry, short_cuts: ShortCuts) -> Access:
 async def handle_error(request: Request, error: Exception) -> Response:
     """Turn whatever went wrong into a problem, and count it by its code."""
     refusal = as_service_error(request, error)
-    if isinstance(refusal, InternalError | InferenceFailedError):
-        fields = {"request_id": request.scope["request_id"].decode()}
-        log.error(refusal.code, exc_info=error, extra={"fields": fields})
+    if isinstance(refusal, InternalError | InferenceFailedError | OutOfMemoryError):
+        fields = {"request_id": request.scope["request_id"].decode(), "detail": str(refusal)}
+        has_more = error is not refusal or error.__cause__ is not None
+        log.error(refusal.code, exc_info=error if has_more else None, extra={"fields": fields})
+    release_frames(error)
     request.app.state.telemetry.refusals.labels(refusal.code).inc()
     response = refusal_response(request.scope["path"], refusal)
     if isinstance(error, HTTPException):
@@ -149,6 +158,10 @@ def as_service_error(request: Request, error: Exception) -> ServiceError:
     match error:
         case ServiceError():
             return error
+        case MemoryError():
+            return OutOfMemoryError()
+        case RuntimeError() if str(error) == NO_THREAD:
+            return OutOfMemoryError()
         case RequestValidationError():
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))[:100]
@@ -163,4 +176,4 @@ def as_service_error(request: Request, error: Exception) -> ServiceError:
         case HTTPException(status_code=status) if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return MalformedRequestError(f"{error.detail}.")
         case _:
-            return InternalError("An error of the service, not of the request. The log has more.")
+            return InternalError()

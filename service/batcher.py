@@ -146,8 +146,10 @@ class Batcher(Admission):
                 if self._loop is not None:
                     with contextlib.suppress(RuntimeError):  # closed: nobody waits any more
                         self._loop.call_soon_threadsafe(self._deliver, done)
+                del done  # with all outputs; the next batch may be long in coming
             if taken.is_last:
                 return
+            del taken
             idle_since = time.perf_counter()
 
     def _soon(self, loop: asyncio.AbstractEventLoop) -> None:

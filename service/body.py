@@ -4,7 +4,8 @@ No framework here: chunks of bytes come in, a whole body goes out. Bytes are cou
 arrive, so that nothing beyond a limit is ever held. What is in it `service.payloads` finds.
 """
 
-import asyncio
+import io
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -12,8 +13,8 @@ from service.errors import (
     BodyTooLargeError,
     ClientLeftError,
     MalformedRequestError,
-    ReceiveTimeoutError,
 )
+from service.intake import Intake, Upload
 
 RECEIVE_TIMEOUT_S = 30.0
 
@@ -23,7 +24,7 @@ async def receive(
     declared_length: str | None,
     limit: int,
     timeout_s: float = RECEIVE_TIMEOUT_S,
-    take: Callable[[int], None] = lambda _: None,
+    take: Upload | None = None,
 ) -> bytes:
     """Collect a body, no further than the limits of size and time.
 
@@ -32,35 +33,36 @@ async def receive(
         declared_length: The Content-Length header; one over the limit is refused unread.
         limit: In bytes.
         timeout_s: For the whole body, however slowly it trickles.
-        take: Makes room for so many bytes more, or raises.
+        take: Counts the bytes among those of all requests; None: nothing does.
 
     Raises:
         BodyTooLargeError: If there is more than the limit.
-        ReceiveTimeoutError: If the end does not come in time.
+        ReceiveTimeoutError: If the end does not come in time, or the bytes come too slowly.
+        OverloadedError: If there is no room for them.
         ClientLeftError: If the client goes away meanwhile.
         MalformedRequestError: If the body is empty.
     """
     if declared_length is not None and declared_length.isdecimal() and int(declared_length) > limit:
         raise BodyTooLargeError(limit)
-    body = bytearray()
+    upload = Intake(sys.maxsize).hold() if take is None else take
+    body = io.BytesIO()  # gives its bytes away without copying them
     try:
-        async with asyncio.timeout(timeout_s):
+        async with upload.clock(timeout_s):
             more = True
             while more:
                 message = await next_message()
                 if message["type"] == "http.disconnect":
                     raise ClientLeftError("The client closed the connection within the body.")
                 chunk = message.get("body", b"")
-                take(len(chunk))
-                body += chunk
+                upload(len(chunk))
+                body.write(chunk)
                 more = message.get("more_body", False)
-                if len(body) > limit:
+                if body.tell() > limit:
                     raise BodyTooLargeError(limit)
     except TimeoutError:
-        raise ReceiveTimeoutError(
-            f"The body did not arrive within {timeout_s:g} s; {len(body):,} bytes did. "
-            "Send it faster, or in smaller requests."
-        ) from None
-    if not body:
+        raise upload.refusal(body.tell(), timeout_s) from None
+    finally:
+        upload.stop_clock()
+    if not body.tell():
         raise MalformedRequestError("The body is empty. Send an image file.")
-    return bytes(body)
+    return body.getvalue()

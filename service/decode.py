@@ -21,7 +21,12 @@ from model.preprocessing import (
     shrinking,
     upright,
 )
-from service.errors import ImageTooLargeError, InvalidImageError
+from service.errors import (
+    ImageTooLargeError,
+    InvalidImageError,
+    OutOfMemoryError,
+    ServiceError,
+)
 
 MAX_SIDE = 16_384
 MAX_SIDE_RATIO = 200
@@ -43,6 +48,8 @@ TINY_BYTES = 4_096
 MAX_PIECES = 4_096
 """Reads that a header may take; three for a PNG's chunk, four for a JPEG's segment, two for a GIF's
 block. Photographs take some hundreds, and files of tiny pieces a second for each megabyte."""
+OUT_OF_MEMORY = "out of memory"
+"""What Pillow's decoders say of themselves (`PIL.ImageFile.ERRORS`)."""
 BYTES_A_PIECE = 256
 """The pixels' reads beyond that number are of so many bytes at least, taken together."""
 
@@ -182,7 +189,9 @@ def _count_scans(payload: bytes) -> int:
     return scans
 
 
-def _broken(error: BaseException, index: int) -> InvalidImageError:
+def _broken(error: BaseException, index: int) -> ServiceError:
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY in str(error):
+        return OutOfMemoryError()  # whatever the file is like
     cause = " ".join(str(error).split())[:120] or type(error).__name__
     return InvalidImageError(
         f"The image cannot be decoded ({cause}). Send a whole, undamaged file, or save it anew.",

@@ -7,6 +7,7 @@ anybody may use it. It knows neither queues nor HTTP.
 
 import math
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from model.manifest import Manifest, Precision
 from model.preprocessing import Pixels
 from service.bound import run_bound
-from service.errors import InferenceFailedError, StartError
+from service.errors import InferenceFailedError, OutOfMemoryError, StartError
 from service.quota import cpu_quota
 
 Floats = NDArray[np.float32]
@@ -37,6 +38,8 @@ EXTRAS: Mapping[str, tuple[str, int]] = MappingProxyType(
     {"score": ("tensor(float)", 1), "features": ("tensor(float)", 2), "maps": ("tensor(float)", 3)}
 )
 """Outputs that a graph may have, with type and number of dimensions."""
+OUT_OF_MEMORY = re.compile(r"bad.alloc|failed to allocate memory|out of memory|ALLOC_FAILED", re.I)
+"""What onnxruntime's errors say, which have no class for it: C++, its arena, CUDA, cuBLAS."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,14 @@ class Engine:
 
         Raises:
             InferenceFailedError: If onnxruntime fails, or answers another number of pictures.
+            OutOfMemoryError: If it gets no memory.
         """
         wanted = [*REQUIRED, *({"score", *extras} & self.optional)]
         try:
             answers = self._answer(wanted, {"images": images})
         except Exception as error:  # onnxruntime's own classes share no base
+            if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+                raise OutOfMemoryError from error
             raise InferenceFailedError(
                 f"The engine failed on a batch of {len(images)}. The service goes on; try again."
             ) from error

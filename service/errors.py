@@ -24,6 +24,7 @@ Errors:
     ├── NotReadyError               503  draining
     ├── EngineStuckError            503  a run does not end
     ├── OverloadedError             503  the queue is full
+    ├── OutOfMemoryError            503  too little memory at this moment
     └── DeadlineExceededError       504  no answer within the deadline
 """
 
@@ -158,6 +159,10 @@ class InternalError(ServiceError):
 
     code = "internal_error"
 
+    def __init__(self) -> None:
+        """Say no more than that; the cause may hold what is nobody's business."""
+        super().__init__("An error of the service, not of the request. The log has more.")
+
 
 class UnsupportedError(ServiceError):
     """A part of a protocol that the service leaves out."""
@@ -187,6 +192,20 @@ class OverloadedError(ServiceError):
     code = "overloaded"
 
 
+class OutOfMemoryError(ServiceError):
+    """The process has too little memory, or no thread more, at this moment."""
+
+    code = "out_of_memory"
+
+    def __init__(self) -> None:
+        """Have the client come back when other requests have been answered."""
+        super().__init__(
+            "The service is short of memory at this moment. Try again in 1 s, or send fewer or "
+            "smaller images.",
+            retry_after_s=1,
+        )
+
+
 class DeadlineExceededError(ServiceError):
     """There was no answer within the deadline."""
 
@@ -213,6 +232,7 @@ STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
         NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
         EngineStuckError: HTTPStatus.SERVICE_UNAVAILABLE,
         OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
+        OutOfMemoryError: HTTPStatus.SERVICE_UNAVAILABLE,
         DeadlineExceededError: HTTPStatus.GATEWAY_TIMEOUT,
     }
 )

@@ -13,7 +13,7 @@ from model.manifest import Manifest, Precision
 from service.classifier import Classifier
 from service.cores import SMALL_NETWORK_S, Cores, share_cores, suits_loop
 from service.engine import Engine, offers_cuda, usable_cores
-from service.errors import InferenceFailedError, StartError
+from service.errors import InferenceFailedError, ServiceError, StartError
 from service.folders import default_folders
 from service.log import log
 from service.plan import Plan, batch_sizes, measure
@@ -36,11 +36,11 @@ def load_classifier(settings: Settings, served: Iterable[Classifier] = ()) -> Cl
     try:
         artifact = read(settings.artifact)
         engine, plan = _like_one_served(artifact, settings, served) or _measured(artifact, settings)
-    except ArtifactError as error:
-        raise StartError(str(error)) from error
     except InferenceFailedError as error:  # whose own text is for clients of a service that runs
         cause = str(error.__cause__ or error).splitlines()[0][:200]
         raise StartError(f"{settings.artifact} fails on its golden pictures: {cause}") from error
+    except (ArtifactError, ServiceError) as error:
+        raise StartError(str(error)) from error
     if engine.provider != "cpu":
         _tell_passed_over(settings, engine.provider)
     log.info(
@@ -67,7 +67,7 @@ def try_artifact(settings: Settings) -> None:
         artifact = read(settings.artifact)
         engine = load_engine(artifact, settings, threads=1)
         engine.run(artifact.golden_images()[:1].repeat(settings.max_batch_size, axis=0))
-    except (ArtifactError, InferenceFailedError) as error:
+    except (ArtifactError, ServiceError) as error:
         raise StartError(str(error)) from error
 
 
@@ -154,7 +154,7 @@ def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
         if cuda and engine.provider != "cuda":  # onnxruntime offered it and fell back
             choice = choose(held, cuda=False, byte_products=byte_products())
             engine = _checked(artifact, settings, choice.precision, threads)
-    except (StartError, InferenceFailedError) as error:
+    except (StartError, ServiceError) as error:
         if choice.precision == "float32" or "float32" not in held:
             raise
         log.warning("precision gave way", extra={"fields": {"why": str(error)}})
@@ -211,7 +211,7 @@ def choose_workers(settings: Settings, probe: Callable[[Path], None] = lambda _:
                 probe(folder)
             with ready_within(LOAD_TIMEOUT_S, str(folder)):
                 return _workers_for(read(folder), settings, usable)
-        except (ArtifactError, InferenceFailedError, StartError, OSError) as error:
+        except (ArtifactError, ServiceError, StartError, OSError) as error:
             refused.append(error)
     raise StartError(str(refused[0])) from refused[0]
 

@@ -14,6 +14,7 @@ from model.validation import first_fault
 from service.errors import MalformedRequestError, ServiceError, TooManyImagesError
 from service.json_text import as_utf8, from_base64, read_json
 from service.media_types import body_kind, refuse_text
+from service.memory import demand
 from service.multipart import read_form
 from service.schemas import JsonImages
 
@@ -71,6 +72,7 @@ def _from_json(text: bytes, max_images: int) -> list[bytes]:
     commas, limit = text.count(b","), 2 * max_images + SPARE_COMMAS
     if commas > limit:
         raise _too_many_items(text, commas, max_images)
+    demand(3 * len(text))
     try:
         images = read_json(JsonImages, text).images
     except ValidationError as error:

@@ -114,20 +114,16 @@ class Preparer:
         self, payloads: Sequence[bytes], patience_s: float, departure: Departure
     ) -> list[Ready]:
         """Prepare in the pool, until nobody waits for it any more."""
-        work = asyncio.create_task(self._in_pool(payloads))
-        departure.preparing = work
         try:
-            async with asyncio.timeout(patience_s):
-                return await work
+            async with asyncio.timeout(patience_s) as departure.preparing:
+                return await self._in_pool(payloads)
         except TimeoutError:
+            if departure.gone:
+                raise ClientLeftError("The client left while its images were decoded.") from None
             raise DeadlineExceededError(
                 "The deadline passed while the images were decoded; they were not run. "
                 "Try again, or allow more time."
             ) from None
-        except asyncio.CancelledError:
-            if departure.gone:
-                raise ClientLeftError("The client left while its images were decoded.") from None
-            raise
         finally:
             departure.preparing = None
 
@@ -145,8 +141,8 @@ class Preparer:
         try:
             return await asyncio.gather(*jobs)
         finally:
-            for job in jobs:
-                job.cancel()
+            while jobs:  # emptied: a failed job holds its error, and that this frame
+                jobs.pop().cancel()
 
     def _open_and_read(self, payload: bytes) -> Ready:
         return self._read_timed(open_image(payload, self.max_pixels, spec=self.spec), 0)

@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     max_held_bytes: int = Field(
         268_435_456, ge=1, description="Of all requests' bodies together, in one process."
     )
+    min_receive_bytes_s: int = Field(
+        1024,
+        ge=0,
+        description="A body that comes more slowly is ended with 408; 0 allows any rate.",
+    )
     max_images: int = Field(64, ge=1, description="In one request.")
     max_pixels: int = Field(
         25_000_000,

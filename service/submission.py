@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence, Sized
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +128,7 @@ class Departure:
         """
         self._company = company
         self.gone = False
-        self.preparing: asyncio.Future[Any] | None = None
+        self.preparing: asyncio.Timeout | None = None
         self.submission: Submission | None = None
 
     @property
@@ -139,7 +139,7 @@ class Departure:
     def __call__(self) -> None:
         """Take the request out of the queues."""
         self.gone = True
-        if self.preparing is not None:
-            self.preparing.cancel()
+        if self.preparing is not None and not self.preparing.expired():
+            self.preparing.reschedule(0)  # now
         if self.submission is not None:
             self.submission.leave()

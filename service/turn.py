@@ -13,7 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from model.preprocessing import Pixels
-from service.errors import InferenceFailedError
+from service.errors import (
+    InferenceFailedError,
+    InternalError,
+    OutOfMemoryError,
+    ServiceError,
+)
 from service.submission import Ride, Rows, Submission
 
 
@@ -94,7 +99,6 @@ def run_batch(run: Callable[..., Rows], taken: Taken) -> Done:
     """
     batch, late = taken.batch, taken.late
     rows: Rows | None = None
-    error: Exception | None = None
     began = time.perf_counter()
     try:
         if batch:
@@ -103,11 +107,12 @@ def run_batch(run: Callable[..., Rows], taken: Taken) -> Done:
             rows = run(stacked, extras) if extras else run(stacked)
             if not len(rows.logits) == len(rows.probabilities) == len(batch):
                 raise InferenceFailedError("The engine answered another number of images.")
-    except Exception as raised:  # noqa: BLE001  # whatever it was, the next batch must run
-        rows, error = None, raised
+    except Exception as error:  # noqa: BLE001  # whatever it was, the next batch must run
         for item in batch:
             item.submission.images = ()  # at once: the next batch may begin before it is told
-    return Done(batch, late, rows, error, began, time.perf_counter())
+        # not kept by any name here: its traceback holds this frame
+        return Done(batch, late, None, error, began, time.perf_counter())
+    return Done(batch, late, rows, None, began, time.perf_counter())
 
 
 def hand_out(done: Done) -> None:
@@ -123,5 +128,27 @@ def hand_out(done: Done) -> None:
             ride = Ride(*own, queue_s, seconds, size, done.rows, row, done.began)
             item.submission.arrive(item.position, ride)
     elif done.error is not None:
-        for item in done.batch:
-            item.submission.fail(done.error)
+        _fail(done.batch, done.error)
+
+
+def _fail(batch: Sequence[Riding], error: Exception) -> None:
+    """Give each request of a failed batch an error of its own.
+
+    The first one gets the engine's, which is logged with its traceback. One object for all would
+    gather every request's frames, and its traceback would be logged once for each of them.
+    """
+    own = error
+    for item in batch:
+        if not item.submission.answer.done():
+            item.submission.fail(own)
+            own = _repeat(error)
+
+
+def _repeat(error: Exception) -> ServiceError:
+    match error:
+        case InferenceFailedError():
+            return InferenceFailedError(str(error))
+        case MemoryError() | OutOfMemoryError():
+            return OutOfMemoryError()
+        case _:
+            return InternalError()

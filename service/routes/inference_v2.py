@@ -160,7 +160,7 @@ async def _infer(request: Request, view: View) -> Response:
     json_bytes = _json_bytes(headers.get(JSON_BYTES_HEADER))
     codings = read_codings(headers.getlist("content-encoding"))
     limit = classifier.settings.max_body_bytes
-    with request.app.state.intake.hold() as take:
+    with request.app.state.intake.hold(request.scope.get("client")) as take:
         try:
             body = await receive(request.receive, declared_length, limit, take=take)
         except BodyTooLargeError:  # most often a tensor that the model does not take

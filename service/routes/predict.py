@@ -150,15 +150,18 @@ async def answer(request: Request, name: str | None) -> Response:
     for_pool = surely_for_pool(declared_length)
     classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s), for_pool=for_pool)
     departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
-    with request.app.state.intake.hold() as take:
+    with request.app.state.intake.hold(request.scope.get("client")) as take:
         body = await receive(request.receive, declared_length, limits.max_body_bytes, take=take)
         received = time.perf_counter()
         body = await unpack(body, codings, limits.max_body_bytes, take)
         sent = await _unpack(body, kind, content_type, limits)
+        take(sum(map(len, sent.images)) - len(body))
+        del body  # its images are copies
         query = with_fields(query, sent.fields)
         classifier = models.find(name)  # it may have been replaced while the body came in
         wish = query.wish()
         answered = await classifier.answer(sent.images, patience_s, departure, wish, received)
+    del sent
     results = await classifier.results(answered, query.top_k, wish)
     request.app.state.telemetry.answered(answered, classifier)
     return Response(

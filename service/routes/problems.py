@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import Response
 
-from service.errors import STATUS, ServiceError
+from service.errors import STATUS, ReceiveTimeoutError, ServiceError
 from service.schemas import PROBLEM_MEDIA_TYPE, Problem
 from service.schemas_v2 import ErrorV2
 
@@ -51,6 +51,8 @@ def problem_response(error: ServiceError) -> Response:
 
 
 def _headers(error: ServiceError) -> dict[str, str]:
+    if isinstance(error, ReceiveTimeoutError):
+        return {"Connection": "close"}  # the rest of the body would come as slowly
     retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return {**error.headers, **retry}
 

@@ -40,6 +40,7 @@ def test_only_our_own_failures_are_server_errors() -> None:
         "not_ready",
         "engine_stuck",
         "overloaded",
+        "out_of_memory",
         "deadline_exceeded",
         "unsupported",  # 501, which Triton's clients expect for what a server does not have
     }

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service import body, classifier
+from service import body, classifier, decode
 from service.routes import predict
 from tests.service import graphs
 from tests.service.conftest import Gate, Serve, Service
@@ -158,6 +158,15 @@ async def overloaded(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
     response, first = await while_the_engine_is_busy(serve, post, max_queue=1)
     assert first.status_code == 200
     return response
+
+
+@case
+async def out_of_memory(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> httpx.Response:
+    def fail(*_: object) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(decode, "upright", fail)
+    return await post(await serve())
 
 
 @case
