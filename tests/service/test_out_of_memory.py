@@ -232,15 +232,14 @@ def test_numbers_that_find_no_memory_do_not_end_the_process() -> None:
 async def test_where_memory_is_limited_requests_need_a_little_of_it(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (1, 1))
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1, 1))
     options: list[tuple[int, int]] = []
-    monkeypatch.setattr(
-        memory.ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=lambda *o: options.append(o))
-    )
+    library = SimpleNamespace(mallopt=lambda *option: options.append(option))
+    monkeypatch.setattr("ctypes.CDLL", lambda _: library)
     service = await serve()
 
     with monkeypatch.context() as patch:
-        patch.setattr(memory.mmap, "mmap", fails(OSError("no memory")))
+        patch.setattr("mmap.mmap", fails(OSError("no memory")))
         refused = await SMALL(service.client)
 
     assert_come_back(refused)
