@@ -16,7 +16,7 @@ from service.errors import StartError
 from service.loading import try_artifact
 from service.settings import PREFIX, Settings
 
-PROBE_TIMEOUT_S = 120.0
+PROBE_TIMEOUT_S = 300.0
 NICENESS = 5
 """Of the child: what is served goes before what is tried, and a trial still ends in time."""
 
