@@ -183,10 +183,10 @@ def _count_scans(payload: bytes) -> int:
     for _ in range(MAX_PIECES):
         found = MARKER.search(payload, at)
         if found is None or payload[found.end() - 1] == END_OF_IMAGE:
-            break
+            return scans
         scans += payload[found.end() - 1] == SCAN
         at = found.end() + int.from_bytes(payload[found.end() : found.end() + 2])
-    return scans
+    return payload.count(b"\xff\xda")
 
 
 def _broken(error: BaseException, index: int) -> ServiceError:

@@ -98,21 +98,16 @@ def test_pixels_that_end_too_early_are_refused(codes: bytes) -> None:
 
 @pytest.mark.parametrize(
     "codes",
-    [
-        5_000_000 * b"\1\7",
-        1_600_000 * b"\0\3abc\0",
-        20_000 * (b"\1\1" + END_OF_LINE),
-        3_300_000 * b"\xff\7\0\2\0\0",
-    ],
-    ids=["runs", "pixels", "lines", "runs and moves"],
+    [1_000_000 * b"\1\7", 300_000 * b"\0\3abc\0", 20_000 * (b"\1\1" + END_OF_LINE)],
+    ids=["runs", "pixels", "lines"],
 )
-def test_ten_megabytes_of_codes_do_not_take_long(codes: bytes) -> None:
+def test_megabytes_of_codes_do_not_take_long(codes: bytes) -> None:
     began = time.thread_time()
 
     with contextlib.suppress(ValueError):
         unpack(codes, 5_000, 5_000, is_rle4=False)
 
-    assert time.thread_time() - began < 4  # about 1; Pillow's takes up to 3 on a quiet machine
+    assert time.thread_time() - began < 1  # about 0.1 to 0.2; Pillow's takes up to 3
 
 
 def test_codes_that_draw_nothing_are_refused() -> None:

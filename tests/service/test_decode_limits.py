@@ -124,6 +124,27 @@ def test_a_jpeg_of_endless_scans_is_refused_and_a_progressive_one_is_not(file_fo
         decode(endless)
 
 
+def test_scans_behind_thousands_of_comments_are_counted() -> None:
+    payload = encode(striped(), "JPEG", progressive=True)
+    last = payload[payload.rindex(b"\xff\xda") : -2]
+
+    endless = payload[:-2] + 5_000 * b"\xff\xfe\0\2" + 100 * last + payload[-2:]
+
+    with pytest.raises(InvalidImageError, match=r"has 1\d\d scans; the limit is 64"):
+        decode(endless)
+
+
+def test_scans_of_a_preview_are_not_counted() -> None:
+    preview = encode(striped(), "JPEG", progressive=True)
+    payload = encode(striped(), "JPEG")
+    content = b"FPXR\0" + 20 * preview
+    segment = b"\xff\xe2" + (len(content) + 2).to_bytes(2) + content
+
+    assert preview.count(b"\xff\xda") > 4
+    assert decode(payload[:2] + segment + payload[2:]).size == striped().size
+    assert decode(payload + 20 * preview).size == striped().size
+
+
 def test_a_film_behind_a_jpeg_is_not_taken_for_scans() -> None:
     film = np.random.default_rng(0).integers(0, 256, 20_000_000, np.uint8).tobytes()
     payload = encode(striped(), "JPEG")

@@ -122,6 +122,12 @@ def test_xmp_of_some_kilobytes_still_tells_which_way_is_up(is_packed: bool) -> N
     assert np.argwhere(np.asarray(decoded)).tolist() == [[0, 7]]
 
 
+def test_xmp_of_a_jpeg_tells_which_way_is_up_too() -> None:
+    lying = segments(1, b"http://ns.adobe.com/xap/1.0/\0" + XMP[1] % b"")
+
+    assert decode(lying).size == decode(JPEG).size[::-1]
+
+
 def test_odd_metadata_neither_fills_the_log_nor_is_remembered() -> None:
     tags = b"".join((0x10 + tag).to_bytes(2) + b"\0\7\0\0\xff\xff" + bytes(4) for tag in range(500))
     exif = b"Exif\0\0MM\0*\0\0\0\x08" + (500).to_bytes(2) + tags + bytes(4)
@@ -171,6 +177,7 @@ TINY_PIECES = {
     "a byte of pixels in each chunk": cut(NOISE[:100], 1),
     "Exif in drops": segments(100_000, b"Exif\0\0MM\0*"),
     "padding": JPEG[:2] + 1_000_000 * b"\xff" + JPEG[2:],
+    "noise between a GIF's blocks": GIF[:GIF_PIXELS] + 100_000 * b"\1" + GIF[GIF_PIXELS:],
     "comments in drops": GIF[:GIF_PIXELS] + b"!\xfe" + 500_000 * b"\1a" + b"\0" + GIF[GIF_PIXELS:],
 }
 

@@ -1,12 +1,16 @@
 """Folders of pictures: channels, modes, sizes, statistics and the digest."""
 
+import zlib
+
 import pytest
 
 pytest.importorskip("torch")
 
+import torch
 from PIL import Image
 
 from tests.conftest import MakePictures
+from tests.service.pictures import chunk
 from tests.training.datasets.splits import sizes_of
 from training.datasets.folder import read_picture_folder
 
@@ -86,3 +90,25 @@ def test_the_digest_changes_with_a_picture_and_not_with_the_place(
     assert read_picture_folder(moved).sha256 == before
     Image.new("L", (28, 28)).save(root / "boot" / "0.png")
     assert read_picture_folder(root).sha256 != before
+
+
+def test_metadata_leaves_no_picture_out_and_changes_none(make_pictures: MakePictures) -> None:
+    root = make_pictures()
+    before = read_picture_folder(root)
+    texts = (b"iTXt", b"k\0\1\0\0\0" + zlib.compress(bytes(2_000_000))), (b"zTXt", b"k\0\7")
+    for path in root.rglob("*.png"):
+        png = path.read_bytes()
+        extra = b"".join(chunk(*text) for text in texts)
+        path.write_bytes(png[:33] + extra + png[33:-12] + extra + png[-12:])
+
+    after = read_picture_folder(root)
+
+    assert not after.unreadable
+    assert torch.equal(after.train.images, before.train.images)
+
+
+def test_a_photograph_over_pillows_limit_is_shrunk_and_read(make_pictures: MakePictures) -> None:
+    root = make_pictures()
+    Image.new("L", (10_000, 9_000), 200).save(root / "boot" / "large.jpg")
+
+    assert not read_picture_folder(root).unreadable
