@@ -189,7 +189,7 @@ def _cause(error: ValidationError) -> str:
     where, seen, rule = first_fault(error)
     newer = where == "schema_version" and isinstance(seen, int) and seen > NEWEST_SCHEMA
     way_out = " It was made by a newer version of this software: update it." if newer else ""
-    line = f"{where or 'the whole'}: {rule}.{way_out}"
+    line = f"{where or 'the whole'}: {rule.removesuffix('.')}.{way_out}"
     return "".join(c if c.isprintable() else " " for c in line[:500])  # a key may be any text
 
 

@@ -150,7 +150,7 @@ class Manifest(Part):
     )
     files: Mapping[Precision, ModelFile] = Field(min_length=1)
     metrics: Metrics | None
-    golden: tuple[Golden, ...] = Field(min_length=1)
+    golden: tuple[Golden, ...] = Field(min_length=1, max_length=100)
     provenance: Provenance
     data: Data | None = Field(None, description="None: not trained here, or not recorded.")
     calibration: Calibration | None = Field(None, description="None: not recorded, or not fitted.")
@@ -192,12 +192,9 @@ class Manifest(Part):
 
     @model_validator(mode="after")
     def _has_files_of_its_architecture(self) -> Self:
-        summary, size = self.summary, self.input.size
+        size = self.input.size
         counted = summarize(self.architecture, size, size)
-        if (summary.input_shape, summary.parameters) != (
-            counted.input_shape,
-            counted.parameters,
-        ) or tuple(len(stage.blocks) for stage in summary.stages) != self.architecture.depths:
+        if _outline(self.summary) != _outline(counted):
             raise ValueError(
                 f"`summary` must be of `architecture`, with {counted.parameters:,} parameters for "
                 f"pictures of {size} pixels."
@@ -215,3 +212,8 @@ class Manifest(Part):
                     f"most {MOST_TOLERANCE[precision]:g}."
                 )
         return self
+
+
+def _outline(summary: Summary) -> tuple[object, ...]:
+    layers = [layer.path for layer, _ in summary.layers()]
+    return summary.input_shape, summary.parameters, layers

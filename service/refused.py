@@ -29,5 +29,6 @@ class Refused:
 
     @property
     def public_reason(self) -> str:
-        """The reason without the paths of this machine."""
-        return _PATH.sub("", self.reason.replace(str(self.folder), self.name))
+        """The reason without the paths of this machine, and without onnxruntime's own words."""
+        told, was_cut, _ = self.reason.partition(": [ONNXRuntimeError]")
+        return _PATH.sub("", told.replace(str(self.folder), self.name)) + "." * bool(was_cut)

@@ -29,6 +29,11 @@ def _spoil(fields: dict[str, Any], path: str, value: object) -> str:
     return json.dumps(fields)
 
 
+def test_the_number_of_golden_answers_has_a_limit(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="at most 100 items"):
+        Manifest.model_validate_json(_spoil(fields, "golden", fields["golden"] * 101))
+
+
 def test_a_manifest_survives_json(make_manifest: MakeManifest, tiny_onnx: bytes) -> None:
     manifest = make_manifest({"float32": tiny_onnx, "int8": tiny_onnx})
 
@@ -57,6 +62,7 @@ def test_every_precision_has_a_file_name_of_its_own() -> None:
         ("labels", ["bright\u200b", "bright"], "`labels` must be 2 different names"),
         ("architecture.depths", [2, 2, 3], "`summary` must be of `architecture`"),
         ("architecture.width", 33, "`summary` must be of `architecture`"),
+        ("summary.stages", [], "`summary` must be of `architecture`"),
         ("summary.parameters", 1, "`summary` must be of `architecture`"),
         ("summary.input_shape", [1, 5, 5], "`summary` must be of `architecture`"),
         ("files.float32.golden_tolerance", 0.0011, "must be at most 0.001"),

@@ -7,7 +7,8 @@ import pytest
 
 from service import loading
 from service.cores import Cores, share_cores, suits_loop
-from service.errors import StartError
+from service.engine import Engine
+from service.errors import InferenceFailedError, StartError
 from service.loading import choose_workers, load_classifier
 from service.plan import Plan
 from service.settings import Settings
@@ -95,6 +96,21 @@ def test_a_model_that_cannot_be_trusted_is_refused_in_one_line(
         load_classifier(Settings(artifact=folder))
 
     assert str(refused.value).isprintable()
+
+
+def test_a_model_that_fails_on_its_golden_pictures_names_the_cause(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise InferenceFailedError("Try again.") from RuntimeError("bad allocation\nin a node")
+
+    folder = make_artifact()
+    monkeypatch.setattr(Engine, "run", fail)
+
+    with pytest.raises(StartError) as refused:
+        load_classifier(Settings(artifact=folder))
+
+    assert str(refused.value) == f"{folder} fails on its golden pictures: bad allocation"
 
 
 def test_a_precision_that_the_artifact_lacks_is_refused(make_artifact: MakeArtifact) -> None:

@@ -85,6 +85,11 @@ async def test_a_refused_candidate_leaves_the_old_one_serving(
             assert served == ["tiny 1"]
             assert len(reasons) == 1
         assert reloads(service, "refused") == 1  # looked at once
+        told = (await service.client.get("/livez")).json()["refused"]
+        index = (await service.client.post("/v2/repository/index")).json()
+
+    assert told == [{"folder": "tiny/2", "reason": reasons[0]}]
+    assert [entry["reason"] for entry in index if entry["reason"]] == reasons
 
     (error,) = [record for record in caplog.records if record.getMessage() == "model refused"]
     fields = error.__dict__["fields"]

@@ -16,7 +16,11 @@ from service.refused import Refused
             "it is a link out of its folder, to /etc/passwd",
             "it is a link out of its folder, to passwd",
         ),
-        ("FAIL : /onnxruntime_src/core/graph.cc:16 no", "FAIL : graph.cc:16 no"),
+        ("It fails: /onnxruntime_src/core/graph.cc:16 no", "It fails: graph.cc:16 no"),
+        (
+            "onnxruntime cannot load it: [ONNXRuntimeError] : 1 : FAIL",
+            "onnxruntime cannot load it.",
+        ),
         ("[Errno 2] No such file: '/usr/bin/python3'", "[Errno 2] No such file: 'python3'"),
         ("must be named tiny/2 and/or T-shirt/top", "must be named tiny/2 and/or T-shirt/top"),
     ],

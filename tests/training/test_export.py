@@ -11,10 +11,13 @@ pytest.importorskip("torch")
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from model.architecture import get_architecture
 from model.artifact import Artifact, read
+from model.manifest import Precision
 from model.summary import summarize
+from training.assemble import _tolerance
 from training.datasets.dataset import Dataset
 from training.export import export_checkpoint
 from training.export_uncalibrated import export_random
@@ -213,3 +216,25 @@ def test_random_weights_repeat_by_their_seed(tmp_path: Path) -> None:
 
     assert first.model("float32") == again.model("float32")
     assert first.manifest.golden == again.manifest.golden
+
+
+@pytest.mark.parametrize(("error", "tolerance"), [(0.0, 0.01), (0.1, 0.21), (0.3, 0.5)])
+def test_a_cheaper_precision_may_be_off_by_what_it_showed_and_no_more_than_the_reader_takes(
+    error: float, tolerance: float
+) -> None:
+    answers: dict[Precision, Tensor] = {
+        "float32": torch.tensor([[1.0, 0.0]]),
+        "int8": torch.tensor([[1 - error, error]]),
+    }
+
+    assert _tolerance(answers, "int8") == pytest.approx(tolerance)
+
+
+def test_a_cheaper_precision_that_golden_answers_could_not_check_is_refused() -> None:
+    answers: dict[Precision, Tensor] = {
+        "float32": torch.tensor([[1.0, 0.0]]),
+        "int8": torch.tensor([[0.4, 0.6]]),
+    }
+
+    with pytest.raises(ExportError, match=r"int8 differs from float32's by 0\.6 .*Leave int8 out"):
+        _tolerance(answers, "int8")
