@@ -47,10 +47,8 @@ def refuse_misfit(
         raise WeightsError(
             f"This file looks like a {whole}; add {option}{whole}. {seen[0].upper()}{seen[1:]}."
         )
-    raise WeightsError(
-        f"The file does not fit: {seen}. Name the architecture that it was trained for with "
-        f"{option.rstrip(' =')}; {nearest}."
-    )
+    way = f"Name the architecture that it was trained for with {option.rstrip(' =')}; {nearest}"
+    raise WeightsError(f"The file does not fit: {seen}. {way}.")
 
 
 def refuse_chance(

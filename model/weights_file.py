@@ -124,7 +124,7 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         raise WeightsError(f"There are no weights at {path}.") from None
     except UNREADABLE as error:
-        cause = cut or f"{_cause(error)} {SAVE}"
+        cause = cut or _cause(error)
         raise WeightsError(f"{path} cannot be read as weights: {cause}") from error
     raise WeightsError(f"{path} cannot be read as weights: it is {kind.what}. {kind.way}")
 
@@ -137,10 +137,13 @@ def _cause(error: Exception) -> str:
     if "Unsupported global" in text or "not an allowed global" in text:
         named = re.search(r"GLOBAL ([\w.]{1,80}) was not", text)
         what = f" (`{named[1]}`)" if named else ""
-        return f"it holds a whole network or other objects{what}, and what is in a file is not run."
+        return (
+            f"it holds a whole network or other objects{what}, and what is in a file is not run. "
+            f"{SAVE}"
+        )
     if not text or "weights_only" in text or not text.isascii():
-        return "it is damaged, or of another kind."
-    return f"{text.splitlines()[0][:200].rstrip('.')}."
+        return f"it is damaged, or of another kind. {SAVE}"
+    return f"{text.splitlines()[0][:200].rstrip('.')}. {SAVE}"
 
 
 def _read_pickle(path: Path) -> Any:

@@ -56,6 +56,9 @@ MAGIC: tuple[tuple[bytes, str, str], ...] = (
 )
 ONNX = re.compile(rb"\x08[\x03-\x1f](?:[\x12\x1a\x22\x32]|\x28.|\x3a)|[\s\S]*ai\.onnx")
 TENSORFLOW = re.compile(rb"\x0a[\s\S]{0,400}(?:Placeholder|Const|IteratorV2|VariableV2)")
+TORCH = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
+"""Begins the files of `torch.save` before there were zip files."""
+PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|\?xml|error)", re.IGNORECASE)
 
 
@@ -102,6 +105,8 @@ def foreign_kind(path: Path) -> Kind | None:
         return _zipped(path)
     if head[257:262] == b"ustar":
         return _tarred(path)
+    if head.startswith(b"\x80") and head[1:2] in PROTOCOLS and TORCH not in head[:32]:
+        return Kind("a pickle that `torch.save` did not write", SAVE)
     return None if is_safetensors(head) else _graph(head) or _text(head)
 
 

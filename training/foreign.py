@@ -144,6 +144,11 @@ def read_foreign(  # noqa: PLR0913  # the file, and what it does not say itself
                 "or ask for a head of random weights with --new-head."
             )
         fitted = fitted.model_copy(update={"num_classes": len(names)})
+    if fitted.num_classes < 2:
+        raise ExportError(
+            f"The head in {path.name} has one output; an artifact names one of two labels or more. "
+            "Train a network with an output for each label."
+        )
     chosen = normalize or usual_normalization(fitted)
     normalization = get_normalization(chosen, fitted.in_channels)
     return Foreign(fitted, weights, normalization, names, describe_file(path), new_head)

@@ -90,7 +90,10 @@ KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
     "text": (lambda: b"not a checkpoint at all", "a file of text"),
     "cut zip": (lambda: _saved(cifar_resnet(3))[:50_000], "cut short or damaged. Download"),
     "cut safetensors": (lambda: save(cifar_resnet(3))[:50_000], r"[\d,]+ bytes are missing"),
-    "pickle": (lambda: pickle.dumps({"conv1.weight": [1.0]}), "damaged, or of another kind|number"),
+    "pickle": (
+        lambda: pickle.dumps({"conv1.weight": [1.0]}),
+        "a pickle that `torch.save` did not write",
+    ),
     "network": (lambda: _saved(nn.Linear(1, 1)), r"whole network .*\(`torch.nn.modules.linear"),
     "list": (lambda: _saved([torch.zeros(1)]), "holds a list"),
     "tensor": (lambda: _saved(torch.zeros(1)), "holds a Tensor"),

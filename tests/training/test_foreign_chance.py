@@ -68,6 +68,13 @@ def test_a_file_without_a_head_of_ours_stops_the_export(
     assert _read(state, tmp_path, "a\nb\nc", new_head=True).architecture.num_classes == 3
 
 
+def test_a_head_of_one_output_names_no_labels(tmp_path: Path) -> None:
+    state = _without(cifar_resnet(3), "linear.") | {"fc.weight": torch.rand(1, 64)}
+
+    with pytest.raises(ExportError, match="has one output"):
+        _read(state, tmp_path)
+
+
 def test_layers_between_the_body_and_the_head_stop_the_export_and_no_run(
     tmp_path: Path, fashion: Dataset
 ) -> None:
