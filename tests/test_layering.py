@@ -8,6 +8,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -76,6 +77,7 @@ SERVICE_KNOWS: Mapping[str, set[str]] = MappingProxyType(
 )
 
 
+@cache
 def _imports(path: Path) -> set[str]:
     """Dotted names of every module that a file imports, wherever in the file it does so."""
     names: set[str] = set()
