@@ -196,6 +196,28 @@ def test_the_lower_rooms_of_the_service_know_only_what_they_build_on(module: str
     assert known <= SERVICE_KNOWS[module]
 
 
+@pytest.mark.parametrize("package", ["model", "training"])
+def test_text_files_are_read_and_written_in_a_named_encoding(package: str) -> None:
+    """The locale's would make another file of the same run on another machine."""
+    nameless = [
+        f"{module}:{node.lineno}"
+        for module, path in MODULES[package].items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and (node.func.attr in ("read_text", "write_text") or _opens_text(node, node.func))
+        and "encoding" not in {keyword.arg for keyword in node.keywords}
+    ]
+
+    assert nameless == []
+
+
+def _opens_text(call: ast.Call, function: ast.Attribute) -> bool:
+    is_path = not (isinstance(function.value, ast.Name) and function.value.id in ("Image", "os"))
+    is_binary = any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in call.args)
+    return function.attr == "open" and is_path and not is_binary
+
+
 def test_nobody_imports_the_application_but_what_starts_it() -> None:
     importers = {name for name, path in EVERY_MODULE.items() if "service.app" in _imports(path)}
 
