@@ -25,19 +25,20 @@ serve: .venv/.serving
 install: .venv-dev/.installed
 
 # The service's tests run where it is served, without torch; the model's rooms are tested in both.
+# That nothing which serves loads torch can only be seen where there is torch.
 # Two files at a time of what trains on one thread; what has deadlines has the machine to itself.
 SIDE_BY_SIDE = -n 2 --dist loadfile tests/training tests/model
 ALONE = --ignore tests/training --ignore tests/model --ignore tests/service
 test: check chromium fashion-mnist .venv/.testing
 	$(RUN)/pytest -q $(SIDE_BY_SIDE)
 	$(RUN)/pytest -q $(ALONE)
-	.venv/bin/pytest -q tests/service tests/model tests/test_layering.py
+	.venv/bin/pytest -q tests/service tests/model
 
 # The same with every line counted, which takes longer.
 coverage: check chromium fashion-mnist .venv/.testing
 	$(RUN)/pytest -q --cov --cov-report= $(SIDE_BY_SIDE)
 	$(RUN)/pytest -q --cov --cov-report= --cov-append $(ALONE)
-	.venv/bin/pytest -q --cov --cov-append tests/service tests/model tests/test_layering.py
+	.venv/bin/pytest -q --cov --cov-append tests/service tests/model
 
 check: install
 	$(RUN)/ruff format --check --quiet .

@@ -8,6 +8,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -81,6 +82,7 @@ SERVICE_KNOWS: Mapping[str, set[str]] = MappingProxyType(
 )
 
 
+@cache
 def _imports(path: Path) -> set[str]:
     """Dotted names of every module that a file imports, wherever in the file it does so."""
     names: set[str] = set()
@@ -197,6 +199,28 @@ def test_the_lower_rooms_of_the_service_know_only_what_they_build_on(module: str
     known = {name for name in _imports(EVERY_MODULE[module]) if _is_inside(name, ("service",))}
 
     assert known <= SERVICE_KNOWS[module]
+
+
+@pytest.mark.parametrize("package", ["model", "training"])
+def test_text_files_are_read_and_written_in_a_named_encoding(package: str) -> None:
+    """The locale's would make another file of the same run on another machine."""
+    nameless = [
+        f"{module}:{node.lineno}"
+        for module, path in MODULES[package].items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and (node.func.attr in ("read_text", "write_text") or _opens_text(node, node.func))
+        and "encoding" not in {keyword.arg for keyword in node.keywords}
+    ]
+
+    assert nameless == []
+
+
+def _opens_text(call: ast.Call, function: ast.Attribute) -> bool:
+    is_path = not (isinstance(function.value, ast.Name) and function.value.id in ("Image", "os"))
+    is_binary = any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in call.args)
+    return function.attr == "open" and is_path and not is_binary
 
 
 def test_nobody_imports_the_application_but_what_starts_it() -> None:

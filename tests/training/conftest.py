@@ -1,11 +1,22 @@
 """Checkpoints as others publish them, a disk that is full; importable without torch."""
 
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no curves after each epoch, which takes longer than the epoch of such small runs.
+
+    The run that all tests share, `trained`, is made before, with them.
+    """
+    if "training.progress" in sys.modules:
+        monkeypatch.setattr("training.progress.draw_curves", lambda *_: None)
 
 
 @contextmanager

@@ -160,6 +160,19 @@ def test_evaluation_on_pictures_that_do_not_fit_fails_in_one_line(
     _assert_failed(command(evaluate_script, run, "--data", coloured), "3 channels")
 
 
+def test_evaluation_takes_data_with_only_some_of_the_runs_labels(
+    command: Command, run: Path, make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    for split in ("train", "val", "test"):
+        some = make_pictures(f"some/{split}", {"coat": 3}, side=14).parent
+
+    finished = command(evaluate_script, run, "--data", some, "--out", tmp_path / "report")
+
+    assert finished.code == 0, finished.err
+    assert "read `train` as the training split, `val` as" in finished.out
+    assert "no test  boot" in finished.out
+
+
 def test_export_writes_an_artifact_that_reads_back(
     command: Command, run: Path, tmp_path: Path
 ) -> None:

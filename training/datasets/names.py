@@ -8,6 +8,9 @@ from collections.abc import Collection, Iterable, Sequence
 from training.datasets.dataset import DatasetError
 from training.datasets.held import plain
 
+JOINERS = "\u200c\u200d"
+"""Shape the letters beside them, as in Persian, and make one sign of several emoji."""
+
 
 def label_of(folder: str) -> str:
     """Give the label that a folder's name stands for: in one Unicode form, with single blanks.
@@ -17,14 +20,15 @@ def label_of(folder: str) -> str:
     """
     label = _text(folder).strip(" ")
     for character in label:
-        if not (character.isprintable() or unicodedata.category(character) == "Zs"):
+        is_shown = character.isprintable() or unicodedata.category(character) == "Zs"
+        if not is_shown and character not in JOINERS:
             raise DatasetError(
                 f"The label {plain(folder)} holds U+{ord(character):04X}, which cannot be seen; "
                 "rename its folder."
             )
     label = " ".join(label.split())
-    if not label:
-        raise DatasetError(f"The label {plain(folder)!r} is blank; rename its folder.")
+    if not _likeness(label):
+        raise DatasetError(f"The label `{plain(folder)}` is blank; rename its folder.")
     return label
 
 
@@ -45,7 +49,7 @@ def refuse_alike(folders: Iterable[str], known: Collection[str] = ()) -> None:
         if len(alike) > 1 and not alike <= set(known):
             first, second, *_ = sorted(alike)
             raise DatasetError(
-                f"The labels {plain(first)!r} and {plain(second)!r} look like one label; give "
+                f"The labels `{plain(first)}` and `{plain(second)}` look like one label; give "
                 "their folders the same name, or names that differ in more than case or blanks."
             )
 
@@ -70,4 +74,5 @@ def _text(folder: str) -> str:
 
 
 def _likeness(label: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+    seen = label.translate(dict.fromkeys(map(ord, JOINERS)))
+    return " ".join(unicodedata.normalize("NFKC", seen).casefold().split())

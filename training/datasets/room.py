@@ -46,5 +46,5 @@ def usable_memory() -> int:
     """Count the bytes that this process may use: the machine's, cut by the cgroup's limit."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError):
-        memory = min(memory, int(CGROUP_LIMIT.read_text()))
+        memory = min(memory, int(CGROUP_LIMIT.read_text(encoding="utf-8")))
     return memory

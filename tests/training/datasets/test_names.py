@@ -24,6 +24,7 @@ DECOMPOSED = unicodedata.normalize("NFD", "Café")
         ("cat ", "cat"),
         ("hot\u00a0 dog", "hot dog"),
         ("猫", "猫"),
+        ("\u0645\u06cc\u200c\u0631\u0648\u0645", "\u0645\u06cc\u200c\u0631\u0648\u0645"),
     ],
 )
 def test_a_label_is_its_folders_name_in_one_form(folder: str, label: str) -> None:
@@ -41,9 +42,10 @@ def test_a_label_with_what_cannot_be_seen_is_refused(character: str, at_end: boo
     assert character not in str(refused.value)
 
 
-def test_a_blank_label_is_refused() -> None:
-    with pytest.raises(DatasetError, match="The label ' ' is blank"):
-        label_of(" ")
+@pytest.mark.parametrize("folder", [" ", "\u3000", "\u200d"])
+def test_a_blank_label_is_refused(folder: str) -> None:
+    with pytest.raises(DatasetError, match="is blank; rename its folder"):
+        label_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +64,8 @@ def test_names_that_look_like_one_label_are_refused_but_where_a_run_had_them(
     with pytest.raises(DatasetError, match="look like one label") as refused:
         refuse_alike([second, "dog", first])
 
-    assert repr(first) in str(refused.value)
-    assert repr(second) in str(refused.value)
+    assert f"`{plain(first)}`" in str(refused.value)
+    assert f"`{plain(second)}`" in str(refused.value)
     refuse_alike([second, "dog", first], known=(first, second))
 
 
