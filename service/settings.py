@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.validation import first_fault
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         2_000,
         ge=1,
-        description="Open at a time in a process; beyond, the one that is idle for longest is closed.",
+        description="Open at a time in a process; beyond it idle ones are closed.",
     )
     keep_alive_timeout_s: float = Field(
         75.0, gt=0, le=86_400, description="How long an idle connection stays open."
@@ -95,6 +95,12 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
+
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, host: str) -> str:
+        """Take `[::1]`, as it stands in a URL, for `::1`."""
+        return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
     @property
     def processes(self) -> int:

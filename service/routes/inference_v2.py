@@ -160,7 +160,8 @@ async def _infer(request: Request, view: View) -> Response:
     json_bytes = _json_bytes(headers.get(JSON_BYTES_HEADER))
     limit = classifier.settings.max_body_bytes
     with request.app.state.intake.hold() as take:
-        body = await receive(request.receive, declared_length, limit, take=take)
+        timeout_s = classifier.settings.body_timeout_s
+        body = await receive(request.receive, declared_length, limit, timeout_s, take)
         received = time.perf_counter()
         if "content-encoding" in headers:
             packed_bytes = len(body)

@@ -145,7 +145,9 @@ async def answer(request: Request, name: str | None) -> Response:
     classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s), for_pool=for_pool)
     departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
     with request.app.state.intake.hold() as take:
-        body = await receive(request.receive, declared_length, limits.max_body_bytes, take=take)
+        body = await receive(
+            request.receive, declared_length, limits.max_body_bytes, limits.body_timeout_s, take
+        )
         received = time.perf_counter()
         images = [body] if is_raw else await _unpack(body, content_type, limits)
         classifier = models.find(name)  # it may have been replaced while the body came in
