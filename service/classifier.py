@@ -7,7 +7,6 @@ decoded in a pool. The deadline of a request is kept here.
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import repeat
 from typing import cast
@@ -29,6 +28,7 @@ from service.prepare import Preparer
 from service.schemas import ModelInfo, Prediction, Result
 from service.settings import Settings
 from service.submission import Departure, Ride
+from service.threads import started_pool
 
 STUCK_S = 30.0
 """A run that lasts longer will not end."""
@@ -72,7 +72,7 @@ class Classifier:
         self.drift = Drift(self.manifest.labels, self.manifest.reference, settings.drift_window)
         spec, processes = self.manifest.preprocessing, settings.processes
         self._preparer = Preparer(spec, settings.max_pixels, processes, plan.follow_decoding)
-        self._artist = ThreadPoolExecutor(1, thread_name_prefix="draw")
+        self._artist = started_pool(1, "draw")
 
     def start(self) -> None:
         """Begin to answer; to be called on the event loop."""

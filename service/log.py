@@ -166,6 +166,7 @@ class BunchHandler(logging.Handler):
         with self._keeping:
             lines, self._lines, self._bytes = self._lines, [], 0
             dropped, self._dropped = self._dropped, 0
+        lost = dropped + len(lines)  # if this fails
         if dropped and isinstance(self.formatter, JsonFormatter | TextFormatter):
             fields = {"lines": dropped}
             lines.append(self.formatter.line(time.time(), "WARNING", "log lines dropped", fields))
@@ -176,7 +177,7 @@ class BunchHandler(logging.Handler):
             write_to_stderr("\n".join(lines) + "\n")
         except (OSError, ValueError, AttributeError):  # a full disk; closed; there is none
             with self._keeping:
-                self._dropped += dropped or len(lines)
+                self._dropped += lost
         self._writing_since = None
 
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from service.ahead import Ahead, Flow
 from service.lingering import Lingering
-from service.reading import ReadingProtocol
+from service.reading import INCOMPLETE, ReadingProtocol
 from service.submission import COMPANY, ON_LEAVE, Departure
 from service.uptake import Uptake
 
@@ -111,6 +111,9 @@ class PatientProtocol(ReadingProtocol):
         self._uptake.watch()
         running = self._running
         if running is None or running.response_complete or running.more_body:
+            if self._is_reading:
+                self._is_reading = False  # no more will come
+                self._refuse(INCOMPLETE)
             return False
         self._sends_no_more = True
         self._is_reading = self._is_in_body = False

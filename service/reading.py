@@ -24,6 +24,7 @@ BODY_PER_OVERHEAD = 8
 """So many bytes of a body allow one byte more: a long upload has more frames."""
 PROBES = frozenset({b"/livez", b"/readyz", b"/metrics"})
 INVALID = Fault(HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")
+INCOMPLETE = Fault(HTTPStatus.BAD_REQUEST, "The request ended before it was whole.")
 NO_TUNNEL = Fault(HTTPStatus.BAD_REQUEST, "CONNECT is not answered here.")
 NO_MEMORY = Fault(HTTPStatus.SERVICE_UNAVAILABLE, "There is no memory left. Try again in 1 s.")
 TOO_MANY = Fault(

@@ -15,11 +15,13 @@ import uvicorn
 
 from service.classifier import STUCK_S
 from service.connections import Connections, Limits, limits, raise_file_limit
-from service.ending import END_S, end_within
+from service.ending import END_S, end_within, in_time
+from service.engine import usable_cores
 from service.log import Seldom, log
 from service.port import address, beside, take_no_more
 from service.protocol import ASKS_AGAIN_S, PatientProtocol
 from service.settings import Settings
+from service.threads import started_pool
 
 LOOK_S = 0.02
 """Between two looks at the end for new callers, and for those who may ask once more."""
@@ -63,7 +65,7 @@ class Server(uvicorn.Server):
         self._owns_port = owns_port
         self._tick_failed = Seldom()
         self._listening: list[socket.socket] = []  # the same sockets, kept until the end
-        self._is_over = False
+        self._is_main = self._is_over = False
         self._own: list[socket.socket] = []  # beside those of other workers
         self._leave_at: float | None = None
         self._untold_delay_s: float | None = None
@@ -105,6 +107,9 @@ class Server(uvicorn.Server):
             self._leave_at = time.monotonic() + delay_s
             self._untold_delay_s = delay_s
             self.state.draining = True
+            if self._is_main:  # even if the event loop stands still from now on
+                answers_s = self.config.timeout_graceful_shutdown or 0
+                end_within(delay_s + answers_s + 2 * END_S, 1)
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until the end; what fails after the last answer changes nothing any more.
@@ -171,6 +176,9 @@ class Server(uvicorn.Server):
         if not self._owns_port:
             self._own = [beside(sock) for sock in sockets or []]
             sockets = self._own
+        self._is_main = threading.current_thread() is threading.main_thread()
+        count = max(1, usable_cores() // self.config.workers) + 4
+        asyncio.get_running_loop().set_default_executor(started_pool(count, "other"))
         self.server_state = Connections(limits(self.state.settings, raise_file_limit()))
         await super().startup(sockets)
         self._listening = [
@@ -180,7 +188,7 @@ class Server(uvicorn.Server):
         ]
         names = [address(sock) for sock in self._listening]
         log.info("listening", extra={"fields": {"at": names}})
-        if threading.current_thread() is threading.main_thread():
+        if self._is_main:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
         self._look_at = time.monotonic() + (self.state.settings.watch_s or math.inf)
 
@@ -199,18 +207,7 @@ class Server(uvicorn.Server):
             for sock in self._listening:
                 take_no_more(open_sockets.enter_context(sock))
             await self._serve_the_last(self._listening)
-        await self._finish(sockets)
-
-    async def _finish(self, sockets: list[socket.socket] | None) -> None:
-        """Have uvicorn wait for the last answers, in the time it has; then end, come what may."""
-        end_lifespan = self.lifespan.shutdown
-
-        async def end_lifespan_in_time() -> None:
-            end_within(END_S)
-            await end_lifespan()
-
-        self.lifespan.shutdown = end_lifespan_in_time
-        end_within((self.config.timeout_graceful_shutdown or 0) + END_S)
+        self.lifespan.shutdown = in_time(self.lifespan.shutdown)
         await super().shutdown(sockets)
         self._is_over = True
 

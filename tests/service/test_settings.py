@@ -166,3 +166,12 @@ def test_a_request_that_could_never_be_admitted_is_no_setting(
     assert "RESNET_MAX_IMAGES (=64) must be at most RESNET_MAX_QUEUE (=63)" in str(refused.value)
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(("text", "host"), [("[::]", "::"), ("[::1]", "::1"), ("::1", "::1")])
+def test_an_address_may_stand_in_brackets(
+    text: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESNET_HOST", text)
+
+    assert read_settings().host == host

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from starlette.requests import Request
@@ -26,7 +26,7 @@ async def large(_: Request) -> Response:
 
 @pytest.fixture
 def listening(make_artifact: MakeArtifact) -> Iterator[Listening]:
-    limits = {"keep_alive_timeout_s": 0.2, "write_timeout_s": WRITE_TIMEOUT_S}
+    limits: dict[str, Any] = {"keep_alive_timeout_s": 0.2, "write_timeout_s": WRITE_TIMEOUT_S}
     with listen(make_artifact(), **limits) as started:
         app = started.server.config.loaded_app
         app.router.routes.insert(0, Route("/large", large))
