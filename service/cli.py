@@ -12,9 +12,10 @@ from service.app import create_app
 from service.errors import StartError
 from service.loading import choose_workers
 from service.log import set_up_logging
+from service.memory import settle
 from service.port import bind
 from service.probe import Probe
-from service.server import Server, configure, settle
+from service.server import Server, configure
 from service.settings import PREFIX, read_settings
 from service.supervisor import run_workers
 from service.tracing import start_tracing

@@ -7,12 +7,12 @@ that wait here do not wait for the engine, and are not counted among those that 
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 from service.overload import finishing_full, finishing_too_late
 from service.plan import followed
+from service.threads import started_pool
 
 T = TypeVar("T")
 DRAWING = (
@@ -35,9 +35,9 @@ class Finishing:
     """
 
     def __init__(self, work: str, max_images: int) -> None:
-        """Begin with none; the thread starts with the first."""
+        """Start the thread."""
         self.images = 0
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix=work)
+        self.pool = started_pool(1, work)
         self._work = work
         self._max_images = max_images
         self._image_s = 0.0  # moving mean

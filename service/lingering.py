@@ -6,11 +6,14 @@ place of the reason.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
 from service.uptake import Uptake
 
+BEGINNING = b"HTTP/1.1 "
+RESET_LOOK_S = 0.05
 LINGER_S = 2.0
 """For the client to read the answer and to stop sending."""
 
@@ -38,7 +41,7 @@ class Lingering:
     ) -> None:
         """Stand before the real one."""
         self.is_ending = False
-        self.write = transport.write
+        self.write: Callable[[bytes], None] = transport.write
         self._transport = transport
         self._uptake = uptake
         self._is_sending = is_sending
@@ -61,9 +64,34 @@ class Lingering:
             return
         self.is_ending = True
         self._uptake.watch()
-        self._transport.write_eof()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
         self._give_up()
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
+
+    def begin_answer(self) -> None:
+        """Write what every answer begins with, and leave it out of the next one.
+
+        A client that has sent its request and will send no more (a half-closed connection) takes
+        it as the beginning of its answer. One that has closed the connection has no use for it:
+        its system resets the connection, which nothing else would bring about.
+        """
+        self._transport.write(BEGINNING)
+        self.write = self._write_rest
+
+    def _write_rest(self, data: bytes) -> None:
+        self.write = self._transport.write
+        self.write(data.removeprefix(BEGINNING))
+
+    def look_for_reset(self) -> None:
+        """Notice from now on that the other side resets the connection: nothing is read from it."""
+        if self._transport.is_closing():
+            return
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._transport.abort()
+        else:
+            asyncio.get_running_loop().call_later(RESET_LOOK_S, self.look_for_reset)
 
     def close_now(self) -> None:
         """End as soon as what was written is taken."""

@@ -1,23 +1,34 @@
 """Lines for people or machines on stderr; one for each request, written in bunches.
 
 A write for each request costs as much as the answer's JSON, so lines of requests wait up
-to a fraction of a second for company. Warnings and errors do not wait.
+to a fraction of a second for company. Warnings and errors do not wait. A thread writes: neither
+a stderr that takes nothing nor a full disk may hold up requests or the end of the process.
 """
 
 import atexit
 import json
 import logging
-import sys
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
+
+from service.stderr import is_on_event_loop, write_to_stderr
 
 FLUSH_S = 0.2
 BUNCH = 200
+MOST_BYTES = 2_000_000
+"""Of lines that wait to be written; some 15,000 requests."""
+FLUSH_WAIT_S = 1.0
+"""For stderr to take what is written."""
+SELDOM_S = 10.0
+"""Between two lines about what may happen thousands of times a second."""
+MOST_CHARACTERS = 8_000
+"""Of one message or exception; the rest of its middle is left out."""
 WARNINGS = "py.warnings"
 """Where `logging.captureWarnings` sends what Python would write to stderr in a form of its own."""
 LIBRARIES = ("asyncio", "PIL", WARNINGS, "python_multipart")
@@ -33,8 +44,8 @@ class JsonFormatter(logging.Formatter):
         """Time, level, message, and what `extra={"fields": {...}}` adds."""
         fields = dict(getattr(record, "fields", {}))
         if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
-        return self.line(record.created, record.levelname, record.getMessage(), fields)
+            fields["exception"] = _cut(self.formatException(record.exc_info))
+        return self.line(record.created, record.levelname, _cut(record.getMessage()), fields)
 
     def line(self, created: float, level: str, message: str, fields: Mapping[str, Any]) -> str:
         """Write one line."""
@@ -48,15 +59,21 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Level, message, fields."""
         fields = getattr(record, "fields", {})
-        text = self.line(record.created, record.levelname, record.getMessage(), fields)
+        text = self.line(record.created, record.levelname, _cut(record.getMessage()), fields)
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+            text += "\n" + _cut(self.formatException(record.exc_info))
         return text
 
     def line(self, created: float, level: str, message: str, fields: Mapping[str, Any]) -> str:  # noqa: ARG002
         """Write one line."""
         told = "".join([f" {name}={_plain(value)}" for name, value in fields.items()])
         return f"{level.lower():7} {message}{told}"
+
+
+def _cut(text: str) -> str:
+    """Leave out the middle of a text that is very long."""
+    half = MOST_CHARACTERS // 2
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:half]}\n...\n{text[-half:]}"
 
 
 def _plain(value: object) -> str:
@@ -67,42 +84,119 @@ def _plain(value: object) -> str:
 
 
 class BunchHandler(logging.Handler):
-    """Keeps lines of info and below for a moment, and writes many at once."""
+    """Keeps lines for a moment, and has a thread of its own write many at once.
+
+    Nobody waits for stderr, which may be a pipe that nobody reads or a full disk: beyond
+    `MOST_BYTES` lines are dropped and counted. A warning that is not logged on an event loop
+    waits for a moment until it is written, so that it comes before whatever follows it.
+    """
 
     def __init__(self) -> None:
-        """Begin empty; what is left is written at exit."""
+        """Start the thread; what is left is written at exit."""
         super().__init__()
         self._lines: list[str] = []
-        self._timer: threading.Timer | None = None
-        self._keeping = threading.Lock()
+        self._bytes = 0
+        self._dropped = 0
+        self._keeping = threading.RLock()  # the same thread may log within it: a warning of Python
+        self._tasks: SimpleQueue[bool | threading.Event | None] = SimpleQueue()
+        self._writing_since: float | None = None
+        self._writer: threading.Thread | None = threading.Thread(
+            target=self._serve, name="log", daemon=True
+        )
+        try:
+            self._writer.start()
+        except (RuntimeError, MemoryError):  # every line is then written as it comes
+            self._writer = None
         atexit.register(self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line, or write all if it is urgent."""
-        self.keep(self.format(record))
-        if record.levelno > logging.INFO:
-            self.flush()
+        """Keep a line; have all written soon if it is urgent."""
+        with suppress(Exception):  # a log never costs an answer
+            is_urgent = record.levelno > logging.INFO
+            self.keep(self.format(record), is_urgent=is_urgent)
+            if is_urgent and not is_on_event_loop():
+                self.flush()
 
-    def keep(self, line: str) -> None:
-        """Keep a line for a moment, unless there are many."""
+    def keep(self, line: str, *, is_urgent: bool = False) -> None:
+        """Keep a line for a moment, unless it is urgent or there are many."""
         with self._keeping:
+            if self._bytes > MOST_BYTES:
+                self._dropped += 1
+                return
             self._lines.append(line)
-            is_full = len(self._lines) >= BUNCH
-            if self._timer is None and not is_full:
-                self._timer = threading.Timer(FLUSH_S, self.flush)
-                self._timer.daemon = True
-                self._timer.start()
-        if is_full:
-            self.flush()
+            self._bytes += len(line)
+            count = len(self._lines)
+        if self._writer is None:
+            self._write()
+        elif is_urgent or count == BUNCH:
+            self._tasks.put(True)
+        elif count == 1:
+            self._tasks.put(False)
 
     def flush(self) -> None:
-        """Write what is kept."""
+        """Have written what is kept; wait for that a moment, and not if stderr is stuck."""
+        if self._writer is None or not self._writer.is_alive():
+            self._write()
+            return
+        since = self._writing_since
+        if since is None or time.monotonic() - since < FLUSH_WAIT_S:
+            done = threading.Event()
+            self._tasks.put(done)
+            done.wait(FLUSH_WAIT_S)
+
+    def close(self) -> None:
+        """End the thread when all is written."""
+        self._tasks.put(None)
+        super().close()
+
+    def _serve(self) -> None:
+        """Write whenever it is due; the whole life of the thread."""
+        task: bool | threading.Event | None = False
+        while task is not None:
+            task = self._tasks.get()
+            if task is False:
+                with suppress(Empty):
+                    task = self._tasks.get(timeout=FLUSH_S)
+            with suppress(Exception):
+                self._write()
+            if isinstance(task, threading.Event):
+                task.set()
+
+    def _write(self) -> None:
         with self._keeping:
-            lines, self._lines, self._timer = self._lines, [], None
-        if lines:
-            with suppress(OSError, ValueError):  # a full disk must not cost an answer
-                sys.stderr.write("\n".join(lines) + "\n")
-                sys.stderr.flush()
+            lines, self._lines, self._bytes = self._lines, [], 0
+            dropped, self._dropped = self._dropped, 0
+        lost = dropped + len(lines)  # if this fails
+        if dropped and isinstance(self.formatter, JsonFormatter | TextFormatter):
+            fields = {"lines": dropped}
+            lines.append(self.formatter.line(time.time(), "WARNING", "log lines dropped", fields))
+        if not lines:
+            return
+        self._writing_since = time.monotonic()
+        try:
+            write_to_stderr("\n".join(lines) + "\n")
+        except (OSError, ValueError, AttributeError):  # a full disk; closed; there is none
+            with self._keeping:
+                self._dropped += lost
+        self._writing_since = None
+
+
+class Seldom:
+    """Says when something that may happen very often is worth a line in the log."""
+
+    def __init__(self) -> None:
+        """Nothing has happened yet."""
+        self._times = 0
+        self._next = 0.0
+
+    def count(self) -> int | None:
+        """Count one time; give how often it was since the last line if another is due."""
+        self._times += 1
+        if time.monotonic() < self._next:
+            return None
+        times, self._times = self._times, 0
+        self._next = time.monotonic() + SELDOM_S
+        return times
 
 
 def log_request(level: int, fields: Mapping[str, Any]) -> None:

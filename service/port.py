@@ -2,13 +2,16 @@
 
 import contextlib
 import ctypes
+import errno
 import socket
 import struct
 import sys
+from typing import Any
 
 from service.errors import StartError
 from service.settings import Settings
 
+_Address = tuple[int, int, int, str, Any]
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python's socket module does not name it
 
 
@@ -18,19 +21,48 @@ def bind(settings: Settings) -> socket.socket:
     Raises:
         StartError: If it is taken, or not ours to take.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    sock = socket.socket(family)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind((settings.host, settings.port))
+        family, kind, _, _, where = _resolve(settings)
+        sock = socket.socket(family, kind)
+    except (OSError, UnicodeError) as error:
+        raise StartError(
+            f"RESNET_HOST (={settings.host!r}) is not known: {_why(error)}. Give an address of "
+            "this machine with RESNET_HOST or --host, as 127.0.0.1 or ::1; 0.0.0.0 or :: for all."
+        ) from error
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
     except OSError as error:
         sock.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise StartError(
+                f"RESNET_HOST (={settings.host!r}) is no address of this machine. Choose another "
+                "with RESNET_HOST or --host; 0.0.0.0 or :: for all."
+            ) from error
         raise StartError(
             f"Port {settings.port} of {settings.host} cannot be taken: {error.strerror}. "
             "Choose another with RESNET_PORT or --port."
         ) from error
     sock.set_inheritable(True)
     return sock
+
+
+def _resolve(settings: Settings) -> _Address:
+    """Find the address of a host; of several, an IPv4 one."""
+    found = socket.getaddrinfo(
+        settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    return min(found, key=lambda each: each[0] != socket.AF_INET)
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or "it is no name of a host"
+
+
+def address(sock: socket.socket) -> str:
+    """Write where a socket listens, as it stands in a URL."""
+    host, port, *_ = sock.getsockname()
+    return f"[{host}]:{port}" if sock.family == socket.AF_INET6 else f"{host}:{port}"
 
 
 def beside(bound: socket.socket) -> socket.socket:

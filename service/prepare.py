@@ -8,7 +8,6 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from service.engine import usable_cores
 from service.errors import ClientLeftError, DeadlineExceededError, ImageTooLargeError
 from service.explain import Sent
 from service.submission import Departure
+from service.threads import started_pool
 
 REQUEST_PIXELS = 4
 """A request's pictures together may have this many times the pixels allowed for one."""
@@ -72,7 +72,7 @@ class Preparer:
         self.spec = spec
         self.max_pixels = max_pixels
         self.threads = max(1, usable_cores() // processes)
-        self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
+        self.pool = started_pool(self.threads, "decode")
         self._follow = follow
 
     async def prepare(

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import math
 import os
 import signal
@@ -14,32 +13,21 @@ from typing import Any
 
 import uvicorn
 
-from service.body import RECEIVE_TIMEOUT_S
 from service.classifier import STUCK_S
-from service.log import log
-from service.port import beside, take_no_more
+from service.connections import Connections, Limits, limits, raise_file_limit
+from service.ending import END_S, end_within, in_time
+from service.engine import usable_cores
+from service.log import Seldom, log
+from service.port import address, beside, take_no_more
 from service.protocol import ASKS_AGAIN_S, PatientProtocol
 from service.settings import Settings
+from service.threads import started_pool
 
 LOOK_S = 0.02
 """Between two looks at the end for new callers, and for those who may ask once more."""
 LOOKS = range(round(ASKS_AGAIN_S / LOOK_S))
 FEWEST_LOOKS = 10
 """Even with nobody in sight: a caller's handshake may wait 0.2 s for the first bytes."""
-
-YOUNG_OBJECTS = 20_000
-"""Made and not freed since the collector's last look; several hundred requests under way."""
-
-
-def settle() -> None:
-    """Tell the garbage collector that what is loaded will stay, and to look less often.
-
-    Requests leave next to no cycles behind; by default the collector would walk over those
-    under way some hundred times a second, which is a twentieth of a small network's request.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def configure(settings: Settings, app: Any, **more: Any) -> uvicorn.Config:
@@ -55,7 +43,9 @@ def configure(settings: Settings, app: Any, **more: Any) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         # a deadline counts from the end of the body, which takes its own time
-        timeout_graceful_shutdown=math.ceil(RECEIVE_TIMEOUT_S + settings.deadline_ms / 1000) + 1,
+        timeout_graceful_shutdown=math.ceil(settings.body_timeout_s + settings.deadline_ms / 1000)
+        + 1,
+        timeout_keep_alive=settings.keep_alive_timeout_s,  # type: ignore[arg-type]  # as asyncio's
         **more,
     )
 
@@ -71,7 +61,11 @@ class Server(uvicorn.Server):
             owns_port: No other process listens on it.
         """
         super().__init__(config)
+        self.server_state: Connections = Connections(Limits())
         self._owns_port = owns_port
+        self._tick_failed = Seldom()
+        self._listening: list[socket.socket] = []  # the same sockets, kept until the end
+        self._is_main = self._is_over = False
         self._own: list[socket.socket] = []  # beside those of other workers
         self._leave_at: float | None = None
         self._untold_delay_s: float | None = None
@@ -113,20 +107,49 @@ class Server(uvicorn.Server):
             self._leave_at = time.monotonic() + delay_s
             self._untold_delay_s = delay_s
             self.state.draining = True
+            if self._is_main:  # even if the event loop stands still from now on
+                answers_s = self.config.timeout_graceful_shutdown or 0
+                end_within(delay_s + answers_s + 2 * END_S, 1)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until the end; what fails after the last answer changes nothing any more.
+
+        Ending the event loop starts a thread, for which there may be no room.
+        """
+        try:
+            super().run(sockets)
+        except Exception:
+            if not self._is_over:
+                raise
+            log.warning("ended, and not all was cleaned up", exc_info=True)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look, ten times a second, at the gauges and whether it is time to leave."""
+        """Look, ten times a second, at the gauges and whether it is time to leave.
+
+        Whatever fails here, for want of memory or of open files, must not end the server.
+        """
         self._ticked_at = time.monotonic()
-        self.state.telemetry.look()
-        self._reload_if_due()
-        if not self._owns_port and os.getppid() != self._parent:  # the supervisor was killed
-            self.handle_exit(signal.SIGTERM, None)
-        if self._untold_delay_s is not None:
-            log.info("draining", extra={"fields": {"seconds": self._untold_delay_s}})
-            self._untold_delay_s = None
+        for step in (self._see_to_the_end, self.state.telemetry.look, self._reload_if_due):
+            try:
+                step()
+            except Exception:  # noqa: BLE001  # that is the point
+                if (times := self._tick_failed.count()) is not None:
+                    fields = {"step": step.__name__, "times": times}
+                    log.exception("watch failed", extra={"fields": fields})
+        try:
+            return await super().on_tick(counter)
+        except MemoryError:
+            return self.should_exit
+
+    def _see_to_the_end(self) -> None:
+        """Drain if the supervisor was killed; end when it is time."""
         if self._leave_at is not None and time.monotonic() >= self._leave_at:
             self.should_exit = True
-        return await super().on_tick(counter)
+        if not self._owns_port and os.getppid() != self._parent:
+            self.handle_exit(signal.SIGTERM, None)
+        if self._untold_delay_s is not None:
+            delay_s, self._untold_delay_s = self._untold_delay_s, None
+            log.info("draining", extra={"fields": {"seconds": delay_s}})
 
     def _reload_if_due(self) -> None:
         """Look for new versions now and then, one look at a time."""
@@ -153,12 +176,19 @@ class Server(uvicorn.Server):
         if not self._owns_port:
             self._own = [beside(sock) for sock in sockets or []]
             sockets = self._own
+        self._is_main = threading.current_thread() is threading.main_thread()
+        count = max(1, usable_cores() // self.config.workers) + 4
+        asyncio.get_running_loop().set_default_executor(started_pool(count, "other"))
+        self.server_state = Connections(limits(self.state.settings, raise_file_limit()))
         await super().startup(sockets)
-        names = [sock.getsockname() for server in self.servers for sock in server.sockets]
-        log.info(
-            "listening", extra={"fields": {"at": [f"{host}:{port}" for host, port, *_ in names]}}
-        )
-        if threading.current_thread() is threading.main_thread():
+        self._listening = [
+            socket.fromfd(sock.fileno(), sock.family, sock.type)
+            for server in self.servers
+            for sock in server.sockets
+        ]
+        names = [address(sock) for sock in self._listening]
+        log.info("listening", extra={"fields": {"at": names}})
+        if self._is_main:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
         self._look_at = time.monotonic() + (self.state.settings.watch_s or math.inf)
 
@@ -169,20 +199,17 @@ class Server(uvicorn.Server):
         accepted; uvicorn then closes idle ones with their request still unread. So the last
         ones are accepted by hand, and all get a moment for their bytes to be read.
         """
-        descriptors = [os.dup(sock.fileno()) for server in self.servers for sock in server.sockets]
         for server in self.servers:
             server.close()
         for sock in [*(sockets or []), *self._own]:  # what uvicorn was given listens, too
             sock.close()
         with contextlib.ExitStack() as open_sockets:
-            listening = [
-                open_sockets.enter_context(socket.socket(fileno=descriptor))
-                for descriptor in descriptors
-            ]
-            for sock in listening:
-                take_no_more(sock)
-            await self._serve_the_last(listening)
+            for sock in self._listening:
+                take_no_more(open_sockets.enter_context(sock))
+            await self._serve_the_last(self._listening)
+        self.lifespan.shutdown = in_time(self.lifespan.shutdown)
         await super().shutdown(sockets)
+        self._is_over = True
 
     async def _serve_the_last(self, listening: list[socket.socket]) -> None:
         """Let in who had called, and wait for those who never asked or asked a moment ago.
@@ -205,7 +232,8 @@ class Server(uvicorn.Server):
                 connection, _ = listening.accept()
             except OSError:  # nobody is left
                 return
-            await loop.connect_accepted_socket(self._protocol, connection)
+            with contextlib.suppress(OSError):  # it has gone
+                await loop.connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> asyncio.Protocol:
         return PatientProtocol(

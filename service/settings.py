@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.validation import first_fault
@@ -61,6 +61,21 @@ class Settings(BaseSettings):
         le=3600,
         description="After SIGTERM: how long requests are still accepted, not ready.",
     )
+    max_connections: int = Field(
+        2_000,
+        ge=1,
+        description="Open at a time in a process; beyond it idle ones are closed.",
+    )
+    keep_alive_timeout_s: float = Field(
+        75.0, gt=0, le=86_400, description="How long an idle connection stays open."
+    )
+    header_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="For a request line and headers to arrive."
+    )
+    body_timeout_s: float = Field(30.0, gt=0, le=3600, description="For a body to arrive.")
+    write_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="For a client to read some of its response."
+    )
     max_body_bytes: int = Field(10_485_760, ge=1, description="Of one request.")
     max_held_bytes: int = Field(
         268_435_456, ge=1, description="Of all requests' bodies together, in one process."
@@ -85,6 +100,12 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
+
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, host: str) -> str:
+        """Take `[::1]`, as it stands in a URL, for `::1`."""
+        return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
     @property
     def processes(self) -> int:

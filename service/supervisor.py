@@ -22,7 +22,8 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 from service.app import create_app
 from service.errors import StartError
 from service.log import log, set_up_logging
-from service.server import Server, configure, settle
+from service.memory import settle
+from service.server import Server, configure
 from service.settings import Settings, read_settings
 from service.telemetry import MULTIPROCESS_FOLDER
 from service.tracing import start_tracing

@@ -7,10 +7,8 @@ the end the whole process waiting.
 
 import asyncio
 
-TAKES_S = 30.0
-"""Between two looks at what is left."""
 TAKES_AT_END_S = 2.0
-"""Likewise when the process is to end."""
+"""Between two looks at what is left, when the process is to end."""
 SLOWEST_BYTES_S = 8_192
 """Who takes less in a second is not waited for."""
 
@@ -20,12 +18,13 @@ class Uptake:
 
     Args:
         transport: The real one.
+        every_s: Between two looks at what is left.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, every_s: float) -> None:
         """Nobody looks yet."""
         self._transport = transport
-        self._every_s = TAKES_S
+        self._every_s = every_s
         self._left = 0  # bytes, when somebody last looked
         self._timer: asyncio.TimerHandle | None = None
 
@@ -43,7 +42,7 @@ class Uptake:
 
     def hurry(self) -> None:
         """Look more often: the process waits for its last connection."""
-        self._every_s = TAKES_AT_END_S
+        self._every_s = min(self._every_s, TAKES_AT_END_S)
         if self._timer is not None:
             self.stop()
             self.watch()

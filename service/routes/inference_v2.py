@@ -161,8 +161,9 @@ async def _infer(request: Request, view: View) -> Response:
     codings = read_codings(headers.getlist("content-encoding"))
     limit = classifier.settings.max_body_bytes
     with request.app.state.intake.hold(request.scope.get("client")) as take:
+        timeout_s = classifier.settings.body_timeout_s
         try:
-            body = await receive(request.receive, declared_length, limit, take=take)
+            body = await receive(request.receive, declared_length, limit, timeout_s, take)
         except BodyTooLargeError:  # most often a tensor that the model does not take
             raise BodyTooLargeError(limit, view.border.expects()) from None
         received = time.perf_counter()

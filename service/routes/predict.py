@@ -151,7 +151,9 @@ async def answer(request: Request, name: str | None) -> Response:
     classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s), for_pool=for_pool)
     departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
     with request.app.state.intake.hold(request.scope.get("client")) as take:
-        body = await receive(request.receive, declared_length, limits.max_body_bytes, take=take)
+        body = await receive(
+            request.receive, declared_length, limits.max_body_bytes, limits.body_timeout_s, take
+        )
         received = time.perf_counter()
         body = await unpack(body, codings, limits.max_body_bytes, take)
         sent = await _unpack(body, kind, content_type, limits)

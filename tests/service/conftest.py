@@ -23,7 +23,7 @@ from service.app import create_app
 from service.batcher import Batcher
 from service.classifier import Classifier
 from service.engine import Engine
-from service.log import LIBRARIES
+from service.log import LIBRARIES, BunchHandler
 from service.plan import Plan
 from service.probe import Probe
 from service.settings import PREFIX, Settings
@@ -119,6 +119,8 @@ def _untouched_process() -> Iterator[None]:
     for log, state in zip(loggers, before, strict=True):
         for handler in log.handlers:
             handler.flush()  # what it keeps would appear in a later test
+            if isinstance(handler, BunchHandler):
+                handler.close()
         log.handlers, log.level, log.propagate, log.disabled = state
         log.setLevel(log.level)  # forgets what the logger remembers of its level
     for name in [name for name in os.environ if name.startswith(PREFIX)]:

@@ -150,11 +150,9 @@ def test_the_end_waits_for_a_body_and_then_for_its_deadline() -> None:
     assert config.timeout_graceful_shutdown == 30 + 3 + 1
 
 
-def test_a_body_that_comes_too_late_for_the_end_is_told_so(
-    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.server.RECEIVE_TIMEOUT_S", 0)
+def test_a_body_that_comes_too_late_for_the_end_is_told_so(make_artifact: MakeArtifact) -> None:
     with listen(make_artifact(), deadline_ms=100) as listening, listening.connect() as slow:
+        listening.server.config.timeout_graceful_shutdown = 2
         slow.sendall(REQUEST[:-10])
         time.sleep(0.1)
         listening.server.handle_exit(signal.SIGTERM, None)

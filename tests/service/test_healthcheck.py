@@ -13,8 +13,12 @@ import pytest
 from service.healthcheck import main
 
 
+class Server6(http.server.HTTPServer):
+    address_family = socket.AF_INET6
+
+
 @contextmanager
-def answering(status: int) -> Iterator[int]:
+def answering(status: int, host: str = "127.0.0.1") -> Iterator[int]:
     """A server that answers all with one status; its port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -26,7 +30,8 @@ def answering(status: int) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+    kind = Server6 if ":" in host else http.server.HTTPServer
+    with kind((host, 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server.server_port
@@ -62,5 +67,39 @@ def test_nobody_who_listens_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     monkeypatch.setenv("RESNET_PORT", str(port))
+
+    assert main() == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "host"),
+    [
+        ("127.0.0.2", "127.0.0.2"),
+        ("::1", "::1"),
+        ("[::1]", "::1"),
+        ("::", "::1"),
+        ("[::]", "::1"),
+        ("0.0.0.0", "127.0.0.1"),  # noqa: S104  # nothing listens there
+        ("", "127.0.0.1"),
+        ("localhost", "127.0.0.1"),
+    ],
+)
+def test_it_asks_where_the_service_listens(
+    setting: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(200, host) as port:
+        monkeypatch.setenv("RESNET_HOST", setting)
+        monkeypatch.setenv("RESNET_PORT", str(port))
+
+        assert main() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("RESNET_PORT", "http"), ("RESNET_PORT", ""), ("RESNET_HOST", "a b")]
+)
+def test_settings_that_make_no_sense_are_not_alive(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
 
     assert main() == 1

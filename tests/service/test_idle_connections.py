@@ -18,8 +18,13 @@ REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
 
 @pytest.fixture
 def listening(make_artifact: MakeArtifact) -> Iterator[Listening]:
-    with listen(make_artifact(), max_queue=1, max_images=1, max_body_bytes=1_000) as started:
-        started.server.config.timeout_keep_alive = IDLE_S  # type: ignore[assignment]  # seconds
+    with listen(
+        make_artifact(),
+        max_queue=1,
+        max_images=1,
+        max_body_bytes=1_000,
+        keep_alive_timeout_s=IDLE_S,
+    ) as started:
         yield started
 
 

@@ -1,16 +1,19 @@
+import asyncio
 import io
 import json
 import logging
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import pytest
 
 from service import log as log_module
-from service.log import JsonFormatter, TextFormatter, log_request, set_up_logging
+from service.log import JsonFormatter, Seldom, TextFormatter, log_request, set_up_logging
 from service.server import configure
 from service.settings import Settings
 from tests.service.process import ROOT
@@ -192,11 +195,18 @@ def test_many_lines_are_written_without_a_timer(
     monkeypatch.setattr(log_module, "FLUSH_S", 60)
     set_up_logging("info", "text")
 
-    for _ in range(log_module.BUNCH + 1):
+    for _ in range(log_module.BUNCH):
         log_request(logging.INFO, {})
 
-    assert capsys.readouterr().err.count("\n") == log_module.BUNCH
+    written = ""
+    until = time.monotonic() + 10
+    while written.count("\n") < log_module.BUNCH:
+        assert time.monotonic() < until
+        written += capsys.readouterr().err
+    log_request(logging.INFO, {})
+    assert capsys.readouterr().err == ""
     logging.getLogger("service").warning("the rest")
+    assert capsys.readouterr().err.count("\n") == 2
 
 
 def test_no_line_is_lost_between_threads(
@@ -239,3 +249,126 @@ def test_a_log_that_cannot_be_written_costs_no_answer(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stderr", Full())
 
     logging.getLogger("service").warning("something")  # would raise into the request
+
+
+# What takes nothing, and threads that cannot be started
+
+
+@pytest.fixture
+def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Nothing is written until the event is set; then it is, to `sys.stderr`."""
+    released = threading.Event()
+
+    def write(text: str) -> None:
+        assert released.wait(20)
+        sys.stderr.write(text)
+
+    monkeypatch.setattr(log_module, "write_to_stderr", write)
+    yield released
+    released.set()
+
+
+@pytest.mark.anyio
+async def test_a_stderr_that_takes_nothing_holds_up_nobody(
+    blocked: threading.Event,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_module, "MOST_BYTES", 10_000)
+    set_up_logging("info", "text")
+    began = time.perf_counter()
+
+    for number in range(2_000):
+        log_request(logging.INFO, {"number": number})
+        logging.getLogger("service").warning("urgent")
+    waited_s = time.perf_counter() - began
+    blocked.set()
+    await asyncio.to_thread(logging.getLogger("service").handlers[0].flush)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert waited_s < 5
+    assert len(lines) < 1_500
+    lost = [int(line.partition("=")[2]) for line in lines if "log lines dropped" in line]
+    assert len(lines) - len(lost) + sum(lost) == 4_000
+
+
+def test_a_flush_waits_only_once_for_a_stderr_that_takes_nothing(
+    blocked: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "FLUSH_WAIT_S", 0.2)
+    set_up_logging("info", "text")
+    began = time.perf_counter()
+
+    for _ in range(50):
+        logging.getLogger("service").warning("urgent")
+
+    assert time.perf_counter() - began < 5
+    assert not blocked.is_set()
+
+
+def test_lines_lost_on_a_full_disk_are_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    set_up_logging("info", "text")
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", Full())
+        logging.getLogger("service").warning("one")
+        logging.getLogger("service").warning("two")
+    logging.getLogger("service").warning("three")
+
+    assert capsys.readouterr().err == "warning three\nwarning log lines dropped lines=2\n"
+
+
+def test_lines_are_written_where_no_thread_can_be_started(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    set_up_logging("info", "text")
+
+    log_request(logging.INFO, {})
+    logging.getLogger("service").warning("urgent")
+
+    assert capsys.readouterr().err == "info    request\nwarning urgent\n"
+
+
+def test_a_line_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up_logging("info", "text")
+    before = threading.active_count()
+    monkeypatch.setattr(threading.Thread, "start", None)
+
+    log_request(logging.INFO, {})
+    logging.getLogger("service").warning("urgent")
+
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_a_long_exception_keeps_its_beginning_and_its_end(formatter: logging.Formatter) -> None:
+    made = record("m" * 100_000)
+    try:
+        raise ValueError("e" * 300_000 + "end")
+    except ValueError:
+        made.exc_info = sys.exc_info()
+
+    text = formatter.format(made)
+
+    assert len(text) < 20_000
+    assert "Traceback" in text
+    assert "eeend" in text
+
+
+def test_what_happens_very_often_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    often = Seldom()
+
+    counts = [often.count() for _ in range(1_000)]
+    monkeypatch.setattr(often, "_next", 0.0)
+
+    assert counts == [1] + 999 * [None]
+    assert often.count() == 1_000

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from service import protocol
 from service.log import BunchHandler, TextFormatter, log
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, Listening, listen, wait_until
@@ -19,9 +18,8 @@ TIMEOUT_S = 0.4
 
 
 @pytest.fixture
-def listening(make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
-    monkeypatch.setattr(protocol, "HEADERS_TIMEOUT_S", TIMEOUT_S)
-    with listen(make_artifact(), max_body_bytes=1_000) as started:
+def listening(make_artifact: MakeArtifact) -> Iterator[Listening]:
+    with listen(make_artifact(), max_body_bytes=1_000, header_timeout_s=TIMEOUT_S) as started:
         yield started
 
 

@@ -22,6 +22,11 @@ DEFAULTS = {
     "max_queue": 256,
     "deadline_ms": 10_000,
     "drain_delay_s": 1.0,
+    "max_connections": 2_000,
+    "keep_alive_timeout_s": 75.0,
+    "header_timeout_s": 10.0,
+    "body_timeout_s": 30.0,
+    "write_timeout_s": 30.0,
     "max_body_bytes": 10_485_760,
     "max_held_bytes": 268_435_456,
     "min_receive_bytes_s": 1024,
@@ -47,6 +52,11 @@ CHANGES = {
     "max_queue": ("99", 99),
     "deadline_ms": ("250", 250),
     "drain_delay_s": ("0.5", 0.5),
+    "max_connections": ("99", 99),
+    "keep_alive_timeout_s": ("0.5", 0.5),
+    "header_timeout_s": ("0.5", 0.5),
+    "body_timeout_s": ("0.5", 0.5),
+    "write_timeout_s": ("0.5", 0.5),
     "max_body_bytes": ("1000", 1000),
     "max_held_bytes": ("20000000", 20_000_000),
     "min_receive_bytes_s": ("0", 0),
@@ -70,6 +80,11 @@ BAD = {
     "RESNET_DEADLINE_MS": ("0", "1s"),
     "RESNET_MIN_RECEIVE_BYTES_S": ("-1", "1KB"),
     "RESNET_DRAIN_DELAY_S": ("-0.1", "nan", "soon"),
+    "RESNET_MAX_CONNECTIONS": ("0", "many"),
+    "RESNET_KEEP_ALIVE_TIMEOUT_S": ("0", "-1", "nan", "inf"),
+    "RESNET_HEADER_TIMEOUT_S": ("0", "10s"),
+    "RESNET_BODY_TIMEOUT_S": ("0",),
+    "RESNET_WRITE_TIMEOUT_S": ("0",),
     "RESNET_MAX_BODY_BYTES": ("0", "10MB"),
     "RESNET_MAX_IMAGES": ("0",),
     "RESNET_MAX_PIXELS": ("0", "1e7", "300000000"),
@@ -154,3 +169,12 @@ def test_a_request_that_could_never_be_admitted_is_no_setting(
     assert "RESNET_MAX_IMAGES (=64) must be at most RESNET_MAX_QUEUE (=63)" in str(refused.value)
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(("text", "host"), [("[::]", "::"), ("[::1]", "::1"), ("::1", "::1")])
+def test_an_address_may_stand_in_brackets(
+    text: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESNET_HOST", text)
+
+    assert read_settings().host == host

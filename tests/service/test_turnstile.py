@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service import protocol
+from service.connections import Limits
 from service.plan import Plan
 from service.routes.predict import TIMEOUT_HEADER
 from tests.service.conftest import MakeArtifact
@@ -89,10 +89,8 @@ def test_who_was_refused_is_answered_on_the_same_connection_later(full: Listenin
     wait_until(lambda: counts(full) == (2, 2))
 
 
-def test_who_was_refused_may_be_idle_but_not_trickle(
-    full: Listening, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(protocol, "HEADERS_TIMEOUT_S", 0.3)
+def test_who_was_refused_may_be_idle_but_not_trickle(full: Listening) -> None:
+    full.server.server_state.limits = Limits(header_s=0.3)
     with full.connect() as idle:
         idle.sendall(REQUEST)
         first, _ = answer_on(idle)

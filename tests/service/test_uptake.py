@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from tests.service.conftest import MakeArtifact
 from tests.service.listening import Listening, listen, wait_until
 
 ANSWER = bytes(12_000_000)  # more than the kernel takes off our hands
+WRITE_TIMEOUT_S = 0.5
 ASK = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -25,8 +26,8 @@ async def large(_: Request) -> Response:
 
 @pytest.fixture
 def listening(make_artifact: MakeArtifact) -> Iterator[Listening]:
-    with listen(make_artifact()) as started:
-        started.server.config.timeout_keep_alive = 0.2  # type: ignore[assignment]  # seconds
+    limits: dict[str, Any] = {"keep_alive_timeout_s": 0.2, "write_timeout_s": WRITE_TIMEOUT_S}
+    with listen(make_artifact(), **limits) as started:
         app = started.server.config.loaded_app
         app.router.routes.insert(0, Route("/large", large))
         yield started
@@ -41,9 +42,8 @@ def unread(listening: Listening) -> int:
 @pytest.mark.parametrize("requests", [1, 2])
 @pytest.mark.parametrize("is_all", [False, True])
 def test_a_client_that_takes_nothing_is_left(
-    requests: int, is_all: bool, listening: Listening, monkeypatch: pytest.MonkeyPatch
+    requests: int, is_all: bool, listening: Listening
 ) -> None:
-    monkeypatch.setattr(uptake, "TAKES_S", 0.5)
     with listening.connect() as deaf:
         deaf.sendall(requests * ASK)
         if is_all:
@@ -60,7 +60,6 @@ def test_a_client_that_takes_nothing_is_left(
 def test_a_client_that_reads_slowly_gets_all(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uptake, "TAKES_S", 0.3)
     monkeypatch.setattr(uptake, "SLOWEST_BYTES_S", 1_000)
     received = 0
     with listening.connect() as slow:
@@ -122,10 +121,9 @@ class Written:
 async def test_who_takes_less_than_the_slowest_may_is_left(
     sizes: tuple[int, ...], is_aborted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uptake, "TAKES_S", 0.05)
     monkeypatch.setattr(uptake, "SLOWEST_BYTES_S", 2_000)
     transport = Written(*sizes)
-    looking = uptake.Uptake(cast(asyncio.Transport, transport))
+    looking = uptake.Uptake(cast(asyncio.Transport, transport), 0.05)
 
     looking.watch()
     looking.watch()  # it looks already
