@@ -57,7 +57,7 @@ def _of_file(path: Path) -> str:
 
 def _of_folder(path: Path) -> str:
     if not path.is_dir():
-        return "there is no such file or folder. In a container, it must be mounted there."
+        return f"there is no such file or folder. {_of_name(path)}"
     entries = list(islice(path.iterdir(), MAX_ENTRIES))
     folders = sorted(entry for entry in entries if entry.is_dir())
     if not entries:
@@ -81,6 +81,15 @@ def _of_folder(path: Path) -> str:
             f"train-model --data {quote(str(path))} --out runs/NAME && {_export('runs/NAME')}"
         )
     return NOTHING
+
+
+def _of_name(path: Path) -> str:
+    """Say what something that is not there would have been."""
+    if path.suffix.lower() in WEIGHTS | OTHER_FRAMEWORKS | {".onnx"}:
+        return f"Besides, {_of_file(path)}"
+    if "runs" in path.parts:
+        return f"A run of train-model is exported first: {_export(quote(str(path)))}"
+    return "In a container, it must be mounted there."
 
 
 def _is_run(folder: Path) -> bool:

@@ -46,6 +46,9 @@ def _make(path: Path, *names: str) -> Path:
         (["notes.txt"], "", "there is no manifest.json in it or in a version folder"),
         ([], "", "it is empty"),
         ([], "nothing", "there is no such file or folder"),
+        ([], "resnet18.pth", "--weights {path}/resnet18.pth --out artifacts/NAME/1"),
+        ([], "model.onnx", "there is no such file or folder. Besides, an ONNX file alone"),
+        ([], "runs/mine", "export-model {path}/runs/mine --out artifacts/NAME/1"),
     ],
 )
 def test_what_is_no_artifact_is_named_with_the_way_to_one(
