@@ -29,7 +29,14 @@ def _modules(package: str) -> dict[str, Path]:
 
 MODULES = {package: _modules(package) for package in PACKAGES}
 EVERY_MODULE = {name: path for package in PACKAGES for name, path in MODULES[package].items()}
-WITH_TORCH = ("model.blocks", "model.network", "model.weights", "model.weights_file")
+WITH_TORCH = (
+    "model.blocks",
+    "model.network",
+    "model.weights",
+    "model.weights_file",
+    "model.weights_head",
+    "model.weights_names",
+)
 TORCH_HALF = [name for name in MODULES["model"] if name.startswith(WITH_TORCH)]
 SERVED = [name for name in (*MODULES["model"], *MODULES["service"]) if name not in TORCH_HALF]
 TRAINED = [*TORCH_HALF, *MODULES["training"]]
