@@ -76,6 +76,8 @@ class PatientProtocol(ReadingProtocol):
     def on_response_complete(self) -> None:
         """Note the moment: a client that asked just now is likely to ask again."""
         self._quiet_since = self.loop.time()
+        if self._running is not None:  # it is kept while the connection idles
+            self._running.body.clear()
         super().on_response_complete()
         if self._lingering.is_closing():
             return
