@@ -49,8 +49,8 @@ def test_a_whole_request_before_half_a_one_is_answered(listening: Listening) -> 
         connection.shutdown(socket.SHUT_WR)
         answer = read_answer(connection)
 
-    assert answer.count(b"HTTP/1.1 ") == 1
     assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1 200 ") == 1
     assert listening.gate.batches == [[0]]
 
 

@@ -90,7 +90,7 @@ async def test_a_folder_that_is_not_named_as_its_manifest_says_is_refused_alone(
 
     assert served == ["tiny 1", "good 1"]
     assert reason == (
-        f"{copy} holds good 1; a folder under RESNET_MODELS must be named as its manifest says, "
+        f"{place} holds good 1; a folder under RESNET_MODELS must be named as its manifest says, "
         "good/1. Move it there, or export the model to where it is."
     )
     assert probed == [good]  # which takes a second each
@@ -106,7 +106,7 @@ async def test_a_folder_whose_manifest_cannot_be_read_is_refused_alone(
         served, (reason,) = await health(service)
 
     assert served == ["tiny 1"]
-    assert reason.startswith(f"{bad / 'manifest.json'}: ")
+    assert reason.startswith("bad/1/manifest.json: ")
 
 
 async def test_the_default_is_served_wherever_it_lies(make_artifact: MakeArtifact) -> None:

@@ -24,9 +24,9 @@ def openers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note the threads in which headers are read."""
     threads: list[int] = []
 
-    def noting(*given: Any) -> Image.Image:
+    def noting(*given: Any, **named: Any) -> Image.Image:
         threads.append(threading.get_ident())
-        return decode.open_image(*given)
+        return decode.open_image(*given, **named)
 
     monkeypatch.setattr(prepare, "open_image", noting)
     return threads

@@ -1,15 +1,13 @@
 """One way to provoke each code over HTTP."""
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from service import body, classifier, decode
-from service.routes import predict
+from service import classifier, decode
 from tests.service import graphs
 from tests.service.conftest import Gate, Serve, Service
 from tests.service.pictures import BLACK, GREY, WHITE
@@ -84,10 +82,8 @@ async def method_not_allowed(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Respo
 
 
 @case
-async def receive_timeout(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> httpx.Response:
-    hasty = functools.partial(body.receive, timeout_s=0.05)
-    monkeypatch.setattr(predict, "receive", hasty)
-    service = await serve()
+async def receive_timeout(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
+    service = await serve(body_timeout_s=0.05)
 
     async def trickle() -> Any:
         for _ in range(100):
