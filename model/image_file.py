@@ -34,7 +34,7 @@ _OPENERS: Mapping[str, Callable[[IO[bytes]], ImageFile]] = MappingProxyType(
 )
 """Not `Image.open`: it parses the index of further images in a JPEG, and its limit of pixels is
 too low for a JPEG that is shrunk while it is decoded."""
-NONE_OF_OURS = f"no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
+NONE_OF_OURS = f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
 MAX_JPEG_PIXELS = 16_384 * 16_384
 """Of a JPEG in training. Even shrunk, a progressive one takes up to eight bytes for each; others
 may have Pillow's own limit of 89 million."""

@@ -95,7 +95,7 @@ def open_image(
         raise ImageTooLargeError(_too_large(seen, max_pixels), index=index) from error
     except UnidentifiedImageError as error:
         raise InvalidImageError(
-            f"The {len(payload):,} bytes sent are {error}", index=index
+            f"The file sent ({len(payload):,} bytes) is {error}", index=index
         ) from error
     except BROKEN as error:
         raise _broken(error, index) from error

@@ -62,7 +62,7 @@ def test_a_picture_no_browser_can_show_gets_its_name_and_the_services_reason(
     choose(page, b"\0\0\0\x18ftypheic" + bytes(40), "phone.heic", "image/heic")
 
     assert "phone.heic: Unprocessable" in notice(page)
-    assert "no JPEG, PNG, WEBP, GIF or BMP file" in notice(page)
+    assert "not a JPEG, PNG, WEBP, GIF or BMP file" in notice(page)
 
 
 def problem(status: int, code: str, retry: str | None = None) -> Callable[["Route"], None]:

@@ -34,7 +34,7 @@ def test_a_lossless_format_loses_nothing(file_format: str) -> None:
 def test_a_format_that_is_none_of_ours_is_refused(file_format: str) -> None:
     payload = encode(striped(), file_format)
 
-    with pytest.raises(InvalidImageError, match="no JPEG, PNG, WEBP, GIF or BMP file"):
+    with pytest.raises(InvalidImageError, match="not a JPEG, PNG, WEBP, GIF or BMP file"):
         decode(payload)
 
 
