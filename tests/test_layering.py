@@ -76,7 +76,7 @@ SERVICE_KNOWS: Mapping[str, set[str]] = MappingProxyType(
         "service.turn": {"service.errors", "service.submission"},
         "service.overload": {"service.errors"},
         "service.admission": {"service.overload", "service.plan"},
-        "service.finishing": {"service.overload", "service.plan"},
+        "service.finishing": {"service.overload", "service.plan", "service.threads"},
         "service.ranking": {"service.schemas"},
         "service.batcher": {
             "service.admission",
@@ -226,7 +226,9 @@ def test_text_files_are_read_and_written_in_a_named_encoding(package: str) -> No
 
 
 def _opens_text(call: ast.Call, function: ast.Attribute) -> bool:
-    is_path = not (isinstance(function.value, ast.Name) and function.value.id in ("Image", "os"))
+    is_path = not (
+        isinstance(function.value, ast.Name) and function.value.id in ("Image", "os", "tarfile")
+    )
     is_binary = any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in call.args)
     return function.attr == "open" and is_path and not is_binary
 
