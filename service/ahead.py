@@ -58,7 +58,11 @@ class Ahead:
         if self._held:  # read before reading was paused
             self._held += data
             return
-        parser, left = self._parser, memoryview(data)
+        parser = self._parser
+        if len(data) <= PIECE_BYTES and not parser.is_behind():  # most often
+            parser.parse(data)
+            return
+        left = memoryview(data)
         while left and not parser.is_deaf():
             body_left = parser.body_left()
             if parser.is_behind() or (body_left is None and len(left) < len(data)):

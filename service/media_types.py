@@ -5,6 +5,7 @@ bytes of an unknown kind, means the same; and text where a file should be is nam
 """
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 from service.errors import UnsupportedMediaTypeError
@@ -38,6 +39,7 @@ _TEXT_KINDS = {
 }
 
 
+@lru_cache(64)
 def body_kind(content_type: str | None) -> BodyKind:
     """Tell whether a body is a form, JSON, or one image file.
 

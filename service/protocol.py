@@ -88,8 +88,8 @@ class PatientProtocol(ReadingProtocol):
             self.transport.write(self._last_answer or b"")
             self.transport.close()
         else:
-            self._others.idle[self] = None
-            self._others.idle.move_to_end(self)
+            self._others.idle.pop(self, None)
+            self._others.idle[self] = None  # the latest
 
     def may_ask_soon(self) -> bool:
         """Tell whether a request may be on its way to a connection that has none."""

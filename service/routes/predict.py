@@ -16,7 +16,7 @@ from service.answered import Answered
 from service.body import receive
 from service.encodings import read_codings, unpack
 from service.errors import InvalidParameterError
-from service.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, BodyKind, body_kind
+from service.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, body_kind
 from service.models import Models
 from service.payloads import Payloads, raw_payload, read_payloads
 from service.prepare import SMALL_BYTES, surely_for_pool
@@ -145,7 +145,8 @@ async def answer(request: Request, name: str | None) -> Response:
     limits = classifier.settings
     headers = request.headers
     content_type, declared_length = headers.get("content-type"), headers.get("content-length")
-    kind, codings = body_kind(content_type), read_codings(headers.getlist("content-encoding"))
+    is_packed, kind = "content-encoding" in headers, body_kind(content_type)
+    codings = read_codings(headers.getlist("content-encoding")) if is_packed else ()
     query, patience_s = _read_query(request), read_patience_s(request)
     for_pool = surely_for_pool(declared_length)
     classifier.batcher.refuse_overload(1, classifier.patience_s(patience_s), for_pool=for_pool)
@@ -155,11 +156,15 @@ async def answer(request: Request, name: str | None) -> Response:
             request.receive, declared_length, limits.max_body_bytes, limits.body_timeout_s, take
         )
         received = time.perf_counter()
-        body = await unpack(body, codings, limits.max_body_bytes, take)
-        sent = await _unpack(body, kind, content_type, limits)
-        take(sum(map(len, sent.images)) - len(body))
+        if codings:
+            body = await unpack(body, codings, limits.max_body_bytes, take)
+        if kind == "raw":
+            sent = raw_payload(body, content_type)
+        else:
+            sent = await _unpack(body, content_type, limits)
+            take(sum(map(len, sent.images)) - len(body))
+            query = with_fields(query, sent.fields)
         del body  # its images are copies
-        query = with_fields(query, sent.fields)
         classifier = models.find(name)  # it may have been replaced while the body came in
         wish = query.wish()
         answered = await classifier.answer(sent.images, patience_s, departure, wish, received)
@@ -173,12 +178,8 @@ async def answer(request: Request, name: str | None) -> Response:
     )
 
 
-async def _unpack(
-    body: bytes, kind: BodyKind, content_type: str | None, limits: Settings
-) -> Payloads:
-    """Take the image files out of a body."""
-    if kind == "raw":
-        return raw_payload(body, content_type)
+async def _unpack(body: bytes, content_type: str | None, limits: Settings) -> Payloads:
+    """Take the image files out of a form or of JSON."""
     given = body, content_type, limits.max_images, PredictQuery.model_fields
     if len(body) <= SMALL_BYTES:
         return read_payloads(*given)
