@@ -27,8 +27,8 @@ install: .venv-dev/.installed
 # The service's tests run where it is served, without torch; the model's rooms are tested in both.
 # That nothing which serves loads torch can only be seen where there is torch.
 # Two files at a time of what trains on one thread; what has deadlines has the machine to itself.
-SIDE_BY_SIDE = -n 2 --dist loadfile tests/training tests/model
-ALONE = --ignore tests/training --ignore tests/model --ignore tests/service
+SIDE_BY_SIDE = -n 2 --dist loadfile tests/training tests/model tests/experiments
+ALONE = --ignore tests/training --ignore tests/model --ignore tests/experiments --ignore tests/service
 test: check chromium fashion-mnist .venv/.testing
 	$(RUN)/pytest -q $(SIDE_BY_SIDE)
 	$(RUN)/pytest -q $(ALONE)
@@ -63,7 +63,7 @@ fix: install
 	$(RUN)/ruff format .
 
 experiments: install
-	$(RUN)/python -m training.experiments all --out runs/experiments
+	$(RUN)/python -m experiments all --out runs/experiments
 
 bench: install
 	$(RUN)/python -m benchmarks.engine

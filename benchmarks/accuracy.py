@@ -18,10 +18,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from training.datasets.source import read_dataset
-from training.fitting import TrainingError
-from training.recipes import Recipe, compared, get_recipe
-from training.run import RunFolder, RunRecord, read_record
+from training.data.open import read_dataset
+from training.fit.setup import TrainingError
+from training.recipe.recipe import Recipe, compared, get_recipe
+from training.runs.record import RunFolder, RunRecord, read_record
 
 Row = dict[str, Any]
 """A recipe's name, its data's, what was changed in it, and its runs; as JSON."""
@@ -98,7 +98,7 @@ def _evaluation(run: RunFolder) -> Path:
 
 def _call(script: str, arguments: list[str]) -> None:
     """Run one of our commands; what it had to say of a failure is on the screen by then."""
-    code = f"from training.cli import {script}; {script}()"
+    code = f"from training.cli.main import {script}; {script}()"
     done = subprocess.run([sys.executable, "-c", code, *arguments], check=False)
     if done.returncode:
         sys.exit(done.returncode)

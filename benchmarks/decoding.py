@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from model.preprocessing import Preprocessing, preprocess
-from service.decode import MAX_SIDE, counted_pixels, open_image, read_image
+from service.preprocessing.decode import MAX_SIDE, counted_pixels, open_image, read_image
 
 SPEC = Preprocessing(resize=256, crop=224, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
 

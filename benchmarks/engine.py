@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.process import write_result
-from model.artifact import read
+from model.artifact.folder import read
 from model.preprocessing import Pixels
-from service.engine import Engine, usable_cores
+from service.cpus import usable_cores
+from service.inference.engine import Engine
 
 RUNS, RUN_S = 5, 0.4
 

@@ -21,9 +21,9 @@ from onnx.utils import Extractor
 from benchmarks.client import closed_loop, prepare
 from benchmarks.pictures import picture
 from benchmarks.process import Process, ours, pin_to, serving, write_result
-from model.artifact import Artifact, read, write
-from model.manifest import Precision
-from training.predict import onnx_session
+from model.artifact.folder import Artifact, read, write
+from model.artifact.manifest import Precision
+from training.evaluation.predict import onnx_session
 
 ROUNDS, PAIRS = 9, 400
 KEPT = ("logits", "probabilities", "score")

@@ -14,7 +14,7 @@ from benchmarks.client import prepare
 from benchmarks.pictures import form, picture
 from benchmarks.process import Process, ours, pin_to, serving, write_result
 from benchmarks.rounds import Observed, by_stage, observe
-from model.artifact import read
+from model.artifact.folder import read
 
 ROUNDS = 5
 

@@ -21,11 +21,12 @@ from benchmarks.peers.compare import LITSERVE, installed, interpreter
 from benchmarks.pictures import form, picture
 from benchmarks.process import Process, ours, serving, write_result
 from benchmarks.rounds import Round, closed_round
-from model.artifact import read
-from model.manifest import Precision
+from model.artifact.folder import read
+from model.artifact.manifest import Precision
 from model.preprocessing import preprocess
-from service.decode import open_image, read_image
-from service.engine import Engine, usable_cores
+from service.cpus import usable_cores
+from service.inference.engine import Engine
+from service.preprocessing.decode import open_image, read_image
 
 ROUNDS, CONNECTIONS = 5, 8
 

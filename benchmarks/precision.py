@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from model.architecture import get_architecture
-from model.trust import Speed
-from training.environment import commit
-from training.export import Options
-from training.export_uncalibrated import export_random
-from training.precisions import SPEED_BATCH, SPEED_THREADS, chosen_precisions
-from training.speed import measure_speed, processor_name
+from model.architecture.spec import get_architecture
+from model.artifact.trust import Speed
+from training.export.checkpoint import Options
+from training.export.latency import measure_speed, processor_name
+from training.export.precisions import SPEED_BATCH, SPEED_THREADS, chosen_precisions
+from training.export.uncalibrated import export_random
+from training.runs.environment import commit
 
 RESULTS = Path(__file__).parent / "results" / "precision.json"
 

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.accuracy import keep, measure_accuracy, report
-from model.architecture import Architecture, get_architecture
+from model.architecture.spec import Architecture, get_architecture
+from model.architecture.summary import summarize
 from model.cli import CommandError
-from model.network import ResNet
-from model.summary import summarize
-from training.commands.data import told_in_one_line
-from training.environment import commit, now
-from training.speed import processor_name
+from model.network.resnet import ResNet
+from training.cli.data import told_in_one_line
+from training.export.latency import processor_name
+from training.runs.environment import commit, now
 
 RESULTS = Path(__file__).parent / "results"
 FIGURE = Path(__file__).parents[1] / "docs" / "images" / "accuracy-against-cpu.png"

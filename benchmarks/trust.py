@@ -32,8 +32,8 @@ from benchmarks.figures import (
     highest,
 )
 from benchmarks.process import ours, serving, write_result
-from model.artifact import read
-from training.datasets.fashion_mnist import read_fashion_mnist
+from model.artifact.folder import read
+from training.data.fashion_mnist import read_fashion_mnist
 
 Pictures = NDArray[np.uint8]
 A_REQUEST = 50

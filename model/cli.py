@@ -13,12 +13,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from model.architecture import ARCHITECTURES, get_architecture
-from model.drawing import draw
-from model.mermaid import draw_mermaid
-from model.plan import ShortcutRule
-from model.rows import Summary
-from model.summary import summarize
+from model.architecture.layers import Summary
+from model.architecture.plan import ShortcutRule
+from model.architecture.spec import ARCHITECTURES, get_architecture
+from model.architecture.summary import summarize
+from model.drawing.mermaid import draw_mermaid
+from model.drawing.svg import draw
 
 
 class CommandError(Exception):

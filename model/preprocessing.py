@@ -10,8 +10,6 @@ Training data, the evaluation splits and the server call the same two steps, wit
 Pillow and NumPy only: the server has no torch.
 """
 
-import struct
-import zlib
 from typing import Literal, Self
 
 import numpy as np
@@ -19,32 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from model.images.orientation import TURNS, orientation
 from model.limits import Share, Side
-from model.orientation import TURNS, orientation
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-"""The only decoders that a picture reaches, in training and in serving alike."""
-
-BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    OverflowError,
-    NotImplementedError,
-    MemoryError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
-"""What Pillow's decoders raise on files that are not what they claim to be."""
 
 STRIP_PIXELS = 65_536
 """What is laid over white at once."""

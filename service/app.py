@@ -5,6 +5,7 @@ application that listens is ready.
 """
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -16,8 +17,17 @@ from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp
 
-from service.access import QUIET_ROUTES, Access, ShortCuts
+from service.api.budget import Intake
+from service.api.direct import by_path
+from service.api.equivalents import Equivalents
+from service.api.middleware import QUIET_ROUTES, Access, ShortCuts
+from service.api.problems import refusal_response
+from service.api.routes import architecture, card, drift, health, page, predict
+from service.api.shedding import Turnstile
+from service.api.v2 import infer as inference_v2
+from service.api.v2 import repository as repository_v2
 from service.errors import (
     InferenceFailedError,
     InternalError,
@@ -28,27 +38,12 @@ from service.errors import (
     OutOfMemoryError,
     ServiceError,
 )
-from service.intake import Intake
-from service.log import log
-from service.memory import release_frames
-from service.models import Models
-from service.routes import (
-    architecture,
-    card,
-    drift,
-    health,
-    inference_v2,
-    page,
-    predict,
-    repository_v2,
-)
-from service.routes.equivalents import Equivalents
-from service.routes.lean import by_path
-from service.routes.problems import refusal_response
-from service.settings import Settings
-from service.telemetry import Telemetry
-from service.tracing import Tracing
-from service.turnstile import Turnstile
+from service.log import log, set_up_logging
+from service.memory import release_frames, settle
+from service.observability.metrics import Telemetry
+from service.observability.tracing import Tracing, start_tracing
+from service.registry.registry import Models
+from service.settings import Settings, read_settings
 
 NO_THREAD = "can't start new thread"
 """What `threading` raises where memory, or the system's number of threads, runs out."""
@@ -177,3 +172,18 @@ def as_service_error(request: Request, error: Exception) -> ServiceError:
             return MalformedRequestError(f"{error.detail}.")
         case _:
             return InternalError()
+
+
+def worker_app() -> ASGIApp:
+    """Make the application of one worker; called in its process.
+
+    Raises:
+        StartError: If the default model cannot be served: `service.server.workers` ends the worker,
+            and with it the supervisor.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would have us look for is loaded now
+    settings = read_settings()
+    set_up_logging(settings.log_level, settings.log_format)
+    app = create_app(settings, start_tracing())
+    settle()
+    return app

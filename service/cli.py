@@ -10,15 +10,15 @@ import typer
 from model.cli import CommandError, script
 from service.app import create_app
 from service.errors import StartError
-from service.loading import choose_workers
 from service.log import set_up_logging
 from service.memory import settle
-from service.port import bind
-from service.probe import Probe
-from service.server import Server, configure
+from service.observability.tracing import start_tracing
+from service.registry.loading import choose_workers
+from service.registry.probe import Probe
+from service.server.listen import bind
+from service.server.server import Server, configure
+from service.server.workers import run_workers
 from service.settings import PREFIX, read_settings
-from service.supervisor import run_workers
-from service.tracing import start_tracing
 
 
 def _serve(

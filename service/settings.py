@@ -11,6 +11,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from model.validation import first_fault
 from service.errors import StartError
 
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+STUCK_S = 30.0
+"""A run that lasts longer will not end."""
+
+
 PREFIX = "RESNET_"
 
 
@@ -94,7 +101,7 @@ class Settings(BaseSettings):
     )
     drift_window: int = Field(
         2_000,
-        ge=200,  # with fewer `service.drift` says nothing
+        ge=200,  # with fewer `service.postprocessing.drift` says nothing
         le=1_000_000,
         description="Pictures that `/drift` looks back on.",
     )

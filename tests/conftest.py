@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.architecture import get_architecture
-from model.golden import pack
-from model.manifest import Golden, Input, Manifest, ModelFile, Precision, Provenance
+from model.architecture.spec import get_architecture
+from model.architecture.summary import summarize
+from model.artifact.golden import pack
+from model.artifact.manifest import Golden, Input, Manifest, ModelFile, Precision, Provenance
 from model.preprocessing import Preprocessing
-from model.summary import summarize
 
 if TYPE_CHECKING:
-    from training.datasets.dataset import Dataset
-    from training.recipes import Recipe
-    from training.train import Outcome
+    from training.data.dataset import Dataset
+    from training.fit.train import Outcome
+    from training.recipe.recipe import Recipe
 
 # One thread: these networks are tiny, and OpenMP's threads wait for one another where other
 # work keeps the cores busy. Read when torch is imported, here and in the commands we start.
@@ -115,7 +115,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 @pytest.fixture(scope="session")
 def fashion() -> "Dataset":
     """480 + 120 + 300 pictures of Fashion-MNIST."""
-    from training.datasets.fashion_mnist import read_fashion_mnist  # noqa: PLC0415  # needs torch
+    from training.data.fashion_mnist import read_fashion_mnist  # noqa: PLC0415  # needs torch
 
     return read_fashion_mnist(FASHION_MNIST, sha256=None)
 
@@ -123,7 +123,7 @@ def fashion() -> "Dataset":
 @pytest.fixture(scope="session")
 def small_fashion(fashion: "Dataset") -> "Dataset":
     """The same at 14 x 14 pixels, so that an epoch takes a fraction of a second."""
-    from training.datasets.dataset import Split  # noqa: PLC0415  # needs torch
+    from training.data.dataset import Split  # noqa: PLC0415  # needs torch
 
     def halve(split: Split) -> Split:
         return Split(split.images[:, ::2, ::2].contiguous(), split.targets)
@@ -141,7 +141,7 @@ def small_fashion(fashion: "Dataset") -> "Dataset":
 @pytest.fixture(scope="session")
 def small_recipe() -> "Recipe":
     """The default recipe, every feature on, cut down to three epochs of ten steps."""
-    from training.recipes import get_recipe  # noqa: PLC0415  # beside its users
+    from training.recipe.recipe import get_recipe  # noqa: PLC0415  # beside its users
 
     changes = ("epochs=3", "batch_size=48", "learning_rate=0.05", "ema_decay=0.5", "shift=1")
     return get_recipe("default", (*changes, "erase=0.1", "precision=float32"))
@@ -152,7 +152,7 @@ def trained(
     small_fashion: "Dataset", small_recipe: "Recipe", tmp_path_factory: pytest.TempPathFactory
 ) -> "Outcome":
     """A finished run, to be read only."""
-    from training.train import train  # noqa: PLC0415  # needs torch
+    from training.fit.train import train  # noqa: PLC0415  # needs torch
 
     return train(small_fashion, small_recipe, tmp_path_factory.mktemp("run") / "trained", seed=3)
 

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from PIL import Image
 
-from model.artifact import read
+from model.artifact.folder import read
 
 artifact = read(Path(os.environ["RESNET_ARTIFACT"]))
 options = ort.SessionOptions()

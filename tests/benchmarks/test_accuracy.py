@@ -15,9 +15,9 @@ from benchmarks import accuracy
 from benchmarks.accuracy import keep, measure_accuracy
 from benchmarks.train import RESULTS, main
 from tests.conftest import Command, MakePictures
-from training.cli import evaluate_script, train_script
-from training.fitting import TrainingError
-from training.recipes import get_recipe
+from training.cli.main import evaluate_script, train_script
+from training.fit.setup import TrainingError
+from training.recipe.recipe import get_recipe
 
 QUICK = ["epochs=1", "batch_size=16"]
 

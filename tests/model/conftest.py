@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from model.artifact import Artifact, write
+from model.artifact.folder import Artifact, write
 from tests.conftest import MakeManifest
 
 

@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from model.architecture.summary import Summary
 from model.cli import CommandError, describe, script
-from model.summary import Summary
 from tests.conftest import Command
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
 
-from model.architecture import get_architecture
-from model.summary import summarize
+from model.architecture.spec import get_architecture
+from model.architecture.summary import summarize
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

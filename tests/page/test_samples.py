@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.golden import pack
+from model.artifact.golden import pack
 from model.preprocessing import Preprocessing, preprocess
-from service.samples import sample_png
+from service.api.samples import sample_png
 
 
 @pytest.mark.parametrize(("resize", "crop"), [(28, 28), (32, 28), (256, 224)])

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model.manifest import Manifest
+from model.artifact.manifest import Manifest
+from service.api.routes.page import DOCS_POLICY, POLICY, STATIC
 from service.errors import STATUS
-from service.routes.page import DOCS_POLICY, POLICY, STATIC
 from tests.page.conftest import Served
 
 OURS = [path for path in STATIC.iterdir() if path.is_file()]

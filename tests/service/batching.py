@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from model.preprocessing import Pixels
-from service.batcher import Batcher
 from service.errors import InferenceFailedError
-from service.plan import Plan
-from service.submission import Ride, Rows, Submission
+from service.inference.batcher import Batcher
+from service.inference.cost import Plan
+from service.inference.request import Ride, Rows, Submission
 from tests.service.conftest import Answer
 
 

@@ -1,6 +1,6 @@
 """The classifier of a service in this process, asked without HTTP."""
 
-from service.schemas import Result
+from service.postprocessing.schemas import Result
 from tests.service.conftest import Service
 
 

@@ -16,18 +16,18 @@ import pytest
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
-from model.artifact import write
-from model.manifest import Precision
+from model.artifact.folder import write
+from model.artifact.manifest import Precision
 from model.preprocessing import Pixels
 from service.app import create_app
-from service.batcher import Batcher
-from service.classifier import Classifier
-from service.engine import Engine
+from service.inference.batcher import Batcher
+from service.inference.cost import Plan
+from service.inference.engine import Engine
+from service.inference.request import Rows
 from service.log import LIBRARIES, BunchHandler
-from service.plan import Plan
-from service.probe import Probe
+from service.registry.classifier import Classifier
+from service.registry.probe import Probe
 from service.settings import PREFIX, Settings
-from service.submission import Rows
 from tests.conftest import MakeManifest
 from tests.service import graphs
 

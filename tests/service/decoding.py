@@ -3,7 +3,7 @@
 from PIL import Image
 
 from model.preprocessing import Preprocessing
-from service.decode import open_image, read_image
+from service.preprocessing.decode import open_image, read_image
 
 SPEC = Preprocessing(resize=28, crop=28, channels=1, mean=(0.0,), std=(1.0,))
 LIMIT = 25_000_000

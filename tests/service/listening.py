@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from service.app import create_app
-from service.batcher import Batcher
-from service.port import bind
-from service.server import Server, configure
+from service.inference.batcher import Batcher
+from service.server.listen import bind
+from service.server.server import Server, configure
 from service.settings import Settings
 from tests.service.conftest import LEAN, Gate, replace_engine
 from tests.service.pictures import BLACK

@@ -4,8 +4,8 @@ import json
 import struct
 from typing import Any
 
-from service.exchange import Asked, read_request
-from service.tensors import FREE, Border, Tensor
+from service.api.v2.codec import Asked, read_request
+from service.api.v2.tensors import FREE, Border, Tensor
 
 OUTPUTS = (Tensor("logits", "FP32", (FREE, 3)), Tensor("probabilities", "FP32", (FREE, 3)))
 TENSORS = Border(

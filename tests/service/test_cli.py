@@ -123,7 +123,7 @@ def test_a_model_that_reaches_for_other_files_is_one_line(
     command: Command, make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("model.artifact._refuse_external_data", lambda *_: None)
+        patch.setattr("model.artifact.folder._refuse_external_data", lambda *_: None)
         folder = make_artifact(graphs.plain(external="weights"))
 
     finished = command(cli.serve, folder)

@@ -14,7 +14,7 @@ import pytest
 
 from service import log as log_module
 from service.log import JsonFormatter, Seldom, TextFormatter, log_request, set_up_logging
-from service.server import configure
+from service.server.server import configure
 from service.settings import Settings
 from tests.service.process import ROOT
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from training.module import Classifier
-from training.run import RunFolder
+from training.fit.module import Classifier
+from training.runs.record import RunFolder
 
 
 @contextmanager

@@ -1,0 +1,51 @@
+"""What came out beside what was claimed, judged by the figures alone."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from experiments.figures import mean_and_spread, percent
+
+Claim = tuple[str, Literal["lower", "not higher", "higher"], str]
+"""One arm, what its figure is said to be, and than whose."""
+
+STANDARD_ERRORS = 2.0
+"""How far two means must be apart, in standard errors of their difference, to be told apart."""
+
+
+def judge(
+    values: Mapping[str, Sequence[float]],
+    quantity: str,
+    claims: Sequence[Claim],
+    write: Callable[[Sequence[float]], str] = percent,
+) -> str:
+    """Write a list in Markdown: each claim with both figures and what becomes of it.
+
+    Args:
+        values: Of each arm, over the seeds.
+        quantity: What they are.
+        claims: About arms; those that were not run are left out.
+        write: Of values, their text.
+    """
+    lines = []
+    for ours, relation, theirs in claims:
+        if not (values.get(ours) and values.get(theirs)):
+            continue
+        outcome = _outcome(values[ours], relation, values[theirs])
+        figures = f"{write(values[ours])} against {write(values[theirs])}"
+        lines.append(f"- {quantity} of {ours} {relation} than of {theirs}: {figures}: {outcome}.")
+    return "\n".join(lines)
+
+
+def _outcome(ours: Sequence[float], relation: str, theirs: Sequence[float]) -> str:
+    if min(len(ours), len(theirs)) < 2:
+        return "one seed, not judged"
+    (our_mean, our_spread), (their_mean, their_spread) = map(mean_and_spread, (ours, theirs))
+    error = math.sqrt(our_spread**2 / len(ours) + their_spread**2 / len(theirs))
+    is_apart = abs(our_mean - their_mean) > STANDARD_ERRORS * error
+    is_higher = our_mean > their_mean
+    if relation == "not higher":
+        return "**against the claim**" if is_apart and is_higher else "as claimed"
+    if not is_apart:
+        return "not told apart by these seeds"
+    return "as claimed" if is_higher == (relation == "higher") else "**against the claim**"

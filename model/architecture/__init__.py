@@ -1,0 +1,1 @@
+"""The family as data: specification, plan, summary. No torch."""

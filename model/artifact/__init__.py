@@ -1,0 +1,1 @@
+"""What is served: the folder, its manifest, its card."""

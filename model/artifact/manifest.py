@@ -1,0 +1,221 @@
+"""What `manifest.json` says about a model: everything but its numbers.
+
+The exporter fills it, the server believes it only where it can check it: digests,
+shapes and golden answers. One pydantic model, frozen, nothing undeclared. What says how
+far answers can be trusted stands in `model.artifact.trust`.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from model.architecture.layers import Summary
+from model.architecture.spec import Architecture
+from model.architecture.summary import summarize
+from model.artifact.trust import (
+    Calibration,
+    CalibrationFigures,
+    Diagrams,
+    Part,
+    PredictionSets,
+    Quantization,
+    Reference,
+    Refusal,
+    RefusalFigures,
+    Speed,
+)
+from model.limits import Amount, Count, Number, Positive, Share, Side, Whole
+from model.preprocessing import Preprocessing
+from model.printable import Label, Text, as_seen
+
+NEWEST_SCHEMA = 2
+
+Precision = Literal["float32", "float16", "int8"]
+FILE_NAMES: Mapping[Precision, str] = MappingProxyType(
+    {"float32": "model.onnx", "float16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+)
+MOST_TOLERANCE: Mapping[Precision, float] = MappingProxyType(
+    {"float32": 1e-3, "float16": 0.1, "int8": 0.5}
+)
+"""How far a golden answer's probabilities may ever be off: more, and it is another model."""
+MOST_BYTES_A_PARAMETER = 8
+MOST_OTHER_BYTES = 64 * 2**20
+"""Of a model's file, beside its parameters: the calibrator's, and the graph itself."""
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")]
+
+
+class Input(Part):
+    """What the graph reads: uint8 (N, size, size, channels), colours in RGB order."""
+
+    size: Side = Field(description="Side of the square picture in pixels.")
+    channels: Literal[1, 3]
+
+
+class ModelFile(Part):
+    """One ONNX file, and what it was measured to be worth when it was made."""
+
+    path: Name
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: Whole
+    top1: Share | None = Field(None, description="On the test split; None: no data was given.")
+    max_abs_logit_error: Amount = Field(description="From torch, or for others from float32.")
+    top1_agreement: Share = Field(description="Share of pictures with the same top label.")
+    golden_tolerance: Positive = Field(description="Allowed difference of a probability.")
+    speed: Speed | None = Field(None, description="None: float32, or not recorded.")
+    quantization: Quantization | None = Field(None, description="int8 alone.")
+    calibration: CalibrationFigures | None = None
+    prediction_sets: PredictionSets | None = None
+    refusal: RefusalFigures | None = None
+
+
+class Metrics(Part):
+    """Figures of the float32 model on a split that training never saw."""
+
+    top1: Share
+    top5: Share
+    loss: Amount = Field(description="Cross-entropy of the calibrated probabilities.")
+    ece: Share = Field(description="Expected calibration error, 15 bins.")
+    dataset: Text
+    split: Text
+    n: Whole
+    confusion: tuple[tuple[Count, ...], ...] | None = Field(
+        None, description="Counts; rows are the truth, columns the answer. None: over 100 labels."
+    )
+    reliability: Diagrams | None = Field(None, description="Of the float32 model.")
+
+
+class Golden(Part):
+    """A picture and its answer, to be given again by whoever serves the model."""
+
+    png: str = Field(description="The network's input, as a PNG file in base64.")
+    top1: Count
+    label: Label | None = Field(None, description="The name of `top1`; None: not recorded.")
+    probabilities: tuple[Share, ...]
+
+
+class Data(Part):
+    """The labelled pictures that the weights were trained on."""
+
+    licence: str | None = Field(description="Of the pictures; None: not known.")
+    splits: Mapping[Text, Count] = Field(description="Pictures in each.")
+
+
+class Cost(Part):
+    """What training took, over all parts of a run that was resumed."""
+
+    epochs: Whole
+    seconds: Amount
+    cpu_seconds: Amount
+    threads: Whole
+    processor: Text = Field(description="The instructions that it computed with, or the GPU.")
+
+
+class Provenance(Part):
+    """Where the weights came from."""
+
+    recipe: Text | None = Field(description="None: the weights were not trained here.")
+    changes: Mapping[Text, bool | Count | Number | Text | None] = Field(
+        {}, description="Fields of the recipe that were set otherwise."
+    )
+    cost: Cost | None = Field(
+        None, description="None: not trained here, or not recorded. Without that of `weights`."
+    )
+    weights: Text | None = Field(
+        None, description="File that training began with, and its SHA-256; None: there was none."
+    )
+    seed: int = Field(ge=-(2**63), lt=2**64)
+    dataset_sha256: Text | None = Field(description="Of what trained the weights.")
+    commit: Text | None = Field(description="Of the code that trained them, or else exported them.")
+    torch: Text = Field(description="Its version, likewise.")
+    onnx_opset: Whole
+    created: Text = Field(description="UTC, ISO 8601.")
+
+
+class Manifest(Part):
+    """Everything about a model but its numbers."""
+
+    schema_version: Literal[1, 2] = Field(
+        2, description="1: nothing of `model.artifact.trust` recorded."
+    )
+    name: Name
+    version: Version
+    architecture: Architecture
+    summary: Summary
+    labels: tuple[Label, ...]
+    input: Input
+    preprocessing: Preprocessing
+    temperature: Positive | None = Field(
+        description="Divides the logits, in the graph; None: `calibration` says what does."
+    )
+    files: Mapping[Precision, ModelFile] = Field(min_length=1)
+    metrics: Metrics | None
+    golden: tuple[Golden, ...] = Field(min_length=1, max_length=100)
+    provenance: Provenance
+    data: Data | None = Field(None, description="None: not trained here, or not recorded.")
+    calibration: Calibration | None = Field(None, description="None: not recorded, or not fitted.")
+    refusal: Refusal | None = Field(None, description="None: there were no pictures to fit it to.")
+    reference: Reference | None = Field(None, description="None: there were no pictures.")
+    head_bias: tuple[Number, ...] | None = Field(
+        None, description="A label's logit is the mean of its activation map plus this."
+    )
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        classes = self.architecture.num_classes
+        if len(self.labels) != classes or len(set(map(as_seen, self.labels))) != classes:
+            raise ValueError(f"`labels` must be {classes} different names.")
+        if not self.input.channels == self.preprocessing.channels == self.architecture.in_channels:
+            raise ValueError("`input`, `preprocessing` and `architecture` differ in channels.")
+        if self.input.size != self.preprocessing.crop:
+            raise ValueError("`input.size` must be `preprocessing.crop`.")
+        for name, values in (
+            ("head_bias", self.head_bias),
+            ("reference.labels", self.reference.labels if self.reference else None),
+        ):
+            if values is not None and len(values) != classes:
+                raise ValueError(f"`{name}` must have {classes} values.")
+        return self
+
+    @model_validator(mode="after")
+    def _has_its_own_golden_answers(self) -> Self:
+        classes = len(self.labels)
+        for golden in self.golden:
+            if golden.top1 >= classes or len(golden.probabilities) != classes:
+                raise ValueError(f"`golden` answers must be for {classes} labels.")
+            if golden.label not in {None, self.labels[golden.top1]}:
+                raise ValueError(
+                    f"`labels` has {self.labels[golden.top1]!r} where the golden answer has "
+                    f"{golden.label!r}: they are not the labels that the model was exported with."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _has_files_of_its_architecture(self) -> Self:
+        size = self.input.size
+        counted = summarize(self.architecture, size, size)
+        if _outline(self.summary) != _outline(counted):
+            raise ValueError(
+                f"`summary` must be of `architecture`, with {counted.parameters:,} parameters for "
+                f"pictures of {size} pixels."
+            )
+        most_bytes = MOST_BYTES_A_PARAMETER * counted.parameters + MOST_OTHER_BYTES
+        for precision, file in self.files.items():
+            if file.bytes > most_bytes:
+                raise ValueError(
+                    f"`files.{precision}.bytes` (={file.bytes:,}) must be at most {most_bytes:,}, "
+                    f"for {counted.parameters:,} parameters."
+                )
+            if file.golden_tolerance > MOST_TOLERANCE[precision]:
+                raise ValueError(
+                    f"`files.{precision}.golden_tolerance` (={file.golden_tolerance:g}) must be at "
+                    f"most {MOST_TOLERANCE[precision]:g}."
+                )
+        return self
+
+
+def _outline(summary: Summary) -> tuple[object, ...]:
+    layers = [layer.path for layer, _ in summary.layers()]
+    return summary.input_shape, summary.parameters, layers

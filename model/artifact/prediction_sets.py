@@ -1,0 +1,64 @@
+"""Sets of labels that hold the truth as often as wanted: the score behind them.
+
+Training finds the thresholds, the service applies them; both score here. NumPy only.
+
+The score is RAPS's: the probability of all labels ranked above, a part of the label's
+own, and a penalty for each label beyond the free ones. The part is a die in the paper;
+here it is the picture's own doubt, 1 - the top probability, so the same picture gets the
+same set, and where a set must be empty to hold the coverage, it is a doubtful picture's.
+Split conformal prediction holds for any fixed score, so for this one too.
+
+Source:
+    Angelopoulos et al., "Uncertainty Sets for Image Classifiers using Conformal
+    Prediction", 2021 (arXiv 2009.14193); Romano et al., 2020 (arXiv 2006.02544).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.artifact.trust import PredictionSets
+
+LOWEST_COVERAGE, HIGHEST_COVERAGE = 0.5, 0.999
+
+
+def conformal_scores(
+    probabilities: NDArray[np.float32], penalty: float, free_labels: int
+) -> NDArray[np.float64]:
+    """Score every label of every picture; the smaller, the earlier it joins the set.
+
+    Args:
+        probabilities: float32 (N, K), calibrated.
+        penalty: For each label beyond the free ones.
+        free_labels: Labels without a penalty.
+
+    Returns:
+        float64 (N, K), in the labels' order.
+    """
+    exact = probabilities.astype(np.float64)
+    order = np.argsort(-exact, axis=1, kind="stable")
+    ranked = np.take_along_axis(exact, order, axis=1)  # (N, K), likeliest first
+    doubt = 1 - ranked[:, :1]
+    beyond = np.clip(np.arange(1, ranked.shape[1] + 1) - free_labels, 0, None)
+    scores = np.cumsum(ranked, axis=1) - ranked + doubt * ranked + penalty * beyond
+    unranked: NDArray[np.float64] = np.empty_like(scores)
+    np.put_along_axis(unranked, order, scores, axis=1)
+    return unranked
+
+
+def threshold(sets: PredictionSets, coverage: float) -> float:
+    """Give the threshold of the least coverage of the table that is not below the wanted one.
+
+    Between two entries no line can be drawn: scores have gaps, for example between the
+    first labels and the second, in which the threshold jumps.
+    """
+    place = int(np.searchsorted(np.array(sets.coverages), coverage - 1e-9))
+    return sets.thresholds[min(place, len(sets.thresholds) - 1)]
+
+
+def members(
+    probabilities: NDArray[np.float32], sets: PredictionSets, coverage: float
+) -> NDArray[np.bool_]:
+    """Tell which labels belong into the sets: float32 (N, K) -> bool (N, K)."""
+    scores = conformal_scores(probabilities, sets.penalty, sets.free_labels)
+    chosen: NDArray[np.bool_] = scores <= threshold(sets, coverage)
+    return chosen

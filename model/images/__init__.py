@@ -1,0 +1,1 @@
+"""Image files, in training and in serving alike: formats, metadata, orientation."""

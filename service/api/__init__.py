@@ -1,0 +1,1 @@
+"""HTTP: middleware, bodies, problems, schemas, routes."""

@@ -1,0 +1,40 @@
+"""Requests that stand for others: HEAD for GET, and a path with a slash at its end.
+
+In one place for all routes. The short cuts of `service.api.middleware` pass it by: they know POST
+and GET at exact paths alone.
+"""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Equivalents:
+    """ASGI middleware around the routes.
+
+    Args:
+        app: What answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Remember what answers."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ask for the same without the slash, or with GET; HEAD's answer goes without its body."""
+        path: str = scope.get("path", "")
+        if path.endswith("/"):  # never redirected: a proxy may have another host, scheme or prefix
+            scope["path"] = path.rstrip("/") or path
+        if scope.get("method") != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        asked = {**scope, "method": "GET"}
+        try:
+            await self._app(asked, receive, send_head)
+        finally:
+            if "route" in asked:
+                scope["route"] = asked["route"]

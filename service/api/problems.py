@@ -1,0 +1,76 @@
+"""Refusals as answers: the one place where a `ServiceError` becomes HTTP.
+
+A problem document (RFC 9457) everywhere but under `/v2`, whose protocol has its own form.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Response
+
+from service.api.schemas import PROBLEM_MEDIA_TYPE, Problem
+from service.api.v2.schemas import ErrorV2
+from service.errors import STATUS, ReceiveTimeoutError, ServiceError
+
+V2 = "/v2"
+
+
+def refusal_response(path: str, error: ServiceError) -> Response:
+    """Turn an error into an answer, in the form that the path's protocol has for it."""
+    is_v2 = path == V2 or path.startswith(V2 + "/")
+    return error_response(error) if is_v2 else problem_response(error)
+
+
+def error_response(error: ServiceError) -> Response:
+    """Turn an error into the V2 protocol's; clients look for exactly this content type."""
+    where = "" if error.index is None else f" (image {error.index} of the request)"
+    return Response(
+        ErrorV2(error=f"{error}{where}").model_dump_json(),
+        status_code=STATUS[type(error)].value,
+        media_type="application/json",
+        headers=_headers(error),
+    )
+
+
+def problem_response(error: ServiceError) -> Response:
+    """Turn an error into its problem document, with `Retry-After` where that helps."""
+    status = STATUS[type(error)]
+    problem = Problem(
+        title=status.phrase,
+        status=status.value,
+        detail=str(error),
+        code=error.code,
+        index=error.index,
+    )
+    return Response(
+        problem.model_dump_json(exclude_none=True),
+        status_code=status.value,
+        media_type=PROBLEM_MEDIA_TYPE,
+        headers=_headers(error),
+    )
+
+
+def _headers(error: ServiceError) -> dict[str, str]:
+    if isinstance(error, ReceiveTimeoutError):
+        return {"Connection": "close"}  # the rest of the body would come as slowly
+    retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return {**error.headers, **retry}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe a route's problems for OpenAPI, with the codes that each status may carry."""
+    return {
+        status: {
+            "description": f"{HTTPStatus(status).phrase}: "
+            + ", ".join(kind.code for kind, value in STATUS.items() if value == status),
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        }
+        for status in statuses
+    }
+
+
+def errors_v2(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the errors of a route under `/v2` for OpenAPI."""
+    return {
+        status: {"description": HTTPStatus(status).phrase, "model": ErrorV2} for status in statuses
+    }

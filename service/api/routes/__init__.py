@@ -1,0 +1,1 @@
+"""The routes; each file is one resource."""

@@ -1,0 +1,80 @@
+"""`GET /architecture`: the network that is loaded, part by part, as data or as a drawing."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.drawing.svg import draw
+from service.api.problems import problems
+from service.api.schemas import ArchitectureResponse, BatchTime, Serving
+from service.registry.classifier import Classifier
+
+SVG = "image/svg+xml"
+SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
+"""The drawing carries its own colours, and nothing that runs."""
+
+router = APIRouter()
+
+
+class ArchitectureQuery(BaseModel):
+    """What may stand behind the question mark."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["json", "svg"] = Field("json", description="Data, or a drawing of them.")
+
+
+@router.get(
+    "/architecture",
+    summary="Describe the network that is loaded",
+    response_model=ArchitectureResponse,
+    responses={200: {"content": {SVG: {}}}, **problems(400)},
+)
+async def architecture(request: Request, query: Annotated[ArchitectureQuery, Query()]) -> Response:
+    """Spec, stages, blocks, shapes, costs, figures, provenance: from the manifest."""
+    classifier: Classifier = request.app.state.models.find()
+    if query.format == "svg":
+        manifest = classifier.manifest
+        drawing = classifier.rendered(
+            "architecture.svg", lambda: draw(manifest.architecture.name, manifest.summary).encode()
+        )
+        headers = {"Content-Security-Policy": SVG_POLICY}
+        return Response(drawing, media_type=SVG, headers=headers)
+    return Response(describe(classifier), media_type="application/json")
+
+
+def describe(classifier: Classifier) -> bytes:
+    """Write what the manifest says, and how the engine was measured here."""
+    manifest = classifier.manifest
+    summary = manifest.summary
+    return (
+        ArchitectureResponse(
+            model=classifier.info,
+            architecture=manifest.architecture,
+            labels=manifest.labels,
+            input=manifest.input,
+            preprocessing=manifest.preprocessing,
+            parameters=summary.parameters,
+            macs=summary.macs,
+            stem=summary.stem,
+            stages=summary.stages,
+            head=summary.head,
+            temperature=manifest.temperature,
+            files=dict(manifest.files),
+            metrics=manifest.metrics,
+            calibration=manifest.calibration,
+            refusal=manifest.refusal,
+            provenance=manifest.provenance,
+            serving=Serving(
+                instances=classifier.batcher.plan.instances,
+                threads=classifier.batcher.plan.threads,
+                batches=[
+                    BatchTime(images=size, ms=round(1000 * seconds, 3))
+                    for size, seconds in classifier.batcher.plan.seconds.items()
+                ],
+            ),
+        )
+        .model_dump_json()
+        .encode()
+    )

@@ -1,0 +1,76 @@
+"""`GET /card`, `/card.md`, `/samples/{index}.png`: what the manifest says, for people.
+
+The page builds its third view and its row of samples from these. All of it is read from
+the manifest at the time of asking, so it is always that of the model that answers.
+"""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from model.artifact.card import card
+from service.api.problems import problems
+from service.api.routes.predict import PredictQuery
+from service.api.samples import sample_png
+from service.api.schemas import CardResponse, Limits, Sample
+from service.errors import NotFoundError
+from service.registry.classifier import Classifier
+
+router = APIRouter()
+
+
+@router.get("/card", summary="Say what the model is for and what it was measured to be worth")
+async def model_card(request: Request) -> CardResponse:
+    """Give the manifest, without layers and golden probabilities, and what can be asked."""
+    classifier: Classifier = request.app.state.models.find()
+    manifest, settings = classifier.manifest, classifier.settings
+    return CardResponse(
+        model=classifier.info,
+        manifest=manifest.model_dump(mode="json", exclude={"golden", "summary"}),
+        samples=[
+            Sample(path=f"samples/{index}.png", label=manifest.labels[golden.top1])
+            for index, golden in enumerate(manifest.golden)
+        ],
+        are_samples_pictures=manifest.metrics is not None,
+        options=list(PredictQuery.model_fields),
+        routes=sorted(request.app.openapi()["paths"]),
+        limits=Limits(
+            max_body_bytes=settings.max_body_bytes,
+            max_pixels=settings.max_pixels,
+            deadline_ms=settings.deadline_ms,
+        ),
+    )
+
+
+@router.get("/card.md", summary="The same as a README in Hugging Face's format")
+async def model_card_markdown(request: Request) -> Response:
+    """Write the card as the artifact's README.md has it."""
+    classifier: Classifier = request.app.state.models.find()
+    return Response(
+        card(classifier.manifest),
+        media_type="text/markdown",
+        headers={"Content-Disposition": 'inline; filename="README.md"'},
+    )
+
+
+@router.get(
+    "/samples/{index}.png",
+    summary="A picture whose answer is known",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, **problems(404)},
+)
+async def sample(request: Request, index: Annotated[int, Path(ge=0)]) -> Response:
+    """Give a golden picture, with the margin that preprocessing cuts off."""
+    classifier: Classifier = request.app.state.models.find()
+    golden, spec = classifier.manifest.golden, classifier.manifest.preprocessing
+    if index >= len(golden):
+        raise NotFoundError(f"There are {len(golden)} samples, from 0; there is no {index}.")
+    png = classifier.rendered(f"{index}.png", lambda: sample_png(golden[index].png, spec))
+    headers = {
+        "ETag": f'"{hashlib.sha256(png).hexdigest()[:32]}"',
+        "Cache-Control": "no-cache",
+    }
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(png, media_type="image/png", headers=headers)

@@ -1,0 +1,34 @@
+"""`GET /drift`: does the traffic still look like what the network was measured on?"""
+
+from fastapi import APIRouter, Request
+
+from service.api.problems import problems
+from service.postprocessing.schemas import DriftResponse
+
+router = APIRouter()
+
+
+@router.get(
+    "/drift",
+    summary="Hold the last pictures against the reference",
+    response_model=DriftResponse,
+)
+async def drift(request: Request) -> DriftResponse:
+    """Population stability index of each quantity, over this process's last pictures."""
+    return _report(request, None)
+
+
+@router.get(
+    "/models/{name}/drift",
+    summary="The same for a model of your choice",
+    response_model=DriftResponse,
+    responses=problems(404),
+)
+async def drift_of(request: Request, name: str) -> DriftResponse:
+    """As `GET /drift`, which is the default model's."""
+    return _report(request, name)
+
+
+def _report(request: Request, name: str | None) -> DriftResponse:
+    report: DriftResponse = request.app.state.models.find(name).drift.report()
+    return report

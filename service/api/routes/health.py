@@ -1,0 +1,63 @@
+"""`GET /livez`, `/readyz`, `/metrics`: what orchestrators and Prometheus ask."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.api.problems import problems
+from service.api.schemas import Health, RefusedModel
+from service.errors import EngineStuckError, NotReadyError
+from service.registry.registry import Models
+from service.settings import STUCK_S
+
+router = APIRouter()
+
+
+@router.get(
+    "/livez",
+    summary="Is the process alive?",
+    description="No means: start it anew.",
+    response_model=Health,
+    responses=problems(503),
+)
+async def livez(request: Request) -> Health:
+    """Alive while runs of the engine end."""
+    models: Models = request.app.state.models
+    if any(classifier.is_stuck for classifier in models.all()):
+        raise EngineStuckError(
+            f"A run of the engine has lasted for over {STUCK_S:g} s, or its thread has ended. "
+            "Start the service anew."
+        )
+    return Health(
+        model=models.find().info,
+        models=[classifier.info for classifier in models.all()],
+        refused=[
+            RefusedModel(folder=refused.name, reason=refused.public_reason)
+            for refused in models.refused()
+        ],
+    )
+
+
+@router.get(
+    "/readyz",
+    summary="May requests be sent here?",
+    description="No means: send them elsewhere.",
+    response_model=Health,
+    responses=problems(503),
+)
+async def readyz(request: Request) -> Health:
+    """Ready from the golden answers until SIGTERM."""
+    if request.app.state.draining:
+        raise NotReadyError("The service is shutting down. Send requests elsewhere.")
+    return await livez(request)
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses=problems(503),
+)
+async def metrics(request: Request) -> Response:
+    """All metrics in Prometheus' text format."""
+    text = await request.app.state.telemetry.text()
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,84 @@
+"""What the routes of the V2 protocol share: paths of models, JSON answers, their description."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from service.api.problems import errors_v2
+from service.api.v2.names import View, find_view
+from service.postprocessing.schemas import Schema
+
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
+TAG = "Open Inference Protocol V2"
+
+
+def model_route(  # noqa: PLR0913  # what OpenAPI wants to know
+    router: APIRouter,
+    method: str,
+    leaf: str,
+    *,
+    summary: str,
+    answer: type[Schema],
+    statuses: tuple[int, ...] = (404,),
+    body: type[BaseModel] | None = None,
+) -> Callable[[Endpoint], Endpoint]:
+    """Register an endpoint at `/models/{name}<leaf>`, and the same of one version."""
+
+    def register(endpoint: Endpoint) -> Endpoint:
+        for path in ("/models/{name}", "/models/{name}/versions/{version}"):
+            names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+            more: dict[str, Any] = {"parameters": [_path_parameter(name) for name in names]}
+            if body is not None:
+                more["requestBody"] = json_body(body)
+            router.add_api_route(
+                path + leaf,
+                endpoint,
+                methods=[method],
+                summary=summary,
+                response_model=answer,
+                responses=errors_v2(*statuses),
+                openapi_extra=more,
+            )
+        return endpoint
+
+    return register
+
+
+def view_of(request: Request) -> View:
+    """Find the model that the path names.
+
+    Raises:
+        ModelNotFoundError: If there is none.
+    """
+    wanted = request.path_params
+    return find_view(request.app.state.models, wanted["name"], wanted.get("version"))
+
+
+def json_response(content: Schema) -> Response:
+    """Answer with a schema's JSON."""
+    return Response(content.model_dump_json(exclude_none=True), media_type="application/json")
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Describe a body for OpenAPI, in one piece: references would lead nowhere there."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def whole(node: Any) -> Any:
+        if isinstance(node, list):
+            return [whole(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return whole(parts[node["$ref"].rpartition("/")[2]])
+        return {key: whole(value) for key, value in node.items()}
+
+    binary = {"type": "string", "format": "binary"}
+    kinds = {"application/json": whole(schema), "application/octet-stream": binary}
+    return {"content": {kind: {"schema": described} for kind, described in kinds.items()}}
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {"in": "path", "name": name, "required": True, "schema": {"type": "string"}}

@@ -1,0 +1,242 @@
+"""What crosses the wire under `/v2`: the shapes of the Open Inference Protocol.
+
+Requests may carry more than we know: clients of this protocol add fields of their own, and
+Triton passes over them. Answers are frozen and say exactly what they declare.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+
+from model.artifact.manifest import Precision
+from service.postprocessing.schemas import Schema
+
+Parameters = dict[str, Any]
+Name = Annotated[str, Field(max_length=1024)]
+NoneIsEmpty = Annotated[
+    Parameters,
+    Field(max_length=100),
+    BeforeValidator(lambda given: {} if given is None else given),
+]
+"""Some clients write `null` for what they leave out."""
+Dimension = Annotated[StrictInt, Field(ge=0, le=2**40)]
+
+
+class Request(BaseModel):
+    """The manners of what clients send: frozen, unknown fields passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RequestTensor(Request):
+    """One input: its numbers in `data`, or behind the JSON in `binary_data_size` bytes."""
+
+    name: Name
+    datatype: Name
+    shape: list[Dimension] = Field(min_length=1, max_length=8)
+    parameters: NoneIsEmpty = Field(default={})
+    data: list[Any] | None = Field(None, description="Nested or flat, row by row.")
+
+
+class RequestedOutput(Request):
+    """One output that is wanted, and how."""
+
+    name: Name
+    parameters: NoneIsEmpty = Field(
+        default={}, description="`binary_data` (bool), `classification` (labels wanted)."
+    )
+
+
+class InferRequest(Request):
+    """An inference request; with the binary extension, the part of it that is JSON."""
+
+    id: Annotated[str, BeforeValidator(lambda given: given if given is not None else "")] = Field(
+        "", max_length=1024, description="Comes back in the answer."
+    )
+    parameters: NoneIsEmpty = Field(
+        default={}, description="`timeout` in microseconds; `binary_data_output` (bool)."
+    )
+    inputs: list[RequestTensor] = Field(min_length=1, max_length=8)
+    outputs: Annotated[
+        list[RequestedOutput], BeforeValidator(lambda given: [] if given is None else given)
+    ] = Field(default=[], max_length=8)
+
+
+class ResponseTensor(Schema):
+    """One output: `data`, or `parameters.binary_data_size` bytes behind the JSON."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Parameters | None = None
+    data: list[Any] | None = Field(None, description="Flat, row by row.")
+
+
+class Ran(Schema):
+    """On what and in which precision the engine ran: it may have fallen back from what was set.
+
+    The protocol leaves an answer's parameters to the server.
+    """
+
+    provider: Literal["cpu", "cuda"]
+    precision: Precision
+
+
+class InferResponse(Schema):
+    """The answer to an inference request."""
+
+    model_name: str
+    model_version: str
+    id: str
+    parameters: Ran
+    outputs: list[ResponseTensor]
+
+
+class ErrorV2(Schema):
+    """Why a request was refused."""
+
+    error: str
+
+
+class ServerMetadata(Schema):
+    """Who answers, and which extensions of the protocol it speaks."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(Schema):
+    """The process lives."""
+
+    live: bool = True
+
+
+class Ready(Live):
+    """The process takes requests."""
+
+    ready: bool = True
+
+
+class ModelReady(Schema):
+    """The model takes requests."""
+
+    name: str
+    ready: bool = True
+
+
+class TensorMetadata(Schema):
+    """One input or output; -1 stands for any length."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(Schema):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str = "onnxruntime_onnx"
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ModelNames(Schema):
+    """All models that are served."""
+
+    models: list[str]
+
+
+class InputConfig(Schema):
+    """An input as Triton's configuration has it: without the batch dimension."""
+
+    name: str
+    data_type: str
+    format: Literal["FORMAT_NONE", "FORMAT_NHWC"]
+    dims: list[int]
+
+
+class OutputConfig(Schema):
+    """An output, likewise."""
+
+    name: str
+    data_type: str
+    dims: list[int]
+
+
+class ModelConfig(Schema):
+    """The part of Triton's model configuration that clients read."""
+
+    name: str
+    platform: str = "onnxruntime_onnx"
+    backend: str = "onnxruntime"
+    max_batch_size: int = Field(description="Images in one request.")
+    input: list[InputConfig]
+    output: list[OutputConfig]
+    dynamic_batching: dict[str, Any] = Field(default={})
+
+
+class IndexEntry(Schema):
+    """A version of a model, and whether it is served."""
+
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: str
+
+
+class IndexRequest(Request):
+    """Which entries are wanted."""
+
+    ready: bool = Field(False, description="Only those that are served.")
+
+
+class Duration(Schema):
+    """How often, and for how many nanoseconds together."""
+
+    count: int
+    ns: int
+
+
+class InferenceStats(Schema):
+    """Where the time of requests went."""
+
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+    cache_hit: Duration
+    cache_miss: Duration
+
+
+class BatchStats(Schema):
+    """The engine's runs of one batch size."""
+
+    batch_size: int
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+class ModelStats(Schema):
+    """Counters of one model since this process loaded it."""
+
+    name: str
+    version: str
+    last_inference: int = Field(description="Milliseconds since 1970; 0 for never.")
+    inference_count: int = Field(description="Images answered.")
+    execution_count: int = Field(description="Runs of the engine.")
+    inference_stats: InferenceStats
+    batch_stats: list[BatchStats]
+    memory_usage: list[Any] = Field(default=[])
+    response_stats: dict[str, Any] = Field(default={})
+
+
+class Statistics(Schema):
+    """Counters of some models."""
+
+    model_stats: list[ModelStats]

@@ -1,0 +1,118 @@
+"""How much of the processor this process may take, by the cgroups that it lies in.
+
+A quota may be set on the process's own group, as systemd does for a service, or on any above
+it, as engines do for a container; where the container sees the host's groups, the root has none.
+
+Source:
+    cgroups(7), and `cpu.max` in the kernel's Documentation/admin-guide/cgroup-v2.rst.
+"""
+
+import math
+import os
+import platform
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from model.artifact.manifest import Precision
+
+BYTE_PRODUCTS = ("amx_int8", "avx512_vnni", "avx_vnni")
+"""Flags of x86 processors, as Linux names them; the first that is there is told."""
+
+
+class Choice(NamedTuple):
+    """A precision, and why."""
+
+    precision: Precision
+    reason: str
+
+
+def byte_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Name the instruction set that multiplies bytes; None where there is none, or no telling."""
+    if platform.machine() not in ("x86_64", "AMD64", "i686"):
+        return None
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return None
+    flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
+    return next((name for name in BYTE_PRODUCTS if name in flags), None)
+
+
+def choose(held: Collection[Precision], *, cuda: bool, byte_products: str | None) -> Choice:
+    """Pick the precision that suits the machine among those that the artifact holds.
+
+    Args:
+        held: Precisions of the artifact.
+        cuda: Whether the engine runs on CUDA.
+        byte_products: The instruction set for int8, or None.
+    """
+    if cuda and "float16" in held:
+        return Choice("float16", "the engine runs on CUDA")
+    if not cuda and byte_products and "int8" in held:
+        return Choice("int8", f"the processor has {byte_products}")
+    precision: Precision = "float32" if "float32" in held else next(iter(held))
+    if cuda:
+        return Choice(precision, "the artifact holds no float16")
+    if byte_products:
+        return Choice(precision, "the artifact holds no int8")
+    return Choice(precision, "the processor has neither VNNI nor AMX")
+
+
+FILES = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+"""Where quota and period stand, in version 2 and in version 1."""
+
+
+def cpu_quota(cgroups: Path, membership: Path) -> float:
+    """Find the smallest quota from the process's own group up to the root.
+
+    Args:
+        cgroups: Where they are mounted, /sys/fs/cgroup.
+        membership: Says which are the process's own, /proc/self/cgroup.
+
+    Returns:
+        Cores; infinity where nothing is set, or where there are no cgroups.
+    """
+    own = _own_groups(membership)
+    unified = _upwards(cgroups, own.get("", "/"))
+    return min(map(_quota, unified + _upwards(cgroups / "cpu", own.get("cpu", "/"))))
+
+
+def _own_groups(membership: Path) -> dict[str, str]:
+    """Read lines such as `4:cpu,cpuacct:/a/b`: controller -> group; version 2's has no name."""
+    try:
+        lines = membership.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return {}
+    parts = (line.split(":", 2) for line in lines)
+    return {name: group for _, names, group in parts for name in names.split(",")}
+
+
+def _upwards(root: Path, group: str) -> list[Path]:
+    """List a group's folder and those above it, up to the root."""
+    own = root / group.lstrip("/")
+    return [own, *own.parents][: len(Path(group).parts)]
+
+
+def _quota(group: Path) -> float:
+    """Read what one group may take, in cores."""
+    for names in FILES:
+        try:
+            quota, period = " ".join((group / name).read_text() for name in names).split()
+        except (OSError, ValueError):  # not there, or not two numbers
+            continue
+        if quota.isdecimal() and period.isdecimal() and int(period):  # not "max", nor -1
+            return int(quota) / int(period)
+    return math.inf
+
+
+def usable_cores(
+    cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> int:
+    """Count the cores that this process may use: its affinity, cut by its cgroups' quota.
+
+    A container with two cores' worth of time on a 64-core host must not start 64 threads
+    (onnxruntime issue 29510).
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, math.ceil(min(affinity or 1, cpu_quota(cgroups, membership))))

@@ -1,0 +1,1 @@
+"""Admission, queue, batches, the engine and its cost model."""

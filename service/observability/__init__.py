@@ -1,0 +1,1 @@
+"""Metrics, traces, figures of the process."""

@@ -1,0 +1,118 @@
+"""OpenTelemetry traces, where somebody asks for them; nothing is paid where nobody does.
+
+FastAPI makes the span of a request and continues W3C's `traceparent`, once it is given a
+provider. This room makes that provider from OpenTelemetry's own variables, and adds a span for
+each stage when a request has been answered: their moments are known by then, and the hot path
+stays as it is.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from opentelemetry import trace
+
+from service.errors import StartError
+from service.postprocessing.schemas import ModelInfo
+from service.registry.outcome import Answered
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+EXPORTERS = ("otlp", "console")
+NAME = "resnet-service"
+
+
+class Tracing:
+    """Writes the spans of requests.
+
+    Args:
+        provider: Of OpenTelemetry's SDK, with its exporters.
+    """
+
+    def __init__(self, provider: trace.TracerProvider) -> None:
+        """Name ourselves."""
+        self.provider = provider
+        self._tracer = provider.get_tracer(NAME, version(NAME))
+
+    def answered(self, answered: Answered, info: ModelInfo) -> None:
+        """Add the stages of a request under its own span; to be called within the request."""
+        span = trace.get_current_span()
+        if not span.is_recording():
+            return
+        span.set_attributes({f"resnet.model.{name}": value for name, value in info})
+        span.set_attribute("resnet.images", len(answered.rides))
+        epoch_ns = time.time_ns() - time.perf_counter_ns()
+        for stage, (began, ended) in _moments(answered).items():
+            child = self._tracer.start_span(stage, start_time=epoch_ns + int(1e9 * began))
+            if stage == "infer":
+                child.set_attribute("resnet.batch_size", answered.batch_size)
+            child.end(epoch_ns + int(1e9 * ended))
+
+    def stop(self) -> None:
+        """Send what is left; may take as long as the exporter's timeout."""
+        shutdown = getattr(self.provider, "shutdown", None)  # of the SDK; the API has none
+        if shutdown is not None:
+            shutdown()
+
+
+def _moments(answered: Answered) -> dict[str, tuple[float, float]]:
+    """Stage -> from its first picture's beginning to its last one's end, by `perf_counter`."""
+    found: dict[str, tuple[float, float]] = {}
+    if answered.ready:
+        read = [(each.began, each.began + each.decode_s, each) for each in answered.ready]
+        found["decode"] = min(r[0] for r in read), max(r[1] for r in read)
+        found["preprocess"] = min(r[1] for r in read), max(r[1] + r[2].preprocess_s for r in read)
+    rides = answered.rides
+    found["queue"] = min(r.began - r.queue_s for r in rides), max(r.began for r in rides)
+    found["infer"] = min(r.began for r in rides), max(r.began + r.infer_s for r in rides)
+    return found
+
+
+def start_tracing(environment: Mapping[str, str] = os.environ) -> Tracing | None:
+    """Trace if OpenTelemetry's variables ask for it: an endpoint, or an exporter by name.
+
+    Raises:
+        StartError: If the extra `tracing` is not installed, or the exporter is none of ours.
+    """
+    exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    is_asked_for = bool(exporter) or any(environment.get(name) for name in ENDPOINTS)
+    is_off = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if is_off or exporter == "none" or not is_asked_for:
+        return None
+    if exporter not in ("", *EXPORTERS):
+        raise StartError(
+            f"OTEL_TRACES_EXPORTER (={exporter[:40]!r}) must be {', '.join(EXPORTERS)} or none."
+        )
+    try:
+        return Tracing(_provider(exporter or "otlp", environment))
+    except ImportError as error:
+        raise StartError(
+            f"OpenTelemetry's variables ask for traces, and {error.name} is not installed. "
+            "Install the extra `tracing`, or set OTEL_SDK_DISABLED=true."
+        ) from error
+
+
+def _provider(exporter: str, environment: Mapping[str, str]) -> trace.TracerProvider:
+    """Make a provider; sampler, batches and limits are read by the SDK from its own variables."""
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415  # an extra
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import (  # noqa: PLC0415
+        BatchSpanProcessor,
+        ConsoleSpanExporter,
+        SpanExporter,
+    )
+
+    attributes = environment.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    is_named = "OTEL_SERVICE_NAME" in environment or "service.name=" in attributes
+    provider = TracerProvider(resource=Resource.create({} if is_named else {"service.name": NAME}))
+    sends: SpanExporter
+    if exporter == "console":
+        sends = ConsoleSpanExporter()
+    else:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+            OTLPSpanExporter,
+        )
+
+        sends = OTLPSpanExporter()
+    provider.add_span_processor(BatchSpanProcessor(sends))
+    return provider

@@ -1,0 +1,1 @@
+"""From logits to labels, prediction sets, flags, maps and drift."""

@@ -1,0 +1,84 @@
+"""Why the network answered so: the activation map, as numbers and as a picture to look at.
+
+The graph gives the map of the top label; here it gets its place on the picture that was
+sent. NumPy and Pillow alone; knows neither queues nor HTTP.
+"""
+
+import base64
+import io
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.preprocessing import Preprocessing, crop_box
+from service.postprocessing.schemas import Box, Explanation
+from service.preprocessing.prepare import Sent
+
+LEVELS = 64
+"""Steps of the heat; few enough that a large layer packs well."""
+SMOOTH = 512
+"""Pixels along a side up to which the heat is drawn smoothly; larger layers repeat its pixels,
+which nobody sees: with whole numbers, 12 megapixels take 24 ms instead of 74."""
+
+
+def explain(  # noqa: PLR0913  # each is a part of the answer
+    activation: NDArray[np.float32],
+    logit: float,
+    bias: float | None,
+    sent: Sent,
+    spec: Preprocessing,
+    *,
+    draw: bool,
+) -> Explanation:
+    """Place a map on its picture.
+
+    Args:
+        activation: float32 (h, w), of the top label.
+        logit: Of that label, raw.
+        bias: Of that label in the head; None if the artifact does not say.
+        sent: Size of the upright picture.
+        spec: What the network sees of it.
+        draw: Whether a layer to lay over the picture is wanted.
+    """
+    left, top, right, bottom = crop_box(*sent, spec)
+    box = Box(left=left, top=top, right=right, bottom=bottom)
+    return Explanation(
+        map=activation.tolist(),
+        logit=logit,
+        bias=bias,
+        box=box,
+        png=base64.b64encode(overlay(activation, sent, box)).decode() if draw else None,
+    )
+
+
+def overlay(activation: NDArray[np.float32], sent: Sent, box: Box) -> bytes:
+    """Draw the map as a PNG layer of the picture's size, transparent where nothing speaks.
+
+    What speaks for the label is red, the more the less transparent; what speaks against
+    it, and what lies outside the crop, is clear.
+    """
+    strongest = max(float(activation.max()), 1e-12)
+    heat = (activation.clip(min=0) / strongest * 255).round().astype(np.uint8)
+    size = (max(1, round(box.right - box.left)), max(1, round(box.bottom - box.top)))
+    drawn = (min(size[0], SMOOTH), min(size[1], SMOOTH))
+    smooth = Image.fromarray(heat).resize(drawn, Image.Resampling.BILINEAR)
+    levels = smooth.point([round(value * (LEVELS - 1) / 255) for value in range(256)])
+    layer = Image.new("L", sent)
+    layer.paste(levels.resize(size, Image.Resampling.NEAREST), (round(box.left), round(box.top)))
+    layer.putpalette(_palette())
+    file = io.BytesIO()
+    transparency = bytes(round(200 * level / (LEVELS - 1)) for level in range(LEVELS))
+    layer.save(file, "PNG", transparency=transparency, compress_level=1)
+    return file.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _palette() -> list[int]:
+    """Give red, green, blue for each level: yellow for little, red for much."""
+    return [
+        part
+        for level in range(LEVELS)
+        for part in (255, round(220 * (1 - level / (LEVELS - 1))), 0)
+    ]

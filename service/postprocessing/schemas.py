@@ -1,0 +1,114 @@
+"""Schemas of a prediction."""
+
+from typing import (
+    Annotated,
+    Literal,
+    NotRequired,  # pydantic asks for these before 3.12
+)
+
+from pydantic import BaseModel, ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from model.artifact.manifest import Precision
+
+
+class Schema(BaseModel):
+    """The manners of everything on the wire."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelInfo(Schema):
+    """Which model answered, and on what."""
+
+    name: str = Field(examples=["fashion-mnist"])
+    version: str = Field(examples=["1"])
+    precision: Precision
+    provider: Literal["cpu", "cuda"] = Field(description="What the engine really runs on.")
+
+
+@with_config(extra="forbid")
+class Prediction(TypedDict):
+    """One label and how likely the model holds it to be."""
+
+    label: Annotated[str, Field(examples=["Ankle boot"])]
+    index: Annotated[int, Field(ge=0, description="Position in the model's `labels`.")]
+    probability: Annotated[
+        float, Field(ge=0, le=1, description="Calibrated softmax over all labels.")
+    ]
+
+
+class Box(Schema):
+    """A rectangle in pixels of the upright picture; the origin is its top left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Explanation(Schema):
+    """Where the network saw the top label: what each place adds to its logit."""
+
+    map: list[list[float]] = Field(
+        description="Rows from the top; their mean plus `bias` is `logit`."
+    )
+    logit: float = Field(description="Of the top label, before calibration.")
+    bias: float | None = Field(None, description="Of that label; left out if not recorded.")
+    box: Box = Field(description="The crop that the map covers.")
+    png: str | None = Field(
+        None,
+        description="With `explain=png`: a transparent layer of the upright picture's size, as a "
+        "PNG file in base64.",
+    )
+
+
+@with_config(extra="forbid")
+class Result(TypedDict):
+    """The answer for one picture; what was not asked for, or is not recorded, is left out."""
+
+    predictions: Annotated[list[Prediction], Field(description="The likeliest first.")]
+    in_distribution: NotRequired[
+        Annotated[
+            bool,
+            Field(description="No: of a kind that the network never saw; do not trust the labels."),
+        ]
+    ]
+    score: NotRequired[
+        Annotated[
+            float,
+            Field(description="The higher, the more like the training pictures; no fixed range."),
+        ]
+    ]
+    prediction_set: NotRequired[
+        Annotated[
+            list[Prediction],
+            Field(description="With `coverage`: holds the truth that often. May be empty."),
+        ]
+    ]
+    explanation: NotRequired[Annotated[Explanation, Field(description="With `explain`.")]]
+    features: NotRequired[
+        Annotated[
+            list[float],
+            Field(description="With `features`: what the head reads, for search and clustering."),
+        ]
+    ]
+
+
+class Quantity(Schema):
+    """How far the distribution of one quantity is from the reference."""
+
+    psi: float = Field(ge=0, description="Population stability index, less what chance gives.")
+    by_chance: float = Field(description="What was taken off: expected if nothing changed.")
+    status: Literal["unknown", "steady", "moving", "changed"] = Field(
+        description="Under 0.1, under 0.25, above; unknown under 200 pictures."
+    )
+
+
+class DriftResponse(Schema):
+    """The last pictures of this process, held against the artifact's reference."""
+
+    window: int = Field(description="Pictures that are remembered at most.")
+    pictures: int = Field(description="Pictures in the window now.")
+    reference_pictures: int | None = Field(description="None: the artifact has no reference.")
+    quantities: dict[str, Quantity]

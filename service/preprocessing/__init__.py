@@ -1,0 +1,1 @@
+"""From untrusted bytes to the network's input."""

@@ -1,0 +1,114 @@
+"""The folders that models are served from: which are wanted, rightly named, and have changed."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from model.artifact.files import read_manifest_bytes, versions
+from model.artifact.folder import ArtifactError, read_manifest, resolve
+from service.errors import StartError
+from service.settings import Settings
+
+
+def default_folders(settings: Settings) -> list[Path]:
+    """List what may be the default model: the version that was named, or all of a folder.
+
+    Returns:
+        Of a folder of versions each of them, the newest first; never none.
+
+    Raises:
+        StartError: If there is none, or it may not be read.
+    """
+    named = settings.artifact.absolute()
+    try:
+        newest = resolve(named)
+    except ArtifactError as error:
+        raise StartError(str(error)) from error
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}."
+        raise StartError(f"RESNET_ARTIFACT (={settings.artifact}) {why}") from error
+    if newest == named:
+        return [newest]
+    return sorted({newest, *_versions(named)}, key=lambda folder: int(folder.name), reverse=True)
+
+
+def default_folders_at_the_moment(settings: Settings) -> list[Path]:
+    """List what may be the default model; nothing while that is away."""
+    try:
+        return default_folders(settings)
+    except StartError:
+        return []
+
+
+def wanted_folders(settings: Settings) -> list[Path]:
+    """List every version folder under `RESNET_MODELS`, or none if that is not set.
+
+    Raises:
+        OSError: If the root is away, or may not be read.
+    """
+    if settings.models is None:
+        return []
+    root = settings.models.absolute()
+    names = [name for name in sorted(root.iterdir()) if not name.name.startswith(".")]
+    return [version for name in names for version in _versions(name)]
+
+
+def _versions(folder: Path) -> list[Path]:
+    """List a model's versions; none if it may not be read, as a disk's `lost+found`."""
+    try:
+        return sorted(versions(folder))
+    except OSError:
+        return []
+
+
+def refuse_misnamed(folder: Path, settings: Settings) -> None:
+    """Refuse a folder under `RESNET_MODELS` that is not named as its manifest says.
+
+    A model is asked for by its manifest's name and version, so a copied folder would be a second
+    one of the same name. Folders that lie elsewhere may have any name.
+
+    Raises:
+        StartError: If the names differ, or the manifest cannot be read.
+    """
+    if settings.models is None or folder.parent.parent != settings.models.absolute():
+        return
+    try:
+        manifest = read_manifest(folder)
+    except ArtifactError as error:
+        raise StartError(str(error)) from error
+    name, version = manifest.name, manifest.version
+    if (folder.parent.name, folder.name) != (name, version):
+        raise StartError(
+            f"{folder} holds {name} {version}; a folder under RESNET_MODELS must be named as its "
+            f"manifest says, {name}/{version}. Move it there, or export the model to where it is."
+        )
+
+
+def digest_of(folder: Path) -> str:
+    """Tell one state of an artifact from another, also while it is still being copied.
+
+    Of its files only the manifest is read, and that only if it is one. Modes and owners count:
+    a file that could not be read may become readable.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(folder.iterdir()):
+            digest.update(path.name.encode(errors="surrogateescape"))  # a name may be any bytes
+            for state in _states(path):
+                fields = (state.st_mode, state.st_uid, state.st_gid, state.st_size)
+                digest.update(f"{fields} {state.st_mtime_ns}\n".encode())
+    except OSError:
+        return ""
+    with suppress(OSError):
+        digest.update(read_manifest_bytes(folder))
+    return digest.hexdigest()
+
+
+def _states(path: Path) -> Iterator[os.stat_result]:
+    """Give the state of a file and, if it is a link, of where it leads."""
+    yield path.lstat()
+    if path.is_symlink():
+        with suppress(OSError):
+            yield path.stat()

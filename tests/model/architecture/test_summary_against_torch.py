@@ -1,0 +1,85 @@
+"""The arithmetic of `model.architecture.summary` against the torch network, hook by hook."""
+
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from torch import Tensor, nn
+
+from model.architecture.spec import ARCHITECTURES
+from model.architecture.summary import summarize
+from model.network.blocks import GlobalAveragePool
+from model.network.resnet import ResNet
+
+
+class Seen(NamedTuple):
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+def _macs(module: nn.Module, output: tuple[int, ...]) -> int:
+    """Multiply-adds from the module's own attributes and the shape that came out."""
+    if isinstance(module, nn.Conv2d):
+        window = module.kernel_size[0] * module.kernel_size[1]
+        pixels = output[0] * output[1] * output[2]
+        return pixels * window * module.in_channels // module.groups
+    if isinstance(module, nn.Linear):
+        return module.in_features * module.out_features
+    return 0
+
+
+def _run(network: ResNet, height: int, width: int) -> dict[str, list[Seen]]:
+    """Send one picture through and note what each leaf module gave, call by call."""
+    seen: dict[str, list[Seen]] = defaultdict(list)
+
+    def watch(name: str) -> Any:
+        def note(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+            shape = tuple(output.shape[1:])
+            numbers = sum(parameter.numel() for parameter in module.parameters())
+            seen[name].append(Seen(shape, numbers, _macs(module, shape)))
+
+        return note
+
+    for name, module in network.named_modules():
+        if not list(module.children()):
+            module.register_forward_hook(watch(name))
+    channels = network.architecture.in_channels
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, channels, height, width))
+    return seen
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (45, 70)])
+@pytest.mark.parametrize(
+    "name", [name for name, spec in ARCHITECTURES.items() if spec.stem != "flatten"]
+)
+def test_every_layer_has_the_shape_parameters_and_macs_of_its_module(
+    name: str, height: int, width: int
+) -> None:
+    network = ResNet(ARCHITECTURES[name])
+
+    seen = _run(network, height, width)
+
+    summary = summarize(ARCHITECTURES[name], height, width)
+    expected: dict[str, list[Seen]] = defaultdict(list)
+    for layer, _ in summary.layers():
+        if layer.kind != "add":  # an operator, not a module
+            row = Seen(layer.output_shape, layer.parameters, layer.macs)
+            expected[layer.path].append(row)
+    if not ARCHITECTURES[name].dropout:  # built, but passes everything
+        del seen["dropout"]
+    assert seen == expected
+    assert summary.parameters == sum(p.numel() for p in network.parameters())
+
+
+def test_the_pool_of_the_head_is_the_mean_over_the_picture() -> None:
+    features = torch.rand(2, 5, 3, 4)
+
+    pooled = GlobalAveragePool()(features)
+
+    assert torch.allclose(pooled, nn.AdaptiveAvgPool2d(1)(features).flatten(1))

@@ -1,0 +1,168 @@
+"""The model card: nothing invented, nothing dropped, metadata that a YAML reader takes."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from model.architecture.spec import get_architecture
+from model.architecture.summary import summarize
+from model.artifact.card import card
+from model.artifact.card_figures import NOT_RECORDED, wilson
+from model.artifact.folder import CARD, read_manifest
+from model.artifact.manifest import (
+    Cost,
+    Data,
+    Golden,
+    Input,
+    Manifest,
+    Metrics,
+    ModelFile,
+    Provenance,
+)
+from model.preprocessing import Preprocessing
+
+METRICS = Metrics(
+    top1=0.9, top5=0.99, loss=0.25, ece=0.0125, dataset="fashion-mnist", split="test", n=100
+)
+
+
+def manifest(metrics: Metrics | None = METRICS, recipe: str | None = "default") -> Manifest:
+    architecture = get_architecture("mini_resnet", num_classes=2)
+    return Manifest(
+        name="tiny",
+        version="3",
+        architecture=architecture,
+        summary=summarize(architecture, 28, 28),
+        labels=("dark", 'bright "white"'),
+        input=Input(size=28, channels=1),
+        preprocessing=Preprocessing(resize=32, crop=28, channels=1, mean=(0.5,), std=(0.5,)),
+        temperature=0.75,
+        files={
+            "float32": ModelFile(
+                path="model.onnx",
+                sha256=hashlib.sha256(b"model").hexdigest(),
+                bytes=1234567,
+                top1=None if metrics is None else metrics.top1,
+                max_abs_logit_error=1e-6,
+                top1_agreement=1.0,
+                golden_tolerance=1e-3,
+            )
+        },
+        metrics=metrics,
+        golden=(Golden(png="", top1=1, probabilities=(0.25, 0.75)),),
+        provenance=Provenance(
+            recipe=recipe,
+            seed=7,
+            dataset_sha256=None,
+            commit="abc123",
+            torch="2.13.0",
+            onnx_opset=20,
+            created="2026-01-01T00:00:00+00:00",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "n", "low", "high"),
+    [  # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I
+        (81 / 263, 263, 0.2553, 0.3662),
+        (15 / 148, 148, 0.0624, 0.1605),
+        (0 / 20, 20, 0.0, 0.1611),
+        (1 / 29, 29, 0.0061, 0.1718),
+    ],
+)
+def test_the_interval_is_that_of_the_literature(
+    share: float, n: int, low: float, high: float
+) -> None:
+    assert wilson(share, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_the_card_holds_every_figure_of_the_manifest() -> None:
+    text = card(manifest())
+
+    for figure in ("90.00%", "99.00%", "0.2500", "1.25%", "1,234,567", "0.7500", "abc123", "100"):
+        assert figure in text
+    assert "82.56% to 94.48%" in text
+    assert hashlib.sha256(b"model").hexdigest() in text
+    assert "28 of 32 parts of the shorter side" in text
+
+
+def test_the_metadata_stand_between_two_lines_of_dashes() -> None:
+    _, metadata, body = card(manifest()).split("---\n", 2)
+
+    assert "pipeline_tag: image-classification" in metadata
+    assert 'datasets: ["fashion-mnist"]' in metadata
+    assert "{type: accuracy, name: \"top-1\", value: 0.900000}" in metadata  # fmt: skip
+    assert body.lstrip().startswith("# tiny, version 3")
+
+
+def test_what_was_never_measured_is_said_and_not_dropped() -> None:
+    text = card(manifest(metrics=None, recipe=None))
+
+    assert f"## Evaluation\n\n{NOT_RECORDED}" in text
+    assert f"- SHA-256 of the data: {NOT_RECORDED}" in text
+    assert f"- recipe: {NOT_RECORDED}" in text
+    assert "Its weights are random" in text
+    assert "model-index" not in text
+    assert "None" not in text
+
+
+def test_the_card_tells_what_the_data_are_and_what_training_took() -> None:
+    cost = Cost(epochs=85, seconds=6_000, cpu_seconds=11_000, threads=2, processor="AVX512")
+    whole = manifest()
+    provenance = whole.provenance.model_copy(update={"cost": cost})
+    data = Data(licence="MIT", splits={"train": 55_000, "test": 10_000})
+
+    text = card(whole.model_copy(update={"data": data, "provenance": provenance}))
+
+    assert "- licence of the data: MIT\n- pictures: 55,000 train, 10,000 test\n" in text
+    assert "- cost: 85 epochs, 100 minutes, 11,000 CPU seconds, 2 threads of AVX512\n" in text
+
+
+def test_weights_from_elsewhere_are_not_called_random() -> None:
+    whole = manifest(recipe=None)
+    origin = whole.provenance.model_copy(update={"weights": "resnet50.pth, SHA-256 abc"})
+
+    text = card(whole.model_copy(update={"provenance": origin}))
+
+    assert "- weights from elsewhere: resnet50.pth, SHA-256 abc" in text
+    assert "random" not in text
+
+
+def test_the_included_artifacts_readme_is_its_card() -> None:
+    shipped = Path(__file__).parents[3] / "artifacts/fashion-mnist/1"
+
+    assert (shipped / CARD).read_text(encoding="utf-8") == card(read_manifest(shipped))
+
+
+def test_a_card_names_what_the_model_is_not_for() -> None:
+    text = card(manifest())
+
+    assert "### Out of scope" in text
+    assert "decisions about people" in text.replace("\n", " ")
+
+
+def test_many_labels_are_counted_after_the_first_twenty() -> None:
+    architecture = get_architecture("mini_resnet", num_classes=30)
+    many = manifest().model_copy(
+        update={"architecture": architecture, "labels": tuple(f"kind {n}" for n in range(30))}
+    )
+
+    text = card(many)
+
+    assert "kind 19, and 10 more" in text
+    assert "kind 20" not in text
+
+
+def test_a_part_of_the_manifest_that_the_card_does_not_know_is_listed() -> None:
+    class Later(Manifest):
+        afterthought: dict[str, object]
+
+    part = {"threshold": 0.87, "auroc": None, "scores": list(range(20))}
+    later = Later(**dict(manifest()), afterthought=part)
+
+    assert (
+        "- afterthought: threshold 0.87, auroc not recorded, scores 20 values, in `manifest.json`"
+        in card(later)
+    )

@@ -1,0 +1,196 @@
+"""Refusals at the connection, over real sockets: cheaper, and otherwise as any other."""
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from service.api.routes.predict import TIMEOUT_HEADER
+from service.inference.cost import Plan
+from service.server.connections import Limits
+from tests.service.conftest import MakeArtifact
+from tests.service.listening import REQUEST, Listening, listen, wait_until
+from tests.service.pictures import BLACK
+from tests.service.process import read_answer
+
+LAST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+
+
+@pytest.fixture
+def full(make_artifact: MakeArtifact) -> Iterator[Listening]:
+    """A server whose only place is taken."""
+    with (
+        listen(make_artifact(), max_queue=1, max_images=1) as listening,
+        listening.connect() as riding,
+    ):
+        riding.sendall(REQUEST)
+        wait_until(lambda: listening.batcher.under_way == 1)
+        yield listening
+
+
+def answer_on(connection: socket.socket) -> tuple[http.client.HTTPResponse, bytes]:
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return response, response.read()
+
+
+def counts(listening: Listening) -> tuple[float, float]:
+    """Refusals, and requests that were answered with 503."""
+    registry = listening.server.state.telemetry.registry
+    labels = {"route": "/predict", "method": "POST", "status": "503"}
+    return (
+        registry.get_sample_value("resnet_refusals_total", {"code": "overloaded"}) or 0,
+        registry.get_sample_value("resnet_requests_total", labels) or 0,
+    )
+
+
+def test_a_refusal_at_the_connection_says_what_the_long_way_says(full: Listening) -> None:
+    patient = f"{TIMEOUT_HEADER}: 60000".encode()
+    long_way = REQUEST.replace(b"\r\n\r\n", b"\r\n" + patient + b"\r\n\r\n", 1)
+    with full.connect() as connection:
+        connection.sendall(long_way)
+        expected, body = answer_on(connection)
+        connection.sendall(REQUEST)
+        response, refusal = answer_on(connection)
+
+    assert response.status == expected.status == 503
+    assert json.loads(refusal) == json.loads(body)
+    assert json.loads(refusal)["code"] == "overloaded"
+    volatile = {"x-request-id", "date"}
+    assert {name.lower() for name, _ in response.getheaders()} == {
+        name.lower() for name, _ in expected.getheaders()
+    }
+    told, known = ({**dict(r.getheaders())} for r in (response, expected))
+    assert {k: v for k, v in told.items() if k not in volatile} == {
+        k: v for k, v in known.items() if k not in volatile
+    }
+    assert int(response.headers["retry-after"]) >= 1
+    wait_until(lambda: counts(full) == (2, 2))
+
+
+def test_who_was_refused_is_answered_on_the_same_connection_later(full: Listening) -> None:
+    with full.connect() as connection:
+        connection.sendall(REQUEST)  # the first of its connection
+        first, _ = answer_on(connection)
+        connection.sendall(REQUEST[:-7])
+        second, _ = answer_on(connection)
+        connection.sendall(REQUEST[-7:])  # the rest of a body that nobody waits for
+        full.gate.let_through(9)
+        wait_until(lambda: full.batcher.under_way == 0)
+        connection.sendall(LAST)
+        third = read_answer(connection)
+
+    assert (first.status, second.status) == (503, 503)
+    assert third.startswith(b"HTTP/1.1 200 ")
+    wait_until(lambda: counts(full) == (2, 2))
+
+
+def test_who_was_refused_may_be_idle_but_not_trickle(full: Listening) -> None:
+    full.server.server_state.limits = Limits(header_s=0.3)
+    with full.connect() as idle:
+        idle.sendall(REQUEST)
+        first, _ = answer_on(idle)
+        time.sleep(0.6)
+        idle.sendall(REQUEST)
+        second, _ = answer_on(idle)
+    with full.connect() as trickling:
+        trickling.sendall(REQUEST[:-7])
+        third, _ = answer_on(trickling)
+        trickling.sendall(REQUEST[-7:-6])
+        closed = trickling.recv(1)  # after the time that a head may take
+
+    assert (first.status, second.status, third.status) == (503, 503, 503)
+    assert closed == b""
+
+
+def test_the_last_place_is_promised_once_to_those_that_arrive_together(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        listen(make_artifact(), max_queue=1, max_images=1) as listening,
+        listening.connect() as one,
+        listening.connect() as other,
+    ):
+        judged: list[bytes | None] = []
+        turnstile = listening.server.state.turnstile
+        judge_really = turnstile.refusal
+
+        def judge(*request: Any) -> bytes | None:
+            refusal: bytes | None = judge_really(*request)
+            judged.append(refusal)
+            return refusal
+
+        monkeypatch.setattr(turnstile, "refusal", judge)
+        for connection in (one, other):  # both are known to the server before it is busy
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer_on(connection)
+        listening.server.servers[0].get_loop().call_soon_threadsafe(time.sleep, 0.3)
+        one.sendall(REQUEST)
+        other.sendall(REQUEST)
+        wait_until(lambda: len(judged) == 4)
+        listening.gate.let_through(9)
+        statuses = sorted(answer_on(connection)[0].status for connection in (one, other))
+
+    assert [refusal is None for refusal in judged] == [True, True, True, False]
+    assert statuses == [200, 503]
+
+
+def test_requests_sent_ahead_of_their_answers_are_refused_in_order(full: Listening) -> None:
+    with full.connect() as connection:
+        connection.sendall(REQUEST + REQUEST + LAST)
+        answers = read_answer(connection)
+
+    assert answers.count(b"HTTP/1.1 503 ") == 3
+    wait_until(lambda: counts(full) == (3, 3))
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_other_routes_are_answered_while_there_is_no_room(path: str, full: Listening) -> None:
+    with full.connect() as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        response, _ = answer_on(connection)
+
+    assert response.status == 200
+
+
+def test_a_client_that_asks_before_it_sends_its_body_goes_the_long_way(full: Listening) -> None:
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BLACK)}\r\n"
+    with full.connect() as connection:
+        connection.sendall(head.encode() + b"Expect: 100-continue\r\nConnection: close\r\n\r\n")
+        answer = read_answer(connection)
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+
+
+def test_a_client_of_http_1_0_goes_the_long_way(full: Listening) -> None:
+    older = REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0\r\nConnection: keep-alive", 1)
+    with full.connect() as connection:
+        connection.sendall(older)
+        answer = read_answer(connection)
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_a_deadline_that_cannot_be_met_gets_504_also_where_others_get_a_quick_503(
+    make_artifact: MakeArtifact,
+) -> None:
+    with (
+        listen(make_artifact(), deadline_ms=2_000) as listening,
+        listening.connect() as riding,
+        listening.connect() as connection,
+    ):
+        riding.sendall(REQUEST)
+        wait_until(lambda: listening.batcher.under_way == 1)
+        listening.batcher.plan = Plan({1: 2.5})
+        connection.sendall(REQUEST)
+        response, body = answer_on(connection)
+
+    assert response.status == 504
+    assert response.headers["retry-after"] is None
+    assert json.loads(body)["code"] == "deadline_exceeded"
+    assert "llow at least 3750 ms" in json.loads(body)["detail"]

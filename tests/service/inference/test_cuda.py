@@ -1,0 +1,41 @@
+"""Batches of fixed sizes with bound tensors give what plain runs give; on the CPU provider."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from model.artifact.folder import read
+from service.inference.cuda import bucket, run_bound
+from tests.service.conftest import SHIPPED
+from tests.service.pictures import fashion_pictures
+
+WANTED = ("logits", "probabilities", "score")
+
+
+@pytest.fixture(scope="module")
+def session() -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    model = read(SHIPPED).model("float32")
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (24, 32), (32, 32), (33, 64)]
+)
+def test_batches_are_filled_up_to_a_power_of_two(count: int, size: int) -> None:
+    assert bucket(count) == size
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_bound_run_answers_each_picture_and_no_other(
+    session: ort.InferenceSession, count: int
+) -> None:
+    images = fashion_pictures()[0][:count, ..., None]
+
+    bound = run_bound(session, WANTED, {"images": images})
+
+    plain = session.run(list(WANTED), {"images": images})
+    for ours, theirs in zip(bound, plain, strict=True):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)

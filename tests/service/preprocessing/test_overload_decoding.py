@@ -1,0 +1,246 @@
+"""Where decoding is slower than the engine, it is what admission goes by."""
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.preprocessing import Preprocessing
+from service.api.routes.predict import TIMEOUT_HEADER
+from service.cancellation import Departure
+from service.errors import DeadlineExceededError, InvalidImageError, OverloadedError
+from service.inference.batcher import Batcher
+from service.inference.cost import PRUDENCE, Plan
+from service.preprocessing import decode, prepare
+from service.preprocessing.prepare import SMALL_BYTES, Preparer
+from service.registry.loading import load_classifier
+from service.settings import Settings
+from tests.service.batching import answer, batcher_of
+from tests.service.conftest import MakeArtifact, Serve
+from tests.service.decoding import LIMIT, SPEC
+from tests.service.pictures import WHITE, encode
+
+pytestmark = pytest.mark.anyio
+
+DECODE_S, PATIENCE_S, REQUESTS = 0.02, 0.5, 400
+LARGE = encode(Image.new("L", (600, 600)))
+"""Few bytes, but more pixels than are decoded on the event loop."""
+HEAVY = bytes(2 * SMALL_BYTES + 1)
+"""More bytes than any picture has that is decoded there."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "usable_cores", lambda: 1)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What is decoded, each in `DECODE_S` and a little more."""
+    indices: list[int] = []
+
+    def slow(image: Image.Image, spec: Preprocessing, index: int) -> Image.Image:
+        indices.append(index)
+        time.sleep(DECODE_S)
+        return decode.read_image(image, spec, index)
+
+    monkeypatch.setattr(prepare, "read_image", slow)
+    return indices
+
+
+def preparer_for(batcher: Batcher) -> Preparer:
+    return Preparer(SPEC, LIMIT, follow=batcher.plan.follow_decoding)
+
+
+def slow_at_decoding(batcher: Batcher, image_s: float = 1.0) -> None:
+    batcher.plan.follow_decoding(image_s, 1)
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+async def test_what_cannot_be_decoded_in_time_is_refused_at_once_and_the_rest_is_answered(
+    pictures: int, decoded: list[int]
+) -> None:
+    batcher = batcher_of(answer, max_queue=10_000)
+    preparer = preparer_for(batcher)
+    refused: list[OverloadedError] = []
+    outcomes = {"answered": 0, "expired": 0}
+
+    async def ask() -> None:
+        try:
+            with batcher.admit(pictures, PATIENCE_S):
+                await preparer.prepare(
+                    [LARGE] * pictures, PATIENCE_S, Departure(), batcher.decoding
+                )
+            outcomes["answered"] += 1
+        except OverloadedError as error:
+            refused.append(error)
+        except DeadlineExceededError:
+            outcomes["expired"] += 1
+
+    asked, at_once, began = [], 0, time.perf_counter()
+    for number in range(REQUESTS // pictures):  # at four times the pool's rate
+        await asyncio.sleep(began + number * pictures * DECODE_S / 4 - time.perf_counter())
+        before = len(refused)
+        asked.append(asyncio.create_task(ask()))
+        await asyncio.sleep(0)
+        at_once += len(refused) - before
+    await asyncio.gather(*asked)
+
+    assert at_once == len(refused) > len(asked) / 3
+    assert all((error.retry_after_s or 0) >= 1 for error in refused)
+    assert outcomes["answered"] * pictures > 0.7 * len(decoded)  # hardly any was in vain
+    assert outcomes["expired"] < outcomes["answered"] / 4
+    assert (batcher.under_way, batcher.undecoded) == (0, 0)
+
+
+async def test_a_small_picture_does_not_wait_for_the_pool_and_is_not_refused_for_it() -> None:
+    batcher = batcher_of(answer)
+    preparer = preparer_for(batcher)
+    slow_at_decoding(batcher)
+
+    with batcher.admit(9, 60), batcher.decoding(9, 60):
+        with batcher.admit(1, 5):
+            ready = await preparer.prepare([WHITE], 5, Departure(), batcher.decoding)
+        with batcher.admit(1, 5), pytest.raises(OverloadedError) as refused:
+            await preparer.prepare([LARGE], 5, Departure(), batcher.decoding)
+        assert batcher.undecoded == 9
+
+    assert len(ready) == 1
+    assert refused.value.retry_after_s == 11  # 1.5 x 10 s and a run are needed, 5 are there
+
+
+async def test_an_idle_pool_refuses_nobody_however_slow_the_last_picture_was() -> None:
+    batcher = batcher_of(answer)
+    preparer = preparer_for(batcher)
+    for _ in range(100):
+        slow_at_decoding(batcher, 1_000)
+    spoilt_s = batcher.plan.wait_s(0, 1)
+
+    for _ in range(120):
+        with batcher.admit(1, 5):
+            await preparer.prepare([LARGE], 5, Departure(), batcher.decoding)
+
+    assert spoilt_s > 100
+    assert batcher.plan.wait_s(0, 1) < 5
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, asyncio.CancelledError, KeyboardInterrupt])
+async def test_what_is_no_longer_decoded_is_not_waited_for(kind: type[BaseException]) -> None:
+    batcher = batcher_of(answer)
+
+    with pytest.raises(kind), batcher.decoding(5, 10):
+        raise kind
+
+    assert batcher.undecoded == 0
+
+
+@pytest.mark.parametrize(("undecoded", "retry_after_s"), [(100, 8), (97, 4), (95, 1)])
+async def test_places_come_free_as_soon_as_the_slower_stage_lets_them(
+    undecoded: int, retry_after_s: int
+) -> None:
+    batcher = batcher_of(answer, max_queue=100)
+    slow_at_decoding(batcher)
+
+    with (
+        batcher.admit(100, 1_000),
+        batcher.decoding(undecoded, 1_000),
+        pytest.raises(OverloadedError, match="5 do not fit") as refused,
+    ):
+        batcher.refuse_overload(5, 1_000)
+
+    assert refused.value.retry_after_s == retry_after_s
+
+
+async def test_the_rate_of_decoding_is_that_of_all_threads_from_the_first_picture_on() -> None:
+    plan = Plan({1: 0.01})
+
+    plan.follow_decoding(0.2, 4)
+    first = plan.wait_s(0, 8)
+    for _ in range(100):
+        plan.follow_decoding(0.4, 4)
+
+    assert first == pytest.approx(PRUDENCE * 8 * 0.05 + 0.01)  # and a run of the engine
+    assert plan.wait_s(0, 8) == pytest.approx(PRUDENCE * 8 * 0.1 + 0.01, rel=0.01)
+    assert plan.wait_s(1_000, 8) == pytest.approx(10)  # the engine is slower
+    assert plan.wait_s(8) == pytest.approx(0.08)
+
+
+async def test_the_pool_tells_what_a_picture_took_even_in_vain(decoded: list[int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8)
+    told: list[tuple[float, int]] = []
+    preparer = Preparer(SPEC, LIMIT, follow=lambda *given: told.append(given))
+
+    await preparer.prepare([LARGE], 10, Departure())
+    await preparer.prepare([LARGE] * 2, 10, Departure())
+    with pytest.raises(InvalidImageError):
+        await preparer.prepare([encode(Image.fromarray(noise))[:-5_000]], 10, Departure())
+    await preparer.prepare([WHITE], 10, Departure())  # on the event loop
+
+    assert [threads for _, threads in told] == [1] * 4
+    assert all(seconds >= DECODE_S for seconds, _ in told[:3])
+    assert len(decoded) == 5
+
+
+async def test_headers_of_several_pictures_do_not_wait_for_the_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened, release = threading.Semaphore(0), threading.Event()
+
+    def noting(*given: Any) -> Image.Image:
+        image = decode.open_image(*given)
+        opened.release()
+        return image
+
+    preparer = Preparer(SPEC, LIMIT)
+    preparer.pool.submit(release.wait, 20)
+    monkeypatch.setattr(prepare, "open_image", noting)
+
+    asked = asyncio.create_task(preparer.prepare([LARGE] * 2, 20, Departure()))
+    were_opened = [await asyncio.to_thread(opened.acquire, timeout=10) for _ in range(2)]
+    release.set()
+
+    assert were_opened == [True, True]
+    assert len(await asked) == 2
+
+
+@pytest.fixture
+def _shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "usable_cores", lambda: 8)
+
+
+@pytest.mark.usefixtures("_shared")
+@pytest.mark.parametrize(("workers", "threads"), [(1, 8), (3, 2), (8, 1), (16, 1), ("auto", 8)])
+async def test_workers_share_the_cores_for_decoding(
+    workers: Any, threads: int, make_artifact: MakeArtifact
+) -> None:
+    settings = Settings(artifact=make_artifact(), threads=1, workers=workers)
+
+    assert load_classifier(settings)._preparer.threads == threads
+
+
+async def test_a_large_body_is_refused_for_the_pool_before_it_is_read(serve: Serve) -> None:
+    service = await serve()
+    batcher = service.classifier.batcher
+    slow_at_decoding(batcher)
+    headers = {TIMEOUT_HEADER: "5000"}
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 4, 4, 1], "data": [255] * 16}
+
+    async def post(path: str, **more: Any) -> httpx.Response:
+        return await service.client.post(path, headers=headers, **more)
+
+    with batcher.hold(9), batcher.decoding(9, 60):
+        heavy = await post("/predict", content=HEAVY)  # no picture, but nobody looks
+        light = await post("/predict", content=LARGE)
+        small = await post("/predict", content=WHITE)
+        heavy_v2 = await post("/v2/models/tiny-image/infer", content=HEAVY)
+        tensor_v2 = await post("/v2/models/tiny/infer", json={"inputs": [tensor]})
+
+    assert [each.status_code for each in (heavy, light, small)] == [503, 503, 200]
+    assert [each.status_code for each in (heavy_v2, tensor_v2)] == [503, 200]
+    assert {each.json()["code"] for each in (heavy, light)} == {"overloaded"}
+    assert [int(each.headers["retry-after"]) for each in (heavy, light, heavy_v2)] == [11] * 3

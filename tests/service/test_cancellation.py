@@ -1,0 +1,96 @@
+"""Clients that leave while they wait, over real sockets: work for nobody is not done."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from service.inference.request import Submission
+from tests.service.conftest import MakeArtifact
+from tests.service.listening import REQUEST, Listening, listen, wait_until
+from tests.service.process import read_answer
+
+CLIENTS = 100
+LAST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+
+
+@pytest.fixture
+def listening(make_artifact: MakeArtifact) -> Iterator[Listening]:
+    with listen(make_artifact()) as started:
+        yield started
+
+
+def count(listening: Listening, name: str, labels: dict[str, str] | None = None) -> float:
+    registry = listening.server.state.telemetry.registry
+    value: float | None = registry.get_sample_value(name, labels or {})
+    return value or 0
+
+
+def test_clients_that_leave_while_they_wait_are_never_run(listening: Listening) -> None:
+    batcher = listening.batcher
+    with listening.connect() as riding, listening.connect() as patient:
+        riding.sendall(LAST)
+        assert listening.gate.entered.acquire(timeout=10)
+        with contextlib.ExitStack() as leaving:
+            for _ in range(CLIENTS):
+                leaving.enter_context(listening.connect()).sendall(REQUEST)
+            wait_until(lambda: batcher.under_way == 1 + CLIENTS)
+            patient.sendall(LAST)
+            wait_until(lambda: batcher.under_way == 2 + CLIENTS)
+        wait_until(lambda: batcher.under_way == 2)
+
+        listening.gate.let_through(2 + CLIENTS)
+        answers = [read_answer(riding), read_answer(patient)]
+
+    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
+    assert len(listening.gate.batches) == batcher.executed == 2
+    assert count(listening, "resnet_images_executed_total") == 2
+    assert count(listening, "resnet_refusals_total", {"code": "client_left"}) == CLIENTS
+
+
+def test_pictures_of_who_has_left_take_no_memory(listening: Listening) -> None:
+    with listening.connect() as riding:
+        riding.sendall(REQUEST)
+        assert listening.gate.entered.acquire(timeout=10)
+        with listening.connect() as leaving:
+            leaving.sendall(REQUEST)
+            wait_until(lambda: listening.batcher.queued() == 1)
+            waiting = listening.batcher._queue.get()  # nothing else shows it
+            assert waiting is not None
+            assert len(waiting.submission.images) == 1
+        wait_until(lambda: listening.batcher.under_way == 1)
+
+    assert len(waiting.submission.images) == 0
+
+
+def test_a_client_that_leaves_within_its_body_holds_no_place(listening: Listening) -> None:
+    with listening.connect() as leaving:
+        leaving.sendall(REQUEST[:-5])
+        wait_until(lambda: len(listening.server.server_state.connections) == 1)
+
+    wait_until(lambda: count(listening, "resnet_refusals_total", {"code": "client_left"}) == 1)
+    assert listening.batcher.under_way == 0
+    assert listening.gate.batches == []
+
+
+def test_a_request_knows_whether_it_is_alone(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, told = listening.batcher.submit, []
+
+    def note(*given: Any, is_alone: bool) -> Submission:
+        told.append(is_alone)
+        return submit(*given, is_alone=is_alone)
+
+    monkeypatch.setattr(listening.batcher, "submit", note)
+    with listening.connect() as first, listening.connect() as second:
+        first.sendall(LAST)
+        wait_until(lambda: len(told) == 1)
+        second.sendall(LAST)
+        wait_until(lambda: len(told) == 2)
+        listening.gate.let_through(2)
+        answers = [read_answer(first), read_answer(second)]
+
+    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
+    assert told == [True, False]

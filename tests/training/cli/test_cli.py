@@ -1,0 +1,254 @@
+"""The commands from data to artifact: what they print, write, and refuse."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+from PIL import Image
+
+from model.artifact.folder import read
+from tests.conftest import Command, MakePictures
+from training.cli.main import evaluate_script, export_script, train_script
+
+QUICK = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "precision=float32")
+
+
+@pytest.fixture
+def pictures(make_pictures: MakePictures) -> Path:
+    return make_pictures(labels={"boot": 20, "coat": 20}, side=14)
+
+
+@pytest.fixture
+def run(command: Command, pictures: Path, tmp_path: Path) -> Path:
+    """A run folder of one epoch on those pictures."""
+    finished = command(train_script, "--data", pictures, "--out", tmp_path / "run", *QUICK)
+    assert finished.code == 0, finished.err
+    return tmp_path / "run"
+
+
+def _assert_failed(finished: Any, cause: str) -> None:
+    assert finished.code == 1
+    assert cause in finished.err
+    assert finished.err.startswith("error: ")
+    assert finished.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "example"),
+    [
+        (train_script, "Example: train-model --recipe default"),
+        (evaluate_script, "Example: evaluate-model runs/default-0"),
+        (export_script, "Example: export-model runs/default-0 --out artifacts/fashion-mnist/1"),
+    ],
+)
+def test_help_shows_an_example(command: Command, script: Callable[[], None], example: str) -> None:
+    finished = command(script, "--help")
+
+    assert finished.code == 0
+    assert example in finished.out
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "cause"),
+    [
+        (train_script, ("--seed", "-1"), "--seed"),
+        (train_script, ("--seed", 2**32), "--seed"),
+        (train_script, ("--speed", "fast"), "--speed"),
+        (evaluate_script, (), "Missing argument"),
+        (export_script, (), "--out"),
+        (export_script, ("runs/a",), "--out"),
+        (export_script, ("--out", "a/1"), "give a CHECKPOINT, or --architecture"),
+        (export_script, ("--out", "a/1", "--random"), "give a CHECKPOINT, or --architecture"),
+        (export_script, ("runs/a", "--out", "a/1", "--random"), "give a CHECKPOINT"),
+        (export_script, ("runs/a", "--out", "a/1", "--architecture", "resnet18"), "give a"),
+        (
+            export_script,
+            ("--out", "a/1", "--random", "--architecture", "resnet19"),
+            "Did you mean 'resnet18'",
+        ),
+    ],
+)
+def test_bad_usage_exits_with_2_and_says_why(
+    command: Command, script: Callable[[], None], arguments: tuple[object, ...], cause: str
+) -> None:
+    finished = command(script, *arguments)
+
+    assert finished.code == 2
+    assert cause in finished.err
+
+
+def test_training_says_what_it_read_and_where_the_weights_are(
+    command: Command, pictures: Path, tmp_path: Path
+) -> None:
+    (pictures / "boot" / "broken.png").write_text("no picture")
+
+    finished = command(train_script, "--data", pictures, "--out", tmp_path / "run", *QUICK)
+
+    assert finished.code == 0
+    assert "pictures: 32 + 4 + 4 pictures to train, validate and test, 2 labels, 14 x 14 x 1" in (
+        finished.out
+    )
+    assert f"1 left out:\n  {pictures / 'boot' / 'broken.png'}" in finished.out
+    assert "done after 1 epochs; best val_acc" in finished.out
+    assert f"weights in {tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}" in finished.out
+
+
+def test_evaluation_prints_the_figures_that_it_writes(command: Command, run: Path) -> None:
+    finished = command(evaluate_script, run)
+
+    figures = json.loads((run / "evaluation.json").read_text())
+    assert finished.code == 0
+    assert f"4 test pictures: loss {figures['loss']:.4f}, top-1 {figures['top1']:.2%}" in (
+        finished.out
+    )
+    assert set(figures["per_label"]) == {"boot", "coat"}
+    assert (run / "confusion.png").exists()
+    assert (run / "reliability.png").exists()
+    assert f"written: {run / 'evaluation.json'}" in finished.out
+
+
+def test_evaluation_writes_where_it_is_told(command: Command, run: Path, tmp_path: Path) -> None:
+    finished = command(evaluate_script, run / "checkpoints" / "last.ckpt", "--out", tmp_path / "r")
+
+    assert finished.code == 0
+    assert (tmp_path / "r" / "evaluation.json").exists()
+    assert not (run / "checkpoints" / "evaluation.json").exists()
+
+
+def test_evaluation_on_other_pictures_brings_them_to_the_runs_size_and_says_so(
+    command: Command, run: Path, make_pictures: MakePictures
+) -> None:
+    larger = make_pictures("larger", {"boot": 20, "coat": 20}, side=20)
+
+    finished = command(evaluate_script, run, "--data", larger)
+
+    assert finished.code == 0, finished.err
+    assert "14 x 14 x 1" in finished.out
+    assert "note: these are not the very pictures that the run was trained on" in finished.out
+
+
+def test_pictures_that_a_run_may_have_learnt_from_do_not_measure_it(
+    command: Command, run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    for path in sorted(pictures.glob("*/*.png")):
+        copy = tmp_path / "renamed" / path.parent.name / f"copy-{path.name}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+
+    for script in (evaluate_script, export_script):
+        out = ("--out", tmp_path / "renamed" / "1")
+        refused = command(script, run, "--data", tmp_path / "renamed", *out)
+        _assert_failed(refused, "Which of them it learnt from is not known")
+
+
+def test_evaluation_on_pictures_that_do_not_fit_fails_in_one_line(
+    command: Command, run: Path, make_pictures: MakePictures
+) -> None:
+    others = make_pictures("others", {"bag": 9, "coat": 9}, side=14)
+    _assert_failed(command(evaluate_script, run, "--data", others), "has the labels bag, coat")
+
+    coloured = make_pictures("coloured", {"boot": 9, "coat": 9}, side=14)
+    Image.new("RGB", (14, 14), (200, 0, 0)).save(coloured / "boot" / "red.png")
+    _assert_failed(command(evaluate_script, run, "--data", coloured), "3 channels")
+
+
+def test_evaluation_takes_data_with_only_some_of_the_runs_labels(
+    command: Command, run: Path, make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    for split in ("train", "val", "test"):
+        some = make_pictures(f"some/{split}", {"coat": 3}, side=14).parent
+
+    finished = command(evaluate_script, run, "--data", some, "--out", tmp_path / "report")
+
+    assert finished.code == 0, finished.err
+    assert "read `train` as the training split, `val` as" in finished.out
+    assert "no test  boot" in finished.out
+
+
+def test_export_writes_an_artifact_that_reads_back(
+    command: Command, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "artifacts" / "shoes" / "1"
+
+    finished = command(export_script, run, "--out", out)
+
+    assert finished.code == 0, finished.err
+    manifest = read(out).manifest
+    assert manifest.labels == ("boot", "coat")
+    assert f"written: {out} (mini_resnet, {manifest.files['float32'].bytes:,} bytes" in finished.out
+    _assert_failed(command(export_script, run, "--out", out), "is there already")
+
+
+def test_random_weights_are_exported_without_any_data(command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "random" / "1"
+
+    finished = command(export_script, "--random", "--architecture", "mini_resnet", "--out", out)
+
+    assert finished.code == 0, finished.err
+    assert read(out).manifest.metrics is None
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "cause"),
+    [
+        (train_script, ("--recipe", "slow"), "There is no recipe 'slow'"),
+        (train_script, ("--set", "epochs=many"), "`--set epochs=many`"),
+        (train_script, ("--data", "nowhere"), "nowhere is not a folder"),
+        (evaluate_script, ("nowhere.ckpt",), "There is no checkpoint at nowhere.ckpt"),
+        (train_script, ("--data", "n" * 300), "n" * 300),  # longer than a name may be
+        (evaluate_script, ("n" * 300,), "n" * 300),
+        (export_script, ("nowhere.ckpt", "--out", "a/1"), "There is no checkpoint"),
+    ],
+)
+def test_a_failure_is_one_line_on_stderr_and_exit_1(
+    command: Command, script: Callable[[], None], arguments: tuple[str, ...], cause: str
+) -> None:
+    _assert_failed(command(script, *arguments), cause)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ("architecture=resnet19", "Did you mean 'resnet18'"),
+        ("shift=14", "`shift` (=14)"),
+        ("shift=9", "`shift` (=9)"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_data_fails_in_one_line(
+    command: Command, pictures: Path, tmp_path: Path, change: str, cause: str
+) -> None:
+    arguments = ("--data", pictures, "--out", tmp_path / "run", "--set", change)
+
+    _assert_failed(command(train_script, *arguments), cause)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_second_run_in_one_folder_fails_in_one_line(
+    command: Command, run: Path, pictures: Path
+) -> None:
+    _assert_failed(
+        command(train_script, "--data", pictures, "--out", run, *QUICK), "holds a run already"
+    )
+
+
+def test_the_command_fails_as_a_process_of_its_own() -> None:
+    code = "from training.cli.main import evaluate_script; evaluate_script()"
+    finished = subprocess.run(
+        [sys.executable, "-c", code, "nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MPLBACKEND": "module of a notebook", "PYTHONIOENCODING": "ascii"},
+    )
+
+    assert finished.returncode == 1
+    assert finished.stdout == ""
+    assert finished.stderr == "error: There is no checkpoint at nowhere.\n"

@@ -1,0 +1,136 @@
+"""Splits, loaders, statistics, and the choice of a reader."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from training.data.dataset import Dataset, DatasetError, Split, channel_statistics
+from training.data.loader import at_once, loader
+from training.data.open import read_dataset
+
+NUMBERED = Split(torch.zeros(10, 2, 2, 1, dtype=torch.uint8), torch.arange(10))
+
+
+def _order(seed: int | None, epoch: int) -> list[int]:
+    batches = loader(NUMBERED, 5, seed)
+    if seed is not None:
+        batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # as Lightning does
+    return [target for _, targets in batches for target in targets.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("side", "pictures"), [(28, 500), (32, 500), (64, 125), (224, 10), (2_000, 1)]
+)
+def test_as_many_pixels_are_looked_at_together(side: int, pictures: int) -> None:
+    assert at_once(side) == pictures
+
+
+def test_the_loader_gives_whole_batches_and_the_rest() -> None:
+    batches = list(loader(NUMBERED, 4))
+
+    assert [tuple(images.shape) for images, _ in batches] == [
+        (4, 2, 2, 1),
+        (4, 2, 2, 1),
+        (2, 2, 2, 1),
+    ]
+    assert _order(None, 0) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "seed", "sizes"),
+    [(9, 0, [4, 4]), (10, 0, [4, 4, 2]), (9, None, [4, 4, 1]), (1, 0, [1])],
+)
+def test_a_last_batch_of_one_picture_is_not_learnt_from(
+    pictures: int, seed: int | None, sizes: list[int]
+) -> None:
+    batches = list(loader(NUMBERED[:pictures], 4, seed))
+
+    assert [len(targets) for _, targets in batches] == sizes
+
+
+def test_shuffling_gives_every_picture_once() -> None:
+    order = _order(5, 0)
+
+    assert sorted(order) == list(range(10))
+    assert order != list(range(10))
+
+
+def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
+    torch.manual_seed(1)
+    first = _order(5, 3)
+    torch.manual_seed(2)
+    again = _order(5, 3)
+
+    assert first == again
+    assert _order(5, 4) != first
+    assert _order(6, 3) != first
+
+
+def test_each_process_of_a_group_gets_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = []
+    for rank in range(2):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", str(rank))
+        shares.append(_order(5, 0))
+
+    assert [len(share) for share in shares] == [5, 5]
+    assert sorted(shares[0] + shares[1]) == list(range(10))
+
+
+def test_a_split_can_be_cut_by_slice_and_by_positions() -> None:
+    assert NUMBERED[2:4].targets.tolist() == [2, 3]
+    assert NUMBERED[[7, 1]].targets.tolist() == [7, 1]
+    assert len(NUMBERED[:3]) == 3
+
+
+def test_limited_keeps_the_first_pictures_of_each_split(fashion: Dataset) -> None:
+    limited = fashion.limited(7)
+
+    assert [len(split) for split in (limited.train, limited.validation, limited.test)] == [7] * 3
+    assert torch.equal(limited.test.images, fashion.test.images[:7])
+    assert limited.labels == fashion.labels
+
+
+def test_channel_statistics_are_numpys() -> None:
+    images = torch.randint(0, 256, (5, 4, 4, 3), dtype=torch.uint8)
+
+    mean, std = channel_statistics(images)
+
+    pixels = images.numpy() / 255
+    assert mean == pytest.approx(pixels.mean((0, 1, 2)), abs=5e-5)
+    assert std == pytest.approx(pixels.std((0, 1, 2)), abs=5e-5)
+
+
+def test_channel_statistics_of_one_flat_colour_can_be_divided_by() -> None:
+    mean, std = channel_statistics(torch.full((2, 2, 2, 1), 51, dtype=torch.uint8))
+
+    assert mean == (0.2,)
+    assert std == (round(1 / 255, 4),)
+
+
+def test_read_dataset_takes_a_folder_of_pictures(make_pictures: Callable[..., Path]) -> None:
+    dataset = read_dataset(make_pictures(), seed=1, size=16)
+
+    assert dataset.labels == ("boot", "coat")
+    assert dataset.train.images.shape[1:] == (16, 16, 1)
+
+
+def test_read_dataset_takes_idx_files_for_fashion_mnist_and_wants_the_published_ones() -> None:
+    cut_down = Path(__file__).parents[2] / "data" / "fashion-mnist"
+
+    with pytest.raises(DatasetError, match="is not the published file"):
+        read_dataset(cut_down)
+
+
+def test_read_dataset_without_a_source_means_fashion_mnist(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("training.data.fashion_mnist.FOLDERS", (tmp_path,))
+
+    with pytest.raises(DatasetError, match="Fashion-MNIST is not in"):
+        read_dataset(None)

@@ -1,7 +1,0 @@
-"""How many pictures each split of a data set has."""
-
-from training.datasets.dataset import Dataset
-
-
-def sizes_of(dataset: Dataset) -> tuple[int, int, int]:
-    return len(dataset.train), len(dataset.validation), len(dataset.test)

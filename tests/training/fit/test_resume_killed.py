@@ -1,0 +1,171 @@
+"""A run that was killed, or stopped by Ctrl+C, goes on as if it had not been."""
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from tests.conftest import MakePictures
+from tests.training.run_files import assert_same_run, rows_of
+from training.data.folder import read_picture_folder
+from training.fit.train import train
+from training.recipe.recipe import get_recipe
+from training.runs.record import RunFolder
+
+# Every source of chance and every state that a checkpoint must carry: order, augmentation,
+# dropout, momentum, a schedule by steps, averaged weights.
+CHANGES = (
+    "epochs=4",
+    "batch_size=24",
+    "learning_rate=0.05",
+    "precision=float32",
+    "ema_decay=0.9",
+    "shift=1",
+    "erase=0.2",
+)
+TRAIN = (  # a shell that starts us in the background makes our children deaf to Ctrl+C
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from training.cli.main import train_script; train_script()"
+)
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def pictures(make_pictures: MakePictures) -> Path:
+    return make_pictures(labels={"bag": 40, "boot": 40, "coat": 40}, side=14)
+
+
+@pytest.fixture
+def start(pictures: Path) -> Iterator[Start]:
+    """Start a run of the command in a process of its own; none outlives its test."""
+    started = []
+
+    def start_run(out: Path, *more: str) -> "subprocess.Popen[str]":
+        settings = [part for change in CHANGES for part in ("--set", change)]
+        process = subprocess.Popen(
+            [sys.executable, "-c", TRAIN, "--data", pictures, "--out", out, *settings, *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start_run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def _wait_for_epoch(process: "subprocess.Popen[str]", folder: RunFolder) -> None:
+    """Wait until one epoch is in the table and its weights are on the disk."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if folder.last.exists() and len(rows_of(folder)) >= 1:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"no epoch came to its end: {process.communicate()}")
+
+
+def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
+    start: Start, pictures: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "killed")
+    process = start(folder.path)
+    _wait_for_epoch(process, folder)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    rows = rows_of(folder)
+    assert len(rows) < 4
+    with folder.metrics.open("w", newline="") as file:  # as if it had been a long run
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows({**row, "seconds": "7000", "cpu_seconds": "9000"} for row in rows)
+    dataset, recipe = read_picture_folder(pictures), get_recipe("default", CHANGES)
+
+    resumed = train(dataset, recipe, folder.path, resume=True)
+
+    whole = train(dataset, recipe, tmp_path / "whole")
+    assert resumed.epochs == whole.epochs == 4
+    assert resumed.best == whole.best
+    added = rows_of(folder)[len(rows) :]
+    assert all(float(row["seconds"]) > 7000 for row in added)
+    assert all(float(row["cpu_seconds"]) > 9000 for row in added)
+    assert_same_run(resumed.folder, whole.folder)
+
+
+def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
+    start: Start, pictures: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "killed")
+    changes = (*CHANGES, "epochs=2", "batch_size=6")  # 16 steps an epoch
+    more = [part for change in changes for part in ("--set", change)]
+    process = start(folder.path, *more, "--keep-every", "0")
+    deadline = time.monotonic() + 120
+    while not folder.last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert torch.load(folder.last, weights_only=True)["global_step"] % 16 != 0
+    dataset, recipe = read_picture_folder(pictures), get_recipe("default", changes)
+
+    resumed = train(dataset, recipe, folder.path, resume=True)
+
+    whole = train(dataset, recipe, tmp_path / "whole")
+    assert resumed.best == whole.best
+    assert_same_run(resumed.folder, whole.folder)
+
+
+def test_ctrl_c_ends_a_run_with_its_weights_kept_and_resume_takes_it_up(
+    start: Start, pictures: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "stopped")
+    process = start(folder.path)
+    _wait_for_epoch(process, folder)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert "stopped by hand after" in out, err
+    assert process.returncode == 130  # a chain of commands ends here
+    assert f"to go on: train-model --resume --out {folder.path}" in out
+    assert folder.best.exists()
+
+    again = subprocess.run(  # as it says
+        [sys.executable, "-c", TRAIN, "--resume", "--out", folder.path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    out, err = again.stdout, again.stderr
+
+    assert "done after 4 epochs" in out, err
+    dataset, recipe = read_picture_folder(pictures), get_recipe("default", CHANGES)
+    assert_same_run(folder, train(dataset, recipe, tmp_path / "whole").folder)
+
+
+def test_ctrl_c_before_the_first_epoch_is_over_says_that_there_are_no_weights(
+    start: Start, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "stopped")
+    process = start(folder.path, "--set", "batch_size=1", "--set", "epochs=9")
+    deadline = time.monotonic() + 120
+    while not folder.metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(0.2)  # the bar's thread is under way, the epoch of 96 steps is not over
+
+    process.send_signal(signal.SIGINT)
+
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, out
+    assert err.splitlines()[-1].startswith("error: Stopped before the first epoch was over")

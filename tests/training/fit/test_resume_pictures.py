@@ -1,0 +1,70 @@
+"""A run goes on with the files that it began with, whatever became of their folder."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from PIL import Image
+
+from tests.conftest import Command, MakePictures
+from tests.training.run_files import assert_same_run, ctrl_c_in
+from training.cli.main import train_script
+from training.data.dataset import Dataset
+from training.data.folder import read_picture_folder
+from training.fit.train import train
+from training.recipe.recipe import get_recipe
+from training.runs.record import RunFolder
+
+RECIPE = get_recipe("default", ["epochs=2", "batch_size=8", "shift=1"])
+
+
+@pytest.fixture
+def dataset(make_pictures: MakePictures) -> Dataset:
+    return read_picture_folder(make_pictures(labels={"boot": 14, "coat": 14}, side=14))
+
+
+@pytest.fixture
+def stopped(dataset: Dataset, tmp_path: Path) -> RunFolder:
+    """A run that was stopped within its second epoch, of three steps."""
+    with ctrl_c_in(step=4):
+        return train(dataset, RECIPE, tmp_path / "stopped").folder
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_pictures_that_came_since_are_left_out(
+    command: Command, dataset: Dataset, stopped: RunFolder, tmp_path: Path, mode: str
+) -> None:
+    Image.new(mode, (20, 20)).save(Path(dataset.source) / "boot" / "0-new.png")
+
+    resumed = command(train_script, "--resume", "--out", stopped.path)
+
+    assert resumed.code == 0, resumed.err
+    assert "1 files came since the run, and are in none of its splits" in resumed.out
+    assert_same_run(stopped, train(dataset, RECIPE, tmp_path / "whole").folder)
+
+
+def test_a_file_that_is_gone_is_named(
+    command: Command, dataset: Dataset, stopped: RunFolder
+) -> None:
+    gone = dataset.files["train"][3]
+    (Path(dataset.source) / gone).unlink()
+
+    refused = command(train_script, "--resume", "--out", stopped.path)
+
+    assert refused.code == 1
+    (error,) = refused.err.splitlines()
+    assert error.startswith(f"error: {dataset.source} lacks files that {stopped.path} began with")
+    assert f": {gone}. Put them back" in error
+
+
+def test_pictures_that_moved_are_found_where_they_are_said_to_be(
+    command: Command, dataset: Dataset, stopped: RunFolder, tmp_path: Path
+) -> None:
+    moved = Path(dataset.source).rename(tmp_path / "moved")
+
+    resumed = command(train_script, "--resume", "--out", stopped.path, "--data", moved)
+
+    assert resumed.code == 0, resumed.err
+    assert "done after 2 epochs" in resumed.out

@@ -1,0 +1,115 @@
+"""Before a run's first step: folders and recipes it takes or refuses, the network that fits."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.training.run_files import figures_of
+from training.data.dataset import Dataset
+from training.fit.setup import TrainingError, fit_architecture
+from training.fit.train import Outcome, train
+from training.recipe.recipe import Recipe, get_recipe
+
+
+def test_a_folder_that_holds_another_run_is_refused(
+    trained: Outcome, small_fashion: Dataset, small_recipe: Recipe
+) -> None:
+    before = trained.folder.last.read_bytes()
+
+    with pytest.raises(TrainingError, match="holds a run already; add --resume"):
+        train(small_fashion, small_recipe, trained.folder.path)
+
+    assert trained.folder.last.read_bytes() == before
+
+
+def test_a_place_that_is_no_folder_is_refused_and_left_alone(
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "notes").write_text("mine")
+
+    with pytest.raises(TrainingError, match="notes is no folder; name another with --out"):
+        train(small_fashion, small_recipe, tmp_path / "notes")
+
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_a_folder_that_kept_only_its_figures_is_refused(
+    trained: Outcome, small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "metrics.csv").write_bytes(trained.folder.metrics.read_bytes())
+
+    with pytest.raises(TrainingError, match="holds a run already; delete it, or name another"):
+        train(small_fashion, small_recipe, tmp_path)
+
+
+def test_a_folder_whose_run_died_in_its_first_epoch_can_be_used_again(
+    trained: Outcome, small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    header = trained.folder.metrics.read_text().splitlines()[0]
+    (tmp_path / "metrics.csv").write_text(header + "\n")
+    recipe = small_recipe.model_copy(update={"epochs": 1})
+
+    outcome = train(small_fashion.limited(60), recipe, tmp_path)
+
+    assert len(figures_of(outcome.folder)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"architecture": "resnet19"}, "Did you mean 'resnet18'"),
+        (
+            {"shift": 14, "first_scale": 1},
+            r"`shift` \(=14\) must be under the picture's side \(=14",
+        ),
+        ({"shift": 8}, r"`shift` \(=8\) must be under the growing pictures' smallest side \(=8\)"),
+        ({"shift": 8, "first_scale": 1, "last_scale": 0.5}, r"pictures' smallest side \(=8\)"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_pictures_is_refused_before_anything_is_written(
+    small_fashion: Dataset,
+    small_recipe: Recipe,
+    tmp_path: Path,
+    changes: dict[str, object],
+    cause: str,
+) -> None:
+    with pytest.raises(TrainingError, match=cause) as refused:
+        train(small_fashion, small_recipe.model_copy(update=changes), tmp_path / "run")
+
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_shift_is_held_against_the_whole_side_where_pictures_do_not_grow(
+    small_fashion: Dataset,
+) -> None:
+    recipe = get_recipe("default", ["architecture=residual_mlp", "shift=13"])
+
+    assert fit_architecture(recipe, small_fashion).stem == "flatten"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mini_resnet"])
+@pytest.mark.parametrize(
+    ("crop", "stem", "expected"),
+    [(64, None, "small"), (65, None, "standard"), (28, "standard", "standard")],
+)
+def test_the_stem_follows_the_pictures_size_unless_the_recipe_says(
+    fashion: Dataset, name: str, crop: int, stem: str | None, expected: str
+) -> None:
+    spec = fashion.preprocessing.model_copy(update={"crop": crop, "resize": crop})
+    dataset = replace(fashion, preprocessing=spec)
+    recipe = get_recipe("default", [f"architecture={name}", f"stem={stem or 'none'}"])
+
+    architecture = fit_architecture(recipe, dataset)
+
+    assert architecture.stem == expected
+    assert (architecture.in_channels, architecture.num_classes) == (1, 10)
+
+
+def test_a_recipe_may_name_another_kind_of_shortcut(fashion: Dataset) -> None:
+    recipe = get_recipe("default", ["architecture=resnet20", "shortcuts=concat"])
+
+    assert fit_architecture(recipe, fashion).shortcuts == "concat"

@@ -1,0 +1,60 @@
+"""Every recipe starts, steps and goes on, on few pictures; its own numbers but for size."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.conftest import MakePictures
+from tests.training.run_files import assert_same_run, ctrl_c_in
+from training.data.dataset import Dataset
+from training.data.folder import read_picture_folder
+from training.fit.train import train
+from training.recipe.recipe import RECIPES, get_recipe
+from training.runs.metrics import read_rows
+
+SMALL = (
+    "architecture=resnet20",
+    "epochs=2",
+    "batch_size=32",
+    "learning_rate=0.01",
+    "early_stopping=none",
+)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_recipe_trains_and_is_taken_up_again(
+    name: str, small_fashion: Dataset, tmp_path: Path
+) -> None:
+    dataset = small_fashion.limited(64)
+    recipe = get_recipe(name, SMALL)
+
+    first = train(dataset, recipe, tmp_path / "run")
+    again = train(dataset, recipe, tmp_path / "run", resume=True)
+
+    rows = read_rows(first.folder.metrics)
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert all(0 < float(row["train_loss"]) < 10 for row in rows)
+    assert again.epochs == 2
+
+
+def test_the_imagenet_recipe_takes_a_thousand_labels_and_goes_on_where_it_was_interrupted(
+    make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    labels = {f"n{number:08}": 4 for number in range(1000)}
+    dataset = read_picture_folder(make_pictures(labels=labels, side=16))
+    recipe = get_recipe("imagenet", [*SMALL, "batch_size=500"])
+    with ctrl_c_in(step=5):  # the second of the second epoch's four
+        stopped = train(dataset, recipe, tmp_path / "run", keep_every=timedelta(0))
+
+    resumed = train(dataset, recipe, tmp_path / "run", resume=True)
+
+    whole = train(dataset, recipe, tmp_path / "whole")
+    assert (stopped.interrupted, resumed.epochs) == (True, 2)
+    assert_same_run(resumed.folder, whole.folder)
+    assert len(dataset.labels) == 1000
+    assert len(dataset.train) == 2 * len(dataset.validation) == 2 * len(dataset.test) == 2000
+    rows = read_rows(resumed.folder.metrics)
+    assert all(6 < float(row["train_loss"]) < 8 for row in rows)  # ln 1000 is 6.9

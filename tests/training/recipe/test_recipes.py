@@ -1,0 +1,96 @@
+"""Recipes: names, `--set`, and what is refused in which words."""
+
+import pytest
+
+pytest.importorskip("torch")
+
+from pydantic import ValidationError
+
+from model.architecture.spec import ARCHITECTURES
+from training.recipe.recipe import RECIPES, Recipe, RecipeError, get_recipe
+
+
+def test_every_recipe_stands_under_its_own_name_and_trains_a_member_of_the_family() -> None:
+    for name, recipe in RECIPES.items():
+        assert recipe.name == name
+        assert recipe.architecture in ARCHITECTURES
+
+
+def test_the_baseline_is_the_classical_recipe() -> None:
+    recipe = get_recipe("baseline")
+
+    assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size) == ("adam", 1e-3, 64)
+    assert (recipe.epochs, recipe.early_stopping, recipe.monitor) == (10, 5, "val_loss")
+    assert (recipe.plateau_factor, recipe.plateau_patience) == (0.5, 3)
+    assert recipe.min_learning_rate == 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value"),
+    [
+        ("epochs=3", "epochs", 3),
+        ("learning_rate=1e-2", "learning_rate", 0.01),
+        ("flip=true", "flip", True),
+        ("flip=0", "flip", False),
+        ("optimizer=sgd", "optimizer", "sgd"),
+        ("early_stopping=none", "early_stopping", None),
+        ("early_stopping=2", "early_stopping", 2),
+        ("stem=small", "stem", "small"),
+        ("architecture=resnet18", "architecture", "resnet18"),
+    ],
+)
+def test_set_changes_one_field_and_gives_it_its_type(
+    change: str, field: str, value: object
+) -> None:
+    recipe = get_recipe("baseline", [change])
+
+    assert getattr(recipe, field) == value
+    assert type(getattr(recipe, field)) is type(value)
+    unchanged = RECIPES["baseline"].model_dump() | {field: value}
+    assert recipe.model_dump() == unchanged
+
+
+def test_the_last_change_of_a_field_counts() -> None:
+    assert get_recipe("baseline", ["epochs=3", "epochs=4"]).epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ("epochs=three", "`--set epochs=three`: input should be a valid integer"),
+        ("epochs=2.5", "`--set epochs=2.5`: input should be a valid integer"),
+        ("epochs=0", "`--set epochs=0`: input should be greater than or equal to 1"),
+        ("epochs=none", "input should be a valid integer"),
+        ("learning_rate=-1", "input should be greater than 0"),
+        ("learning_rate=nan", "`--set learning_rate=nan`"),
+        ("weight_decay=inf", "`--set weight_decay=inf`"),
+        ("momentum=1", "input should be less than 1"),
+        ("optimizer=adamw", "input should be 'adam', 'sgd' or 'muon'"),
+        ("flip=perhaps", "input should be a valid boolean"),
+        ("speed=9", "FIELD one of architecture, backbone_rate, batch_size"),
+        ("epochs", "`--set epochs` must be FIELD=VALUE"),
+        ("name=mine", "`--set name=mine` must be FIELD=VALUE"),
+        ("expected=99", "`--set expected=99` must be FIELD=VALUE"),
+    ],
+)
+def test_a_bad_change_is_refused_in_one_line_that_repeats_it(change: str, cause: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        get_recipe("baseline", [change])
+
+    assert cause in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are() -> None:
+    with pytest.raises(RecipeError, match=r"no recipe 'slow'; there are baseline, fast, default"):
+        get_recipe("slow")
+
+
+def test_a_recipe_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        get_recipe("baseline").epochs = 1  # type: ignore[misc]
+
+
+def test_a_recipe_survives_json() -> None:
+    for recipe in RECIPES.values():
+        assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe

@@ -1,0 +1,144 @@
+"""Scores of strange pictures against plain NumPy and counting by hand."""
+
+import pytest
+
+pytest.importorskip("torch")
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from model.preprocessing import Preprocessing
+from training.data.dataset import DatasetError
+from training.trust import ood as refusal
+from training.trust.ood import SCORES, Distances, Score, auroc, find_threshold, measure_refusal
+from training.trust.ood_sets import PICTURES, distort, strange_sets
+
+SPEC = Preprocessing(resize=8, crop=8, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
+def _features(count: int = 400, width: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
+    dice = torch.Generator().manual_seed(0)
+    targets = torch.arange(count) % 4
+    spread = torch.linspace(0.2, 3, width)
+    return 3 * targets[:, None] + spread * torch.randn(count, width, generator=dice), targets
+
+
+def test_distances_are_mahalanobis_as_numpy_has_it() -> None:
+    features, targets = _features()
+    exact, labels = features.double().numpy(), targets.numpy()
+
+    distances = Distances(features, targets, 4)(features[:20])
+
+    means = np.stack([exact[labels == label].mean(0) for label in range(4)])
+    covariance = np.cov((exact - means[labels]).T, bias=True)
+    covariance += refusal.RIDGE * np.trace(covariance) / 12 * np.eye(12)
+    inverse = np.linalg.inv(covariance)
+    for row, found in zip(exact[:20], distances, strict=True):
+        expected = [(row - mean) @ inverse @ (row - mean) / 12 for mean in means]
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_of_many_features_the_rest_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, targets = _features(2_000, 40)
+    monkeypatch.setattr(refusal, "MAX_RANK", 8)
+
+    distances = Distances(features, targets, 4)
+    reduced = distances(features).amin(1)
+
+    assert distances.get_buffer("whiten").shape == (40, 8)
+    assert float(distances(features + 50).amin()) > float(reduced.max())
+
+
+def test_a_label_without_pictures_gets_the_mean_of_all() -> None:
+    features, targets = _features()
+
+    distances = Distances(features, targets, 5)(features)
+
+    assert distances.shape == (400, 5)
+    assert torch.isfinite(distances).all()
+
+
+def test_one_picture_of_each_label_still_has_distances() -> None:
+    features = torch.eye(3)
+
+    distances = Distances(features, torch.arange(3), 3)(features)
+
+    assert distances.isfinite().all()
+    assert distances.argmin(1).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_every_score_is_higher_for_ordinary_features(name: str) -> None:
+    features, targets = _features()
+    distances = Distances(features, targets, 4)
+    head = torch.linalg.lstsq(features, torch.eye(4)[targets]).solution
+    score = Score(name, features, targets, 4)
+    strange = -features if name != "mahalanobis" else features + 40
+
+    ordinary, odd = (score(x @ head, x, distances(x)) for x in (features, strange))
+
+    assert ordinary.shape == (400,)
+    assert ordinary.mean() > odd.mean()
+
+
+def test_the_area_is_the_share_of_pairs_in_the_right_order() -> None:
+    ordinary, strange = torch.tensor([3.0, 5.0, 5.0, 90.0]), torch.tensor([1.0, 3.0, 5.0])
+    pairs = [(a > b) + 0.5 * (a == b) for a in ordinary for b in strange]
+
+    assert auroc(ordinary, strange) == pytest.approx(float(sum(pairs)) / 12)
+    assert auroc(strange - 1e6, ordinary + 1e6) == 0
+
+
+def test_the_threshold_lets_95_of_100_pass_and_counts_the_rest() -> None:
+    scores = torch.arange(1.0, 101.0)
+
+    figures = measure_refusal(scores, scores, {"low": torch.tensor([0.0, 2.0, 50.0, 60.0])})
+
+    assert (scores >= find_threshold(scores)).sum() == 95
+    assert figures.accepted == pytest.approx(0.95)
+    assert figures.sets["low"].flagged == 0.5
+
+
+def test_photographs_of_any_kind_are_read_and_broken_ones_are_left_out(tmp_path: Path) -> None:
+    for number, name in enumerate(("a.jpg", "b.PNG", "c.webp", "d.gif", "e.bmp")):
+        Image.new("RGB", (20, 10), (40 * number, 0, 0)).save(tmp_path / name)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("none either")
+    images = torch.randint(0, 256, (30, 8, 8, 3), dtype=torch.uint8)
+
+    found = strange_sets(images, SPEC, tmp_path)
+
+    assert found["photographs"].shape == (5, 8, 8, 3)
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_a_folder_without_photographs_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    images = torch.zeros((3, 8, 8, 3), dtype=torch.uint8)
+
+    with pytest.raises(DatasetError, match="holds no picture that can be read"):
+        strange_sets(images, SPEC, tmp_path / name)
+
+
+def test_strange_pictures_come_from_all_over_a_sorted_split() -> None:
+    images = torch.arange(200, dtype=torch.uint8).repeat_interleave(30)[:, None, None, None]
+
+    found = distort(images.expand(-1, 4, 4, 1))
+
+    assert len(found["inverted"]) == PICTURES
+    assert len(set(found["inverted"].flatten().tolist())) > 190
+
+
+def test_strange_pictures_have_the_networks_shape_and_differ() -> None:
+    images = torch.randint(0, 256, (30, 8, 8, 3), dtype=torch.uint8)
+
+    found = strange_sets(images, SPEC, None)
+
+    assert {"noise", "inverted", "shuffled"} <= set(found)
+    assert all(pictures.shape[1:] == (8, 8, 3) for pictures in found.values())
+    shuffled = found["shuffled"][0].reshape(-1, 3).tolist()
+    assert sorted(shuffled) == sorted(images[0].reshape(-1, 3).tolist())
+    assert not torch.equal(found["noise"], distort(images, seed=0)["noise"])

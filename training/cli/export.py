@@ -1,0 +1,223 @@
+"""The command `export-model`."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.architecture.spec import Architecture, get_architecture
+from model.artifact.folder import Artifact
+from model.artifact.manifest import Precision
+from model.weights.normalization import NORMALIZATIONS
+from training.cli.data import DataOption, own_data, read_data, told_in_one_line
+from training.export.checkpoint import Options, export_checkpoint, refuse_early
+from training.export.precisions import GATES, chosen_precisions
+from training.export.pretrained import Foreign, export_weights, fit_to_data, read_foreign
+from training.export.report import trust_table
+from training.export.uncalibrated import export_random
+from training.runs.record import read_checkpoint
+
+UNMEASURED = (
+    "note: without --data the cheaper precisions were held against float32 on random pictures "
+    "alone, which also gave int8 its ranges; what they cost in accuracy is not known"
+)
+
+
+CheckpointArgument = Annotated[
+    Path | None, typer.Argument(help="A .ckpt file, or a run folder.", show_default=False)
+]
+OutOption = Annotated[
+    Path, typer.Option(metavar="FOLDER", help="artifacts/<name>/<version>.", show_default=False)
+]
+ArchitectureOption = Annotated[
+    str | None, typer.Option(help="With --weights or --random: which member of the family.")
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Trained elsewhere: .pth or .safetensors.")
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="With --weights: a name for each output, one a line or as JSON; ImageNet's for 1,000.",
+    ),
+]
+NewHeadOption = Annotated[
+    bool,
+    typer.Option(
+        "--new-head", help="With --weights: a head of random weights, for any number of labels."
+    ),
+]
+NormalizeOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"With --weights: {', '.join(NORMALIZATIONS)}, or M,M,M/S,S,S; what is usual for the "
+        "architecture if not said."
+    ),
+]
+RandomOption = Annotated[
+    bool, typer.Option("--random", help="Seeded random weights, to serve without training.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an artifact that is there.")
+]
+PrecisionOption = Annotated[
+    list[str] | None,
+    typer.Option(help="float32, int8, float16, or all; may be given again. float32 is always in."),
+]
+GateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gate",
+        metavar="PRECISION=POINTS",
+        help="Top-1 that a precision may lose on the test split; int8=0.2, float16=0.05.",
+    ),
+]
+PhotographsOption = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Other pictures, to measure refusal with.")
+]
+
+LicenceOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of the pictures, for the model card: CC-BY-4.0."),
+]
+
+
+def export_model(
+    checkpoint: CheckpointArgument = None,
+    out: OutOption = Path(),
+    data: DataOption = None,
+    architecture: ArchitectureOption = None,
+    weights: WeightsOption = None,
+    labels: LabelsOption = None,
+    new_head: NewHeadOption = False,
+    normalize: NormalizeOption = None,
+    random: RandomOption = False,
+    overwrite: OverwriteOption = False,
+    precision: PrecisionOption = None,
+    gates: GateOption = None,
+    photographs: PhotographsOption = None,
+    licence: LicenceOption = None,
+) -> None:
+    """Export weights as an artifact that the service loads.
+
+    Example: export-model runs/default-0 --out artifacts/fashion-mnist/1 --precision all
+
+    Example: export-model --architecture resnet50 --weights resnet50.pth --out artifacts/imagenet/1
+    """
+    if out == Path():
+        raise typer.BadParameter(
+            "say where to write, for example artifacts/shoes/1", param_hint="--out"
+        )
+    sources = (checkpoint is not None, random, weights is not None)
+    if sum(sources) != 1 or (architecture is None) != (checkpoint is not None):
+        raise typer.BadParameter(
+            "give a CHECKPOINT, or --architecture NAME with --random or with --weights FILE"
+        )
+    for option, is_given in (("--labels", labels is not None), ("--new-head", new_head)):
+        if is_given and weights is None:
+            raise typer.BadParameter("needs --weights", param_hint=option)
+    if new_head and labels is None and data is None:
+        raise typer.BadParameter("needs --labels or --data", param_hint="--new-head")
+    if photographs is not None and checkpoint is None:
+        raise typer.BadParameter("needs a CHECKPOINT", param_hint="--photographs")
+    options = Options(_precisions(precision), _gates(gates), photographs, licence)
+    with told_in_one_line():
+        refuse_early(out, options, overwrite=overwrite)  # the data take a while to read
+        if checkpoint is not None:
+            record, _ = read_checkpoint(checkpoint)
+            dataset = own_data(record, data, checkpoint)
+            artifact = export_checkpoint(
+                checkpoint, dataset, out, options, overwrite=overwrite, tell=typer.echo
+            )
+        elif weights is None:
+            spec = _member(architecture or "")
+            artifact = export_random(spec, out, options, overwrite=overwrite)
+        else:
+            spec = _member(architecture or "")
+            given = read_foreign(
+                spec,
+                weights,
+                labels=labels,
+                normalize=normalize,
+                new_head=new_head,
+                tell=typer.echo,
+            )
+            artifact = _export_foreign(given, data, normalize, out, options, overwrite=overwrite)
+    _tell_export(artifact)
+
+
+def _export_foreign(  # what, measured on what, where, how
+    given: Foreign,
+    data: Path | None,
+    normalize: str | None,
+    out: Path,
+    options: Options,
+    *,
+    overwrite: bool,
+) -> Artifact:
+    """Export weights from elsewhere, and tell what became of each key."""
+    dataset = None if data is None else read_data(data, 0, given.architecture.side)
+    fitted = given if dataset is None else fit_to_data(given, dataset, normalize)
+    artifact, report = export_weights(fitted, out, options, dataset=dataset, overwrite=overwrite)
+    for line in report.lines():
+        typer.echo(line)
+    if fitted.new_head:
+        typer.echo("note: the head has random weights, as --new-head asks: its answers are chance")
+    seen = artifact.manifest.preprocessing
+    typer.echo(
+        f"pictures are resized to {seen.resize}, cropped to {seen.crop}, and normalised by mean "
+        f"{_figures(seen.mean)} and deviation {_figures(seen.std)}; --normalize changes the figures"
+    )
+    if dataset is None and len(artifact.manifest.files) > 1:
+        typer.echo(UNMEASURED)
+    return artifact
+
+
+def _figures(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _member(name: str) -> Architecture:
+    try:
+        return get_architecture(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--architecture") from None
+
+
+def _tell_export(artifact: Artifact) -> None:
+    manifest = artifact.manifest
+    file = manifest.files["float32"]
+    measured = f", top-1 {manifest.metrics.top1:.2%}" if manifest.metrics else ""
+    typer.echo(
+        f"written: {artifact.folder} ({manifest.architecture.name}, {file.bytes:,} bytes, "
+        f"onnxruntime within {file.max_abs_logit_error:.1e} of torch{measured})",
+    )
+    if manifest.calibration or len(manifest.files) > 1:
+        typer.echo(trust_table(manifest))
+
+
+def _precisions(names: list[str] | None) -> tuple[Precision, ...]:
+    try:
+        return chosen_precisions(tuple(names or ()))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--precision") from None
+
+
+def _gates(given: list[str] | None) -> dict[Precision, float]:
+    """Read PRECISION=POINTS pairs over the usual gates."""
+    gates = dict(GATES)
+    for pair in given or ():
+        name, _, points = pair.partition("=")
+        precision = next((known for known in gates if known == name), None)
+        try:
+            allowed = float(points)
+        except ValueError:
+            allowed = math.nan
+        if precision is None or not allowed >= 0:
+            raise typer.BadParameter(
+                f"{pair}: must be int8=POINTS or float16=POINTS, 0 or more", param_hint="--gate"
+            )
+        gates[precision] = allowed
+    return gates

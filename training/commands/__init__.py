@@ -1,1 +1,0 @@
-"""One module for each command; `training.cli` makes console scripts of them."""

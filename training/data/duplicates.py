@@ -1,0 +1,59 @@
+"""Pictures that a data set holds more than once, found by their pixels.
+
+A picture of the test split that was also trained on is answered from memory: the accuracy
+measured is then too high. Only exact copies are found, but whatever their files' format.
+"""
+
+from collections import defaultdict
+from hashlib import blake2b
+from typing import NamedTuple
+
+from training.data.dataset import Dataset
+from training.data.splits import plain
+
+
+class Place(NamedTuple):
+    """Where a picture is: its split, and its position there."""
+
+    split: str
+    position: int
+
+
+Group = tuple[Place, ...]
+"""Two or more places of one picture."""
+
+
+def find_duplicates(dataset: Dataset) -> list[Group]:
+    """Find pictures whose preprocessed pixels are equal, byte for byte, over all splits."""
+    places: dict[bytes, list[Place]] = defaultdict(list)
+    for name, split in dataset.splits.items():
+        for position, image in enumerate(split.images.numpy()):
+            places[blake2b(image, digest_size=16).digest()].append(Place(name, position))
+    return [tuple(group) for group in places.values() if len(group) > 1]
+
+
+def across_splits(groups: list[Group]) -> list[Group]:
+    """Keep the pictures that more than one split holds."""
+    return [group for group in groups if len({place.split for place in group}) > 1]
+
+
+def with_two_labels(groups: list[Group], dataset: Dataset) -> list[Group]:
+    """Keep the pictures that lie under more than one label."""
+    targets = {name: split.targets.tolist() for name, split in dataset.splits.items()}
+    return [
+        group
+        for group in groups
+        if len({targets[place.split][place.position] for place in group}) > 1
+    ]
+
+
+def name_places(group: Group, dataset: Dataset) -> str:
+    """Name a picture's places for people: `train boot/3.png = test boot/9.png`.
+
+    In valid Unicode, whatever bytes a file's name is made of: it goes into summary.json.
+    """
+    return " = ".join(
+        f"{place.split} {plain(files[place.position]) if files else place.position}"
+        for place in group
+        for files in [dataset.files.get(place.split)]
+    )

@@ -1,0 +1,182 @@
+"""Fashion-MNIST from its four IDX files.
+
+60,000 + 10,000 grey pictures of 28 x 28 pixels, 10 labels, MIT licence. The last 5,000
+training pictures validate. The files may be packed (.gz) or not; SHA-256 is checked over
+the unpacked content.
+
+Source:
+    Xiao et al., "Fashion-MNIST", 2017 (arXiv 1708.07747). The IDX format is described at
+    the foot of the MNIST page: a magic number, big-endian sizes, then bytes.
+"""
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from model.preprocessing import Preprocessing, preprocess
+from training.data.dataset import Dataset, DatasetError, Split
+
+LABELS = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+PREPROCESSING = Preprocessing(resize=28, crop=28, channels=1, mean=(0.2860,), std=(0.3530,))
+VALIDATION_PICTURES = 5_000
+FOLDERS = (Path("data/fashion-mnist"), Path("/usr/share/datasets/fashion-mnist"))
+"""Where the files are looked for: beside the project, and where Debian's package puts them."""
+
+SHA256: Mapping[str, str] = MappingProxyType(
+    {
+        "train-images-idx3-ubyte": (
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
+        ),
+        "train-labels-idx1-ubyte": (
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
+        ),
+        "t10k-images-idx3-ubyte": (
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
+        ),
+        "t10k-labels-idx1-ubyte": (
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
+        ),
+    }
+)
+HOW_TO_GET_IT = (
+    "Install Debian's package `dataset-fashion-mnist`, or put the four files "
+    f"({', '.join(name + '.gz' for name in SHA256)}) into {FOLDERS[0]} or name their folder "
+    "with --data. They are published at github.com/zalandoresearch/fashion-mnist."
+)
+
+
+class _File(NamedTuple):
+    values: Tensor  # uint8, (N, 28, 28) or (N,)
+    sha256: str
+
+
+def has_idx_files(folder: Path) -> bool:
+    """Tell whether a folder holds any of the four files."""
+    return any(_find(folder, name) for name in SHA256)
+
+
+def read_fashion_mnist(
+    folder: Path | None = None,
+    sha256: Mapping[str, str] | None = SHA256,
+    size: int | None = None,
+) -> Dataset:
+    """Read the four files, check them, and split them.
+
+    Args:
+        folder: Where they are; None looks in `FOLDERS`.
+        sha256: Digest for each name; None takes the files as they are.
+        size: Side that the pictures are scaled to, in pixels; None leaves them as they are.
+
+    Raises:
+        DatasetError: If a file is missing, damaged, or not the published one.
+    """
+    if folder is None:
+        folder = next((place for place in FOLDERS if has_idx_files(place)), None)
+        if folder is None:
+            places = " or ".join(map(str, FOLDERS))
+            raise DatasetError(f"Fashion-MNIST is not in {places}. {HOW_TO_GET_IT}")
+    files = {name: _read(folder, name, sha256) for name in SHA256}
+    train = _split(files, "train", folder)
+    # a cut-down set keeps some to train on
+    held_out = min(VALIDATION_PICTURES, max(1, len(train) // 5))
+    digests = "".join(files[name].sha256 for name in SHA256)
+    side = size or PREPROCESSING.crop
+    spec = PREPROCESSING.model_copy(update={"resize": side, "crop": side})
+    test = _split(files, "t10k", folder)
+    return Dataset(
+        name="fashion-mnist",
+        source=str(folder),
+        sha256=hashlib.sha256(digests.encode()).hexdigest(),
+        labels=LABELS,
+        preprocessing=spec,
+        train=_scaled(train[:-held_out], spec),
+        validation=_scaled(train[-held_out:], spec),
+        test=_scaled(test, spec),
+        sides=() if side == PREPROCESSING.crop else (PREPROCESSING.crop,) * held_out,
+        licence="MIT",
+    )
+
+
+def _scaled(split: Split, spec: Preprocessing) -> Split:
+    """Bring pictures to another size as the server does with whatever it is sent."""
+    if spec.crop == split.images.shape[1]:
+        return split
+    pictures = (Image.fromarray(image) for image in split.images[..., 0].numpy())
+    scaled = np.empty((len(split), spec.crop, spec.crop, 1), np.uint8)
+    for at, picture in enumerate(pictures):
+        scaled[at] = preprocess(picture, spec)
+    return Split(torch.from_numpy(scaled), split.targets)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    candidates = (folder / name, folder / f"{name}.gz")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read(folder: Path, name: str, sha256: Mapping[str, str] | None) -> _File:
+    path = _find(folder, name)
+    if path is None:
+        raise DatasetError(f"{folder} has no {name} or {name}.gz. {HOW_TO_GET_IT}")
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{path} cannot be unpacked ({error}). {HOW_TO_GET_IT}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and digest != sha256[name]:
+        raise DatasetError(
+            f"{path} is not the published file: its SHA-256 is {digest[:16]}..., not "
+            f"{sha256[name][:16]}.... {HOW_TO_GET_IT}"
+        )
+    return _File(_parse_idx(content, path), digest)
+
+
+def _parse_idx(content: bytes, path: Path) -> Tensor:
+    """Read unsigned bytes: 0, 0, type 8, number of axes; a size for each axis; the values."""
+    axes = content[3] if len(content) > 3 and content[:3] == b"\0\0\x08" else 0
+    header = 4 + 4 * axes
+    if not 1 <= axes <= 3 or len(content) < header:
+        raise DatasetError(f"{path} does not begin as an IDX file of bytes does.")
+    shape = struct.unpack(f">{axes}I", content[4:header])
+    if len(content) != header + math.prod(shape):
+        raise DatasetError(
+            f"{path} announces {shape} values and holds {len(content) - header:,} bytes of them."
+        )
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
+
+
+def _split(files: Mapping[str, _File], prefix: str, folder: Path) -> Split:
+    images = files[f"{prefix}-images-idx3-ubyte"].values
+    targets = files[f"{prefix}-labels-idx1-ubyte"].values
+    if images.ndim != 3 or targets.shape != images.shape[:1] or len(targets) < 2:
+        raise DatasetError(
+            f"{folder}: the {prefix} pictures have shape {tuple(images.shape)} and the targets "
+            f"{tuple(targets.shape)}; there must be one target a picture, and two or more."
+        )
+    side = PREPROCESSING.crop
+    if images.shape[1:] != (side, side) or int(targets.max()) >= len(LABELS):
+        raise DatasetError(f"{folder}: the {prefix} files are not 28 x 28 pictures of 10 labels.")
+    return Split(images[..., None], targets.long())

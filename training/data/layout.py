@@ -1,0 +1,250 @@
+"""Which folders of a data set are splits and which are labels, as people lay them out.
+
+Read are `label/*`, `split/label/*` and `label/split/*`, with a folder around all, or around a
+split's labels. What could be read in two ways is refused: a split is never taken for a label.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple, NoReturn
+
+from training.data.dataset import DatasetError
+from training.data.splits import plain
+from training.data.tree import Folder
+
+WANTED = (
+    "Wanted is a folder per label, at least two (FOLDER/cat/1.jpg), or those inside train, val "
+    "and test (FOLDER/train/cat/1.jpg)."
+)
+SPLITS: Mapping[str, str] = MappingProxyType(
+    {"train": "training", "validation": "validation", "test": "test"}
+)
+"""Splits, in the order in which they are told."""
+UNLABELLED = "unlabelled"
+_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "train|training|trainval|trn|训练集|训练": ("train",),
+        "val|valid|validate|validation|dev|devel|验证集|验证": ("validation",),
+        "test|testing|tests|tst|测试集|测试": ("test",),
+        "eval|evaluate|evaluation": ("validation", "test"),
+        "heldout|holdout": ("test", "validation"),
+        "inference|pred|predict|prediction|predictions|submission|unlabeled|unlabelled": (
+            UNLABELLED,
+        ),
+    }
+)
+"""Words for splits, in lower case; of several splits it is the first that has no folder."""
+_FILLING = (
+    "aug|augmented|clean|cropped|data|dataset|files|final|folder|full|images?|imgs?|jpe?g|original|"
+    "part|photos?|pics?|pictures?|png|preprocessed|processed|raw|resized|seg|sets?|splits?"
+)
+"""Words that stand beside those, or that a folder of pictures is called: `train_images`."""
+
+
+class Part(NamedTuple):
+    """A folder of one label's pictures in one split."""
+
+    split: str
+    label: str
+    folder: Folder
+
+
+@dataclass
+class Layout:
+    """How a folder was read.
+
+    Attributes:
+        parts: Where the pictures are; some hold none.
+        notes: What was understood, a line each.
+        left_out: What is in no split, each with the reason.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def passed(self, folder: Folder) -> Folder:
+        """Note what lies in a folder of labels or splits and is neither."""
+        self.left_out += folder.left_out
+        if folder.pictures:
+            count = len(folder.pictures)
+            self.left_out.append(f"{plain(folder.path)}: {count} pictures lie in no label's folder")
+        return folder
+
+
+def find_layout(root: Folder, known: Collection[str] = ()) -> Layout:
+    """Find the splits and the labels' folders.
+
+    Args:
+        root: What is read.
+        known: Labels of a run that has read it before: their folders are not doubted again.
+
+    Raises:
+        DatasetError: If the folders make no sense as splits and labels.
+    """
+    layout = Layout()
+    top = layout.passed(_unwrapped(root, layout, known))
+    if top is not root:
+        layout.notes.append(f"read what lies in `{_inside(root, top)}`")
+    divided = _divided(top, layout, known)
+    if not divided:
+        _add_labels(top, "", layout, known)
+        return layout
+    read = []
+    for split, folder in divided.items():
+        place = layout.passed(_unwrapped(folder, layout, known, split))
+        _add_labels(place, split, layout, known)
+        if place.filled:
+            read.append(f"`{_inside(top, place)}` as the {SPLITS[split]} split")
+    if read:
+        layout.notes.append(f"read {', '.join(read)}")
+    return layout
+
+
+def splits_named(folder: Folder) -> tuple[str, ...]:
+    """Give the splits that a folder's name may stand for, the likeliest first."""
+    letters = re.sub(r"[\W\d_]+", "", folder.name.casefold())
+    for words, splits in _WORDS.items():
+        if re.fullmatch(f"(?:{_FILLING})*(?:{words})(?:{_FILLING})*", letters):
+            return splits
+    return ()
+
+
+def _unwrapped(folder: Folder, layout: Layout, known: Collection[str], split: str = "") -> Folder:
+    """Go on to the only folder with pictures within, while that holds nothing but folders."""
+    while len(folder.filled) == 1:
+        (only,) = folder.filled
+        is_split = splits_named(only) and split not in splits_named(only)
+        if only.closed or only.pictures or is_split or only.name in known:
+            break
+        layout.passed(folder)
+        folder = only
+    return folder
+
+
+def _divided(top: Folder, layout: Layout, known: Collection[str]) -> dict[str, Folder]:
+    """Choose the folders that are splits; none where all are labels.
+
+    Raises:
+        DatasetError: If splits lie among labels.
+    """
+    named = [one for one in top.filled if splits_named(one)]
+    others = [one for one in top.filled if one not in named]
+    holding_labels = [one for one in named if one.filled]
+    if not any("train" in splits_named(one) for one in holding_labels) and others:
+        doubtful = [one for one in named if not _may_be_label(one, others, known)]
+        if doubtful:
+            beside = f"{_names(doubtful)} beside {_names(others)}"
+            _refuse(
+                top, f"{beside}, of which some seem splits and some labels; move or rename some."
+            )
+        return {}
+    labels = [one for one in others if one.pictures]
+    if labels and not known:
+        beside = f"pictures of {_names(labels)} beside the splits {_names(named)}"
+        _refuse(top, f"{beside}; move them into these, or away.")
+    assigned = _assigned(top, named)
+    layout.left_out += [
+        f"{plain(one.path)}: lies beside the splits, in none of them"
+        for one in top.filled
+        if one not in assigned.values()
+    ]
+    return assigned
+
+
+def _may_be_label(folder: Folder, others: Iterable[Folder], known: Collection[str]) -> bool:
+    """Whether a folder with a split's name is a label: a run's own, `train`, `valid`."""
+    name, names = folder.name.casefold(), {other.name.casefold() for other in others}
+    is_word = name == "train" or f"in{name}" in names  # a vehicle; valid, invalid
+    return not folder.filled and (folder.name in known or is_word)
+
+
+def _assigned(place: Folder, folders: Iterable[Folder]) -> dict[str, Folder]:
+    """Give each split its folder, in the usual order.
+
+    Raises:
+        DatasetError: If two folders are the same split.
+    """
+    found: dict[str, Folder] = {}
+    for folder in sorted(folders, key=lambda one: len(splits_named(one))):
+        options = splits_named(folder)
+        split = next((split for split in options if split not in found), options[0])
+        if split in found and split != UNLABELLED:
+            both = _names((found[split], folder))
+            _refuse(place, f"{both}, which would both be the {SPLITS[split]} split.")
+        found[split] = folder
+    return {split: found[split] for split in SPLITS if split in found}
+
+
+def _add_labels(place: Folder, split: str, layout: Layout, known: Collection[str]) -> None:
+    """Take the folders of a place for labels.
+
+    Args:
+        place: Holds them.
+        split: They belong to; empty where there are no splits above them.
+        layout: What they are added to.
+        known: Labels that are not doubted.
+
+    Raises:
+        DatasetError: If they hold further splits or labels.
+    """
+    doubtful = [one for one in place.filled if one.name not in known and _has_inner(one)]
+    within = [inner for one in doubtful for inner in one.filled]
+    splits = [inner for inner in within if splits_named(inner)]
+    is_crossed = splits == within and doubtful == place.filled and not split
+    if is_crossed and all(map(_ends, within)) and not any(one.pictures for one in doubtful):
+        _add_crossed(doubtful, layout)
+        return
+    if splits:
+        seen = f"splits ({_names(splits)}) within {_names(doubtful)}"
+        _refuse(place, f"{seen}, which may be labels or further folders.")
+    deep = [one for one in doubtful if not one.pictures and not _holds_one_folder(one)]
+    if deep:
+        within = [inner for one in deep for inner in one.filled]
+        seen = f"folders within folders ({_names(within)} within {_names(deep)})"
+        _refuse(place, f"{seen}, of which either may be labels.")
+    layout.parts += [Part(split or "train", one.name, one) for one in place.folders]
+
+
+def _add_crossed(labels: Iterable[Folder], layout: Layout) -> None:
+    """Take splits that lie within each label."""
+    read: dict[str, str] = {}
+    for label in labels:
+        for split, folder in _assigned(label, label.filled).items():
+            layout.parts.append(Part(split, label.name, folder))
+            read[split] = f"`{folder.name}` in each label as the {SPLITS[split]} split"
+    layout.notes.append(f"read {', '.join(read.values())}")
+
+
+def _has_inner(folder: Folder) -> bool:
+    return not folder.closed and any(not inner.closed for inner in folder.filled)
+
+
+def _ends(folder: Folder) -> bool:
+    return bool(folder.pictures) and not folder.filled
+
+
+def _holds_one_folder(label: Folder) -> bool:
+    """Whether a label's pictures lie in one folder, called like it or like a folder of pictures."""
+    if len(label.filled) != 1:
+        return False
+    (only,) = label.filled
+    letters = re.sub(r"[\W\d_]+", "", only.name.casefold())
+    is_called_so = only.name == label.name or re.fullmatch(f"(?:{_FILLING})+", letters)
+    return bool(is_called_so and only.pictures)
+
+
+def _refuse(place: Folder, seen: str) -> NoReturn:
+    raise DatasetError(f"{plain(place.path)} holds {seen} {WANTED}")
+
+
+def _names(folders: Iterable[Folder]) -> str:
+    """List the first names, each once."""
+    names = list(dict.fromkeys(plain(folder.name) for folder in folders))
+    return ", ".join(f"`{name}`" for name in names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _inside(root: Folder, folder: Folder) -> str:
+    return plain(folder.path.relative_to(root.path))

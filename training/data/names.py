@@ -1,0 +1,78 @@
+"""What a label may be called: text that can be read, and that no other label looks like."""
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+
+from training.data.dataset import DatasetError
+from training.data.splits import plain
+
+JOINERS = "\u200c\u200d"
+"""Shape the letters beside them, as in Persian, and make one sign of several emoji."""
+
+
+def label_of(folder: str) -> str:
+    """Give the label that a folder's name stands for: in one Unicode form, with single blanks.
+
+    Raises:
+        DatasetError: If it is no text, or holds what cannot be seen.
+    """
+    label = _text(folder).strip(" ")
+    for character in label:
+        is_shown = character.isprintable() or unicodedata.category(character) == "Zs"
+        if not is_shown and character not in JOINERS:
+            raise DatasetError(
+                f"The label {plain(folder)} holds U+{ord(character):04X}, which cannot be seen; "
+                "rename its folder."
+            )
+    label = " ".join(label.split())
+    if not _likeness(label):
+        raise DatasetError(f"The label `{plain(folder)}` is blank; rename its folder.")
+    return label
+
+
+def refuse_alike(folders: Iterable[str], known: Collection[str] = ()) -> None:
+    """Refuse folders' names that differ by case, blanks or look-alike characters alone.
+
+    Args:
+        folders: Their names; those that differ by Unicode form alone are one.
+        known: Labels of a run, which had them as they are.
+
+    Raises:
+        DatasetError: If two are alike.
+    """
+    groups: dict[str, set[str]] = defaultdict(set)
+    for folder in folders:
+        groups[_likeness(label_of(folder))].add(_text(folder))
+    for alike in groups.values():
+        if len(alike) > 1 and not alike <= set(known):
+            first, second, *_ = sorted(alike)
+            raise DatasetError(
+                f"The labels `{plain(first)}` and `{plain(second)}` look like one label; give "
+                "their folders the same name, or names that differ in more than case or blanks."
+            )
+
+
+def in_order_of(known: Sequence[str], labels: Sequence[str]) -> list[int] | None:
+    """Give each label's place among those of a run; None if one of them is not there."""
+    exactly = {label: place for place, label in enumerate(known)}
+    alike = {_likeness(label): place for place, label in reversed(list(enumerate(known)))}
+    places = [exactly.get(label, alike.get(_likeness(label))) for label in labels]
+    found = [place for place in places if place is not None]
+    return found if len(set(found)) == len(labels) else None
+
+
+def _text(folder: str) -> str:
+    try:
+        text = os.fsencode(folder).decode()  # whatever the locale took the bytes for
+    except UnicodeDecodeError:
+        raise DatasetError(
+            f"The label {plain(folder)} must be valid UTF-8; rename its folder."
+        ) from None
+    return unicodedata.normalize("NFC", text)
+
+
+def _likeness(label: str) -> str:
+    seen = label.translate(dict.fromkeys(map(ord, JOINERS)))
+    return " ".join(unicodedata.normalize("NFKC", seen).casefold().split())

@@ -1,1 +1,0 @@
-"""Labelled pictures in memory: where they come from, how they are split."""

@@ -1,0 +1,1 @@
+"""A network's answers on a split, and their figures."""

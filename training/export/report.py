@@ -1,0 +1,118 @@
+"""The figures of a manifest that say how far to trust it, as Markdown tables.
+
+`docs/trust.md` holds the tables of the shipped artifact; `python -m training.cli.report ARTIFACT`
+prints them anew.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from model.artifact.manifest import Manifest
+
+Row = Sequence[str]
+
+
+def trust_table(manifest: Manifest) -> str:
+    """Write every table that the manifest has figures for."""
+    parts = [_precisions(manifest)]
+    if manifest.calibration:
+        parts += [_methods(manifest), _calibration(manifest)]
+    if any(file.prediction_sets for file in manifest.files.values()):
+        parts.append(_sets(manifest))
+    if manifest.refusal:
+        parts += [_scores(manifest), _refusal(manifest)]
+    return "\n\n".join(parts)
+
+
+def _precisions(manifest: Manifest) -> str:
+    rows = []
+    for name, file in manifest.files.items():
+        speed, how = file.speed, file.quantization
+        rows.append(
+            (
+                name,
+                "-" if file.top1 is None else f"{100 * file.top1:.2f}",
+                f"{100 * file.top1_agreement:.2f}",
+                f"{file.max_abs_logit_error:.2g}",
+                f"{file.bytes:,}",
+                "1" if speed is None else f"{speed.ratio:.2f}",
+                "-" if how is None else how.calibrator,
+            )
+        )
+    titles = (
+        *("precision", "top-1 %", "same top label %", "largest logit error", "bytes"),
+        *("speed beside float32", "calibrator of ranges"),
+    )
+    return _table(titles, rows)
+
+
+def _methods(manifest: Manifest) -> str:
+    calibration = manifest.calibration
+    assert calibration is not None  # noqa: S101  # for the types: the caller looked
+    return _table(
+        ("calibrator", f"cross-validated NLL, {calibration.split}, {calibration.n:,} pictures"),
+        (
+            (f"**{name}**" if name == calibration.method else name, f"{nll:.4f}")
+            for name, nll in calibration.cross_validated_nll.items()
+        ),
+    )
+
+
+def _calibration(manifest: Manifest) -> str:
+    rows = []
+    for name, file in manifest.files.items():
+        if file.calibration:
+            for when in ("before", "after"):
+                of = getattr(file.calibration, when)
+                rows.append((name, when, f"{100 * of.ece:.2f}", f"{of.brier:.4f}", f"{of.nll:.4f}"))
+    return _table(("precision", "calibration", "ECE, points", "Brier score", "NLL"), rows)
+
+
+def _sets(manifest: Manifest) -> str:
+    rows = [
+        (
+            name,
+            f"{100 * coverage.wanted:.0f}",
+            f"{100 * coverage.measured:.2f}",
+            f"{coverage.mean_size:.2f}",
+            f"{100 * coverage.empty:.1f}",
+        )
+        for name, file in manifest.files.items()
+        if file.prediction_sets
+        for coverage in file.prediction_sets.measured
+    ]
+    return _table(("precision", "wanted %", "measured %", "labels a set", "empty sets %"), rows)
+
+
+def _scores(manifest: Manifest) -> str:
+    refusal = manifest.refusal
+    assert refusal is not None  # noqa: S101  # for the types: the caller looked
+    sets = list(next(iter(refusal.compared.values())))
+    return _table(
+        ("score", *(f"AUROC, {name} (validation)" for name in sets)),
+        (
+            (
+                f"**{score}**" if score == refusal.score else score,
+                *(f"{by_set[name]:.4f}" for name in sets),
+            )
+            for score, by_set in refusal.compared.items()
+        ),
+    )
+
+
+def _refusal(manifest: Manifest) -> str:
+    rows = []
+    for name, file in manifest.files.items():
+        if file.refusal:
+            rows.append(
+                (name, "the test split", "-", f"{100 * (1 - file.refusal.accepted):.1f}", "")
+            )
+            rows += [
+                (name, which, f"{of.auroc:.4f}", f"{100 * of.flagged:.1f}", f"{of.n:,}")
+                for which, of in file.refusal.sets.items()
+            ]
+    return _table(("precision", "pictures", "AUROC", "flagged %", "n"), rows)
+
+
+def _table(titles: Row, rows: Iterable[Row]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

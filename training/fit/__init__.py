@@ -1,0 +1,1 @@
+"""Training: the loop, its preparation, its callbacks."""

@@ -1,0 +1,1 @@
+"""What happens within the loop: checkpoints, EMA, progress, interruption."""

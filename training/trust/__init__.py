@@ -1,0 +1,1 @@
+"""Calibration, conformal sets, out-of-distribution scores, drift reference."""
