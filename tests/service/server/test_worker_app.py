@@ -29,7 +29,7 @@ def test_a_worker_that_cannot_start_says_so_by_its_exit_code(
         raise StartError("The reason.")
 
     monkeypatch.setattr(Process, "target", refuse)
-    worker = Worker(Config(refuse, workers=2), [])
+    worker = Worker(Config(refuse, workers=2, log_config=None), [])
 
     with pytest.raises(SystemExit) as ended:
         worker.target([])

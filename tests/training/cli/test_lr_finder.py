@@ -13,9 +13,9 @@ from PIL import Image
 
 from model.weights.file import read_weights
 from tests.conftest import Command, MakePictures
-from training.cli import lr_finder
 from training.cli.lr_finder import changes_for, main
 from training.data.dataset import Dataset
+from training.fit import lr_range_test
 from training.fit.lr_range_test import HIGHEST, LOWEST, STEPS, Curve, find_learning_rate
 from training.fit.module import Classifier
 from training.recipe.optim import Muon
@@ -77,7 +77,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Classifier]:
     """Take no step; note what would have taken them."""
     modules: list[Classifier] = []
     monkeypatch.setattr(
-        lr_finder, "throw_away_run", lambda _data, module, *_: modules.append(module)
+        lr_range_test, "throw_away_run", lambda _data, module, *_: modules.append(module)
     )
     return modules
 

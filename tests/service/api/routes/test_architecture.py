@@ -73,7 +73,7 @@ async def test_a_drawing_and_a_sample_are_rendered_once(
     paths = ["/architecture?format=svg", "/samples/0.png"]
     first = [(await service.client.get(path)).content for path in paths]
     for name in ("architecture.draw", "card.sample_png"):
-        monkeypatch.setattr(f"service.routes.{name}", lambda *_: pytest.fail("rendered again"))
+        monkeypatch.setattr(f"service.api.routes.{name}", lambda *_: pytest.fail("rendered again"))
 
     again = [(await service.client.get(path)).content for path in paths]
 
