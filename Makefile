@@ -24,21 +24,25 @@ serve: .venv/.serving
 
 install: .venv-dev/.installed
 
-# The service's tests run where it is served, without torch; the model's rooms are tested in both.
+# The service's tests run where it is served, without torch; `model` is tested in both environments.
 # That nothing which serves loads torch can only be seen where there is torch.
-# Two files at a time of what trains on one thread; what has deadlines has the machine to itself.
-SIDE_BY_SIDE = -n 2 --dist loadfile tests/training tests/model tests/experiments
-ALONE = --ignore tests/training --ignore tests/model --ignore tests/experiments --ignore tests/service
+# Two files at a time of what computes; servers, processes and browsers have the machine to themselves.
+SIDE_BY_SIDE = -n 2 --dist loadfile
+TRAINED = tests/training tests/model tests/experiments tests/benchmarks tests/test_layering.py
+SERVED = tests/model tests/service/api
+SERVERS = tests/service --ignore tests/service/api
 test: check chromium fashion-mnist .venv/.testing
-	$(RUN)/pytest -q $(SIDE_BY_SIDE)
-	$(RUN)/pytest -q $(ALONE)
-	.venv/bin/pytest -q tests/service tests/model
+	$(RUN)/pytest -q $(SIDE_BY_SIDE) $(TRAINED)
+	$(RUN)/pytest -q tests/page
+	.venv/bin/pytest -q $(SIDE_BY_SIDE) $(SERVED)
+	.venv/bin/pytest -q $(SERVERS)
 
 # The same with every line counted, which takes longer.
 coverage: check chromium fashion-mnist .venv/.testing
-	$(RUN)/pytest -q --cov --cov-report= $(SIDE_BY_SIDE)
-	$(RUN)/pytest -q --cov --cov-report= --cov-append $(ALONE)
-	.venv/bin/pytest -q --cov --cov-append tests/service tests/model
+	$(RUN)/pytest -q --cov --cov-report= $(SIDE_BY_SIDE) $(TRAINED)
+	$(RUN)/pytest -q --cov --cov-report= --cov-append tests/page
+	.venv/bin/pytest -q --cov --cov-report= --cov-append $(SIDE_BY_SIDE) $(SERVED)
+	.venv/bin/pytest -q --cov --cov-append $(SERVERS)
 
 check: install
 	$(RUN)/ruff format --check --quiet .
