@@ -39,7 +39,7 @@ from service.errors import (
     ServiceError,
 )
 from service.log import log, set_up_logging
-from service.memory import release_frames, settle
+from service.memory import release_frames, settle, share_one_heap
 from service.observability.metrics import Telemetry
 from service.observability.tracing import Tracing, start_tracing
 from service.registry.registry import Models
@@ -59,6 +59,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     Raises:
         StartError: If the default model cannot be served; the message is one line.
     """
+    share_one_heap()
     models = Models(settings)
     telemetry = Telemetry(models, tracing)
     models.on_change = telemetry.changed

@@ -50,18 +50,34 @@ def trim() -> None:
         malloc_trim(0)
 
 
+def share_one_heap() -> None:
+    """Have all threads take memory from one heap; to be called before they are started.
+
+    glibc gives threads heaps of their own, and each keeps what a large request left free: 100
+    bodies of 10 MB of broken JSON, parsed in a pool's threads in turn, took 477 MB, not 121.
+    Decoding photographs in two threads is as quick (0.40 s for 304 of 100 KB, both ways).
+
+    Source:
+        mallopt(3), M_ARENA_MAX.
+    """
+    _mallopt(M_ARENA_MAX, 1)
+
+
 def is_limited() -> bool:
     """Tell whether the process may not take as much memory as it likes (`ulimit -v`).
 
-    Then glibc is told to keep nothing for itself: it would reserve 64 MB for each thread.
+    Then glibc is told to keep nothing for itself.
     """
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_ARENA_MAX, 1)
-        mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
+    _mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
     return True
+
+
+def _mallopt(option: int, value: int) -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # musl has none
+        mallopt(option, value)
 
 
 def demand(count: int) -> None:

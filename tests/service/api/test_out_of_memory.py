@@ -235,6 +235,16 @@ def test_numbers_that_find_no_memory_do_not_end_the_process() -> None:
     assert (run.returncode, run.stdout) == (0, "too little memory\n")
 
 
+async def test_all_threads_share_one_heap(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[tuple[int, int]] = []
+    library = SimpleNamespace(mallopt=lambda *option: options.append(option))
+    monkeypatch.setattr("service.memory.ctypes.CDLL", lambda _: library)
+
+    await serve()
+
+    assert options == [(memory.M_ARENA_MAX, 1)]
+
+
 async def test_where_memory_is_limited_requests_need_a_little_of_it(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
