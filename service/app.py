@@ -42,7 +42,7 @@ from service.log import log, set_up_logging
 from service.memory import release_frames, settle, share_one_heap
 from service.observability.metrics import Telemetry
 from service.observability.tracing import Tracing, start_tracing
-from service.registry.registry import Models
+from service.registry.registry import ModelRegistry
 from service.settings import Settings, read_settings
 
 NO_THREAD = "can't start new thread"
@@ -60,10 +60,13 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         StartError: If the default model cannot be served; the message is one line.
     """
     share_one_heap()
-    models = Models(settings)
-    telemetry = Telemetry(models, tracing)
-    models.on_change = telemetry.changed
-    models.on_reload = telemetry.reloaded
+    telemetry = Telemetry(tracing)
+    models = ModelRegistry(
+        settings,
+        on_change=telemetry.on_models_changed,
+        on_reload=telemetry.record_reload,
+        observers=telemetry.observers,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -138,7 +141,7 @@ async def handle_error(request: Request, error: Exception) -> Response:
         has_more = error is not refusal or error.__cause__ is not None
         log.error(refusal.code, exc_info=error if has_more else None, extra={"fields": fields})
     release_frames(error)
-    request.app.state.telemetry.refusals.labels(refusal.code).inc()
+    request.app.state.telemetry.failures.labels(refusal.code).inc()
     response = refusal_response(request.scope["path"], refusal)
     if isinstance(error, HTTPException):
         response.headers.update(error.headers or {})

@@ -14,7 +14,7 @@ from service.log import set_up_logging
 from service.memory import settle
 from service.observability.tracing import start_tracing
 from service.registry.loading import choose_workers
-from service.registry.probe import Probe
+from service.registry.trial import TrialLoad
 from service.server.listen import bind
 from service.server.server import Server, configure
 from service.server.workers import run_workers
@@ -53,7 +53,7 @@ def _serve(
         settings = read_settings()
         set_up_logging(settings.log_level, settings.log_format)
         with bind(settings) as sock:
-            number = choose_workers(settings, Probe())
+            number = choose_workers(settings, TrialLoad())
             os.environ[PREFIX + "WORKERS"] = str(number)  # what `auto` came to, for the workers
             if number == 1:
                 config = configure(settings, create_app(read_settings(), start_tracing()))

@@ -17,7 +17,7 @@ from service.api.problems import refusal_response
 from service.api.routes.predict import TIMEOUT_HEADER
 from service.errors import DeadlineExceededError, OverloadedError
 from service.observability.metrics import Telemetry
-from service.registry.registry import Models
+from service.registry.registry import ModelRegistry
 
 METHOD, PATH = "POST", "/predict"
 VERB, URL = METHOD.encode(), PATH.encode()
@@ -39,7 +39,7 @@ class Turnstile:
         access: What notes requests.
     """
 
-    def __init__(self, models: Models, telemetry: Telemetry, access: Access) -> None:
+    def __init__(self, models: ModelRegistry, telemetry: Telemetry, access: Access) -> None:
         """Remember whom to ask; no refusal is written yet."""
         self._models = models
         self._access = access
@@ -49,7 +49,7 @@ class Turnstile:
             "path": PATH,
             "route": access.short_cuts[METHOD, PATH],
         }
-        self._overloaded = telemetry.refusals.labels(OverloadedError.code)
+        self._overloaded = telemetry.failures.labels(OverloadedError.code)
         self._before_id = self._after_id = b""
         self._fresh_until = 0.0
         self._let_in = 0
@@ -88,15 +88,15 @@ class Turnstile:
         if not self._end_is_due:
             self._end_is_due = True
             asyncio.get_running_loop().call_soon(self._end_turn)
-        batcher, promised = self._models.find().batcher, self._let_in
+        admission, promised = self._models.find().admission, self._let_in
         places = promised + 1
-        if batcher.has_room(places, self._patience_s):
+        if admission.verdict(1, self._patience_s, reserved=promised) is None:
             self._let_in = places
             return True
         self._is_shut = True
         if (now := time.perf_counter()) > self._fresh_until:
             try:
-                batcher.refuse_overload(1, self._patience_s, promised=promised)
+                admission.check(1, self._patience_s, reserved=promised)
             except OverloadedError as error:
                 self._before_id, self._after_id = written(PATH, error, default_headers)
                 self._fresh_until = now + FRESH_S

@@ -1,108 +1,201 @@
-"""Which requests may wait for the engine: bounded in number, and by what can be in time.
+"""Which requests may wait for the engine: limited in number, and by what can be in time.
 
-Everything here belongs to the event loop. `overload` has the words of the
-refusals.
+A rejection says what was seen, the rule, and the way out. Everything here belongs to the event
+loop. Times in seconds.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
-from service.inference.cost import Plan
-from service.inference.overload import never_in_time, no_places, too_late
+from service.errors import DeadlineExceededError, OverloadedError
+from service.inference.cost import CostModel
+
+MARGIN = 1.5
+"""Of a recommended deadline, over the best time so far: runs differ, and an image has to be
+decoded first."""
+
+Rejection = Callable[[], OverloadedError | DeadlineExceededError]
+"""Why images are not admitted, with the figures; call it for the exception."""
 
 
 class Admission:
-    """Counts the pictures in flight, and refuses those that would come too late.
+    """Counts the images in flight, and rejects those that would be answered too late.
 
     Args:
-        plan: Times of the engine and of decoding.
-        max_queue: Pictures that may be in flight.
+        cost: Times of the engine and of decoding.
+        max_in_flight: Images that may be in flight.
         deadline_s: The longest that a request can have.
+
+    Attributes:
+        in_flight: Images that were admitted and are not answered.
+        decoding_images: Those that the decode pool has yet to decode.
     """
 
-    def __init__(self, plan: Plan, max_queue: int, deadline_s: float) -> None:
-        """Begin with none."""
-        self.plan = plan
-        self.max_queue = max_queue
+    def __init__(self, cost: CostModel, max_in_flight: int, deadline_s: float = math.inf) -> None:
+        self.cost = cost
+        self.max_in_flight = max_in_flight
         self.deadline_s = deadline_s
-        self.under_way = self.undecoded = 0  # the latter: what the decode pool has yet to do
+        self.in_flight = self.decoding_images = 0
 
-    @contextmanager
-    def admit(self, count: int, patience_s: float) -> Iterator[None]:
-        """Hold places for pictures from before they are decoded until they are answered.
+    def verdict(
+        self, count: int, timeout_s: float, *, reserved: int = 0, to_decode: int = 0
+    ) -> Rejection | None:
+        """Tell why images are not admitted now; None if they are.
 
         Args:
-            count: Pictures.
-            patience_s: Seconds until the request's deadline.
-
-        Raises:
-            OverloadedError: If there are too few places, or the answer would come too late.
-            DeadlineExceededError: If it would even with nothing else under way.
+            count: Images.
+            timeout_s: Seconds until the request's deadline.
+            reserved: Slots that were reserved for others and are not occupied yet.
+            to_decode: Of the images, those that surely go to the decode pool.
         """
-        self.refuse_overload(count, patience_s)
-        with self.hold(count):
-            yield
-
-    @contextmanager
-    def hold(self, count: int) -> Iterator[None]:
-        """Keep places that were admitted for what comes after the engine."""
-        self.under_way += count
-        try:
-            yield
-        finally:
-            self.under_way -= count
-
-    def has_room(self, count: int, patience_s: float) -> bool:
-        """Tell what `refuse_overload` would say of pictures for no pool, without the words."""
-        ahead, is_idle = self.under_way + count, not self.under_way
-        if ahead > self.max_queue:
-            return False
-        in_time = self.plan.wait_s(ahead, is_idle=is_idle) <= patience_s
-        return in_time or (is_idle and not self.plan.is_credible(self.deadline_s))
-
-    def refuse_overload(
-        self, count: int, patience_s: float, *, promised: int = 0, for_pool: int = 0
-    ) -> None:
-        """Say early what `admit` and `decoding` would say, before a body is read for nothing.
-
-        Args, beside those of `admit`:
-            promised: Places that others were promised and have not taken yet.
-            for_pool: Of the pictures, those that surely go to the decode pool.
-
-        Raises:
-            OverloadedError: Says when to come back, by the measured rates.
-            DeadlineExceededError: If coming back would not help.
-        """
-        plan, limit, waiting = self.plan, self.max_queue, self.under_way + promised
-        is_idle, beyond = not self.under_way, waiting + count - limit
-        undecoded = self.undecoded + for_pool if self.undecoded and for_pool else 0
-        need_s = plan.wait_s(waiting + count, undecoded, is_idle=is_idle)
+        cost, waiting, is_idle = self.cost, self.in_flight + reserved, not self.in_flight
+        beyond = waiting + count - self.max_in_flight
+        decoding = self.decoding_images + to_decode if self.decoding_images and to_decode else 0
+        need_s = cost.estimate_wait_s(waiting + count, decoding, is_idle=is_idle)
         if beyond <= 0 and (
-            need_s <= patience_s or (is_idle and not plan.is_credible(self.deadline_s))
+            need_s <= timeout_s or (is_idle and not cost.is_credible(self.deadline_s))
         ):
-            return
-        alone_s = plan.wait_s(count, is_idle=True)
-        if alone_s > patience_s:
-            raise never_in_time(count, alone_s, patience_s)
+            return None
+        alone_s = cost.estimate_wait_s(count, is_idle=True)
+        if alone_s > timeout_s:
+            return partial(impossible, count, alone_s, timeout_s)
         if beyond <= 0:
-            raise too_late(waiting, need_s, patience_s)
-        # those that are decoded go first
-        undecoded = max(0, beyond - (self.under_way - self.undecoded))
-        raise no_places(waiting, count, limit, plan.wait_s(beyond, undecoded))
+            return partial(deadline_unreachable, waiting, need_s, timeout_s)
+        # those that are decoded leave first
+        decoding = max(0, beyond - (self.in_flight - self.decoding_images))
+        wait_s = cost.estimate_wait_s(beyond, decoding)
+        return partial(queue_full, waiting, count, self.max_in_flight, wait_s)
 
-    @contextmanager
-    def decoding(self, count: int, patience_s: float) -> Iterator[None]:
-        """Count pictures that hold places as the decode pool's, until they are decoded.
+    def rejection(
+        self, count: int, timeout_s: float, *, reserved: int = 0, to_decode: int = 0
+    ) -> OverloadedError | DeadlineExceededError | None:
+        """As `verdict`, written out."""
+        verdict = self.verdict(count, timeout_s, reserved=reserved, to_decode=to_decode)
+        return None if verdict is None else verdict()
+
+    def check(self, count: int, timeout_s: float, *, reserved: int = 0, to_decode: int = 0) -> None:
+        """As `verdict`, raised.
 
         Raises:
-            OverloadedError: If it would come to them too late. Where it has nothing to do it never
-                would: a rate that one huge photograph has spoilt must be mended by others.
+            OverloadedError: If there are too few slots, or others make the answer come too late;
+                it says when to try again, by the measured rates.
+            DeadlineExceededError: If it would come too late even with nothing else in flight.
         """
-        ahead = self.undecoded
-        if ahead and (need_s := self.plan.wait_s(0, ahead + count)) > patience_s:
-            raise too_late(ahead, need_s, patience_s)
-        self.undecoded += count
+        verdict = self.verdict(count, timeout_s, reserved=reserved, to_decode=to_decode)
+        if verdict is not None:
+            raise verdict()
+
+    def admit(self, count: int, timeout_s: float) -> AbstractContextManager[None]:
+        """Occupy slots from before images are decoded until they are answered.
+
+        Raises:
+            OverloadedError: See `check`.
+            DeadlineExceededError: See `check`.
+        """
+        self.check(count, timeout_s)
+        return self.occupy(count)
+
+    @contextmanager
+    def occupy(self, count: int) -> Iterator[None]:
+        """Occupy slots for images that were admitted."""
+        self.in_flight += count
         try:
             yield
         finally:
-            self.undecoded -= count
+            self.in_flight -= count
+
+    @contextmanager
+    def decode_slot(self, count: int, timeout_s: float) -> Iterator[None]:
+        """Count images in flight as the decode pool's, until they are decoded.
+
+        Raises:
+            OverloadedError: If the pool would come to them too late. An idle pool never would: a
+                rate that one huge photograph has spoilt must be corrected by others.
+        """
+        ahead = self.decoding_images
+        if ahead and (need_s := self.cost.estimate_wait_s(0, ahead + count)) > timeout_s:
+            raise deadline_unreachable(ahead, need_s, timeout_s)
+        self.decoding_images += count
+        try:
+            yield
+        finally:
+            self.decoding_images -= count
+
+
+def queue_full(waiting: int, count: int, limit: int, wait_s: float) -> OverloadedError:
+    """Say that fewer slots are free than there are images.
+
+    Args:
+        waiting: Images in flight.
+        count: Images of the request.
+        limit: Slots.
+        wait_s: Until enough are free.
+    """
+    return retry_later(
+        f"{waiting} images are in flight and {limit} are allowed; {count} do not fit.", wait_s
+    )
+
+
+def deadline_unreachable(waiting: int, need_s: float, timeout_s: float) -> OverloadedError:
+    """Say that the answer would come after the deadline, because others wait.
+
+    Args:
+        waiting: Images in flight.
+        need_s: Until the answer.
+        timeout_s: Until the deadline.
+    """
+    return retry_later(
+        f"{waiting} images are in flight, so the answer would take about {need_s:.2g} s; "
+        f"the deadline is in {timeout_s:.2g} s.",
+        need_s - timeout_s,
+    )
+
+
+def impossible(count: int, alone_s: float, timeout_s: float) -> DeadlineExceededError:
+    """Say that the deadline cannot be met, however often the client tries again.
+
+    Args:
+        count: Images of the request.
+        alone_s: What they take with nothing else in flight.
+        timeout_s: Until the deadline.
+    """
+    take = "An image takes" if count == 1 else f"{count} images take"
+    fewer = "" if count == 1 else "Send fewer at once, or a"
+    return DeadlineExceededError(
+        f"{take} about {alone_s:.2g} s even with nothing else in flight; the deadline is in "
+        f"{timeout_s:.2g} s. {fewer or 'A'}llow at least {math.ceil(1000 * MARGIN * alone_s)} ms; "
+        "RESNET_DEADLINE_MS is the upper limit."
+    )
+
+
+def finishing_full(waiting: int, work: str, limit: int, wait_s: float) -> OverloadedError:
+    """Say that too many images wait to be drawn, or written.
+
+    Args:
+        waiting: Images that do.
+        work: What is done to them.
+        limit: Images that may wait for it.
+        wait_s: Until few enough do.
+    """
+    return retry_later(f"{waiting} images wait to be {work}, and {limit} are allowed.", wait_s)
+
+
+def finishing_too_late(waiting: int, work: str, need_s: float, timeout_s: float) -> OverloadedError:
+    """Say that the answer would come after the deadline, because others wait for the same work."""
+    return retry_later(
+        f"{waiting} images wait to be {work}, so the answer would take about {need_s:.2g} s; "
+        f"the deadline is in {timeout_s:.2g} s.",
+        need_s - timeout_s,
+    )
+
+
+def retry_later(message: str, wait_s: float) -> OverloadedError:
+    """Add when to try again: `Retry-After` has whole seconds, at least one."""
+    retry_after_s = max(1, math.ceil(wait_s))
+    return OverloadedError(
+        f"{message} Try again in {retry_after_s} s, or raise RESNET_MAX_QUEUE and "
+        "RESNET_DEADLINE_MS.",
+        retry_after_s=retry_after_s,
+    )

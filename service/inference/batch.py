@@ -1,14 +1,12 @@
-"""One turn of the engine: what waits is taken from the queue, run as a batch, and handed out.
+"""One batch: taken from the queue, run by the engine, delivered to its requests.
 
-`batcher` calls these from its threads or from the event loop, the last always from there;
-they touch nothing but what they are given.
+Runners (`service.inference.runners`) call `dequeue` and `Batch.run` on a thread or on the event
+loop. `Batch.deliver` runs on the event loop alone.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
 
 import numpy as np
 
@@ -19,129 +17,152 @@ from service.errors import (
     OutOfMemoryError,
     ServiceError,
 )
-from service.inference.request import Ride, Rows, Submission
+from service.inference.outputs import BatchOutputs, ImageOutput
+from service.inference.request import PendingRequest
+
+QueuedImage = tuple[PendingRequest, int]
+"""A request, and the position of one of its images."""
+Queue = SimpleQueue[QueuedImage | None]
+"""None tells the thread that takes it to stop."""
+Run = Callable[..., BatchOutputs]
+"""uint8 (N, S, S, C), and the names of optional outputs if a request wants any -> outputs of N."""
 
 
-class Waiting(NamedTuple):
-    """A picture in the queue."""
+class Batch:
+    """Images that run together, and what came of it; clocks are `time.perf_counter`'s.
 
-    submission: Submission
-    position: int
+    Attributes:
+        items: Where each image comes from.
+        images: uint8 (S, S, C) each; empty once they have run.
+        expired: Requests whose deadline passed while an image of theirs was queued.
+        queue_was_empty: Whether the runner had to wait for the first image.
+        stop: Whether the runner is to stop after this batch.
+        since: From when on the runner was busy with it; Python's share since the previous batch
+            included.
+        error: What went wrong, for all images of the batch.
+    """
+
+    __slots__ = (
+        "ended",
+        "error",
+        "expired",
+        "images",
+        "items",
+        "outputs",
+        "queue_was_empty",
+        "since",
+        "started",
+        "stop",
+    )
+
+    def __init__(self) -> None:
+        self.items: list[QueuedImage] = []
+        self.images: list[Pixels] = []
+        self.expired: list[PendingRequest] = []
+        self.queue_was_empty = self.stop = False
+        self.outputs: BatchOutputs | None = None
+        self.error: Exception | None = None
+        self.since = self.started = self.ended = 0.0
+
+    def run(self, run: Run, since: float | None) -> None:
+        """Run the engine; an error is kept for exactly the images of this batch.
+
+        Args:
+            run: The engine's.
+            since: End of the previous batch if images waited then, else None.
+        """
+        count = len(self.images)
+        self.started = time.perf_counter()
+        self.since = self.started if since is None else since
+        try:
+            if count:
+                # a batch of one needs no copy
+                batch = np.stack(self.images) if count > 1 else self.images[0][None]  # (N, S, S, C)
+                names = frozenset[str]()
+                for request, _ in self.items:
+                    names |= request.outputs
+                outputs = run(batch, names) if names else run(batch)
+                if not len(outputs.logits) == len(outputs.probabilities) == count:
+                    raise InferenceFailedError("The engine answered another number of images.")
+                self.outputs = outputs
+        except Exception as error:  # noqa: BLE001  # whatever it was, the next batch must run
+            self.error = error  # `deliver` lets go of it: its traceback holds this frame
+            for request, _ in self.items:
+                request.images = ()  # at once: the next batch may start before delivery
+        self.images = []
+        self.ended = time.perf_counter()
+
+    def deliver(self) -> None:
+        """Give each image its outputs, or each request the error; on the event loop."""
+        for request in self.expired:
+            request.expire()
+        error, self.error = self.error, None
+        if error is not None:
+            self._fail(error)
+        elif self.outputs is not None:
+            logits, probabilities = self.outputs.logits, self.outputs.probabilities
+            count, infer_s = len(self.items), self.ended - self.started
+            for row, (request, position) in enumerate(self.items):
+                if self.ended > request.deadline:
+                    request.expire()
+                    continue
+                output = ImageOutput(
+                    logits[row],
+                    probabilities[row],
+                    self.started - request.queued_at,
+                    infer_s,
+                    count,
+                    self.outputs,
+                    row,
+                    self.started,
+                )
+                request.set_result(position, output)
+
+    def _fail(self, error: Exception) -> None:
+        """Give each request an error of its own.
+
+        The first one gets the engine's, which is logged with its traceback. One object for all
+        would collect every request's frames, and be logged once for each request.
+        """
+        own = error
+        for request, _ in self.items:
+            if not request.future.done():
+                request.fail(own)
+                own = _repeat(error)
 
 
-class Riding(NamedTuple):
-    """A picture in a batch."""
+def dequeue(queue: Queue, limit: int, *, wait: bool) -> Batch:
+    """Take the images that are queued, up to the limit.
 
-    pixels: Pixels
-    submission: Submission
-    position: int
-
-
-class Taken(NamedTuple):
-    """What was taken from the queue at once."""
-
-    batch: list[Riding]
-    late: list[Submission]
-    had_to_wait: bool  # the queue was empty
-    is_last: bool  # nothing comes after it
-
-
-@dataclass(frozen=True)
-class Done:
-    """What came of a turn; `began` and `ended` are on `time.perf_counter`'s clock."""
-
-    batch: Sequence[Riding]
-    late: Sequence[Submission]
-    rows: Rows | None
-    error: Exception | None
-    began: float
-    ended: float
-
-
-def take(queue: SimpleQueue[Waiting | None], limit: int) -> Taken:
-    """Wait for a picture, then take what is there, up to the limit.
+    Images of requests that have ended are skipped.
 
     Args:
-        queue: None in it means the end.
-        limit: Pictures in a batch.
+        queue: Several runners may take from it.
+        limit: Images in a batch.
+        wait: Whether to block until there is one. Never on the event loop.
     """
-    batch: list[Riding] = []
-    late: list[Submission] = []
-    had_to_wait = False
-    try:
-        item = queue.get_nowait()
-    except Empty:  # to look first and then to take would be two steps, with others in between
-        had_to_wait = True
-        item = queue.get()
-    now = time.perf_counter()
-    while item is not None:
-        submission, position = item
-        images = submission.images  # the event loop may take them away meanwhile
-        if submission.deadline < now:
-            late.append(submission)
-        elif images and not submission.answer.done():
-            batch.append(Riding(images[position], submission, position))
-        if len(batch) == limit:
-            break
+    batch = Batch()
+    now = 0.0
+    while len(batch.items) < limit:
         try:
             item = queue.get_nowait()
         except Empty:
+            if now or not wait:
+                break
+            batch.queue_was_empty = True
+            item = queue.get()
+        if item is None:
+            batch.stop = True
             break
-    return Taken(batch, late, had_to_wait, item is None)
-
-
-def run_batch(run: Callable[..., Rows], taken: Taken) -> Done:
-    """Run what was taken; an error is kept for exactly the pictures in the batch.
-
-    Args:
-        run: uint8 (N, S, S, C), and the names of further outputs if a picture wants any -> rows.
-        taken: From the queue.
-    """
-    batch, late = taken.batch, taken.late
-    rows: Rows | None = None
-    began = time.perf_counter()
-    try:
-        if batch:
-            stacked = np.stack([item.pixels for item in batch])  # (N, S, S, C)
-            extras = frozenset().union(*(item.submission.extras for item in batch))
-            rows = run(stacked, extras) if extras else run(stacked)
-            if not len(rows.logits) == len(rows.probabilities) == len(batch):
-                raise InferenceFailedError("The engine answered another number of images.")
-    except Exception as error:  # noqa: BLE001  # whatever it was, the next batch must run
-        for item in batch:
-            item.submission.images = ()  # at once: the next batch may begin before it is told
-        # not kept by any name here: its traceback holds this frame
-        return Done(batch, late, None, error, began, time.perf_counter())
-    return Done(batch, late, rows, None, began, time.perf_counter())
-
-
-def hand_out(done: Done) -> None:
-    """Give each picture of a batch its answer, or what went wrong, on the event loop."""
-    for submission in done.late:
-        submission.expire()
-    if done.rows is not None:
-        size, seconds = len(done.batch), done.ended - done.began
-        logits, probabilities = done.rows.logits, done.rows.probabilities
-        for row, item in enumerate(done.batch):
-            queue_s = done.began - item.submission.since
-            own = logits[row], probabilities[row]
-            ride = Ride(*own, queue_s, seconds, size, done.rows, row, done.began)
-            item.submission.arrive(item.position, ride)
-    elif done.error is not None:
-        _fail(done.batch, done.error)
-
-
-def _fail(batch: Sequence[Riding], error: Exception) -> None:
-    """Give each request of a failed batch an error of its own.
-
-    The first one gets the engine's, which is logged with its traceback. One object for all would
-    gather every request's frames, and its traceback would be logged once for each of them.
-    """
-    own = error
-    for item in batch:
-        if not item.submission.answer.done():
-            item.submission.fail(own)
-            own = _repeat(error)
+        now = now or time.perf_counter()
+        request, position = item
+        images = request.images  # the event loop may empty it meanwhile
+        if request.deadline < now:
+            batch.expired.append(request)
+        elif images and not request.future.done():
+            batch.items.append(item)
+            batch.images.append(images[position])
+    return batch
 
 
 def _repeat(error: Exception) -> ServiceError:

@@ -1,9 +1,9 @@
-"""Runs on CUDA: batches of a few fixed sizes, with bound inputs and outputs.
+"""Runs on CUDA: batches of a few fixed sizes, with I/O binding.
 
-cuDNN chooses its kernels anew for every shape that it has not seen, so a batch is filled
-up to a power of two, which was warmed up at the start. Bound outputs are allocated by
-onnxruntime beside the run and copied back once. Never run on a GPU: there was none at hand;
-the same code gives the CPU provider's answers in the tests.
+cuDNN chooses its kernels anew for every shape that it has not seen, so a batch is padded
+to a power of two, which was warmed up at the start. Bound outputs are allocated by
+onnxruntime on the device and copied back once. Never run on a GPU: there was none at hand;
+the tests compare the same code with plain runs on the CPU provider.
 
 Source:
     onnxruntime's documentation, "I/O Binding" and "CUDA Execution Provider".
@@ -22,18 +22,18 @@ class Session(Protocol):
     """What is needed of an onnxruntime session with a free batch size."""
 
     def io_binding(self) -> Any:
-        """Begin to say where inputs and outputs lie."""
+        """Make a binding, which says where inputs and outputs lie."""
 
     def run_with_iobinding(self, binding: Any) -> None:
-        """Run, from there to there."""
+        """Run with the inputs and outputs of a binding."""
 
 
-def bucket(count: int) -> int:
-    """Give the size of the batch in which so many pictures run: the next power of two."""
+def padded_size(count: int) -> int:
+    """Give the size of the batch in which so many images run: the next power of two."""
     return 1 << (count - 1).bit_length()
 
 
-def run_bound(
+def run_with_io_binding(
     session: Session, wanted: Sequence[str], inputs: Mapping[str, Pixels]
 ) -> list[NDArray[np.float32]]:
     """Do what `session.run` does, in a batch of a fixed size.
@@ -47,9 +47,9 @@ def run_bound(
     count = 0
     for name, images in inputs.items():
         count = len(images)
-        filled = np.zeros((bucket(count), *images.shape[1:]), images.dtype)
-        filled[:count] = images
-        binding.bind_cpu_input(name, filled)
+        padded = np.zeros((padded_size(count), *images.shape[1:]), images.dtype)
+        padded[:count] = images
+        binding.bind_cpu_input(name, padded)
     for name in wanted:
         binding.bind_output(name)
     session.run_with_iobinding(binding)

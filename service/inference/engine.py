@@ -1,28 +1,26 @@
-"""onnxruntime behind one method: uint8 pictures in, logits and probabilities out.
+"""onnxruntime behind one method: uint8 images in, logits and probabilities out.
 
-The engine checks that the file is the graph that the manifest promises, that the
-provider is the one that was asked for, and that the golden answers come out, before
-anybody may use it. It knows neither queues nor HTTP.
+Before it is used, the engine checks that the file is the graph that the manifest promises,
+that the provider is the one that was asked for, and that the golden answers come out. It knows
+neither queues nor HTTP.
 """
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from model.artifact.manifest import Manifest, Precision
 from model.preprocessing import Pixels
 from service.cpus import usable_cores
 from service.errors import InferenceFailedError, OutOfMemoryError, StartError
-from service.inference.cuda import run_bound
+from service.inference.cuda import run_with_io_binding
+from service.inference.outputs import BatchOutputs
 
-Floats = NDArray[np.float32]
 Provider = Literal["cpu", "cuda"]
 PROVIDERS: dict[str, Provider] = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
 CUDA_OPTIONS = {
@@ -31,31 +29,12 @@ CUDA_OPTIONS = {
 }
 
 REQUIRED = ("logits", "probabilities")
-EXTRAS: Mapping[str, tuple[str, int]] = MappingProxyType(
+OPTIONAL_OUTPUTS: Mapping[str, tuple[str, int]] = MappingProxyType(
     {"score": ("tensor(float)", 1), "features": ("tensor(float)", 2), "maps": ("tensor(float)", 3)}
 )
 """Outputs that a graph may have, with type and number of dimensions."""
 OUT_OF_MEMORY = re.compile(r"bad.alloc|failed to allocate memory|out of memory|ALLOC_FAILED", re.I)
 """What onnxruntime's errors say, which have no class for it: C++, its arena, CUDA, cuBLAS."""
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What one run gives.
-
-    Attributes:
-        logits: float32 (N, K), before calibration.
-        probabilities: float32 (N, K), calibrated.
-        score: float32 (N,), higher for more ordinary pictures; None if the graph has none.
-        maps: float32 (N, h, w) of the top labels; None if not asked for.
-        features: float32 (N, F); None if not asked for.
-    """
-
-    logits: Floats
-    probabilities: Floats
-    score: Floats | None = None
-    maps: Floats | None = None
-    features: Floats | None = None
 
 
 class Engine:
@@ -67,8 +46,8 @@ class Engine:
         precision: Which of the manifest's files it is.
         provider: `auto` takes CUDA where it is really there.
         policy: What to do if CUDA was asked for and is not there.
-        threads: That compute, the one that calls included; runs side by side share the others.
-            0 counts the cores that this process may use. On CUDA there is one.
+        threads: That compute, the calling one included; runs side by side share the others.
+            0 means as many as cores that this process may use. On CUDA there is one.
 
     Raises:
         StartError: If the model cannot be loaded or is not what the manifest says.
@@ -83,56 +62,55 @@ class Engine:
         policy: Literal["require", "prefer"] = "require",
         threads: int = 0,
     ) -> None:
-        """Load the model; nothing has run yet."""
         self.manifest = manifest
         self.precision = precision
         self.threads = threads or usable_cores()
         self._session = _load(model, _wanted(provider), self.threads)
         self.provider = PROVIDERS[self._session.get_providers()[0]]
-        self._answer = self._session.run
+        self._run_session = self._session.run
         if self.provider == "cuda":  # pragma: no cover  # see service.inference.cuda
             self.threads = 1
-            self._answer = partial(run_bound, self._session)
+            self._run_session = partial(run_with_io_binding, self._session)
         if provider == "cuda" and self.provider != "cuda" and policy == "require":
             raise StartError(
                 "CUDA was asked for and onnxruntime did not get it. Install the `gpu` extra and "
                 "NVIDIA's driver, or set RESNET_PROVIDER=cpu or RESNET_PROVIDER_POLICY=prefer."
             )
-        self._check_border()
-        held = {node.name for node in self._session.get_outputs()}
-        self.optional: frozenset[str] = frozenset(EXTRAS) & held
+        self._check_signature()
+        available = {node.name for node in self._session.get_outputs()}
+        self.optional: frozenset[str] = frozenset(OPTIONAL_OUTPUTS) & available
 
-    def run(self, images: Pixels, extras: Collection[str] = ()) -> Outputs:
-        """Answer a batch: uint8 (N, S, S, C) -> logits, probabilities (N, K), and score.
+    def run(self, images: Pixels, outputs: Collection[str] = ()) -> BatchOutputs:
+        """Run a batch: uint8 (N, S, S, C) -> logits, probabilities (N, K), and score.
 
         Args:
             images: The batch.
-            extras: More outputs that somebody in the batch wants: `maps`, `features`.
+            outputs: Optional outputs that a request in the batch wants: `maps`, `features`.
 
         Raises:
-            InferenceFailedError: If onnxruntime fails, or answers another number of pictures.
+            InferenceFailedError: If onnxruntime fails, or answers another number of images.
             OutOfMemoryError: If it gets no memory.
         """
-        wanted = [*REQUIRED, *({"score", *extras} & self.optional)]
+        wanted = [*REQUIRED, *({"score", *outputs} & self.optional)]
         try:
-            answers = self._answer(wanted, {"images": images})
+            arrays = self._run_session(wanted, {"images": images})
         except Exception as error:  # onnxruntime's own classes share no base
             if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
                 raise OutOfMemoryError from error
             raise InferenceFailedError(
                 f"The engine failed on a batch of {len(images)}. The service goes on; try again."
             ) from error
-        if any(len(answer) != len(images) for answer in answers):
+        if any(len(array) != len(images) for array in arrays):
             raise InferenceFailedError(
-                f"The engine gave {len(answers[0])} answers for a batch of {len(images)}."
+                f"The engine gave {len(arrays[0])} answers for a batch of {len(images)}."
             )
-        return Outputs(**dict(zip(wanted, answers, strict=True)))
+        return BatchOutputs(**dict(zip(wanted, arrays, strict=True)))
 
     def check_golden(self, images: Pixels) -> None:
         """Give the manifest's golden answers again, on the provider that will serve.
 
         Args:
-            images: The golden pictures, uint8 (N, S, S, C).
+            images: The golden images, uint8 (N, S, S, C).
 
         Raises:
             StartError: If an answer differs by more than the manifest allows.
@@ -150,7 +128,7 @@ class Engine:
                 f"the {self.provider} provider computes something else here than at export."
             )
 
-    def _check_border(self) -> None:
+    def _check_signature(self) -> None:
         """Compare the session's real inputs and outputs with what the manifest promises."""
         size, channels = self.manifest.input.size, self.manifest.input.channels
         classes = len(self.manifest.labels)
@@ -160,28 +138,34 @@ class Engine:
             "probabilities": ("tensor(float)", [classes]),
         }
         nodes = [*self._session.get_inputs(), *self._session.get_outputs()]
-        extra = {node.name: (node.type, len(node.shape)) for node in nodes if node.name in EXTRAS}
+        optional = {
+            node.name: (node.type, len(node.shape))
+            for node in nodes
+            if node.name in OPTIONAL_OUTPUTS
+        }
         actual = {
-            node.name: (node.type, list(node.shape[1:])) for node in nodes if node.name not in extra
+            node.name: (node.type, list(node.shape[1:]))
+            for node in nodes
+            if node.name not in optional
         }
         fixed = [node.name for node in nodes if isinstance(node.shape[0], int)]
-        odd = {name: seen for name, seen in extra.items() if seen != EXTRAS[name]}
-        if actual != expected or fixed or odd:
+        wrong = {name: seen for name, seen in optional.items() if seen != OPTIONAL_OUTPUTS[name]}
+        if actual != expected or fixed or wrong:
             raise StartError(
-                f"The model's inputs and outputs are {actual | odd}, and must be {expected}, each "
-                "with a free batch size; export it anew with `export-model`."
+                f"The model's inputs and outputs are {actual | wrong}, and must be {expected}, "
+                "each with a free batch size; export it anew with `export-model`."
             )
 
 
-def offers_cuda() -> bool:
-    """Tell whether this onnxruntime was built for CUDA; whether CUDA is there shows later."""
+def has_cuda_build() -> bool:
+    """Tell whether this onnxruntime was built for CUDA; whether CUDA works shows later."""
     return "CUDAExecutionProvider" in ort.get_available_providers()
 
 
 def _wanted(provider: Literal["auto", "cpu", "cuda"]) -> list[str | tuple[str, dict[str, str]]]:
-    """List the providers to try; onnxruntime falls back silently, so the caller asks again."""
+    """List the providers to try; onnxruntime falls back silently, so the caller checks."""
     names: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
-    if provider != "cpu" and offers_cuda():
+    if provider != "cpu" and has_cuda_build():
         ort.preload_dlls()  # pragma: no cover  # finds the CUDA libraries of the pip wheels
         names.insert(0, ("CUDAExecutionProvider", CUDA_OPTIONS))  # pragma: no cover
     return names
@@ -190,10 +174,10 @@ def _wanted(provider: Literal["auto", "cpu", "cuda"]) -> list[str | tuple[str, d
 def _load(
     model: bytes, providers: list[str | tuple[str, dict[str, str]]], threads: int
 ) -> ort.InferenceSession:
-    """Load on the first of the providers that comes up.
+    """Load on the first of the providers that can be used.
 
-    The processor's threads would only wait for a GPU: with CUDA there is one, and where CUDA
-    did not come up the model is loaded once more for the processor.
+    CPU threads would only wait for a GPU, so with CUDA there is one. Where CUDA cannot be used,
+    the model is loaded once more with all threads.
     """
     if len(providers) == 1:
         return _session(model, providers, threads)
@@ -211,7 +195,7 @@ def _session(
     options.inter_op_num_threads = 1
     # Spinning threads would take the event loop's core between two runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # what is worse than a warning is raised, and in our log then
+    options.log_severity_level = 4  # errors are raised, and logged by us
     try:
         return ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime's own classes share no base

@@ -1,102 +1,79 @@
-"""What travels between a request and the engine: pictures on their way, and their rides back."""
+"""The images of one request while they wait for the engine, and the outputs that come back."""
 
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import cast
 
 from model.preprocessing import Pixels
 from service.errors import ClientLeftError, DeadlineExceededError
-
-Floats = NDArray[np.float32]
-
-
-class Rows(Protocol):
-    """What a run of the engine gives for a batch."""
-
-    @property
-    def logits(self) -> Floats:
-        """float32 (N, K)."""
-
-    @property
-    def probabilities(self) -> Floats:
-        """float32 (N, K)."""
+from service.inference.outputs import ImageOutput
 
 
-class Ride(NamedTuple):
-    """A picture's way through the queue and the engine; times in seconds."""
-
-    logits: Floats  # (K,)
-    probabilities: Floats  # (K,)
-    queue_s: float
-    infer_s: float
-    batch_size: int
-    rows: Rows  # of the whole batch, with all that the engine gave
-    place: int  # of the picture in it
-    began: float = 0.0  # the run, on `time.perf_counter`'s clock
-
-
-class Submission:
-    """The pictures of one request on their way; `answer` is what `in_time` waits for.
+class PendingRequest:
+    """The images of one request in the queue; belongs to the event loop.
 
     Attributes:
-        deadline: On `time.perf_counter`'s clock; pictures that wait longer never run.
-        answer: All rides, in the order of the pictures.
-        images: Its pictures, until it ends without an answer: what waits is then passed over.
+        images: uint8 (S, S, C) each; empty once the request has ended. Queued images of an ended
+            request are skipped, and their memory is free.
+        future: The outputs of all images, in their order.
+        deadline: On `time.perf_counter`'s clock; images that wait longer are never run.
+        outputs: Names of the optional outputs that the request wants.
+        queued_at: On the same clock.
     """
 
-    __slots__ = ("_left", "_rides", "answer", "deadline", "extras", "images", "since")
+    __slots__ = ("_left", "_results", "deadline", "future", "images", "outputs", "queued_at")
 
     def __init__(
         self,
         images: Sequence[Pixels],
         deadline: float,
-        answer: "asyncio.Future[list[Ride]]",
-        extras: frozenset[str],
+        future: "asyncio.Future[list[ImageOutput]]",
+        outputs: frozenset[str] = frozenset(),
     ) -> None:
-        """Wait for as many rides as pictures."""
         self.images = images
-        self.answer = answer
+        self.future = future
         self.deadline = deadline
-        self.extras = extras
-        self.since = time.perf_counter()
-        self._rides: list[Ride | None] = [None] * len(images)
+        self.outputs = outputs
+        self.queued_at = time.perf_counter()
+        self._results: list[ImageOutput | None] = [None] * len(images)
         self._left = len(images)
 
-    def arrive(self, position: int, ride: Ride) -> None:
-        """Take one picture's answer; the last one completes the request."""
-        self._rides[position] = ride
+    def set_result(self, position: int, output: ImageOutput) -> None:
+        """Take one image's output; the last one completes the request."""
+        self._results[position] = output
         self._left -= 1
-        if self._left or self.answer.done():
-            return
-        if time.perf_counter() > self.deadline:  # its timer may be a moment late
-            self.expire()
-        else:
-            self.answer.set_result([ride for ride in self._rides if ride is not None])
+        if not self._left and not self.future.done():
+            self.images = ()
+            self.future.set_result(cast("list[ImageOutput]", self._results))
+            self._results = []  # a connection may hold this object long after the answer
 
     def fail(self, error: Exception) -> None:
-        """End the request; its other pictures are passed over, and their memory is free."""
+        """End the request; images that still wait are skipped."""
         self.images = ()
-        if not self.answer.done():
-            self.answer.set_exception(error)
+        if not self.future.done():
+            self.future.set_exception(error)
 
-    async def in_time(self) -> list[Ride]:
-        """Wait for the answer until the deadline; it may be there from the start."""
-        if self.answer.done():
-            return self.answer.result()
+    async def wait(self) -> list[ImageOutput]:
+        """Wait for the outputs until the deadline.
+
+        Raises:
+            DeadlineExceededError: If the deadline comes first.
+            ClientLeftError: If `cancel` is called first.
+            Exception: What the engine raised for a batch with one of the images.
+        """
+        if self.future.done():
+            return self.future.result()
         left_s = self.deadline - time.perf_counter()
-        timer = self.answer.get_loop().call_later(left_s, self.expire)
+        timer = self.future.get_loop().call_later(left_s, self.expire)
         try:
-            return await self.answer
+            return await self.future
         finally:
             timer.cancel()
 
     def expire(self) -> None:
-        """The deadline has come: whatever still waits is never run."""
-        waited_s = time.perf_counter() - self.since
+        """End the request because its deadline has passed."""
+        waited_s = time.perf_counter() - self.queued_at
         self.fail(
             DeadlineExceededError(
                 f"There was no answer after {waited_s:.3g} s, which is the deadline; the request "
@@ -104,6 +81,6 @@ class Submission:
             )
         )
 
-    def leave(self) -> None:
-        """The client is gone: whatever still waits is never run."""
+    def cancel(self) -> None:
+        """End the request because its client has disconnected."""
         self.fail(ClientLeftError("The client closed the connection before the answer."))

@@ -1,14 +1,15 @@
 """Counters of one model, by the stages of the V2 protocol's statistics extension.
 
-`service.observability.metrics` feeds them where it feeds Prometheus, on the event loop; they count
-since this process loaded the model. With several workers each process has its own.
+`service.observability.metrics` updates them along with Prometheus' metrics, on the event loop. They
+start when this process loads the model. With several workers each process has its own.
 """
 
 import time
+from collections import defaultdict
 
 from service.registry.outcome import Answered
 
-STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+V2_STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
 
 class Tally:
@@ -17,7 +18,6 @@ class Tally:
     __slots__ = ("count", "seconds")
 
     def __init__(self) -> None:
-        """Begin at nothing."""
         self.count, self.seconds = 0, 0.0
 
     def add(self, seconds: float) -> None:
@@ -27,24 +27,27 @@ class Tally:
 
 
 class Statistics:
-    """What a model did since it was loaded."""
+    """What a model did since it was loaded.
+
+    Attributes:
+        batches: By the images in a batch.
+    """
 
     def __init__(self) -> None:
-        """Begin at nothing."""
         self.images = 0
         self.last_ms = 0
-        self.stages = {stage: Tally() for stage in STAGES}
-        self.batches: dict[int, Tally] = {}
+        self.stages = {stage: Tally() for stage in V2_STAGES}
+        self.batches: defaultdict[int, Tally] = defaultdict(Tally)
 
-    def ran(self, images: int, seconds: float) -> None:
+    def record_batch(self, images: int, seconds: float) -> None:
         """Count a run of the engine."""
-        self.batches.setdefault(images, Tally()).add(seconds)
+        self.batches[images].add(seconds)
 
-    def answered(self, answered: Answered, output_s: float) -> None:
+    def record_request(self, answered: Answered, output_s: float) -> None:
         """Count a request that was answered.
 
         Args:
-            answered: What it got.
+            answered: Its outputs and timings.
             output_s: What writing the answer took.
         """
         timings = answered.timings
@@ -57,6 +60,6 @@ class Statistics:
         self.stages["compute_output"].add(output_s)
         self.stages["success"].add(timings.queue + input_s + timings.infer + output_s)
 
-    def failed(self, seconds: float) -> None:
-        """Count a request that was refused, for whatever reason."""
+    def record_failure(self, seconds: float) -> None:
+        """Count a request that failed or was rejected, for whatever reason."""
         self.stages["fail"].add(seconds)

@@ -1,6 +1,6 @@
-"""What an operator measures: Prometheus metrics, in one set over all workers.
+"""Prometheus metrics, in one set over all workers.
 
-Names follow the field's habit: units in the name, `_total` for counters. Labels are route
+Names follow Prometheus' conventions: units in the name, `_total` for counters. Labels are route
 templates, codes and names of the manifest, never anything that a client chose. Children of
 labelled metrics are looked up once; a request then costs a few additions.
 
@@ -10,8 +10,6 @@ With several workers each process keeps its numbers in files of a common folder
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
-from functools import partial
 from typing import get_args
 from weakref import WeakKeyDictionary
 
@@ -24,16 +22,17 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.metrics_core import Metric
 
 from service.observability.counters import Statistics
+from service.observability.drift import drift_metrics
 from service.observability.exposition import Exposition
+from service.observability.predictions import PredictionCounters
 from service.observability.process import Usage
 from service.observability.tracing import Tracing
-from service.postprocessing.drift import Drift, Seen
 from service.registry.classifier import Classifier
+from service.registry.observers import Observers
 from service.registry.outcome import Answered
-from service.registry.registry import Models, Outcome
+from service.registry.registry import ModelRegistry, Outcome
 from service.settings import MULTIPROCESS_FOLDER
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -45,15 +44,16 @@ class Telemetry:
     """The metrics of one process, in a registry of its own.
 
     Attributes:
-        statistics: Of each model, in the words of the V2 protocol.
+        failures: Counts requests that failed, by the problem's code.
+        statistics: Of each model, for the V2 protocol.
+        observers: What models report to.
     """
 
-    def __init__(self, models: Models, tracing: Tracing | None = None) -> None:
-        """Register all metrics; `changed` connects them with the models."""
+    def __init__(self, tracing: Tracing | None = None) -> None:
         self._tracing = tracing
-        disable_created_metrics()  # a gauge beside each counter that nobody asks for
+        disable_created_metrics()  # one more gauge for each counter
         self.registry = registry = CollectorRegistry()
-        if MULTIPROCESS_FOLDER not in os.environ:  # those two know one process only
+        if MULTIPROCESS_FOLDER not in os.environ:  # these two know one process only
             ProcessCollector(registry=registry)
             PlatformCollector(registry=registry)
         self.requests = Counter(
@@ -64,14 +64,14 @@ class Telemetry:
         )
         self.request_seconds = Histogram(
             "resnet_request_duration_seconds",
-            "From the request's headers to the end of the answer.",
+            "From the request's headers to the end of the response.",
             ("route",),
             buckets=SECONDS,
             registry=registry,
         )
-        self.refusals = Counter(
-            "resnet_refusals_total",
-            "Requests refused, by the problem's code.",
+        self.failures = Counter(
+            "resnet_request_failures_total",
+            "Requests that failed or were rejected, by the problem's code.",
             ("code",),
             registry=registry,
         )
@@ -99,126 +99,74 @@ class Telemetry:
         self._info = _model_info(registry)
         self.reloads = _reloads(registry)
         self.statistics: WeakKeyDictionary[Classifier, Statistics] = WeakKeyDictionary()
-        self._models = models
-        self._pictures = PictureCounters(lambda: models.find().drift, registry)
-        is_shared = MULTIPROCESS_FOLDER in os.environ
-        read = tuple if is_shared else self._window  # which is one process's own
-        self._exposition = Exposition(registry, read, is_shared=is_shared)
-        for classifier in models.all():
-            self.changed(classifier, None)
+        self._predictions = PredictionCounters(registry)
+        self._exposition = Exposition(registry, is_shared=MULTIPROCESS_FOLDER in os.environ)
+        self.observers = Observers(self.record_batch, self._predictions.count)
 
-    def changed(self, came: Classifier | None, went: Classifier | None) -> None:
-        """Follow a reload: count the new model's runs, and name the old one as replaced."""
-        if came is not None:
-            statistics = self.statistics[came] = Statistics()
-            came.batcher.observe = partial(self._ran, statistics)
-            came.drift.on_picture = self._pictures.count
-        with contextlib.suppress(OSError):  # no room for new names: the model serves all the same
-            if went is not None:
-                self._named(went).set(0)
-            if came is not None:
-                self._named(came).set(1)
-        self._pictures.look()
+    def on_models_changed(
+        self, default: Classifier, added: Classifier | None, removed: Classifier | None
+    ) -> None:
+        """Begin to count for a new model, and mark a removed one; see `ModelRegistry`."""
+        if added is not None:
+            self.statistics[added] = Statistics()
+        with contextlib.suppress(OSError):  # no room for new names: the model is served anyway
+            if removed is not None:
+                self._info_of(removed).set(0)
+            if added is not None:
+                self._info_of(added).set(1)
+        self._predictions.refresh(default.drift)
 
-    def reloaded(self, outcome: Outcome) -> None:
-        """Count a candidate that was looked at."""
+    def record_reload(self, outcome: Outcome) -> None:
+        """Count a candidate of a reload."""
         self.reloads.labels(outcome).inc()
 
-    def _named(self, classifier: Classifier) -> Gauge:
-        architecture = classifier.manifest.architecture.name
-        return self._info.labels(**classifier.info.model_dump(), architecture=architecture)
-
-    def _ran(self, statistics: Statistics, images: int, seconds: float) -> None:
-        statistics.ran(images, seconds)
+    def record_batch(self, classifier: Classifier, images: int, seconds: float) -> None:
+        """Count a run of the engine."""
+        self.statistics[classifier].record_batch(images, seconds)
         self.executed.inc(images)
         self.batch_size.observe(images)
 
-    def answered(self, answered: Answered, classifier: Classifier, output_s: float = 0.0) -> None:
-        """Count a request that was classified.
+    def record_request(
+        self, answered: Answered, classifier: Classifier, output_s: float = 0.0
+    ) -> None:
+        """Count a request that was answered.
 
         Args:
-            answered: What it got.
-            classifier: Who answered.
+            answered: Its outputs and timings.
+            classifier: The model that answered.
             output_s: What writing the answer took, where that was measured.
         """
-        self.statistics[classifier].answered(answered, output_s)
+        self.statistics[classifier].record_request(answered, output_s)
         self.images.inc(len(answered.rides))
         for stage, seconds in self._stages:
             seconds.observe(getattr(answered.timings, stage))
         if self._tracing is not None:
-            self._tracing.answered(answered, classifier.info)
+            self._tracing.record_request(answered, classifier.info)
 
-    def look(self) -> None:
-        """Set the gauges to what is there now; the server calls this a few times a second.
+    def refresh(self, models: ModelRegistry) -> None:
+        """Set the gauges to their present values; the server calls this a few times a second.
 
         What cannot be read at the moment, say for want of descriptors, stays as it was.
         """
-        classifiers = self._models.all()
+        classifiers = models.all()
         self.in_flight.set(sum(classifier.in_flight for classifier in classifiers))
         self.queue.set(sum(classifier.batcher.queued() for classifier in classifiers))
         with contextlib.suppress(OSError):
-            self._usage.look()
-        self._pictures.look()
+            self._usage.refresh()
+        self._predictions.refresh(models.find().drift)
 
-    def _window(self) -> Iterable[Metric]:
-        """What the default model's window says, whichever model that is at the moment."""
-        return self._models.find().drift.collect()
-
-    async def text(self) -> bytes:
-        """All metrics in Prometheus' text format, of all workers.
+    async def render(self, models: ModelRegistry) -> bytes:
+        """Write all metrics of all workers in Prometheus' text format.
 
         Raises:
             NotReadyError: If they cannot be read now.
         """
-        self.look()
-        return await self._exposition.text()
+        self.refresh(models)
+        return await self._exposition.render(drift_metrics(models.find().drift))
 
-
-class PictureCounters:
-    """Counters of the pictures that the default model answers, whichever it is at the moment.
-
-    Unlike the window's gauges they add up over several workers, and they go on when the model
-    is replaced; labels that its successor does not have stay at what they were.
-    """
-
-    def __init__(self, default: Callable[[], Drift], registry: CollectorRegistry) -> None:
-        """Begin with the labels of the model whose window `default` gives."""
-        self._default, self._registry = default, registry
-        self._answers = Counter(
-            "resnet_answers_total", "Pictures by top label.", ("label",), registry=registry
-        )
-        self._strangers: Counter | None = None  # until a default model has a score
-        self._known: Drift | None = None
-        self._by_label: list[Counter] = []
-        self.look()
-
-    def look(self) -> None:
-        """Look up the labels of a new default model: all are there before their first rise.
-
-        Where that fails, say on a full disk of several workers' files, nothing is counted until
-        the next look.
-        """
-        drift = self._default()
-        if drift is self._known:
-            return
-        with contextlib.suppress(OSError):
-            self._by_label = [self._answers.labels(label) for label in drift.labels]
-            if drift.has_score and self._strangers is None:
-                self._strangers = Counter(
-                    "resnet_out_of_distribution_total",
-                    "Pictures whose score is under the threshold.",
-                    registry=self._registry,
-                )
-            self._known = drift
-
-    def count(self, drift: Drift, picture: Seen) -> None:
-        """Count the default model's picture; the labels could not say that it is another's."""
-        self.look()
-        if drift is not self._known:
-            return
-        self._by_label[picture.label].inc()
-        if self._strangers is not None and drift.has_score and picture.in_distribution is False:
-            self._strangers.inc()
+    def _info_of(self, classifier: Classifier) -> Gauge:
+        architecture = classifier.manifest.architecture.name
+        return self._info.labels(**classifier.info.model_dump(), architecture=architecture)
 
 
 def _gauge(name: str, text: str, registry: CollectorRegistry) -> Gauge:
@@ -238,10 +186,10 @@ def _model_info(registry: CollectorRegistry) -> Gauge:
 def _reloads(registry: CollectorRegistry) -> Counter:
     counter = Counter(
         "resnet_reloads_total",
-        "Candidates looked at on a reload: loaded or refused.",
+        "Candidates of reloads: loaded or refused.",
         ("outcome",),
         registry=registry,
     )
     for outcome in get_args(Outcome):
-        counter.labels(outcome)  # there from the start, so that its first rise shows
+        counter.labels(outcome)  # now, so that Prometheus sees its step from 0 to 1
     return counter

@@ -1,4 +1,4 @@
-"""What the service takes of its machine, one figure over all workers.
+"""What the service uses of its machine, one figure over all workers.
 
 prometheus-client's own `process_*` know one process, so that several workers have none.
 """
@@ -16,7 +16,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @cache
 def _open_statm() -> int | None:
-    """Open it once and keep it: later too many files may be open."""
+    """Open it once and keep it open: later there may be no free descriptor."""
     try:
         return os.open(STATM, os.O_RDONLY)
     except OSError:  # no Linux
@@ -24,26 +24,25 @@ def _open_statm() -> int | None:
 
 
 class Usage:
-    """Gauges that add up over the workers that live; set by `look`."""
+    """Gauges that add up over the live workers; set by `refresh`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register them."""
         self._statm = _open_statm()
         self._resident = Gauge(
             "resnet_resident_memory_bytes",
-            "Resident memory of all workers; what they share counts for each.",
+            "Resident memory of all workers; shared memory counts for each.",
             multiprocess_mode="livesum",
             registry=registry,
         )
         self._cpu = Gauge(
             "resnet_cpu_seconds",
-            "Processor time that the workers have taken; falls when one is replaced.",
+            "Processor time of the present workers; falls when one is replaced.",
             multiprocess_mode="livesum",
             registry=registry,
         )
 
-    def look(self) -> None:
-        """Read what this process takes; the memory on Linux alone."""
+    def refresh(self) -> None:
+        """Read what this process uses; the memory on Linux alone."""
         self._cpu.set(time.process_time())
         if self._statm is not None:
             pages = os.pread(self._statm, 200, 0).split()[1]

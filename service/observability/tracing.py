@@ -1,9 +1,9 @@
-"""OpenTelemetry traces, where somebody asks for them; nothing is paid where nobody does.
+"""OpenTelemetry traces, if OpenTelemetry's variables ask for them; otherwise they cost nothing.
 
 FastAPI makes the span of a request and continues W3C's `traceparent`, once it is given a
-provider. This room makes that provider from OpenTelemetry's own variables, and adds a span for
-each stage when a request has been answered: their moments are known by then, and the hot path
-stays as it is.
+provider. This module makes that provider from OpenTelemetry's own variables, and adds a span for
+each stage when a request has been answered: their times are known by then, and the hot path
+does no more than before.
 """
 
 import os
@@ -30,11 +30,10 @@ class Tracing:
     """
 
     def __init__(self, provider: trace.TracerProvider) -> None:
-        """Name ourselves."""
         self.provider = provider
         self._tracer = provider.get_tracer(NAME, version(NAME))
 
-    def answered(self, answered: Answered, info: ModelInfo) -> None:
+    def record_request(self, answered: Answered, info: ModelInfo) -> None:
         """Add the stages of a request under its own span; to be called within the request."""
         span = trace.get_current_span()
         if not span.is_recording():
@@ -42,7 +41,7 @@ class Tracing:
         span.set_attributes({f"resnet.model.{name}": value for name, value in info})
         span.set_attribute("resnet.images", len(answered.rides))
         epoch_ns = time.time_ns() - time.perf_counter_ns()
-        for stage, (began, ended) in _moments(answered).items():
+        for stage, (began, ended) in _spans(answered).items():
             child = self._tracer.start_span(stage, start_time=epoch_ns + int(1e9 * began))
             if stage == "infer":
                 child.set_attribute("resnet.batch_size", answered.batch_size)
@@ -50,13 +49,13 @@ class Tracing:
 
     def stop(self) -> None:
         """Send what is left; may take as long as the exporter's timeout."""
-        shutdown = getattr(self.provider, "shutdown", None)  # of the SDK; the API has none
+        shutdown = getattr(self.provider, "shutdown", None)  # the SDK has it, the API has not
         if shutdown is not None:
             shutdown()
 
 
-def _moments(answered: Answered) -> dict[str, tuple[float, float]]:
-    """Stage -> from its first picture's beginning to its last one's end, by `perf_counter`."""
+def _spans(answered: Answered) -> dict[str, tuple[float, float]]:
+    """Stage -> from its first image's start to its last one's end, by `perf_counter`."""
     found: dict[str, tuple[float, float]] = {}
     if answered.ready:
         read = [(each.began, each.began + each.decode_s, each) for each in answered.ready]
@@ -69,15 +68,15 @@ def _moments(answered: Answered) -> dict[str, tuple[float, float]]:
 
 
 def start_tracing(environment: Mapping[str, str] = os.environ) -> Tracing | None:
-    """Trace if OpenTelemetry's variables ask for it: an endpoint, or an exporter by name.
+    """Trace if OpenTelemetry's variables name an endpoint or an exporter.
 
     Raises:
-        StartError: If the extra `tracing` is not installed, or the exporter is none of ours.
+        StartError: If the extra `tracing` is not installed, or the exporter is not supported.
     """
     exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
-    is_asked_for = bool(exporter) or any(environment.get(name) for name in ENDPOINTS)
+    is_requested = bool(exporter) or any(environment.get(name) for name in ENDPOINTS)
     is_off = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    if is_off or exporter == "none" or not is_asked_for:
+    if is_off or exporter == "none" or not is_requested:
         return None
     if exporter not in ("", *EXPORTERS):
         raise StartError(
@@ -93,7 +92,7 @@ def start_tracing(environment: Mapping[str, str] = os.environ) -> Tracing | None
 
 
 def _provider(exporter: str, environment: Mapping[str, str]) -> trace.TracerProvider:
-    """Make a provider; sampler, batches and limits are read by the SDK from its own variables."""
+    """Make a provider; the SDK reads sampler, batches and limits from its own variables."""
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415  # an extra
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import (  # noqa: PLC0415
@@ -105,14 +104,14 @@ def _provider(exporter: str, environment: Mapping[str, str]) -> trace.TracerProv
     attributes = environment.get("OTEL_RESOURCE_ATTRIBUTES", "")
     is_named = "OTEL_SERVICE_NAME" in environment or "service.name=" in attributes
     provider = TracerProvider(resource=Resource.create({} if is_named else {"service.name": NAME}))
-    sends: SpanExporter
+    spans: SpanExporter
     if exporter == "console":
-        sends = ConsoleSpanExporter()
+        spans = ConsoleSpanExporter()
     else:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
             OTLPSpanExporter,
         )
 
-        sends = OTLPSpanExporter()
-    provider.add_span_processor(BatchSpanProcessor(sends))
+        spans = OTLPSpanExporter()
+    provider.add_span_processor(BatchSpanProcessor(spans))
     return provider

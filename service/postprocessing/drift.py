@@ -9,14 +9,12 @@ Source:
     chance alone gives, (bins - 1) (1 / n + 1 / m), is taken off (Yurdakul, 2018).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from model.artifact.trust import Reference
 from service.postprocessing.schemas import DriftResponse, Quantity
@@ -30,11 +28,6 @@ GROUPS = 20
 """Bins of labels, where there are more."""
 BINNED = {CONFIDENCE: "confidence", BRIGHTNESS: "brightness", SIDE: "side"}
 """Quantities that are counted in the reference's bins."""
-MEANS = (
-    (CONFIDENCE, "confidence_ratio", "Mean probability of the top label"),
-    (BRIGHTNESS, "brightness_ratio", "Mean of the network's input, in [0, 1]"),
-    (SIDE, "side_pixels", "Mean shorter side of the pictures sent"),
-)
 Floats = NDArray[np.float64]
 
 
@@ -57,7 +50,7 @@ class Seen:
     side: int | None
 
 
-class Drift(Collector):
+class Drift:
     """The last pictures.
 
     Args:
@@ -67,7 +60,6 @@ class Drift(Collector):
 
     Attributes:
         has_score: Whether the reference says how many pictures are out of distribution.
-        on_picture: Called on the event loop with this window and each picture that it takes in.
     """
 
     def __init__(self, labels: tuple[str, ...], reference: Reference | None, window: int) -> None:
@@ -76,7 +68,6 @@ class Drift(Collector):
         self.reference = reference
         self.window = window
         self.has_score = reference is not None and reference.out_of_distribution is not None
-        self.on_picture: Callable[[Drift, Seen], None] = lambda *_: None
         edges = {
             place: getattr(reference, name).edges for place, name in BINNED.items() if reference
         }
@@ -89,7 +80,6 @@ class Drift(Collector):
             inside = -1.0 if picture.in_distribution is None else float(picture.in_distribution)
             side = -1.0 if picture.side is None else picture.side
             add((picture.label, picture.confidence, inside, picture.brightness, side))
-            self.on_picture(self, picture)
 
     def report(self) -> DriftResponse:
         """Hold the window against the reference, quantity by quantity."""
@@ -123,24 +113,17 @@ class Drift(Collector):
             )
         return found
 
-    def collect(self) -> Iterable[Metric]:
-        """Give Prometheus gauges of the window."""
+    def means(self) -> dict[str, float]:
+        """Give the mean of each quantity that an image in the window has."""
         self._window.fold()
-        for place, name, told in MEANS:
-            mean = self._window.mean(place)
-            if mean is not None:
-                yield GaugeMetricFamily(f"resnet_window_{name}", f"{told}, over the window.", mean)
-        if len(self._window) and self.has_score:
-            share = self._window.outside / len(self._window)
-            about = "Share of the window that is out of distribution."
-            yield GaugeMetricFamily("resnet_window_out_of_distribution_ratio", about, share)
-        index = GaugeMetricFamily(
-            "resnet_drift_psi", "Population stability index, less chance.", labels=("quantity",)
-        )
-        for name, quantity in self.report().quantities.items():
-            if quantity.status != "unknown":  # whoever alerts on the figure asks for no status
-                index.add_metric((name,), quantity.psi)
-        yield index
+        means = {name: self._window.mean(place) for place, name in BINNED.items()}
+        return {name: mean for name, mean in means.items() if mean is not None}
+
+    def outside_ratio(self) -> float | None:
+        """Give the share of the window that is out of distribution; None where nothing tells."""
+        self._window.fold()
+        count = len(self._window)
+        return self._window.outside / count if count and self.has_score else None
 
 
 def grouped(usual: Floats, present: Floats) -> tuple[Floats, Floats]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from service.inference.cost import followed
-from service.inference.overload import finishing_full, finishing_too_late
+from service.inference.admission import finishing_full, finishing_too_late
+from service.inference.cost import ema
 from service.threads import started_pool
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Finishing:
             try:
                 return work()
             finally:
-                self._image_s = followed(self._image_s, (time.perf_counter() - began) / count)
+                self._image_s = ema(self._image_s, (time.perf_counter() - began) / count)
 
         with self.hold(count):
             return await asyncio.get_running_loop().run_in_executor(self.pool, timed)

@@ -14,7 +14,7 @@ import numpy as np
 from model.artifact.manifest import Manifest, ModelFile, Precision
 from model.artifact.prediction_sets import members
 from service.errors import InvalidParameterError
-from service.inference.engine import Floats, Outputs
+from service.inference.outputs import BatchOutputs, Floats
 from service.postprocessing.explain import explain
 from service.postprocessing.schemas import Explanation, Prediction, Result
 from service.preprocessing.prepare import Sent
@@ -49,7 +49,7 @@ PLAIN = Wish()
 class Answer(NamedTuple):
     """One picture among those of a batch."""
 
-    outputs: Outputs
+    outputs: BatchOutputs
     place: int
     sent: Sent
 
@@ -119,7 +119,7 @@ class Judgement:
         }
         result.update({name: value for name, value in asked.items() if value is not None})  # type: ignore[typeddict-item]
 
-    def is_finite(self, outputs: Outputs, place: int, wanted: Collection[str]) -> bool:
+    def is_finite(self, outputs: BatchOutputs, place: int, wanted: Collection[str]) -> bool:
         """Tell whether all that the answer for one picture may show is numbers.
 
         Args:
@@ -134,7 +134,7 @@ class Judgement:
             return False
         return all(np.isfinite(getattr(outputs, name)[place]).all() for name in wanted)
 
-    def is_ordinary(self, outputs: Outputs, place: int) -> bool | None:
+    def is_ordinary(self, outputs: BatchOutputs, place: int) -> bool | None:
         """Whether a picture looks like the training data; None where nothing tells."""
         score = self._score(outputs, place)
         return None if score is None else self._is_high(score)
@@ -142,7 +142,7 @@ class Judgement:
     def _is_high(self, score: float) -> bool:
         return self.threshold is not None and score >= self.threshold
 
-    def _score(self, outputs: Outputs, place: int) -> float | None:
+    def _score(self, outputs: BatchOutputs, place: int) -> float | None:
         """Give the picture's score; None if there is no threshold to hold it against."""
         if self.threshold is None or outputs.score is None:
             return None

@@ -6,26 +6,27 @@ decoded in a pool. The deadline of a request is kept here.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import repeat
-from typing import cast
 
 from model.artifact.folder import Artifact
 from model.artifact.histograms import brightness
 from model.preprocessing import Pixels
 from service.cancellation import Departure
 from service.errors import ClientLeftError, DeadlineExceededError, InferenceFailedError
+from service.inference.admission import Admission
 from service.inference.batcher import Batcher
-from service.inference.cost import Plan
-from service.inference.engine import Engine, Outputs
-from service.inference.request import Ride
+from service.inference.cost import CostModel
+from service.inference.engine import Engine
+from service.inference.outputs import ImageOutput
 from service.postprocessing.drift import Drift, Seen
 from service.postprocessing.finishing import DRAWING, WRITING, Finishing
 from service.postprocessing.ranking import rank
 from service.postprocessing.schemas import ModelInfo, Result
 from service.postprocessing.trust import PLAIN, Answer, Judgement, Wish
 from service.preprocessing.prepare import Preparer, surely_for_pool
+from service.registry.observers import Observers
 from service.registry.outcome import Answered, timings
 from service.settings import STUCK_S, Settings
 
@@ -41,22 +42,31 @@ class Classifier:
     Args:
         artifact: Read and checked.
         engine: Warmed up.
-        plan: The engine's measured times.
+        cost: The engine's measured times.
         settings: Limits.
+        observers: What the model reports to.
     """
 
-    def __init__(self, artifact: Artifact, engine: Engine, plan: Plan, settings: Settings) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        engine: Engine,
+        cost: CostModel,
+        settings: Settings,
+        observers: Observers = Observers(),  # noqa: B008  # frozen
+    ) -> None:
         """Put the rooms in a row; nothing runs before `start`."""
         self.manifest = artifact.manifest
         self.engine = engine
         self.settings = settings
+        self.admission = Admission(cost, settings.max_queue, settings.deadline_ms / 1000)
         self.batcher = Batcher(
             engine.run,
-            plan,
+            cost,
             max_batch_size=settings.max_batch_size,
-            max_queue=settings.max_queue,
-            deadline_s=settings.deadline_ms / 1000,
+            on_batch=partial(observers.on_batch, self),
         )
+        self._on_image = observers.on_image
         self.info = ModelInfo(
             name=self.manifest.name,
             version=self.manifest.version,
@@ -66,7 +76,7 @@ class Classifier:
         self.judgement = Judgement(self.manifest, engine.precision, engine.optional)
         self.drift = Drift(self.manifest.labels, self.manifest.reference, settings.drift_window)
         spec, processes = self.manifest.preprocessing, settings.processes
-        self._preparer = Preparer(spec, settings.max_pixels, processes, plan.follow_decoding)
+        self._preparer = Preparer(spec, settings.max_pixels, processes, cost.update_decode)
         self._rendered: dict[str, bytes] = {}
         self._drawing = Finishing("drawn", settings.max_queue)
         self._writing = Finishing("written", settings.max_queue)
@@ -88,12 +98,12 @@ class Classifier:
     @property
     def in_flight(self) -> int:
         """Pictures that were admitted and are not answered."""
-        return self.batcher.under_way + self._drawing.images + self._writing.images
+        return self.admission.in_flight + self._drawing.images + self._writing.images
 
     @property
     def is_stuck(self) -> bool:
         """Whether a run has gone on for longer than any should, or who runs them is gone."""
-        return self.batcher.busy_s() > STUCK_S or self.batcher.has_lost_thread()
+        return self.batcher.stalled_s() > STUCK_S
 
     def rendered(self, name: str, render: Callable[[], bytes]) -> bytes:
         """Give what only the artifact decides, such as a drawing of it; rendered once."""
@@ -116,7 +126,7 @@ class Classifier:
             DeadlineExceededError: If coming back would not help.
         """
         for_pool = surely_for_pool(declared_length) if takes_files else 0
-        self.batcher.refuse_overload(1, self.patience_s(patience_s), for_pool=for_pool)
+        self.admission.check(1, self.patience_s(patience_s), to_decode=for_pool)
 
     async def answer(
         self,
@@ -143,15 +153,17 @@ class Classifier:
         departure = departure or Departure()
         if wish.draw:
             self._drawing.refuse_overload(len(payloads), left_s)
-        with self.batcher.admit(len(payloads), left_s):
-            ready = await self._preparer.prepare(payloads, left_s, departure, self.batcher.decoding)
+        with self.admission.admit(len(payloads), left_s):
+            ready = await self._preparer.prepare(
+                payloads, left_s, departure, self.admission.decode_slot
+            )
             images = [picture.pixels for picture in ready]
             rides = await self._ride(images, deadline, departure, wish.outputs)
         decode_s = sum(picture.decode_s for picture in ready)
         preprocess_s = sum(picture.preprocess_s for picture in ready)
         light = [picture.brightness for picture in ready]
         sides = [min(picture.sent) for picture in ready]
-        self.drift.observe(map(self._seen, rides, light, sides))
+        self._observe(map(self._seen, rides, light, sides))
         return Answered(rides, timings(rides, decode_s, preprocess_s), ready, deadline, departure)
 
     async def answer_tensors(
@@ -168,9 +180,9 @@ class Classifier:
         """
         deadline, left_s = self._deadline(patience_s, received)
         departure = departure or Departure()
-        with self.batcher.admit(len(images), left_s):
+        with self.admission.admit(len(images), left_s):
             rides = await self._ride(images, deadline, departure)
-        self.drift.observe(map(self._seen, rides, map(brightness, images), repeat(None)))
+        self._observe(map(self._seen, rides, map(brightness, images), repeat(None)))
         return Answered(rides, timings(rides, 0.0, 0.0), (), deadline, departure)
 
     def _deadline(self, wanted_s: float | None, received: float | None) -> tuple[float, float]:
@@ -221,17 +233,23 @@ class Classifier:
         for ride, picture in zip(answered.rides, answered.ready, strict=True):
             if wish.draw:
                 answered.refuse_late(DRAWING)
-            answer = Answer(cast(Outputs, ride.rows), ride.place, picture.sent)
+            answer = Answer(ride.batch_outputs, ride.row, picture.sent)
             ranked = rank(ride.probabilities, self.manifest.labels, count)
             results.append(self.judgement.result(answer, ranked, top_k, wish))
         return results
 
-    def _seen(self, ride: Ride, light: float, side: int | None) -> Seen:
+    def _observe(self, pictures: Iterable[Seen]) -> None:
+        pictures = list(pictures)
+        self.drift.observe(pictures)
+        for picture in pictures:
+            self._on_image(self.drift, picture)
+
+    def _seen(self, ride: ImageOutput, light: float, side: int | None) -> Seen:
         top = int(ride.probabilities.argmax())
         return Seen(
             label=top,
             confidence=float(ride.probabilities[top]),
-            in_distribution=self.judgement.is_ordinary(cast(Outputs, ride.rows), ride.place),
+            in_distribution=self.judgement.is_ordinary(ride.batch_outputs, ride.row),
             brightness=light,
             side=side,
         )
@@ -242,7 +260,7 @@ class Classifier:
         deadline: float,
         departure: Departure,
         extras: frozenset[str] = frozenset(),
-    ) -> list[Ride]:
+    ) -> list[ImageOutput]:
         """Wait for the engine, for the deadline, or for the client to leave."""
         left_s = deadline - time.perf_counter()
         if departure.gone:
@@ -252,11 +270,11 @@ class Classifier:
                 "The deadline passed while the images were decoded; they were not run. "
                 "Try again, or allow more time."
             )
-        submission = self.batcher.submit(images, deadline, extras, is_alone=departure.is_alone)
-        departure.leave_queue = submission.leave
-        rides = await submission.in_time()
+        request = self.batcher.submit(images, deadline, extras)
+        departure.leave_queue = request.cancel
+        rides = await request.wait()
         for index, ride in enumerate(rides):
-            if not self.judgement.is_finite(cast(Outputs, ride.rows), ride.place, extras):
+            if not self.judgement.is_finite(ride.batch_outputs, ride.row, extras):
                 raise InferenceFailedError(
                     "The network's answer holds numbers that are not finite. Try another image.",
                     index=index,

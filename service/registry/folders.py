@@ -1,4 +1,4 @@
-"""The folders that models are served from: which are wanted, rightly named, and have changed."""
+"""The folders that models are served from: which there are, their names, whether they changed."""
 
 import hashlib
 import os
@@ -13,13 +13,13 @@ from service.settings import Settings
 
 
 def default_folders(settings: Settings) -> list[Path]:
-    """List what may be the default model: the version that was named, or all of a folder.
+    """List candidates for the default model: the version that was named, or all in a folder.
 
     Returns:
-        Of a folder of versions each of them, the newest first; never none.
+        All versions in a folder, the newest first; never none.
 
     Raises:
-        StartError: If there is none, or it may not be read.
+        StartError: If there is none, or it cannot be read.
     """
     named = settings.artifact.absolute()
     try:
@@ -34,19 +34,19 @@ def default_folders(settings: Settings) -> list[Path]:
     return sorted({newest, *_versions(named)}, key=lambda folder: int(folder.name), reverse=True)
 
 
-def default_folders_at_the_moment(settings: Settings) -> list[Path]:
-    """List what may be the default model; nothing while that is away."""
+def default_folders_or_none(settings: Settings) -> list[Path]:
+    """List candidates for the default model; none while its folder is missing."""
     try:
         return default_folders(settings)
     except StartError:
         return []
 
 
-def wanted_folders(settings: Settings) -> list[Path]:
+def discover_versions(settings: Settings) -> list[Path]:
     """List every version folder under `RESNET_MODELS`, or none if that is not set.
 
     Raises:
-        OSError: If the root is away, or may not be read.
+        OSError: If the root is missing, or cannot be read.
     """
     if settings.models is None:
         return []
@@ -56,18 +56,18 @@ def wanted_folders(settings: Settings) -> list[Path]:
 
 
 def _versions(folder: Path) -> list[Path]:
-    """List a model's versions; none if it may not be read, as a disk's `lost+found`."""
+    """List a model's versions; none if it cannot be read, such as a disk's `lost+found`."""
     try:
         return sorted(versions(folder))
     except OSError:
         return []
 
 
-def refuse_misnamed(folder: Path, settings: Settings) -> None:
-    """Refuse a folder under `RESNET_MODELS` that is not named as its manifest says.
+def check_folder_name(folder: Path, settings: Settings) -> None:
+    """Check that a folder under `RESNET_MODELS` is named as its manifest says.
 
-    A model is asked for by its manifest's name and version, so a copied folder would be a second
-    one of the same name. Folders that lie elsewhere may have any name.
+    Clients name a model by its manifest's name and version, so a copied folder would be a second
+    model of the same name. Folders elsewhere may have any name.
 
     Raises:
         StartError: If the names differ, or the manifest cannot be read.
@@ -87,10 +87,10 @@ def refuse_misnamed(folder: Path, settings: Settings) -> None:
 
 
 def digest_of(folder: Path) -> str:
-    """Tell one state of an artifact from another, also while it is still being copied.
+    """Digest the state of an artifact, also while it is still being copied; "" if it is missing.
 
-    Of its files only the manifest is read, and that only if it is one. Modes and owners count:
-    a file that could not be read may become readable.
+    Of its files only the manifest is read, if it is a regular file. Modes and owners count: a
+    file that could not be read may become readable.
     """
     digest = hashlib.sha256()
     try:
@@ -107,7 +107,7 @@ def digest_of(folder: Path) -> str:
 
 
 def _states(path: Path) -> Iterator[os.stat_result]:
-    """Give the state of a file and, if it is a link, of where it leads."""
+    """Give the state of a file and, if it is a link, of its target."""
     yield path.lstat()
     if path.is_symlink():
         with suppress(OSError):

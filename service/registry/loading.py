@@ -1,9 +1,9 @@
 """From settings to a model that may be served: read, choose a precision, load, check, measure.
 
-`auto` looks at what one picture costs on one thread; `cores` says what
-follows from that.
+`auto` decides by what one image costs on one thread; see `service.registry.cores`.
 """
 
+import copy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -13,49 +13,55 @@ from model.artifact.folder import Artifact, ArtifactError, read
 from model.artifact.manifest import Manifest, Precision
 from service.cpus import Choice, byte_products, choose, usable_cores
 from service.errors import InferenceFailedError, ServiceError, StartError
-from service.inference.cost import Plan, batch_sizes, measure
-from service.inference.engine import Engine, offers_cuda
+from service.inference.cost import CostModel, batch_sizes, measure
+from service.inference.engine import Engine, has_cuda_build
 from service.log import log
 from service.registry.classifier import Classifier
-from service.registry.cores import SMALL_NETWORK_S, Cores, share_cores, suits_loop
+from service.registry.cores import SMALL_NETWORK_S, Cores, share_cores, suits_inline
 from service.registry.folders import default_folders
+from service.registry.observers import Observers
 from service.registry.watchdog import LOAD_TIMEOUT_S, ready_within
 from service.settings import Settings
 
 
-def load_classifier(settings: Settings, served: Iterable[Classifier] = ()) -> Classifier:
+def load_classifier(
+    settings: Settings,
+    served: Iterable[Classifier] = (),
+    observers: Observers = Observers(),  # noqa: B008  # frozen
+) -> Classifier:
     """Read the artifact, load, warm up and measure the engine, and check the golden answers.
 
     Args:
         settings: Say which artifact, and how to run it.
-        served: Models of this process. One of the same kind was measured already, and not
-            beside requests: its times and its use of the cores are taken over.
+        served: Models of this process. If one of them is of the same kind, its cost model and
+            its use of the cores are copied.
+        observers: What the model reports to.
 
     Raises:
         StartError: The first thing that is wrong, in one line.
     """
     try:
         artifact = read(settings.artifact)
-        engine, plan = _like_one_served(artifact, settings, served) or _measured(artifact, settings)
-    except InferenceFailedError as error:  # whose own text is for clients of a service that runs
+        engine, cost = _like_one_served(artifact, settings, served) or _measured(artifact, settings)
+    except InferenceFailedError as error:  # its own text is for clients
         cause = str(error.__cause__ or error).splitlines()[0][:200]
-        raise StartError(f"{settings.artifact} fails on its golden pictures: {cause}") from error
+        raise StartError(f"{settings.artifact} fails on its golden images: {cause}") from error
     except (ArtifactError, ServiceError) as error:
         raise StartError(str(error)) from error
     if engine.provider != "cpu":
-        _tell_passed_over(settings, engine.provider)
+        _log_ignored_settings(settings, engine.provider)
     log.info(
         "measured",
         extra={
             "fields": {
-                "ms_by_batch_size": {size: round(1000 * s, 3) for size, s in plan.seconds.items()},
-                "instances": plan.instances,
-                "threads": plan.threads,
-                "on_loop": plan.on_loop,
+                "ms_by_batch_size": {size: round(1000 * s, 3) for size, s in cost.seconds.items()},
+                "instances": cost.instances,
+                "threads": cost.threads,
+                "inline": cost.inline,
             }
         },
     )
-    return Classifier(artifact, engine, plan, settings)
+    return Classifier(artifact, engine, cost, settings, observers)
 
 
 def try_artifact(settings: Settings) -> None:
@@ -74,11 +80,11 @@ def try_artifact(settings: Settings) -> None:
 
 def _like_one_served(
     artifact: Artifact, settings: Settings, served: Iterable[Classifier]
-) -> tuple[Engine, Plan] | None:
-    """Load the engine as that of a served model of the same kind; None if there is none.
+) -> tuple[Engine, CostModel] | None:
+    """Load the engine like that of a served model of the same kind; None if there is none.
 
-    Times that are measured beside requests are those of a busy machine; they could turn the
-    use of the cores round, and make the service refuse what it could answer.
+    Times measured while the service answers requests are those of a busy machine: they could
+    change the use of the cores, and make the service reject what it could answer.
     """
     kind = _kind(artifact.manifest)
     for classifier in served:
@@ -86,7 +92,7 @@ def _like_one_served(
             like = classifier.engine
             engine = load_engine(artifact, settings, like.threads)
             if (engine.precision, engine.provider) == (like.precision, like.provider):
-                return engine, classifier.batcher.plan.again()
+                return engine, copy.copy(classifier.batcher.cost)
     return None
 
 
@@ -95,51 +101,50 @@ def _kind(manifest: Manifest) -> tuple[object, ...]:
     return manifest.architecture, manifest.input, len(manifest.labels), manifest.summary.macs
 
 
-def _measured(artifact: Artifact, settings: Settings) -> tuple[Engine, Plan]:
+def _measured(artifact: Artifact, settings: Settings) -> tuple[Engine, CostModel]:
     """Load the engine, and measure what decides how it is used."""
     usable = usable_cores()
-    engine, cores = _load_laid_out(artifact, settings, usable)
+    engine, cores = _load_for_cores(artifact, settings, usable)
     example = artifact.golden_images()[0]
-    plan = measure(engine.run, example, batch_sizes(settings.max_batch_size))
-    if engine.provider == "cpu":
-        plan.instances, plan.threads = cores.instances, cores.threads
-        plan.on_loop = suits_loop(cores, usable, plan)
-    return engine, plan
+    seconds = measure(engine.run, example, batch_sizes(settings.max_batch_size))
+    if engine.provider != "cpu":
+        return engine, CostModel(seconds)
+    inline = suits_inline(cores, usable, seconds)
+    return engine, CostModel(seconds, cores.instances, cores.threads, inline=inline)
 
 
-def _load_laid_out(artifact: Artifact, settings: Settings, usable: int) -> tuple[Engine, Cores]:
-    """Load the engine with as many threads as suit the network, where that is left to us.
+def _load_for_cores(artifact: Artifact, settings: Settings, usable: int) -> tuple[Engine, Cores]:
+    """Load the engine with as many threads as suit the network, where the settings leave that open.
 
-    One picture on one thread tells: of what many threads take it says little, since a small
-    network gains next to nothing by them.
+    One image on one thread decides: a small network gains next to nothing by more threads.
     """
     cores, small = (share_cores(settings, usable, is_small=kind) for kind in (False, True))
     if small == cores:
-        return load_engine(artifact, settings, cores.computing), cores
+        return load_engine(artifact, settings, cores.session_threads), cores
     engine = load_engine(artifact, settings, threads=1)
     if engine.provider != "cpu":
         return engine, cores
     if is_small(engine, artifact):
         cores = small
-    if engine.threads != cores.computing:
+    if engine.threads != cores.session_threads:
         del engine  # its memory, before the next one takes as much
-        engine = load_engine(artifact, settings, cores.computing)
+        engine = load_engine(artifact, settings, cores.session_threads)
     return engine, cores
 
 
-def _tell_passed_over(settings: Settings, provider: str) -> None:
-    """Log what was asked of the cores where they do not compute."""
+def _log_ignored_settings(settings: Settings, provider: str) -> None:
+    """Warn about settings that have no effect on a GPU."""
     asked = {"RESNET_INSTANCES": settings.instances, "RESNET_THREADS": settings.threads}
     if names := " and ".join(name for name, value in asked.items() if value):
         why = f"On {provider.upper()} one batch runs at a time, by the GPU. Leave them out."
-        log.warning("passed over", extra={"fields": {"which": names, "why": why}})
+        log.warning("settings ignored", extra={"fields": {"which": names, "why": why}})
 
 
 def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
-    """Load the precision that was asked for, or with `auto` the one that suits the machine.
+    """Load the precision that the settings name, or with `auto` the one that suits the machine.
 
-    A cheaper precision that `auto` chose and that fails its golden answers here gives way
-    to float32, and the log says so; one that was asked for by name refuses to start.
+    If the precision that `auto` chose fails its golden answers here, float32 is loaded in its
+    place, and the log says so. One that was named stops the start.
 
     Raises:
         ArtifactError: If the artifact has no such precision, or its file is damaged.
@@ -147,16 +152,16 @@ def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
     """
     if settings.precision != "auto":
         return _checked(artifact, settings, settings.precision, threads)
-    held = tuple(artifact.manifest.files)
-    cuda = settings.provider != "cpu" and offers_cuda()
-    choice = choose(held, cuda=cuda, byte_products=byte_products())
+    available = tuple(artifact.manifest.files)
+    cuda = settings.provider != "cpu" and has_cuda_build()
+    choice = choose(available, cuda=cuda, byte_products=byte_products())
     try:
         engine = _checked(artifact, settings, choice.precision, threads)
         if cuda and engine.provider != "cuda":  # onnxruntime offered it and fell back
-            choice = choose(held, cuda=False, byte_products=byte_products())
+            choice = choose(available, cuda=False, byte_products=byte_products())
             engine = _checked(artifact, settings, choice.precision, threads)
     except (StartError, ServiceError) as error:
-        if choice.precision == "float32" or "float32" not in held:
+        if choice.precision == "float32" or "float32" not in available:
             raise
         log.warning("precision gave way", extra={"fields": {"why": str(error)}})
         choice = Choice("float32", f"{choice.precision} failed here")
@@ -166,7 +171,7 @@ def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
 
 
 def _checked(artifact: Artifact, settings: Settings, precision: Precision, threads: int) -> Engine:
-    """Load one precision, and have it give the golden answers here."""
+    """Load one precision, and check its golden answers on this machine."""
     engine = Engine(
         artifact.model(precision),
         artifact.manifest,
@@ -180,22 +185,22 @@ def _checked(artifact: Artifact, settings: Settings, precision: Precision, threa
 
 
 def is_small(engine: Engine, artifact: Artifact) -> bool:
-    """Tell whether Python's share of a picture counts beside the engine's.
+    """Tell whether Python's share of an image's time counts beside the engine's.
 
     Args:
         engine: On one thread.
         artifact: What it was loaded from.
     """
-    plan = measure(engine.run, np.asarray(artifact.golden_images()[0]), (1,))
-    return plan.seconds[1] < SMALL_NETWORK_S
+    seconds = measure(engine.run, np.asarray(artifact.golden_images()[0]), (1,))
+    return seconds[1] < SMALL_NETWORK_S
 
 
-def choose_workers(settings: Settings, probe: Callable[[Path], None] = lambda _: None) -> int:
-    """Decide on the number of processes: as asked, or by what a picture costs.
+def choose_workers(settings: Settings, trial: Callable[[Path], None] = lambda _: None) -> int:
+    """Decide on the number of processes: as set, or by what an image costs.
 
     Args:
-        settings: Of several versions the newest good one counts, as it will be served.
-        probe: Tries each of several in a process of its own, which a bad file may crash.
+        settings: Of several versions the newest good one counts, which will be served.
+        trial: Loads each of several in a process of its own, which a bad file may crash.
 
     Raises:
         StartError: If no version of the model can be loaded; with the newest one's reason.
@@ -205,16 +210,16 @@ def choose_workers(settings: Settings, probe: Callable[[Path], None] = lambda _:
     if settings.workers == 1 or (is_auto and (usable == 1 or settings.provider == "cuda")):
         return 1
     folders = default_folders(settings)
-    refused: list[Exception] = []
+    failures: list[Exception] = []
     for folder in folders:  # one line here for a bad artifact, not one from each worker
         try:
             if len(folders) > 1:
-                probe(folder)
+                trial(folder)
             with ready_within(LOAD_TIMEOUT_S, str(folder)):
                 return _workers_for(read(folder), settings, usable)
         except (ArtifactError, ServiceError, StartError, OSError) as error:
-            refused.append(error)
-    raise StartError(str(refused[0])) from refused[0]
+            failures.append(error)
+    raise StartError(str(failures[0])) from failures[0]
 
 
 def _workers_for(artifact: Artifact, settings: Settings, usable: int) -> int:

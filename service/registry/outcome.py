@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from service.cancellation import Departure
 from service.errors import ClientLeftError, DeadlineExceededError
-from service.inference.request import Ride
+from service.inference.outputs import ImageOutput
 from service.preprocessing.prepare import Ready
 
 
@@ -25,7 +25,7 @@ class Timings:
 class Answered(NamedTuple):
     """What the engine gave for the pictures of one request, in order."""
 
-    rides: list[Ride]
+    rides: list[ImageOutput]
     timings: Timings
     ready: Sequence[Ready] = ()  # what the pictures were; nothing for tensors
     deadline: float = math.inf  # on `time.perf_counter`'s clock
@@ -52,7 +52,7 @@ class Answered(NamedTuple):
         return max(ride.batch_size for ride in self.rides)
 
 
-def timings(rides: Sequence[Ride], decode_s: float, preprocess_s: float) -> Timings:
+def timings(rides: Sequence[ImageOutput], decode_s: float, preprocess_s: float) -> Timings:
     """Tell where a request's seconds went; queue and engine are those of its slowest ride."""
     return Timings(
         decode=decode_s,

@@ -122,13 +122,16 @@ class Server(uvicorn.Server):
                 raise
             log.warning("ended, and not all was cleaned up", exc_info=True)
 
+    def _refresh_metrics(self) -> None:
+        self.state.telemetry.refresh(self.state.models)
+
     async def on_tick(self, counter: int) -> bool:
         """Look, ten times a second, at the gauges and whether it is time to leave.
 
         Whatever fails here, for want of memory or of open files, must not end the server.
         """
         self._ticked_at = time.monotonic()
-        for step in (self._see_to_the_end, self.state.telemetry.look, self._reload_if_due):
+        for step in (self._see_to_the_end, self._refresh_metrics, self._reload_if_due):
             try:
                 step()
             except Exception:  # noqa: BLE001  # that is the point

@@ -1,4 +1,4 @@
-"""A batcher whose run the test hands it, and pictures that are their own names."""
+"""A batcher with a run of the test's own, and images that are their own names."""
 
 import asyncio
 import time
@@ -9,34 +9,36 @@ import numpy as np
 
 from model.preprocessing import Pixels
 from service.errors import InferenceFailedError
+from service.inference.admission import Admission
 from service.inference.batcher import Batcher
-from service.inference.cost import Plan
-from service.inference.request import Ride, Rows, Submission
-from tests.service.conftest import Answer
+from service.inference.cost import CostModel
+from service.inference.outputs import BatchOutputs, ImageOutput
+from service.inference.request import PendingRequest
+from tests.service.conftest import outputs_of
 
 
-def picture(name: int) -> Pixels:
+def image(name: int) -> Pixels:
     return np.full((1, 1, 1), name, np.uint8)
 
 
-def pictures(*names: int) -> list[Pixels]:
-    return [picture(name) for name in names]
+def images_of(*names: int) -> list[Pixels]:
+    return [image(name) for name in names]
 
 
-def names(rides: list[Ride]) -> list[float]:
-    """Which pictures the answers are for."""
-    return [float(ride.probabilities[0]) for ride in rides]
+def names(outputs: list[ImageOutput]) -> list[float]:
+    """Which images the outputs are for."""
+    return [float(output.probabilities[0]) for output in outputs]
 
 
-def answer(images: Pixels) -> Answer:
+def answer(images: Pixels) -> BatchOutputs:
     """A run that takes no time."""
-    return Answer(images.reshape(len(images), -1).astype(np.float32))
+    return outputs_of(images.reshape(len(images), -1).astype(np.float32))
 
 
-def failing_on(name: int, batches: list[list[int]]) -> Callable[[Pixels], Rows]:
-    """A run that fails if this picture is in the batch."""
+def failing_on(name: int, batches: list[list[int]]) -> Callable[[Pixels], BatchOutputs]:
+    """A run that fails if this image is in the batch."""
 
-    def run(images: Pixels) -> Rows:
+    def run(images: Pixels) -> BatchOutputs:
         batches.append(images[:, 0, 0, 0].tolist())
         if name in images:
             raise InferenceFailedError(f"It was {name}.")
@@ -46,21 +48,22 @@ def failing_on(name: int, batches: list[list[int]]) -> Callable[[Pixels], Rows]:
 
 
 def batcher_of(
-    run: Callable[[Pixels], Rows],
+    run: Callable[[Pixels], BatchOutputs],
     max_batch_size: int = 4,
-    max_queue: int = 100,
     instances: int = 1,
-    image_s: float = 1e-4,
 ) -> Batcher:
-    plan = Plan({1: image_s}, instances)
-    return Batcher(run, plan, max_batch_size=max_batch_size, max_queue=max_queue)
+    return Batcher(run, CostModel({1: 1e-4}, instances), max_batch_size=max_batch_size)
+
+
+def admission_of(max_in_flight: int = 100, image_s: float = 1e-4) -> Admission:
+    return Admission(CostModel({1: image_s}), max_in_flight)
 
 
 @asynccontextmanager
 async def started(
-    run: Callable[[Pixels], Rows], max_batch_size: int = 4, instances: int = 1
+    run: Callable[[Pixels], BatchOutputs], max_batch_size: int = 4, instances: int = 1
 ) -> AsyncIterator[Batcher]:
-    batcher = batcher_of(run, max_batch_size, instances=instances)
+    batcher = batcher_of(run, max_batch_size, instances)
     batcher.start()
     try:
         async with asyncio.timeout(20):
@@ -69,11 +72,11 @@ async def started(
         await batcher.stop()
 
 
-def submit(batcher: Batcher, *given: int, patience_s: float = 60) -> Submission:
-    """Queue pictures."""
-    return batcher.submit(pictures(*given), time.perf_counter() + patience_s)
+def submit(batcher: Batcher, *given: int, timeout_s: float = 60) -> PendingRequest:
+    """Queue images."""
+    return batcher.submit(images_of(*given), time.perf_counter() + timeout_s)
 
 
-def ask(batcher: Batcher, *given: int) -> asyncio.Future[list[Ride]]:
-    """Queue pictures; await their rides."""
-    return submit(batcher, *given).answer
+def ask(batcher: Batcher, *given: int) -> asyncio.Future[list[ImageOutput]]:
+    """Queue images; await their outputs."""
+    return submit(batcher, *given).future

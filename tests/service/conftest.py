@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,13 +21,15 @@ from model.artifact.folder import write
 from model.artifact.manifest import Precision
 from model.preprocessing import Pixels
 from service.app import create_app
+from service.inference.admission import Admission
+from service.inference.batch import Run
 from service.inference.batcher import Batcher
-from service.inference.cost import Plan
+from service.inference.cost import CostModel
 from service.inference.engine import Engine
-from service.inference.request import Rows
+from service.inference.outputs import BatchOutputs
 from service.log import LIBRARIES, BunchHandler
 from service.registry.classifier import Classifier
-from service.registry.probe import Probe
+from service.registry.trial import TrialLoad
 from service.settings import PREFIX, Settings
 from tests.conftest import MakeManifest
 from tests.service import graphs
@@ -37,21 +40,15 @@ MakeArtifact = Callable[..., Path]
 LoadEngine = Callable[..., Engine]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a run gives; the batcher asks for no more."""
-
-    probabilities: NDArray[np.float32]
-
-    @property
-    def logits(self) -> NDArray[np.float32]:
-        return self.probabilities
+def outputs_of(values: NDArray[np.float32]) -> BatchOutputs:
+    """What a run gives: the values (N, K) as logits and as probabilities."""
+    return BatchOutputs(values, values)
 
 
 class Gate:
     """An engine's run that waits to be let through, and notes what it was given.
 
-    A picture's first pixel is its name; its answer is that number, twice.
+    An image's first pixel is its name; its answer is that number, twice.
     """
 
     def __init__(self) -> None:
@@ -59,13 +56,13 @@ class Gate:
         self.entered = threading.Semaphore(0)
         self._open = threading.Semaphore(0)
 
-    def __call__(self, images: Pixels) -> Rows:
+    def __call__(self, images: Pixels) -> BatchOutputs:
         names = images[:, 0, 0, 0]
         self.batches.append(names.tolist())
         self.entered.release()
         if not self._open.acquire(timeout=20):
             raise TimeoutError("Nobody opened the gate.")
-        return Answer(np.stack([names, names], axis=1).astype(np.float32))
+        return outputs_of(np.stack([names, names], axis=1).astype(np.float32))
 
     async def has_entered(self) -> None:
         """Wait until one more run has begun."""
@@ -160,10 +157,10 @@ def load_engine(make_manifest: MakeManifest) -> LoadEngine:
 
 
 @pytest.fixture
-def probed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def trials(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Note what would be tried in a child process, which takes a second each."""
     folders: list[Path] = []
-    monkeypatch.setattr(Probe, "__call__", lambda _, folder: folders.append(folder))
+    monkeypatch.setattr(TrialLoad, "__call__", lambda _, folder: folders.append(folder))
     return folders
 
 
@@ -172,19 +169,33 @@ LEAN = {"threads": 1, "instances": 1}
 """One run at a time, so that a test can say what waits."""
 
 
-def replace_engine(app: FastAPI, run: Callable[[Pixels], Rows], instances: int = 1) -> Batcher:
+def replace_engine(
+    app: FastAPI, run: Callable[[Pixels], BatchOutputs], instances: int = 1
+) -> Batcher:
     """Let `run` answer in the default model's place, counted as the engine would be."""
     classifier = app.state.models.find()
-    settings = classifier.settings
+    settings, cost = classifier.settings, CostModel({1: 1e-4}, instances)
+    classifier.admission = Admission(cost, settings.max_queue, settings.deadline_ms / 1000)
     batcher = classifier.batcher = Batcher(
         run,
-        Plan({1: 1e-4}, instances),
+        cost,
         max_batch_size=settings.max_batch_size,
-        max_queue=settings.max_queue,
-        deadline_s=settings.deadline_ms / 1000,
+        on_batch=partial(app.state.telemetry.record_batch, classifier),
     )
-    app.state.telemetry.changed(classifier, None)
     return batcher
+
+
+def replace_run(batcher: Batcher, run: Run) -> Run:
+    """Let `run` answer in the engine's place from now on; give the one that did before."""
+    runner: Any = batcher._runner
+    before: Run = runner._run
+    runner._run = run
+    return before
+
+
+def replace_cost(classifier: Classifier, cost: CostModel) -> None:
+    """Let the default model have taken so long when it was measured."""
+    classifier.admission.cost = classifier.batcher.cost = cost
 
 
 @pytest.fixture
@@ -194,7 +205,7 @@ async def serve(make_artifact: MakeArtifact) -> AsyncIterator[Serve]:
 
         async def start(
             model: bytes = graphs.plain(),
-            run: Callable[[Pixels], Rows] | None = None,
+            run: Callable[[Pixels], BatchOutputs] | None = None,
             overwrite: bool = False,
             **changes: Any,
         ) -> Service:

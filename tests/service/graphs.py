@@ -10,14 +10,14 @@ from tests.service.onnx_writer import (
     FLOAT,
     INT64,
     UINT8,
-    Border,
     Constant,
     Dims,
     Node,
+    TensorInfo,
     model,
 )
 
-IMAGES = Border("images", UINT8, ("n", 4, 4, 1))
+IMAGES = TensorInfo("images", UINT8, ("n", 4, 4, 1))
 WEIGHTS = np.array([[-0.1, 0.1]] * 16, np.float32)
 CONSTANTS: dict[str, Constant] = {
     "scale": np.array(255, np.float32),
@@ -35,7 +35,7 @@ ANSWER = (Node("Softmax", ["logits"], "probabilities"),)
 
 def plain(
     *,
-    images: Border = IMAGES,
+    images: TensorInfo = IMAGES,
     labels: int = 2,
     batch: int | str = "n",
     name: str = "probabilities",
@@ -67,7 +67,7 @@ def double() -> bytes:
         ],
         CONSTANTS,
         [IMAGES],
-        [Border("logits", FLOAT, ("n", 2)), Border("probabilities", DOUBLE, ("n", 2))],
+        [TensorInfo("logits", FLOAT, ("n", 2)), TensorInfo("probabilities", DOUBLE, ("n", 2))],
     )
 
 
@@ -150,5 +150,5 @@ def swapped() -> bytes:
     )
 
 
-def _outputs(dims: Dims, name: str = "probabilities") -> list[Border]:
-    return [Border("logits", FLOAT, dims), Border(name, FLOAT, dims)]
+def _outputs(dims: Dims, name: str = "probabilities") -> list[TensorInfo]:
+    return [TensorInfo("logits", FLOAT, dims), TensorInfo(name, FLOAT, dims)]

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from service.app import create_app
+from service.inference.admission import Admission
 from service.inference.batcher import Batcher
+from service.registry.classifier import Classifier
 from service.server.listen import bind
 from service.server.server import Server, configure
 from service.settings import Settings
@@ -28,7 +30,21 @@ class Listening:
 
     server: Server
     gate: Gate
-    batcher: Batcher
+
+    @property
+    def classifier(self) -> Classifier:
+        """The default model."""
+        classifier = self.server.state.models.find()
+        assert isinstance(classifier, Classifier)
+        return classifier
+
+    @property
+    def batcher(self) -> Batcher:
+        return self.classifier.batcher
+
+    @property
+    def admission(self) -> Admission:
+        return self.classifier.admission
 
     @property
     def port(self) -> int:
@@ -46,12 +62,12 @@ def listen(artifact: Path, loop: str = "auto", **changes: Any) -> Iterator[Liste
     settings = Settings(artifact=artifact, **given)
     app = create_app(settings)
     gate = Gate()
-    batcher = replace_engine(app, gate)
+    replace_engine(app, gate)
     running = Server(configure(settings, app, loop=loop))
     thread = threading.Thread(target=running.run, args=([bind(settings)],))
     thread.start()
     wait_until(lambda: running.started)
-    yield Listening(running, gate, batcher)
+    yield Listening(running, gate)
     gate.let_through(99)
     running.handle_exit(signal.SIGTERM, None)
     thread.join(10)

@@ -26,7 +26,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Border:
+class TensorInfo:
     """An input or output of the graph."""
 
     name: str
@@ -37,8 +37,8 @@ class Border:
 def model(
     nodes: Sequence[Node],
     constants: Mapping[str, Constant],
-    inputs: Sequence[Border],
-    outputs: Sequence[Border],
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
     *,
     external: str | None = None,
 ) -> bytes:
@@ -46,8 +46,8 @@ def model(
     graph = b"".join(_bytes(1, _node(node)) for node in nodes) + _bytes(2, b"graph")
     for name, values in constants.items():
         graph += _bytes(5, _tensor(name, values, is_external=name == external))
-    graph += b"".join(_bytes(11, _border(border)) for border in inputs)
-    graph += b"".join(_bytes(12, _border(border)) for border in outputs)
+    graph += b"".join(_bytes(11, _tensor_info(info)) for info in inputs)
+    graph += b"".join(_bytes(12, _tensor_info(info)) for info in outputs)
     operators = _number(2, 17)
     return _number(1, 8) + _bytes(7, graph) + _bytes(8, operators)
 
@@ -70,13 +70,13 @@ def _tensor(name: str, values: Constant, *, is_external: bool) -> bytes:
     return written + _bytes(9, values.tobytes())
 
 
-def _border(border: Border) -> bytes:
+def _tensor_info(info: TensorInfo) -> bytes:
     dims = b"".join(
         _bytes(1, _number(1, dim) if isinstance(dim, int) else _bytes(2, dim.encode()))
-        for dim in border.dims
+        for dim in info.dims
     )
-    tensor = _number(1, border.dtype) + _bytes(2, dims)
-    return _bytes(1, border.name.encode()) + _bytes(2, _bytes(1, tensor))
+    tensor = _number(1, info.dtype) + _bytes(2, dims)
+    return _bytes(1, info.name.encode()) + _bytes(2, _bytes(1, tensor))
 
 
 def _number(field: int, value: int) -> bytes:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from service.inference.request import Submission
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, Listening, listen, wait_until
 from tests.service.process import read_answer
@@ -28,17 +27,17 @@ def count(listening: Listening, name: str, labels: dict[str, str] | None = None)
 
 
 def test_clients_that_leave_while_they_wait_are_never_run(listening: Listening) -> None:
-    batcher = listening.batcher
+    batcher, admission = listening.batcher, listening.admission
     with listening.connect() as riding, listening.connect() as patient:
         riding.sendall(LAST)
         assert listening.gate.entered.acquire(timeout=10)
         with contextlib.ExitStack() as leaving:
             for _ in range(CLIENTS):
                 leaving.enter_context(listening.connect()).sendall(REQUEST)
-            wait_until(lambda: batcher.under_way == 1 + CLIENTS)
+            wait_until(lambda: admission.in_flight == 1 + CLIENTS)
             patient.sendall(LAST)
-            wait_until(lambda: batcher.under_way == 2 + CLIENTS)
-        wait_until(lambda: batcher.under_way == 2)
+            wait_until(lambda: admission.in_flight == 2 + CLIENTS)
+        wait_until(lambda: admission.in_flight == 2)
 
         listening.gate.let_through(2 + CLIENTS)
         answers = [read_answer(riding), read_answer(patient)]
@@ -46,7 +45,7 @@ def test_clients_that_leave_while_they_wait_are_never_run(listening: Listening) 
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
     assert len(listening.gate.batches) == batcher.executed == 2
     assert count(listening, "resnet_images_executed_total") == 2
-    assert count(listening, "resnet_refusals_total", {"code": "client_left"}) == CLIENTS
+    assert count(listening, "resnet_request_failures_total", {"code": "client_left"}) == CLIENTS
 
 
 def test_pictures_of_who_has_left_take_no_memory(listening: Listening) -> None:
@@ -56,12 +55,12 @@ def test_pictures_of_who_has_left_take_no_memory(listening: Listening) -> None:
         with listening.connect() as leaving:
             leaving.sendall(REQUEST)
             wait_until(lambda: listening.batcher.queued() == 1)
-            waiting = listening.batcher._queue.get()  # nothing else shows it
-            assert waiting is not None
-            assert len(waiting.submission.images) == 1
-        wait_until(lambda: listening.batcher.under_way == 1)
+            runner: Any = listening.batcher._runner
+            request, _ = runner._queue.get()  # nothing else shows it
+            assert len(request.images) == 1
+        wait_until(lambda: listening.admission.in_flight == 1)
 
-    assert len(waiting.submission.images) == 0
+    assert len(request.images) == 0
 
 
 def test_a_client_that_leaves_within_its_body_holds_no_place(listening: Listening) -> None:
@@ -69,28 +68,7 @@ def test_a_client_that_leaves_within_its_body_holds_no_place(listening: Listenin
         leaving.sendall(REQUEST[:-5])
         wait_until(lambda: len(listening.server.server_state.connections) == 1)
 
-    wait_until(lambda: count(listening, "resnet_refusals_total", {"code": "client_left"}) == 1)
-    assert listening.batcher.under_way == 0
+    code = {"code": "client_left"}
+    wait_until(lambda: count(listening, "resnet_request_failures_total", code) == 1)
+    assert listening.admission.in_flight == 0
     assert listening.gate.batches == []
-
-
-def test_a_request_knows_whether_it_is_alone(
-    listening: Listening, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    submit, told = listening.batcher.submit, []
-
-    def note(*given: Any, is_alone: bool) -> Submission:
-        told.append(is_alone)
-        return submit(*given, is_alone=is_alone)
-
-    monkeypatch.setattr(listening.batcher, "submit", note)
-    with listening.connect() as first, listening.connect() as second:
-        first.sendall(LAST)
-        wait_until(lambda: len(told) == 1)
-        second.sendall(LAST)
-        wait_until(lambda: len(told) == 2)
-        listening.gate.let_through(2)
-        answers = [read_answer(first), read_answer(second)]
-
-    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
-    assert told == [True, False]

@@ -67,11 +67,11 @@ def describe(classifier: Classifier) -> bytes:
             refusal=manifest.refusal,
             provenance=manifest.provenance,
             serving=Serving(
-                instances=classifier.batcher.plan.instances,
-                threads=classifier.batcher.plan.threads,
+                instances=classifier.batcher.cost.instances,
+                threads=classifier.batcher.cost.threads,
                 batches=[
                     BatchTime(images=size, ms=round(1000 * seconds, 3))
-                    for size, seconds in classifier.batcher.plan.seconds.items()
+                    for size, seconds in classifier.batcher.cost.seconds.items()
                 ],
             ),
         )

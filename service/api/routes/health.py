@@ -6,7 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service.api.problems import problems
 from service.api.schemas import Health, RefusedModel
 from service.errors import EngineStuckError, NotReadyError
-from service.registry.registry import Models
+from service.registry.registry import ModelRegistry
 from service.settings import STUCK_S
 
 router = APIRouter()
@@ -21,7 +21,7 @@ router = APIRouter()
 )
 async def livez(request: Request) -> Health:
     """Alive while runs of the engine end."""
-    models: Models = request.app.state.models
+    models: ModelRegistry = request.app.state.models
     if any(classifier.is_stuck for classifier in models.all()):
         raise EngineStuckError(
             f"A run of the engine has lasted for over {STUCK_S:g} s, or its thread has ended. "
@@ -32,7 +32,7 @@ async def livez(request: Request) -> Health:
         models=[classifier.info for classifier in models.all()],
         refused=[
             RefusedModel(folder=refused.name, reason=refused.public_reason)
-            for refused in models.refused()
+            for refused in models.failed()
         ],
     )
 
@@ -59,5 +59,5 @@ async def readyz(request: Request) -> Health:
 )
 async def metrics(request: Request) -> Response:
     """All metrics in Prometheus' text format."""
-    text = await request.app.state.telemetry.text()
+    text = await request.app.state.telemetry.render(request.app.state.models)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -23,7 +23,7 @@ from service.errors import InvalidParameterError
 from service.observability.metrics import STAGES
 from service.postprocessing.trust import Wish
 from service.registry.outcome import Answered
-from service.registry.registry import Models
+from service.registry.registry import ModelRegistry
 from service.settings import Settings
 
 router = APIRouter(route_class=LeanRoute)
@@ -141,7 +141,7 @@ async def answer(request: Request, name: str | None) -> Response:
     Raises:
         ServiceError: The first refusal; see `service.errors`.
     """
-    models: Models = request.app.state.models
+    models: ModelRegistry = request.app.state.models
     classifier = models.find(name)
     limits = classifier.settings
     headers = request.headers
@@ -170,7 +170,7 @@ async def answer(request: Request, name: str | None) -> Response:
         answered = await classifier.answer(sent.images, patience_s, departure, wish, received)
     del sent
     results = await classifier.results(answered, query.top_k, wish)
-    request.app.state.telemetry.answered(answered, classifier)
+    request.app.state.telemetry.record_request(answered, classifier)
     return Response(
         to_json({"model": classifier.info, "results": results}, exclude_none=True),
         media_type="application/json",

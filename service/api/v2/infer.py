@@ -144,7 +144,7 @@ async def infer(request: Request) -> Response:
         return await _infer(request, view)
     except Exception:  # an unforeseen one, too; the outer door answers it
         statistics = request.app.state.telemetry.statistics[view.classifier]
-        statistics.failed(time.perf_counter() - began)
+        statistics.record_failure(time.perf_counter() - began)
         raise
 
 
@@ -213,7 +213,7 @@ async def _respond(request: Request, view: View, asked: Asked, answered: Answere
     is_small = numbers <= SMALL_ROWS
     answer, encoding, write_s = write() if is_small else await asyncio.to_thread(write)
     answered.refuse_late("the answer was written. Allow more time, or ask for fewer outputs.")
-    request.app.state.telemetry.answered(answered, view.classifier, write_s)
+    request.app.state.telemetry.record_request(answered, view.classifier, write_s)
     headers = {"Server-Timing": server_timing(answered), "Vary": "Accept-Encoding"}
     if answer.json_bytes is not None:
         headers[JSON_BYTES_HEADER] = str(answer.json_bytes)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from service.api.v2.tensors import FREE, Border, Tensor
 from service.errors import ModelNotFoundError
 from service.registry.classifier import Classifier
-from service.registry.registry import Models
+from service.registry.registry import ModelRegistry
 
 IMAGES = "images"
 OUTPUTS = ("logits", "probabilities")
@@ -71,7 +71,7 @@ def view(classifier: Classifier, suffix: str = "") -> View:
     return View(classifier, border)
 
 
-def find_view(models: Models, name: str, version: str | None = None) -> View:
+def find_view(models: ModelRegistry, name: str, version: str | None = None) -> View:
     """Find a model by one of its names; the newest version if none is asked for.
 
     An artifact's own name comes before another artifact's name with a suffix.
@@ -92,7 +92,7 @@ def find_view(models: Models, name: str, version: str | None = None) -> View:
     )
 
 
-def all_views(models: Models) -> list[View]:
+def all_views(models: ModelRegistry) -> list[View]:
     """List every model under every name, the default artifact's first."""
     found: dict[tuple[str, str], View] = {}
     for suffix in KINDS:
@@ -102,6 +102,6 @@ def all_views(models: Models) -> list[View]:
     return list(found.values())
 
 
-def versions(models: Models, name: str) -> list[str]:
+def versions(models: ModelRegistry, name: str) -> list[str]:
     """List the versions that are served under a name, the oldest first."""
     return sorted({seen.version for seen in all_views(models) if seen.name == name}, key=int)

@@ -30,7 +30,7 @@ from service.api.v2.tensors import Tensor
 from service.errors import MalformedRequestError, UnsupportedError
 from service.observability.counters import Statistics as Counters
 from service.observability.counters import Tally
-from service.registry.registry import Models
+from service.registry.registry import ModelRegistry
 
 NEVER = Duration(count=0, ns=0)
 
@@ -128,7 +128,7 @@ def _input(tensor: Tensor) -> InputConfig:
 async def index(request: Request) -> Response:
     """List what is served and, unless only that is wanted, what was refused and why."""
     asked = await _read_index_request(request)
-    models: Models = request.app.state.models
+    models: ModelRegistry = request.app.state.models
     entries = [
         IndexEntry(name=view.name, version=view.version, state="READY", reason="")
         for view in all_views(models)
@@ -152,11 +152,11 @@ async def _read_index_request(request: Request) -> IndexRequest:
         raise MalformedRequestError('The body must be empty or {"ready": true}.') from error
 
 
-def _refused(models: Models, served: set[tuple[str, str]]) -> list[IndexEntry]:
+def _refused(models: ModelRegistry, served: set[tuple[str, str]]) -> list[IndexEntry]:
     """List candidates that could not be loaded, where no older state of them is served."""
     return [
         IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=refused.public_reason)
-        for refused in models.refused()
+        for refused in models.failed()
         if (pair := (refused.folder.parent.name, refused.folder.name)) not in served
         for name, version in [pair]
     ]

@@ -17,9 +17,9 @@ from service.cancellation import Departure
 from service.cpus import usable_cores
 from service.errors import ClientLeftError, DeadlineExceededError
 from service.inference.batcher import Batcher
-from service.inference.cost import Plan
+from service.inference.cost import CostModel
 from service.preprocessing.prepare import Preparer, Ready
-from tests.service.conftest import Gate, Serve, Service
+from tests.service.conftest import Gate, Serve, Service, replace_cost
 from tests.service.pictures import BLACK, WHITE, encode
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,7 @@ async def test_the_nearer_of_both_deadlines_counts(
 
     assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
     assert 0.09 < took_s < 5
-    assert service.classifier.batcher.under_way == 0
+    assert service.classifier.admission.in_flight == 0
 
 
 async def test_what_expires_in_the_queue_never_runs(serve: Serve) -> None:
@@ -87,7 +87,7 @@ async def test_what_expires_in_the_queue_never_runs(serve: Serve) -> None:
 async def test_a_deadline_that_the_rate_cannot_meet_is_refused_at_the_door(serve: Serve) -> None:
     gate = Gate()
     service = await serve(run=gate)
-    service.classifier.batcher.plan = Plan({1: 1.5})
+    replace_cost(service.classifier, CostModel({1: 1.5}))
     riding = asyncio.create_task(ask(service, 9_000))
     await gate.has_entered()
 
@@ -110,7 +110,7 @@ async def test_pictures_that_take_longer_than_the_deadline_even_alone_are_refuse
     count: int, serve: Serve
 ) -> None:
     service = await serve()
-    service.classifier.batcher.plan = Plan({1: 0.4})
+    replace_cost(service.classifier, CostModel({1: 0.4}))
 
     response = await ask(service, 300 * count, content=None, files=[("file", WHITE)] * count)
 
@@ -125,7 +125,7 @@ async def test_pictures_that_take_longer_than_the_deadline_even_alone_are_refuse
 
 async def test_a_deadline_that_cannot_be_met_is_told_so_under_v2_too(serve: Serve) -> None:
     service = await serve()
-    service.classifier.batcher.plan = Plan({1: 0.4})
+    replace_cost(service.classifier, CostModel({1: 0.4}))
     body = {"inputs": [{"name": "images", "datatype": "BYTES", "shape": [1], "data": ["AA=="]}]}
 
     response = await service.client.post(
@@ -146,11 +146,11 @@ async def test_an_idle_service_accepts_whatever_was_measured_at_a_bad_moment(
     service = await serve()
     batcher = service.classifier.batcher
     if moment == "start":
-        batcher.plan = Plan({1: 100.0, 32: 3_200.0})
+        replace_cost(service.classifier, CostModel({1: 100.0, 32: 3_200.0}))
     for _ in range({"use": 1, "all of use": 100}.get(moment, 0)):
-        batcher.plan.follow(1, 100)
+        batcher.cost.update(1, 100)
     if moment == "decoding":
-        batcher.plan.follow_decoding(100, 1)
+        batcher.cost.update_decode(100, 1)
     photograph = encode(Image.new("L", (600, 600)))
     files = [("file", photograph)] * count
 
@@ -159,14 +159,14 @@ async def test_an_idle_service_accepts_whatever_was_measured_at_a_bad_moment(
     ]
 
     assert (first.status_code, second.status_code) == (200, 200)
-    assert batcher.plan.wait_s(2 * count, is_idle=True) < 1
+    assert batcher.cost.estimate_wait_s(2 * count, is_idle=True) < 1
 
 
 async def test_an_idle_service_tries_a_short_deadline_when_nothing_has_run_for_long(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = await serve()
-    service.classifier.batcher.plan = Plan({1: 2.0})
+    replace_cost(service.classifier, CostModel({1: 2.0}))
     refused = await ask(service, 1_000)
     monkeypatch.setattr("service.inference.cost.TRUST_S", 0)
     tried = await ask(service, 1_000)
@@ -178,30 +178,30 @@ async def test_an_idle_service_tries_a_short_deadline_when_nothing_has_run_for_l
 
 async def test_a_rate_spoilt_by_slow_runs_heals(serve: Serve) -> None:
     service = await serve()
-    plan = service.classifier.batcher.plan
+    plan = service.classifier.batcher.cost
     for _ in range(100):
-        plan.follow(1, 10_000)
-    spoilt_s = plan.wait_s(1)
+        plan.update(1, 10_000)
+    spoilt_s = plan.estimate_wait_s(1)
 
     statuses = {(await ask(service, 5_000)).status_code for _ in range(120)}
 
     assert statuses == {200}
     assert spoilt_s > 900
-    assert plan.wait_s(1) < 1
+    assert plan.estimate_wait_s(1) < 1
 
 
 async def test_there_is_no_answer_after_the_deadline_even_if_the_timer_is_late() -> None:
     gate = Gate()
-    batcher = Batcher(gate, Plan({1: 1e-4}), max_batch_size=1, max_queue=1)
+    batcher = Batcher(gate, CostModel({1: 1e-4}), max_batch_size=1)
     batcher.start()
     deadline = time.perf_counter() + 1
-    submission = batcher.submit([np.zeros((1, 1, 1), np.uint8)], deadline)
+    request = batcher.submit([np.zeros((1, 1, 1), np.uint8)], deadline)
     await gate.has_entered()
     await asyncio.sleep(deadline - time.perf_counter() + 0.01)
     gate.let_through()
 
     with pytest.raises(DeadlineExceededError):
-        await submission.answer
+        await request.future
     await batcher.stop()
 
     assert batcher.executed == 1
@@ -252,7 +252,7 @@ async def test_who_leaves_while_decoding_is_no_longer_decoded_for(
         await asked
     release.set()
 
-    assert service.classifier.batcher.under_way == 0
+    assert service.classifier.admission.in_flight == 0
 
 
 async def test_bodies_have_a_budget_together(serve: Serve) -> None:

@@ -140,7 +140,7 @@ async def test_what_is_drawn_is_in_flight_but_no_longer_the_engines(
     drawing = asyncio.create_task(shipped.classifier.results(answered, 1, DRAWN))
     await asyncio.sleep(0.1)
 
-    assert (classifier.in_flight, classifier.batcher.under_way, len(drawn)) == (1, 0, 1)
+    assert (classifier.in_flight, classifier.admission.in_flight, len(drawn)) == (1, 0, 1)
     await drawing
     assert classifier.in_flight == 0
 

@@ -20,7 +20,7 @@ from starlette.types import Message, Scope
 from service import app
 from service.errors import OverloadedError
 from service.memory import release_frames
-from tests.service.conftest import MakeArtifact, Service
+from tests.service.conftest import MakeArtifact, Service, replace_run
 from tests.service.listening import listen
 from tests.service.pictures import WHITE
 from tests.service.v2 import HEADER, INFER, INFER_IMAGE, png
@@ -203,18 +203,18 @@ async def test_an_answered_request_leaves_nothing_on_its_idle_connection(
 
 
 async def test_an_idle_connection_holds_neither_images_nor_answers(
-    client: Client, shipped: Service, monkeypatch: pytest.MonkeyPatch
+    client: Client, shipped: Service
 ) -> None:
-    run, seen = shipped.classifier.batcher._run, []
+    seen: list[Any] = []
 
     def watched(images: Any, *extras: Any) -> Any:
         rows = run(images, *extras)
         seen.extend([weakref.ref(rows), weakref.ref(images)])
         return rows
 
-    monkeypatch.setattr(shipped.classifier.batcher, "_run", watched)
-
+    run = replace_run(shipped.classifier.batcher, watched)
     status = await client.post("/predict", {}, WHOLE)
+    replace_run(shipped.classifier.batcher, run)
     await asyncio.sleep(0.05)  # the engine's thread lets go, too
 
     assert status == 200

@@ -21,10 +21,11 @@ from model.preprocessing import Pixels
 from service import memory
 from service.api import compression as encodings
 from service.errors import InferenceFailedError, InternalError, OutOfMemoryError
-from service.inference.batch import Done, Riding, hand_out
+from service.inference.batch import Batch
+from service.inference.outputs import BatchOutputs
 from service.postprocessing import explain
-from tests.service.batching import answer, ask, batcher_of, picture, started, submit
-from tests.service.conftest import Answer, LoadEngine, Serve, Service
+from tests.service.batching import answer, ask, batcher_of, started, submit
+from tests.service.conftest import LoadEngine, Serve, Service, outputs_of
 from tests.service.pictures import BLACK, GREY, WHITE, encode, filled, striped
 from tests.service.process import environ
 from tests.service.v2 import HEADER
@@ -153,7 +154,7 @@ def test_the_engine_tells_too_little_memory_from_a_failure(
     error: Exception, load_engine: LoadEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_engine()
-    monkeypatch.setattr(engine, "_answer", fails(error))
+    monkeypatch.setattr(engine, "_run_session", fails(error))
 
     with pytest.raises(OutOfMemoryError):
         engine.run(filled(1))
@@ -173,11 +174,11 @@ async def test_each_request_of_a_failed_batch_gets_an_error_of_its_own(
 ) -> None:
     entered, release = threading.Event(), threading.Event()
 
-    def run(images: Pixels) -> Answer:
+    def run(images: Pixels) -> BatchOutputs:
         if len(images) == 1:
             entered.set()
             release.wait(10)
-            return Answer(np.zeros((1, 2), np.float32))
+            return outputs_of(np.zeros((1, 2), np.float32))
         raise error
 
     async with started(run) as batcher:
@@ -196,13 +197,17 @@ async def test_each_request_of_a_failed_batch_gets_an_error_of_its_own(
 async def test_who_still_waits_gets_the_engines_own_error() -> None:
     batcher = batcher_of(answer)
     gone, waiting = submit(batcher, 1), submit(batcher, 2)
-    gone.leave()
+    gone.cancel()
     error = ZeroDivisionError("the cause")
+    batch = Batch()
+    batch.items = [(gone, 0), (waiting, 0)]
+    batch.error = error
 
-    hand_out(Done([Riding(picture(0), each, 0) for each in (gone, waiting)], [], None, error, 0, 1))
+    batch.deliver()
 
-    assert waiting.answer.exception() is error
-    assert gone.answer.exception() is not error
+    assert waiting.future.exception() is error
+    assert gone.future.exception() is not error
+    assert batch.error is None  # its traceback may hold the batch
 
 
 PARSES_NUMBERS = """

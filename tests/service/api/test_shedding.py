@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from service.api.routes.predict import TIMEOUT_HEADER
-from service.inference.cost import Plan
+from service.inference.cost import CostModel
 from service.server.connections import Limits
-from tests.service.conftest import MakeArtifact
+from tests.service.conftest import MakeArtifact, replace_cost
 from tests.service.listening import REQUEST, Listening, listen, wait_until
 from tests.service.pictures import BLACK
 from tests.service.process import read_answer
@@ -28,7 +28,7 @@ def full(make_artifact: MakeArtifact) -> Iterator[Listening]:
         listening.connect() as riding,
     ):
         riding.sendall(REQUEST)
-        wait_until(lambda: listening.batcher.under_way == 1)
+        wait_until(lambda: listening.admission.in_flight == 1)
         yield listening
 
 
@@ -43,7 +43,7 @@ def counts(listening: Listening) -> tuple[float, float]:
     registry = listening.server.state.telemetry.registry
     labels = {"route": "/predict", "method": "POST", "status": "503"}
     return (
-        registry.get_sample_value("resnet_refusals_total", {"code": "overloaded"}) or 0,
+        registry.get_sample_value("resnet_request_failures_total", {"code": "overloaded"}) or 0,
         registry.get_sample_value("resnet_requests_total", labels) or 0,
     )
 
@@ -80,7 +80,7 @@ def test_who_was_refused_is_answered_on_the_same_connection_later(full: Listenin
         second, _ = answer_on(connection)
         connection.sendall(REQUEST[-7:])  # the rest of a body that nobody waits for
         full.gate.let_through(9)
-        wait_until(lambda: full.batcher.under_way == 0)
+        wait_until(lambda: full.admission.in_flight == 0)
         connection.sendall(LAST)
         third = read_answer(connection)
 
@@ -185,8 +185,8 @@ def test_a_deadline_that_cannot_be_met_gets_504_also_where_others_get_a_quick_50
         listening.connect() as connection,
     ):
         riding.sendall(REQUEST)
-        wait_until(lambda: listening.batcher.under_way == 1)
-        listening.batcher.plan = Plan({1: 2.5})
+        wait_until(lambda: listening.admission.in_flight == 1)
+        replace_cost(listening.classifier, CostModel({1: 2.5}))
         connection.sendall(REQUEST)
         response, body = answer_on(connection)
 

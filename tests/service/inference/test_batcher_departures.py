@@ -1,4 +1,4 @@
-"""Who leaves or is too late is never run, and disturbs nobody."""
+"""Cancelled and expired requests are never run, and affect no other request."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 
 from model.preprocessing import Pixels
 from service.errors import ClientLeftError, DeadlineExceededError, InferenceFailedError
-from service.inference.request import Rows
+from service.inference.outputs import BatchOutputs
 from tests.service.batching import ask, names, started, submit
 from tests.service.conftest import Gate
 
@@ -29,7 +29,7 @@ async def test_a_cancelled_request_is_never_run() -> None:
     assert gate.batches == [[1], [4]]
 
 
-async def test_a_request_cancelled_while_it_rides_disturbs_nobody() -> None:
+async def test_a_request_cancelled_while_it_runs_affects_no_other() -> None:
     gate = Gate()
     async with started(gate) as batcher:
         first = ask(batcher, 1)
@@ -40,15 +40,15 @@ async def test_a_request_cancelled_while_it_rides_disturbs_nobody() -> None:
 
         leaving.cancel()
         gate.let_through()
-        rides = await asyncio.gather(first, staying)
+        outputs = await asyncio.gather(first, staying)
 
-    assert [names(own) for own in rides] == [[1], [3]]
+    assert [names(own) for own in outputs] == [[1], [3]]
 
 
-async def test_a_failure_passes_over_who_has_left() -> None:
+async def test_a_failure_skips_a_request_that_was_cancelled() -> None:
     gate = Gate()
 
-    def run(images: Pixels) -> Rows:
+    def run(images: Pixels) -> BatchOutputs:
         gate(images)
         raise InferenceFailedError("All of it.")
 
@@ -66,20 +66,20 @@ async def test_a_failure_passes_over_who_has_left() -> None:
     assert gate.batches == [[1, 2]]
 
 
-async def test_a_request_that_left_or_expired_says_so() -> None:
+async def test_a_request_that_was_cancelled_or_expired_says_so() -> None:
     gate = Gate()
     async with started(gate) as batcher:
         first = ask(batcher, 1)
         await gate.has_entered()
-        leaving, late = submit(batcher, 2), submit(batcher, 3, patience_s=-1)
-        leaving.leave()
-        leaving.leave()
+        leaving, late = submit(batcher, 2), submit(batcher, 3, timeout_s=-1)
+        leaving.cancel()
+        leaving.cancel()
         gate.let_through()
         await first
 
         with pytest.raises(ClientLeftError):
-            await leaving.answer
+            await leaving.future
         with pytest.raises(DeadlineExceededError, match="no answer after"):
-            await late.answer
+            await late.future
 
     assert batcher.executed == 1

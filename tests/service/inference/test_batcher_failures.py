@@ -1,8 +1,10 @@
 """A failed run reaches exactly its batch, and the next one runs."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,10 @@ import pytest
 from model.preprocessing import Pixels
 from service.errors import InferenceFailedError
 from service.inference.batcher import Batcher
-from service.inference.cost import Plan
-from service.inference.request import Rows
-from tests.service.batching import answer, ask, failing_on, names, pictures, started
-from tests.service.conftest import Answer
+from service.inference.cost import CostModel
+from service.inference.outputs import BatchOutputs
+from tests.service.batching import answer, ask, failing_on, images_of, names, started
+from tests.service.conftest import outputs_of
 
 pytestmark = pytest.mark.anyio
 
@@ -45,15 +47,15 @@ async def test_the_rest_of_a_failed_request_is_not_run() -> None:
 
     assert batches[0] == [1]
     assert batches[-1] == [9]
-    assert len(batches) <= 3  # one may have begun before the failure was told
+    assert len(batches) <= 3  # one may have started before the failure was delivered
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
 async def test_a_run_that_gives_another_number_of_rows_fails_and_the_next_one_runs(
     rows: int,
 ) -> None:
-    def run(images: Pixels) -> Rows:
-        return Answer(np.zeros((rows if len(images) == 2 else len(images), 2), np.float32))
+    def run(images: Pixels) -> BatchOutputs:
+        return outputs_of(np.zeros((rows if len(images) == 2 else len(images), 2), np.float32))
 
     async with started(run) as batcher:
         with pytest.raises(InferenceFailedError, match="another number"):
@@ -63,7 +65,7 @@ async def test_a_run_that_gives_another_number_of_rows_fails_and_the_next_one_ru
 
 
 async def test_any_exception_of_a_run_is_passed_on() -> None:
-    def run(_: Pixels) -> Rows:
+    def run(_: Pixels) -> BatchOutputs:
         raise MemoryError("No room.")
 
     async with started(run) as batcher:
@@ -77,25 +79,30 @@ async def test_a_failed_run_is_over() -> None:
         with pytest.raises(InferenceFailedError):
             await ask(batcher, 1)
 
-        assert batcher.busy_s() == 0
+        assert batcher.stalled_s() == 0
 
 
 async def test_what_the_engine_was_given_is_counted_answered_or_not() -> None:
     observed: list[int] = []
-    async with started(failing_on(3, []), max_batch_size=2) as batcher:
-        batcher.observe = lambda size, _: observed.append(size)
+    run, cost = failing_on(3, []), CostModel({1: 1e-4})
+    batcher = Batcher(
+        run, cost, max_batch_size=2, on_batch=lambda images, _: observed.append(images)
+    )
+    batcher.start()
 
+    async with asyncio.timeout(20):
         await asyncio.gather(*(ask(batcher, name) for name in range(5)), return_exceptions=True)
+        await batcher.stop()
 
     assert batcher.executed == 5
     assert sum(observed) == 5
 
 
-@pytest.fixture(params=[False, True], ids=["threads", "on loop"])
+@pytest.fixture(params=[False, True], ids=["threads", "inline"])
 async def batcher(request: pytest.FixtureRequest) -> AsyncIterator[Batcher]:
     """One that runs in a thread, and one that runs on the event loop."""
-    plan = Plan({1: 1e-4}, on_loop=request.param)
-    batcher = Batcher(answer, plan, max_batch_size=1, max_queue=9)
+    cost = CostModel({1: 1e-4}, inline=request.param)
+    batcher = Batcher(answer, cost, max_batch_size=1)
     batcher.start()
     async with asyncio.timeout(20):
         yield batcher
@@ -106,30 +113,28 @@ def _raise(*_: object) -> None:
     raise OSError("The disk is full.")
 
 
-@pytest.mark.parametrize("is_alone", [True, False])
-@pytest.mark.parametrize("where", ["observe", "follow"])
-async def test_each_picture_is_answered_if_counting_or_measuring_fails(
+@pytest.mark.parametrize("where", ["_on_batch", "update"])
+async def test_each_image_is_answered_if_counting_or_measuring_fails(
     where: str,
-    is_alone: bool,
     batcher: Batcher,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(batcher if where == "observe" else batcher.plan, where, _raise)
+    monkeypatch.setattr(batcher if where == "_on_batch" else batcher.cost, where, _raise)
 
     for name in range(3):
-        first = batcher.submit(pictures(name), time.perf_counter() + 9, is_alone=is_alone)
-        second = batcher.submit(pictures(name + 5), time.perf_counter() + 9)
-        assert names([*await first.in_time(), *await second.in_time()]) == [name, name + 5]
+        first = batcher.submit(images_of(name), time.perf_counter() + 9)
+        second = batcher.submit(images_of(name + 5), time.perf_counter() + 9)
+        assert names([*await first.wait(), *await second.wait()]) == [name, name + 5]
 
-    assert not batcher.has_lost_thread()
+    assert batcher.stalled_s() < math.inf
     assert any("The disk is full" in str(record.exc_info) for record in caplog.records)
 
 
-async def test_a_batch_whose_answers_cannot_be_handed_out_is_told_so_and_the_next_one_runs(
+async def test_a_batch_whose_outputs_cannot_be_delivered_fails_and_the_next_one_runs(
     batcher: Batcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.inference.batcher.hand_out", _raise)
+    monkeypatch.setattr("service.inference.batch.Batch.deliver", _raise)
     lost = [ask(batcher, name) for name in (1, 2)]
     outcomes = await asyncio.gather(*lost, return_exceptions=True)
     monkeypatch.undo()
@@ -139,22 +144,29 @@ async def test_a_batch_whose_answers_cannot_be_handed_out_is_told_so_and_the_nex
     assert names(await ask(batcher, 3)) == [3]
 
 
-async def test_a_turn_that_fails_on_the_loop_does_not_stop_the_next(
+async def test_an_inline_batch_that_fails_unforeseen_does_not_stop_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    batcher = Batcher(answer, Plan({1: 1e-4}, on_loop=True), max_batch_size=1, max_queue=9)
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    batcher = Batcher(answer, CostModel({1: 1e-4}, inline=True), max_batch_size=1)
     batcher.start()
-    monkeypatch.setattr("service.inference.batcher.run_batch", _raise)
-    with pytest.raises(OSError, match="disk is full"):
-        batcher.submit(pictures(1), time.perf_counter() + 9, is_alone=True)
+    monkeypatch.setattr("service.inference.batch.Batch.run", _raise)
+    lost = [ask(batcher, name) for name in (1, 2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
     monkeypatch.undo()
 
     async with asyncio.timeout(5):
-        assert names(await ask(batcher, 2)) == [2]
+        assert names(await ask(batcher, 3)) == [3]
+    assert batcher.stalled_s() == 0
+    assert ["disk is full" in str(each["exception"]) for each in errors] == [True] * 2
+    assert not any(future.done() for future in lost)
 
 
-async def test_a_turn_on_the_loop_with_nothing_to_run_ends() -> None:
-    batcher = Batcher(answer, Plan({1: 1e-4}, on_loop=True), max_batch_size=1, max_queue=9)
+async def test_an_inline_runner_with_nothing_to_run_ends() -> None:
+    batcher = Batcher(answer, CostModel({1: 1e-4}, inline=True), max_batch_size=1)
     batcher.start()
 
     batcher.submit([], time.perf_counter() + 9)

@@ -1,6 +1,6 @@
-"""The batcher under whatever order of events: threads of its own or none, a loop of its own.
+"""The batcher under any order of events: in threads and inline, on an event loop of its own.
 
-A picture's two pixels are its name and what shall happen to it; its answer is its name.
+An image's two pixels are its name and what shall happen to it; its output is its name.
 """
 
 import asyncio
@@ -28,17 +28,19 @@ from service.errors import (
     InferenceFailedError,
     OverloadedError,
 )
+from service.inference.admission import Admission
 from service.inference.batcher import Batcher
-from service.inference.cost import Plan
-from service.inference.request import Ride, Submission
-from tests.service.conftest import Answer
+from service.inference.cost import CostModel
+from service.inference.outputs import BatchOutputs, ImageOutput
+from service.inference.request import PendingRequest
+from tests.service.conftest import outputs_of
 
 FINE, FAILS, LOSES_A_ROW = 0, 1, 2
-PATIENCE_S = 30.0
-MAX_QUEUE = 12
+TIMEOUT_S = 30.0
+MAX_IN_FLIGHT = 12
 
 
-def picture(name: int, fate: int) -> Pixels:
+def image(name: int, fate: int) -> Pixels:
     return np.array([name, fate], np.uint8).reshape(1, 2, 1)
 
 
@@ -48,16 +50,16 @@ class Request:
     def __init__(self, names: list[int], fates: list[int]) -> None:
         self.names = names
         self.fates = fates
-        self.found = 0  # pictures under way when it came to the door
-        self.submission: Submission | None = None
+        self.found = 0  # images in flight when it was submitted
+        self.pending: PendingRequest | None = None
         self.has_left = False
         self.may_expire = False
-        self.outcome: list[Ride] | Exception | None = None
+        self.outcome: list[ImageOutput] | Exception | None = None
         self.answers = 0
 
 
 class BatcherMachine(RuleBasedStateMachine):
-    """Arrivals, departures and short deadlines while the engine is held up or let go."""
+    """Requests, cancellations and short deadlines while the engine is blocked or not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,17 +79,18 @@ class BatcherMachine(RuleBasedStateMachine):
     @initialize(size=st.integers(1, 4), instances=st.integers(0, 2))
     def begin(self, size: int, instances: int) -> None:
         self.size = size
-        self.runs_on_loop = instances == 0
-        plan = Plan({size: 1e-6}, max(1, instances), on_loop=self.runs_on_loop)
-        self.batcher = Batcher(self.run, plan, max_batch_size=size, max_queue=MAX_QUEUE)
+        self.is_inline = instances == 0
+        cost = CostModel({size: 1e-6}, max(1, instances), inline=self.is_inline)
+        self.admission = Admission(cost, MAX_IN_FLIGHT)
+        self.batcher = Batcher(self.run, cost, max_batch_size=size)
 
         async def start() -> None:
             self.batcher.start()
 
         self.on_loop(start())
 
-    def run(self, images: Pixels) -> Answer:
-        """The engine: waits while it is held up, then does what the pictures say."""
+    def run(self, images: Pixels) -> BatchOutputs:
+        """The engine: waits while it is held up, then does what the images say."""
         given = [(int(name), int(fate)) for name, fate in images[:, 0, :, 0]]
         self.batches.append(given)
         assert self.open.wait(20)
@@ -95,11 +98,13 @@ class BatcherMachine(RuleBasedStateMachine):
         if FAILS in fates:
             raise InferenceFailedError("as it was told")
         rows = images[:, 0, :1, 0].astype(np.float32)
-        return Answer(rows[1:] if LOSES_A_ROW in fates else rows)
+        return outputs_of(rows[1:] if LOSES_A_ROW in fates else rows)
 
     @rule(
         fates=st.lists(
-            st.sampled_from([FINE] * 8 + [FAILS, LOSES_A_ROW]), min_size=1, max_size=MAX_QUEUE + 1
+            st.sampled_from([FINE] * 8 + [FAILS, LOSES_A_ROW]),
+            min_size=1,
+            max_size=MAX_IN_FLIGHT + 1,
         ),
         is_hasty=st.sampled_from([False, False, False, True]),
     )
@@ -110,29 +115,29 @@ class BatcherMachine(RuleBasedStateMachine):
         self.next_name += len(fates)
         request = Request(names, fates)
         request.may_expire = is_hasty
-        self.on_loop(self.submit(request, 0.002 if is_hasty else PATIENCE_S))
-        is_over = request.found + len(fates) > MAX_QUEUE
+        self.on_loop(self.submit(request, 0.002 if is_hasty else TIMEOUT_S))
+        is_over = request.found + len(fates) > MAX_IN_FLIGHT
         assert isinstance(request.outcome, OverloadedError) == is_over
         if isinstance(request.outcome, OverloadedError):
             assert (request.outcome.retry_after_s or 0) >= 1
-            assert request.submission is None
+            assert request.pending is None
         else:
             self.requests.append(request)
 
-    async def submit(self, request: Request, patience_s: float) -> None:
+    async def submit(self, request: Request, timeout_s: float) -> None:
         """Do what `Classifier.answer` does, up to the point where it waits."""
-        self.tasks.append(asyncio.ensure_future(self.wait(request, patience_s)))
+        self.tasks.append(asyncio.ensure_future(self.wait(request, timeout_s)))
         await asyncio.sleep(0)
 
-    async def wait(self, request: Request, patience_s: float) -> None:
-        images = [picture(*pair) for pair in zip(request.names, request.fates, strict=True)]
-        request.found = self.batcher.under_way  # here, where no answer can come in between
+    async def wait(self, request: Request, timeout_s: float) -> None:
+        images = [image(*pair) for pair in zip(request.names, request.fates, strict=True)]
+        request.found = self.admission.in_flight  # here, where no answer can come in between
         try:
-            with self.batcher.admit(len(images), PATIENCE_S):
-                deadline = time.perf_counter() + patience_s
-                request.submission = self.batcher.submit(images, deadline)
-                self.loop.call_later(patience_s, request.submission.expire)
-                request.outcome = await request.submission.answer
+            with self.admission.admit(len(images), TIMEOUT_S):
+                deadline = time.perf_counter() + timeout_s
+                request.pending = self.batcher.submit(images, deadline)
+                self.loop.call_later(timeout_s, request.pending.expire)
+                request.outcome = await request.pending.future
         except Exception as error:  # noqa: BLE001  # judged at the end
             request.outcome = error
         request.answers += 1
@@ -144,13 +149,13 @@ class BatcherMachine(RuleBasedStateMachine):
             request = waiting[which % len(waiting)]
 
             async def go() -> None:
-                if request.outcome is None and request.submission is not None:
-                    request.has_left = not request.submission.answer.done()
-                    request.submission.leave()
+                if request.outcome is None and request.pending is not None:
+                    request.has_left = not request.pending.future.done()
+                    request.pending.cancel()
 
             self.on_loop(go())
 
-    @precondition(lambda self: not self.runs_on_loop)  # it would hold up these rules, too
+    @precondition(lambda self: not self.is_inline)  # it would hold up these rules, too
     @rule()
     def hold_up(self) -> None:
         self.open.clear()
@@ -166,7 +171,7 @@ class BatcherMachine(RuleBasedStateMachine):
     @invariant()
     def the_bound_is_respected(self) -> None:
         if hasattr(self, "batcher"):
-            assert 0 <= self.batcher.under_way <= MAX_QUEUE
+            assert 0 <= self.admission.in_flight <= MAX_IN_FLIGHT
             assert all(1 <= len(batch) <= self.size for batch in list(self.batches))
 
     def teardown(self) -> None:
@@ -189,7 +194,7 @@ class BatcherMachine(RuleBasedStateMachine):
         runs = Counter(name for batch in self.batches for name, _ in batch)
         spoilt = {name for batch in self.batches if any(f for _, f in batch) for name, _ in batch}
         assert not runs or max(runs.values()) == 1
-        assert self.batcher.under_way == 0
+        assert self.admission.in_flight == 0
         assert self.batcher.executed == runs.total()
         for request in self.requests:
             assert request.answers == 1
@@ -197,8 +202,8 @@ class BatcherMachine(RuleBasedStateMachine):
 
     def judge_request(self, request: Request, spoilt: set[int], runs: Counter[int]) -> None:
         match request.outcome:
-            case list() as rides:
-                assert [int(ride.probabilities[0]) for ride in rides] == request.names
+            case list() as outputs:
+                assert [int(output.probabilities[0]) for output in outputs] == request.names
                 assert not request.has_left
                 assert not spoilt & {*request.names}
                 assert all(runs[name] for name in request.names)

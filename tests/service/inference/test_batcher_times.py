@@ -1,4 +1,4 @@
-"""What the batcher's clocks tell of waiting and running, and that its end waits for the run."""
+"""Times of waiting and running, and that `stop` waits for the present run."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ from tests.service.conftest import Gate
 pytestmark = pytest.mark.anyio
 
 
-async def test_times_tell_waiting_from_running() -> None:
+async def test_waiting_and_running_are_timed_apart() -> None:
     gate = Gate()
     async with started(gate) as batcher:
         first = ask(batcher, 1)
@@ -28,25 +28,25 @@ async def test_times_tell_waiting_from_running() -> None:
     assert two.infer_s < 0.5
 
 
-async def test_busy_is_the_time_of_the_run_under_way() -> None:
+async def test_a_run_stalls_for_as_long_as_it_lasts() -> None:
     gate = Gate()
     async with started(gate) as batcher:
-        before = batcher.busy_s()
+        before = batcher.stalled_s()
         task = ask(batcher, 1)
         await gate.has_entered()
         await asyncio.sleep(0.05)
-        during = batcher.busy_s()
+        during = batcher.stalled_s()
         gate.let_through()
         await task
 
         assert before == 0
         assert 0.05 <= during < 10
-        assert batcher.busy_s() == 0
+        assert batcher.stalled_s() == 0
 
 
-async def test_stop_waits_for_the_run_under_way() -> None:
+async def test_stop_waits_for_the_present_run() -> None:
     gate = Gate()
-    batcher = batcher_of(gate, 1, 1)
+    batcher = batcher_of(gate, 1)
     batcher.start()
     task = ask(batcher, 1)
     await gate.has_entered()
@@ -62,8 +62,8 @@ async def test_stop_waits_for_the_run_under_way() -> None:
 
 
 async def test_stop_before_the_start_is_allowed() -> None:
-    batcher = batcher_of(answer, 1, 1)
+    batcher = batcher_of(answer, 1)
 
     await batcher.stop()
 
-    assert batcher.under_way == 0
+    assert batcher.stalled_s() == 0

@@ -5,7 +5,7 @@ import onnxruntime as ort
 import pytest
 
 from model.artifact.folder import read
-from service.inference.cuda import bucket, run_bound
+from service.inference.cuda import padded_size, run_with_io_binding
 from tests.service.conftest import SHIPPED
 from tests.service.pictures import fashion_pictures
 
@@ -24,7 +24,7 @@ def session() -> ort.InferenceSession:
     ("count", "size"), [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (24, 32), (32, 32), (33, 64)]
 )
 def test_batches_are_filled_up_to_a_power_of_two(count: int, size: int) -> None:
-    assert bucket(count) == size
+    assert padded_size(count) == size
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
@@ -33,7 +33,7 @@ def test_a_bound_run_answers_each_picture_and_no_other(
 ) -> None:
     images = fashion_pictures()[0][:count, ..., None]
 
-    bound = run_bound(session, WANTED, {"images": images})
+    bound = run_with_io_binding(session, WANTED, {"images": images})
 
     plain = session.run(list(WANTED), {"images": images})
     for ours, theirs in zip(bound, plain, strict=True):

@@ -25,7 +25,7 @@ def engine(artifact: Artifact) -> Engine:
 # run
 
 
-def test_a_run_computes_the_graph_for_each_picture(load_engine: LoadEngine) -> None:
+def test_a_run_computes_the_graph_for_each_image(load_engine: LoadEngine) -> None:
     shades = np.array([0, 51, 255], np.float32)
 
     outputs = load_engine().run(filled(0, 51, 255))
@@ -44,7 +44,7 @@ def test_the_shipped_model_knows_what_it_sees(engine: Engine) -> None:
     assert (predicted == targets[:100]).mean() > 0.85
 
 
-def test_an_answer_does_not_depend_on_who_else_rides(engine: Engine) -> None:
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch(engine: Engine) -> None:
     images = fashion_pictures()[0][:16, ..., None]
 
     together = engine.run(images).probabilities
@@ -71,12 +71,12 @@ def test_a_run_that_fails_says_so_and_the_next_one_runs(load_engine: LoadEngine)
     assert len(engine.run(filled(0, 255)).logits) == 2
 
 
-def test_a_picture_of_another_shape_fails(load_engine: LoadEngine) -> None:
+def test_an_image_of_another_shape_fails(load_engine: LoadEngine) -> None:
     with pytest.raises(InferenceFailedError):
         load_engine().run(np.zeros((1, 5, 5, 1), np.uint8))
 
 
-def test_a_model_that_drops_pictures_is_found_out(load_engine: LoadEngine) -> None:
+def test_a_model_that_drops_images_fails(load_engine: LoadEngine) -> None:
     engine = load_engine(graphs.one_row())
 
     assert len(engine.run(filled(255)).logits) == 1

@@ -13,7 +13,7 @@ from service.inference.engine import Engine
 from tests.conftest import MakeManifest
 from tests.service import graphs
 from tests.service.conftest import LoadEngine
-from tests.service.onnx_writer import FLOAT, UINT8, Border
+from tests.service.onnx_writer import FLOAT, UINT8, TensorInfo
 from tests.service.pictures import filled
 
 NO_CUDA = "CUDAExecutionProvider" not in ort.get_available_providers()
@@ -25,10 +25,10 @@ NO_CUDA = "CUDAExecutionProvider" not in ort.get_available_providers()
 @pytest.mark.parametrize(
     "model",
     [
-        graphs.plain(images=Border("images", UINT8, ("n", 4, 2, 2))),
-        graphs.plain(images=Border("images", UINT8, ("n", "side", "side", 1))),
-        graphs.plain(images=Border("images", UINT8, (1, 4, 4, 1))),
-        graphs.plain(images=Border("images", FLOAT, ("n", 4, 4, 1))),
+        graphs.plain(images=TensorInfo("images", UINT8, ("n", 4, 2, 2))),
+        graphs.plain(images=TensorInfo("images", UINT8, ("n", "side", "side", 1))),
+        graphs.plain(images=TensorInfo("images", UINT8, (1, 4, 4, 1))),
+        graphs.plain(images=TensorInfo("images", FLOAT, ("n", 4, 4, 1))),
         graphs.plain(batch=8),
         graphs.plain(labels=3),
         graphs.plain(name="scores"),
@@ -36,7 +36,7 @@ NO_CUDA = "CUDAExecutionProvider" not in ort.get_available_providers()
     ],
     ids=["channels", "sides", "batch in", "float", "batch out", "labels", "name", "double"],
 )
-def test_a_model_with_another_border_is_refused(model: bytes, load_engine: LoadEngine) -> None:
+def test_a_model_with_another_signature_is_refused(model: bytes, load_engine: LoadEngine) -> None:
     with pytest.raises(StartError, match=r"inputs and outputs are .* and must be") as refused:
         load_engine(model)
 

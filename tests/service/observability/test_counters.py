@@ -5,15 +5,16 @@ import pytest
 
 from service.api.v2.repository import report as report_of
 from service.api.v2.schemas import Duration
-from service.inference.engine import Outputs
-from service.inference.request import Ride
+from service.inference.outputs import BatchOutputs, ImageOutput
 from service.observability.counters import Statistics
 from service.registry.outcome import Answered, Timings
 from tests.service.conftest import Serve
 
 ROW = np.zeros(2, np.float32)
-ROWS = Outputs(ROW[None], ROW[None])
-RIDE = Ride(ROW, ROW, queue_s=0.001, infer_s=0.002, batch_size=2, rows=ROWS, place=0)
+BATCH = BatchOutputs(ROW[None], ROW[None])
+OUTPUT = ImageOutput(
+    ROW, ROW, queue_s=0.001, infer_s=0.002, batch_size=2, batch_outputs=BATCH, row=0
+)
 
 
 def test_a_model_that_did_nothing_has_every_key_at_zero() -> None:
@@ -38,11 +39,11 @@ def test_requests_runs_and_failures_are_counted_in_nanoseconds() -> None:
     statistics = Statistics()
     timings = Timings(decode=0.003, preprocess=0.001, queue=0.002, infer=0.005)
 
-    statistics.ran(4, 0.008)
-    statistics.ran(2, 0.004)
-    statistics.ran(2, 0.004)
-    statistics.answered(Answered([RIDE] * 3, timings), output_s=0.001)
-    statistics.failed(0.5)
+    statistics.record_batch(4, 0.008)
+    statistics.record_batch(2, 0.004)
+    statistics.record_batch(2, 0.004)
+    statistics.record_request(Answered([OUTPUT] * 3, timings), output_s=0.001)
+    statistics.record_failure(0.5)
 
     report = report_of(statistics, "m-image", "2")
     assert (report.name, report.version) == ("m-image", "2")

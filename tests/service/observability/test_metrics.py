@@ -96,9 +96,9 @@ async def test_what_cannot_be_read_of_the_machine_ends_nothing(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = await serve()
-    monkeypatch.setattr("service.observability.process.Usage.look", _fail)
+    monkeypatch.setattr("service.observability.process.Usage.refresh", _fail)
 
-    service.app.state.telemetry.look()
+    service.app.state.telemetry.refresh(service.app.state.models)
     response = await service.client.get("/metrics")
 
     assert response.status_code == 200
@@ -126,18 +126,19 @@ async def test_a_model_whose_labels_cannot_be_counted_is_served_and_counted_late
 ) -> None:
     service = await serve()
     telemetry, classifier = service.app.state.telemetry, service.classifier
-    telemetry._pictures._known = None  # as after a reload
-    monkeypatch.setattr(telemetry._pictures._answers, "labels", _fail)
+    telemetry._predictions._default = None  # as after a reload
+    monkeypatch.setattr(telemetry._predictions._predictions, "labels", _fail)
     monkeypatch.setattr(telemetry._info, "labels", _fail)
 
-    telemetry.changed(classifier, classifier)
+    telemetry.on_models_changed(classifier, classifier, classifier)
     first = await service.client.post("/predict", content=WHITE)
     monkeypatch.undo()
+    telemetry.refresh(service.app.state.models)
     second = await service.client.post("/predict", content=WHITE)
 
     assert (first.status_code, second.status_code) == (200, 200)
     counted = [
-        telemetry.registry.get_sample_value("resnet_answers_total", {"label": label})
+        telemetry.registry.get_sample_value("resnet_predictions_total", {"label": label})
         for label in classifier.manifest.labels
     ]
     assert sum(value or 0 for value in counted) == 1

@@ -57,14 +57,14 @@ async def test_who_wants_no_drawing_is_answered_however_many_wait_for_one(
 ) -> None:
     drawing = [asyncio.create_task(ask(service, "?explain=png", 2)) for _ in range(2)]
     classifier = service.classifier
-    while classifier.in_flight < PLACES or classifier.batcher.under_way:  # noqa: ASYNC110
+    while classifier.in_flight < PLACES or classifier.admission.in_flight:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
     plain = [await ask(service, query) for query in ("", "?explain=true", "?coverage=0.9")]
     executed = service.classifier.batcher.executed
     refused = await ask(service, "?explain=png")
     executed_after = service.classifier.batcher.executed
-    service.app.state.telemetry.look()
+    service.app.state.telemetry.refresh(service.app.state.models)
     in_flight = service.app.state.telemetry.registry.get_sample_value("resnet_images_in_flight")
     release.set()
     drawn = await asyncio.gather(*drawing)

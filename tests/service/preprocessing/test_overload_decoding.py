@@ -14,13 +14,13 @@ from model.preprocessing import Preprocessing
 from service.api.routes.predict import TIMEOUT_HEADER
 from service.cancellation import Departure
 from service.errors import DeadlineExceededError, InvalidImageError, OverloadedError
-from service.inference.batcher import Batcher
-from service.inference.cost import PRUDENCE, Plan
+from service.inference.admission import Admission
+from service.inference.cost import DECODE_SAFETY, CostModel
 from service.preprocessing import decode, prepare
 from service.preprocessing.prepare import SMALL_BYTES, Preparer
 from service.registry.loading import load_classifier
 from service.settings import Settings
-from tests.service.batching import answer, batcher_of
+from tests.service.batching import admission_of
 from tests.service.conftest import MakeArtifact, Serve
 from tests.service.decoding import LIMIT, SPEC
 from tests.service.pictures import WHITE, encode
@@ -53,28 +53,28 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return indices
 
 
-def preparer_for(batcher: Batcher) -> Preparer:
-    return Preparer(SPEC, LIMIT, follow=batcher.plan.follow_decoding)
+def preparer_for(admission: Admission) -> Preparer:
+    return Preparer(SPEC, LIMIT, follow=admission.cost.update_decode)
 
 
-def slow_at_decoding(batcher: Batcher, image_s: float = 1.0) -> None:
-    batcher.plan.follow_decoding(image_s, 1)
+def slow_at_decoding(admission: Admission, image_s: float = 1.0) -> None:
+    admission.cost.update_decode(image_s, 1)
 
 
 @pytest.mark.parametrize("pictures", [1, 3])
 async def test_what_cannot_be_decoded_in_time_is_refused_at_once_and_the_rest_is_answered(
     pictures: int, decoded: list[int]
 ) -> None:
-    batcher = batcher_of(answer, max_queue=10_000)
-    preparer = preparer_for(batcher)
+    admission = admission_of(10_000)
+    preparer = preparer_for(admission)
     refused: list[OverloadedError] = []
     outcomes = {"answered": 0, "expired": 0}
 
     async def ask() -> None:
         try:
-            with batcher.admit(pictures, PATIENCE_S):
+            with admission.admit(pictures, PATIENCE_S):
                 await preparer.prepare(
-                    [LARGE] * pictures, PATIENCE_S, Departure(), batcher.decoding
+                    [LARGE] * pictures, PATIENCE_S, Departure(), admission.decode_slot
                 )
             outcomes["answered"] += 1
         except OverloadedError as error:
@@ -95,79 +95,79 @@ async def test_what_cannot_be_decoded_in_time_is_refused_at_once_and_the_rest_is
     assert all((error.retry_after_s or 0) >= 1 for error in refused)
     assert outcomes["answered"] * pictures > 0.7 * len(decoded)  # hardly any was in vain
     assert outcomes["expired"] < outcomes["answered"] / 4
-    assert (batcher.under_way, batcher.undecoded) == (0, 0)
+    assert (admission.in_flight, admission.decoding_images) == (0, 0)
 
 
 async def test_a_small_picture_does_not_wait_for_the_pool_and_is_not_refused_for_it() -> None:
-    batcher = batcher_of(answer)
-    preparer = preparer_for(batcher)
-    slow_at_decoding(batcher)
+    admission = admission_of()
+    preparer = preparer_for(admission)
+    slow_at_decoding(admission)
 
-    with batcher.admit(9, 60), batcher.decoding(9, 60):
-        with batcher.admit(1, 5):
-            ready = await preparer.prepare([WHITE], 5, Departure(), batcher.decoding)
-        with batcher.admit(1, 5), pytest.raises(OverloadedError) as refused:
-            await preparer.prepare([LARGE], 5, Departure(), batcher.decoding)
-        assert batcher.undecoded == 9
+    with admission.admit(9, 60), admission.decode_slot(9, 60):
+        with admission.admit(1, 5):
+            ready = await preparer.prepare([WHITE], 5, Departure(), admission.decode_slot)
+        with admission.admit(1, 5), pytest.raises(OverloadedError) as refused:
+            await preparer.prepare([LARGE], 5, Departure(), admission.decode_slot)
+        assert admission.decoding_images == 9
 
     assert len(ready) == 1
     assert refused.value.retry_after_s == 11  # 1.5 x 10 s and a run are needed, 5 are there
 
 
 async def test_an_idle_pool_refuses_nobody_however_slow_the_last_picture_was() -> None:
-    batcher = batcher_of(answer)
-    preparer = preparer_for(batcher)
+    admission = admission_of()
+    preparer = preparer_for(admission)
     for _ in range(100):
-        slow_at_decoding(batcher, 1_000)
-    spoilt_s = batcher.plan.wait_s(0, 1)
+        slow_at_decoding(admission, 1_000)
+    spoilt_s = admission.cost.estimate_wait_s(0, 1)
 
     for _ in range(120):
-        with batcher.admit(1, 5):
-            await preparer.prepare([LARGE], 5, Departure(), batcher.decoding)
+        with admission.admit(1, 5):
+            await preparer.prepare([LARGE], 5, Departure(), admission.decode_slot)
 
     assert spoilt_s > 100
-    assert batcher.plan.wait_s(0, 1) < 5
+    assert admission.cost.estimate_wait_s(0, 1) < 5
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, asyncio.CancelledError, KeyboardInterrupt])
 async def test_what_is_no_longer_decoded_is_not_waited_for(kind: type[BaseException]) -> None:
-    batcher = batcher_of(answer)
+    admission = admission_of()
 
-    with pytest.raises(kind), batcher.decoding(5, 10):
+    with pytest.raises(kind), admission.decode_slot(5, 10):
         raise kind
 
-    assert batcher.undecoded == 0
+    assert admission.decoding_images == 0
 
 
 @pytest.mark.parametrize(("undecoded", "retry_after_s"), [(100, 8), (97, 4), (95, 1)])
 async def test_places_come_free_as_soon_as_the_slower_stage_lets_them(
     undecoded: int, retry_after_s: int
 ) -> None:
-    batcher = batcher_of(answer, max_queue=100)
-    slow_at_decoding(batcher)
+    admission = admission_of(100)
+    slow_at_decoding(admission)
 
     with (
-        batcher.admit(100, 1_000),
-        batcher.decoding(undecoded, 1_000),
+        admission.admit(100, 1_000),
+        admission.decode_slot(undecoded, 1_000),
         pytest.raises(OverloadedError, match="5 do not fit") as refused,
     ):
-        batcher.refuse_overload(5, 1_000)
+        admission.check(5, 1_000)
 
     assert refused.value.retry_after_s == retry_after_s
 
 
 async def test_the_rate_of_decoding_is_that_of_all_threads_from_the_first_picture_on() -> None:
-    plan = Plan({1: 0.01})
+    plan = CostModel({1: 0.01})
 
-    plan.follow_decoding(0.2, 4)
-    first = plan.wait_s(0, 8)
+    plan.update_decode(0.2, 4)
+    first = plan.estimate_wait_s(0, 8)
     for _ in range(100):
-        plan.follow_decoding(0.4, 4)
+        plan.update_decode(0.4, 4)
 
-    assert first == pytest.approx(PRUDENCE * 8 * 0.05 + 0.01)  # and a run of the engine
-    assert plan.wait_s(0, 8) == pytest.approx(PRUDENCE * 8 * 0.1 + 0.01, rel=0.01)
-    assert plan.wait_s(1_000, 8) == pytest.approx(10)  # the engine is slower
-    assert plan.wait_s(8) == pytest.approx(0.08)
+    assert first == pytest.approx(DECODE_SAFETY * 8 * 0.05 + 0.01)  # and a run of the engine
+    assert plan.estimate_wait_s(0, 8) == pytest.approx(DECODE_SAFETY * 8 * 0.1 + 0.01, rel=0.01)
+    assert plan.estimate_wait_s(1_000, 8) == pytest.approx(10)  # the engine is slower
+    assert plan.estimate_wait_s(8) == pytest.approx(0.08)
 
 
 async def test_the_pool_tells_what_a_picture_took_even_in_vain(decoded: list[int]) -> None:
@@ -225,15 +225,15 @@ async def test_workers_share_the_cores_for_decoding(
 
 async def test_a_large_body_is_refused_for_the_pool_before_it_is_read(serve: Serve) -> None:
     service = await serve()
-    batcher = service.classifier.batcher
-    slow_at_decoding(batcher)
+    admission = service.classifier.admission
+    slow_at_decoding(admission)
     headers = {TIMEOUT_HEADER: "5000"}
     tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 4, 4, 1], "data": [255] * 16}
 
     async def post(path: str, **more: Any) -> httpx.Response:
         return await service.client.post(path, headers=headers, **more)
 
-    with batcher.hold(9), batcher.decoding(9, 60):
+    with admission.occupy(9), admission.decode_slot(9, 60):
         heavy = await post("/predict", content=HEAVY)  # no picture, but nobody looks
         light = await post("/predict", content=LARGE)
         small = await post("/predict", content=WHITE)

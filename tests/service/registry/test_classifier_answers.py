@@ -9,7 +9,8 @@ from PIL import Image
 
 from model.preprocessing import Pixels
 from service.errors import InferenceFailedError, InvalidImageError
-from service.inference.engine import EXTRAS, Outputs
+from service.inference.engine import OPTIONAL_OUTPUTS
+from service.inference.outputs import BatchOutputs
 from service.postprocessing.trust import Wish
 from tests.service import graphs
 from tests.service.classifying import classify
@@ -43,7 +44,7 @@ async def test_pictures_that_are_the_networks_input_already_are_answered_alike(
     for one, other in zip(answered.rides, expected.rides, strict=True):
         assert np.array_equal(one.probabilities, other.probabilities)
     assert (answered.timings.decode, answered.timings.preprocess) == (0, 0)
-    assert service.classifier.batcher.under_way == 0
+    assert service.classifier.admission.in_flight == 0
 
 
 @pytest.mark.anyio
@@ -72,7 +73,7 @@ async def test_the_picture_that_cannot_be_read_is_named(serve: Serve) -> None:
         await classify(service, [WHITE, WHITE, b"junk", b"junk"])
 
     assert refused.value.index == 2
-    assert service.classifier.batcher.under_way == 0
+    assert service.classifier.admission.in_flight == 0
 
 
 @pytest.mark.anyio
@@ -106,14 +107,14 @@ async def test_an_answer_that_is_no_number_fails_for_its_picture_alone(serve: Se
 SHAPES = {"logits": (2,), "probabilities": (2,), "score": (), "maps": (2, 2), "features": (3,)}
 
 
-def spoiled(name: str, number: float) -> Callable[..., Outputs]:
+def spoiled(name: str, number: float) -> Callable[..., BatchOutputs]:
     """Give a run of an engine with all outputs, one of which is no number for a black picture."""
 
-    def run(images: Pixels, extras: Collection[str] = ()) -> Outputs:
+    def run(images: Pixels, extras: Collection[str] = ()) -> BatchOutputs:
         held = {"logits", "probabilities", "score", *extras, name}
         rows = {key: np.full((len(images), *SHAPES[key]), 0.5, np.float32) for key in held}
         rows[name][images[:, 0, 0, 0] == 0] = number
-        return Outputs(**rows)
+        return BatchOutputs(**rows)
 
     return run
 
@@ -125,7 +126,7 @@ async def test_no_output_that_is_shown_may_hold_what_is_no_number(
     name: str, number: float, serve: Serve
 ) -> None:
     service = await serve(run=spoiled(name, number))
-    service.classifier.judgement.held = frozenset(EXTRAS)
+    service.classifier.judgement.held = frozenset(OPTIONAL_OUTPUTS)
     service.classifier.judgement.threshold = 0.0
 
     with pytest.raises(InferenceFailedError, match="not finite") as refused:
@@ -135,7 +136,7 @@ async def test_no_output_that_is_shown_may_hold_what_is_no_number(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("name", EXTRAS)
+@pytest.mark.parametrize("name", OPTIONAL_OUTPUTS)
 async def test_an_output_that_nobody_asked_for_may_hold_anything(name: str, serve: Serve) -> None:
     service = await serve(run=spoiled(name, np.nan))
 

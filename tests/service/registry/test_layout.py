@@ -1,11 +1,10 @@
-"""How a network is loaded for the cores: looked at on one thread first, measured once."""
+"""How a network is loaded for the cores: one image on one thread first, then measured once."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from service.inference.cost import Plan
 from service.inference.engine import Engine
 from service.registry import loading
 from service.registry.loading import load_classifier, try_artifact
@@ -17,7 +16,7 @@ from tests.service.conftest import MakeArtifact
     ("usable", "alone_s", "computing"),
     [(64, 0.0001, 64), (64, 1.0, 63), (2, 0.0001, 2), (2, 1.0, 1)],
 )
-def test_a_network_is_small_by_one_picture_on_one_thread(
+def test_a_network_is_small_by_one_image_on_one_thread(
     usable: int,
     alone_s: float,
     computing: int,
@@ -26,10 +25,10 @@ def test_a_network_is_small_by_one_picture_on_one_thread(
 ) -> None:
     measured: list[tuple[int, Sequence[int]]] = []
 
-    def note(run: Any, _: object, sizes: Sequence[int]) -> Plan:
+    def note(run: Any, _: object, sizes: Sequence[int]) -> dict[int, float]:
         threads = run.__self__.threads
         measured.append((threads, sizes))
-        return Plan({1: alone_s if threads == 1 else 0.001})
+        return {1: alone_s if threads == 1 else 0.001}
 
     monkeypatch.setattr(loading, "usable_cores", lambda: usable)
     monkeypatch.setattr(loading, "measure", note)
@@ -47,7 +46,7 @@ def test_a_network_is_small_by_one_picture_on_one_thread(
         ({"threads": 1, "instances": 2}, ["RESNET_INSTANCES and RESNET_THREADS"]),
     ],
 )
-def test_what_is_asked_of_the_cores_is_passed_over_on_cuda_with_a_warning(
+def test_settings_of_the_cores_are_ignored_on_cuda_with_a_warning(
     asked: dict[str, Any],
     which: list[str],
     make_artifact: MakeArtifact,
@@ -63,11 +62,11 @@ def test_what_is_asked_of_the_cores_is_passed_over_on_cuda_with_a_warning(
     monkeypatch.setattr(loading, "usable_cores", lambda: 2)
     monkeypatch.setattr(loading, "load_engine", load)
 
-    plan = load_classifier(Settings(artifact=make_artifact(), **asked)).batcher.plan
+    cost = load_classifier(Settings(artifact=make_artifact(), **asked)).batcher.cost
 
-    warnings = [each for each in caplog.records if each.getMessage() == "passed over"]
+    warnings = [each for each in caplog.records if each.getMessage() == "settings ignored"]
     assert [each.__dict__["fields"]["which"] for each in warnings] == which
-    assert (plan.instances, plan.threads, plan.on_loop) == (1, 1, False)
+    assert (cost.instances, cost.threads, cost.inline) == (1, 1, False)
 
 
 @pytest.fixture
@@ -85,8 +84,8 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return threads
 
 
-def _slow(*_: object) -> Plan:
-    return Plan({1: 100.0})
+def _slow(*_: object) -> dict[int, float]:
+    return {1: 100.0}
 
 
 @pytest.mark.parametrize("usable", [1, 4])
@@ -100,9 +99,9 @@ def test_a_model_like_one_that_is_served_is_built_once_and_not_measured_beside_r
 
     loaded = load_classifier(Settings(artifact=make_artifact(version="2")), [served])
 
-    before, after = served.batcher.plan, loaded.batcher.plan
-    layout = (before.seconds, before.instances, before.threads, before.on_loop)
-    assert (after.seconds, after.instances, after.threads, after.on_loop) == layout
+    before, after = served.batcher.cost, loaded.batcher.cost
+    layout = (before.seconds, before.instances, before.threads, before.inline)
+    assert (after.seconds, after.instances, after.threads, after.inline) == layout
     assert after is not before
     assert engines == [served.engine.threads]
     assert loaded.info.version == "2"
@@ -117,7 +116,7 @@ def test_a_model_of_another_precision_is_measured_for_itself(
 
     loaded = load_classifier(Settings(artifact=other, threads=1, precision="int8"), [served])
 
-    assert loaded.batcher.plan.seconds == {1: 100.0}
+    assert loaded.batcher.cost.seconds == {1: 100.0}
 
 
 def test_a_trial_builds_one_engine_and_measures_nothing(

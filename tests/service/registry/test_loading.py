@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from service.errors import InferenceFailedError, StartError
-from service.inference.cost import Plan
 from service.inference.engine import Engine
 from service.registry import loading
-from service.registry.cores import Cores, share_cores, suits_loop
+from service.registry.cores import Cores, share_cores, suits_inline
 from service.registry.loading import choose_workers, load_classifier
 from service.settings import Settings
 from tests.service import graphs
@@ -99,7 +98,7 @@ def test_a_model_that_cannot_be_trusted_is_refused_in_one_line(
     assert str(refused.value).isprintable()
 
 
-def test_a_model_that_fails_on_its_golden_pictures_names_the_cause(
+def test_a_model_that_fails_on_its_golden_images_names_the_cause(
     make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -111,7 +110,7 @@ def test_a_model_that_fails_on_its_golden_pictures_names_the_cause(
     with pytest.raises(StartError) as refused:
         load_classifier(Settings(artifact=folder))
 
-    assert str(refused.value) == f"{folder} fails on its golden pictures: bad allocation"
+    assert str(refused.value) == f"{folder} fails on its golden images: bad allocation"
 
 
 def test_a_precision_that_the_artifact_lacks_is_refused(make_artifact: MakeArtifact) -> None:
@@ -137,11 +136,11 @@ def test_the_shipped_artifact_is_whole() -> None:
 def test_the_engine_is_measured_for_each_batch_size(make_artifact: MakeArtifact) -> None:
     settings = Settings(artifact=make_artifact(), threads=1, instances=3, max_batch_size=6)
 
-    plan = load_classifier(settings).batcher.plan
+    cost = load_classifier(settings).batcher.cost
 
-    assert [*plan.seconds] == [1, 2, 4, 6]
-    assert all(0 < seconds < 1 for seconds in plan.seconds.values())
-    assert plan.instances == 3
+    assert [*cost.seconds] == [1, 2, 4, 6]
+    assert all(0 < seconds < 1 for seconds in cost.seconds.values())
+    assert cost.instances == 3
 
 
 # share_cores and choose_workers
@@ -187,12 +186,12 @@ def test_a_small_network_has_one_run_with_all_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loading, "usable_cores", lambda: 4)
-    monkeypatch.setattr(loading, "measure", lambda *_: Plan({1: image_s}))
+    monkeypatch.setattr(loading, "measure", lambda *_: {1: image_s})
 
     loaded = load_classifier(Settings(artifact=make_artifact(), **settings))
 
-    plan = loaded.batcher.plan
-    assert (plan.instances, plan.threads) == layout
+    cost = loaded.batcher.cost
+    assert (cost.instances, cost.threads) == layout
     assert loaded.engine.threads == layout[0] * (layout[1] - 1) + 1  # of the session they share
 
 
@@ -205,7 +204,7 @@ def _native_threads() -> int:
 def test_runs_side_by_side_have_all_of_their_threads(load_engine: LoadEngine) -> None:
     before = _native_threads()
 
-    engine = load_engine(threads=Cores(1, instances=2, threads=2).computing)
+    engine = load_engine(threads=Cores(1, instances=2, threads=2).session_threads)
 
     own = _native_threads() - before
     assert own + 2 == 2 * 2  # what the session has, and its two callers
@@ -226,7 +225,7 @@ def test_runs_side_by_side_have_all_of_their_threads(load_engine: LoadEngine) ->
 def test_the_loop_runs_a_small_network_where_a_worker_has_one_core(
     usable: int, cores: Cores, image_s: float, suits: bool
 ) -> None:
-    assert suits_loop(cores, usable, Plan({1: image_s})) == suits
+    assert suits_inline(cores, usable, {1: image_s}) == suits
 
 
 @pytest.mark.parametrize(
@@ -250,7 +249,7 @@ def test_a_small_network_gets_a_worker_for_each_core_if_that_is_left_to_us(  # n
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loading, "usable_cores", lambda: usable)
-    monkeypatch.setattr(loading, "measure", lambda *_: Plan({1: image_s}))
+    monkeypatch.setattr(loading, "measure", lambda *_: {1: image_s})
 
     assert choose_workers(Settings(artifact=make_artifact(), workers=asked)) == workers
 

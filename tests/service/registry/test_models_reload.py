@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartError
-from service.inference.cost import Plan
 from service.registry.folders import digest_of
-from service.registry.probe import Probe
+from service.registry.trial import TrialLoad
 from tests.service.conftest import MakeArtifact, Service
 from tests.service.pictures import WHITE
 from tests.service.served_models import damage, health, reload, reloads, serving_from, version
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("probed")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("trials")]
 
 
 def info(service: Service, number: str) -> float | None:
@@ -29,7 +28,7 @@ def info(service: Service, number: str) -> float | None:
 
 
 async def test_a_new_version_becomes_the_default_and_the_old_one_goes(
-    make_artifact: MakeArtifact, probed: list[Path]
+    make_artifact: MakeArtifact, trials: list[Path]
 ) -> None:
     folder = make_artifact().parent
     async with serving_from(folder) as service:
@@ -41,7 +40,7 @@ async def test_a_new_version_becomes_the_default_and_the_old_one_goes(
         assert (info(service, "1"), info(service, "2")) == (0, 1)
         assert (reloads(service, "loaded"), reloads(service, "refused")) == (1, 0)
 
-    assert probed == [folder / "2"]
+    assert trials == [folder / "2"]
 
 
 async def test_a_reload_at_a_bad_moment_leaves_the_times_as_they_were(
@@ -49,18 +48,18 @@ async def test_a_reload_at_a_bad_moment_leaves_the_times_as_they_were(
 ) -> None:
     folder = make_artifact().parent
     async with serving_from(folder) as service:
-        before = service.classifier.batcher.plan
-        monkeypatch.setattr("service.registry.loading.measure", lambda *_: Plan({1: 100.0}))
+        before = service.classifier.batcher.cost
+        monkeypatch.setattr("service.registry.loading.measure", lambda *_: {1: 100.0})
         make_artifact(version="2")
         await reload(service)
 
         assert await version(service) == "tiny 2"
-        assert service.classifier.batcher.plan is not before
-        assert service.classifier.batcher.plan.seconds == before.seconds
+        assert service.classifier.batcher.cost is not before
+        assert service.classifier.batcher.cost.seconds == before.seconds
 
 
 async def test_a_reload_without_news_loads_nothing(
-    make_artifact: MakeArtifact, probed: list[Path]
+    make_artifact: MakeArtifact, trials: list[Path]
 ) -> None:
     async with serving_from(make_artifact().parent) as service:
         before = service.classifier
@@ -68,7 +67,7 @@ async def test_a_reload_without_news_loads_nothing(
 
         assert service.classifier is before
         assert reloads(service, "loaded") == 0
-    assert probed == []
+    assert trials == []
 
 
 async def test_a_refused_candidate_leaves_the_old_one_serving(
@@ -84,11 +83,11 @@ async def test_a_refused_candidate_leaves_the_old_one_serving(
             assert await version(service) == "tiny 1"
             assert served == ["tiny 1"]
             assert len(reasons) == 1
-        assert reloads(service, "refused") == 1  # looked at once
-        told = (await service.client.get("/livez")).json()["refused"]
+        assert reloads(service, "refused") == 1  # tried once
+        listed = (await service.client.get("/livez")).json()["refused"]
         index = (await service.client.post("/v2/repository/index")).json()
 
-    assert told == [{"folder": "tiny/2", "reason": reasons[0]}]
+    assert listed == [{"folder": "tiny/2", "reason": reasons[0]}]
     assert [entry["reason"] for entry in index if entry["reason"]] == reasons
 
     (error,) = [record for record in caplog.records if record.getMessage() == "model refused"]
@@ -100,8 +99,8 @@ async def test_a_refused_candidate_leaves_the_old_one_serving(
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.float32.onnx"])
-async def test_a_file_that_is_none_is_refused_and_not_looked_at_again(
-    make_artifact: MakeArtifact, probed: list[Path], name: str
+async def test_a_file_that_is_none_is_refused_and_not_tried_again(
+    make_artifact: MakeArtifact, trials: list[Path], name: str
 ) -> None:
     folder = make_artifact().parent
     async with serving_from(folder) as service:
@@ -114,10 +113,10 @@ async def test_a_file_that_is_none_is_refused_and_not_looked_at_again(
         served, (reason,) = await health(service)
         assert served == ["tiny 1"]
         assert reason == f"tiny/2/{name} cannot be read: it is a FIFO, and must be a file."
-        assert probed == [candidate]
+        assert trials == [candidate]
 
 
-async def test_a_manifest_of_gigabytes_costs_a_look_no_memory(make_artifact: MakeArtifact) -> None:
+async def test_a_manifest_of_gigabytes_costs_a_check_no_memory(make_artifact: MakeArtifact) -> None:
     candidate = make_artifact()
     os.truncate(candidate / "manifest.json", 2**31)
 
@@ -173,7 +172,7 @@ async def test_a_copy_of_the_default_under_the_root_does_not_take_its_place(
         assert "tiny/2 holds tiny 1" in reasons[0]
 
 
-async def test_a_candidate_that_crashes_its_probe_is_refused(
+async def test_a_candidate_that_crashes_its_trial_is_refused(
     make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(folder: Path) -> None:
@@ -181,14 +180,14 @@ async def test_a_candidate_that_crashes_its_probe_is_refused(
 
     async with serving_from(make_artifact().parent) as service:
         make_artifact(version="2")
-        monkeypatch.setattr(Probe, "__call__", lambda _, folder: crash(folder))
+        monkeypatch.setattr(TrialLoad, "__call__", lambda _, folder: crash(folder))
         await reload(service)
 
         assert await version(service) == "tiny 1"
         assert "signal 11" in (await health(service))[1][0]
 
 
-async def test_a_folder_that_was_still_being_copied_is_looked_at_again(
+async def test_a_folder_that_was_still_being_copied_is_tried_again(
     make_artifact: MakeArtifact,
 ) -> None:
     async with serving_from(make_artifact().parent) as service:
@@ -206,12 +205,14 @@ async def test_a_folder_that_was_still_being_copied_is_looked_at_again(
         assert await health(service) == (["tiny 2"], [])
 
 
-async def test_a_folder_that_is_taken_away_during_the_look_is_no_refused_candidate(
+async def test_a_folder_that_is_taken_away_during_the_trial_is_no_refused_candidate(
     make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async with serving_from(make_artifact().parent) as service:
         candidate = make_artifact(version="2")
-        monkeypatch.setattr(Probe, "__call__", lambda _, folder: folder.rename(tmp_path / "away"))
+        monkeypatch.setattr(
+            TrialLoad, "__call__", lambda _, folder: folder.rename(tmp_path / "away")
+        )
         await reload(service)
 
         assert not candidate.exists()

@@ -13,7 +13,7 @@ from tests.service.conftest import MakeArtifact
 from tests.service.pictures import WHITE
 from tests.service.served_models import damage, health, serving_from, version
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("probed")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("trials")]
 
 
 async def test_every_version_under_the_root_is_served(make_artifact: MakeArtifact) -> None:
@@ -79,7 +79,7 @@ async def test_a_bad_artifact_does_not_take_the_others_down(make_artifact: MakeA
 
 @pytest.mark.parametrize("place", ["good/2", "mine/1"])
 async def test_a_folder_that_is_not_named_as_its_manifest_says_is_refused_alone(
-    place: str, make_artifact: MakeArtifact, probed: list[Path]
+    place: str, make_artifact: MakeArtifact, trials: list[Path]
 ) -> None:
     default, good = make_artifact(), make_artifact(name="good")
     copy = default.parents[1] / place
@@ -93,7 +93,7 @@ async def test_a_folder_that_is_not_named_as_its_manifest_says_is_refused_alone(
         f"{place} holds good 1; a folder under RESNET_MODELS must be named as its manifest says, "
         "good/1. Move it there, or export the model to where it is."
     )
-    assert probed == [good]  # which takes a second each
+    assert trials == [good]  # which takes a second each
 
 
 async def test_a_folder_whose_manifest_cannot_be_read_is_refused_alone(

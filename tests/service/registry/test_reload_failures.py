@@ -1,4 +1,4 @@
-"""A look for new models in which something unforeseen happens, or which is cut short."""
+"""A reload in which something unforeseen happens, or which is cut short."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.registry import folders
-from service.registry.probe import Probe
+from service.registry.trial import TrialLoad
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import listen, wait_until
 from tests.service.served_models import health, reload, reloads, serving_from, version
@@ -32,15 +32,15 @@ async def test_a_candidate_whose_trial_fails_unforeseen_is_refused_alone(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def probe(_: Probe, folder: Path) -> None:
+    def trial(_: TrialLoad, folder: Path) -> None:
         if folder.name == "2":
             raise error
 
-    monkeypatch.setattr(Probe, "__call__", probe)
+    monkeypatch.setattr(TrialLoad, "__call__", trial)
     default = make_artifact()
     async with serving_from(default, default.parents[1]) as service:
         make_artifact(version="2")
-        make_artifact(name="zebra")  # looked at after the other
+        make_artifact(name="zebra")  # tried after the other
         await reload(service)
         served, reasons = await health(service)
 
@@ -56,11 +56,11 @@ async def test_what_the_machine_could_not_try_is_tried_again(
 ) -> None:
     failing = [OSError(12, "Cannot allocate memory")]
 
-    def probe(_: Probe, folder: Path) -> None:  # noqa: ARG001  # as the real one
+    def trial(_: TrialLoad, folder: Path) -> None:  # noqa: ARG001  # as the real one
         if failing:
             raise failing.pop()
 
-    monkeypatch.setattr(Probe, "__call__", probe)
+    monkeypatch.setattr(TrialLoad, "__call__", trial)
     async with serving_from(make_artifact().parent) as service:
         make_artifact(version="2")
         await reload(service)
@@ -71,7 +71,7 @@ async def test_what_the_machine_could_not_try_is_tried_again(
         assert await health(service) == (["tiny 2"], [])
 
 
-@pytest.mark.usefixtures("probed")
+@pytest.mark.usefixtures("trials")
 async def test_a_default_folder_that_may_not_be_read_stops_no_reload(
     make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,20 +87,20 @@ async def test_a_default_folder_that_may_not_be_read_stops_no_reload(
         assert await health(service) == (["tiny 1", "zebra 1"], [])
 
 
-def test_what_stops_a_reload_is_logged_and_the_next_look_comes(
+def test_what_stops_a_reload_is_logged_and_the_next_reload_comes(
     make_artifact: MakeArtifact,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    looks: list[int] = []
+    reloads_begun: list[int] = []
 
     async def fail() -> None:
-        looks.append(1)
+        reloads_begun.append(1)
         raise RuntimeError("a surprise")
 
     with listen(make_artifact(), watch_s=0.1) as listening:
         monkeypatch.setattr(listening.server.state.models, "reload", fail)
-        wait_until(lambda: len(looks) >= 2)
+        wait_until(lambda: len(reloads_begun) >= 2)
 
     told = [record for record in caplog.records if record.getMessage() == "reload failed"]
     assert len(told) >= 2
@@ -124,7 +124,7 @@ async def test_the_end_stops_a_reload_and_refuses_nobody(
     await asyncio.wait_for(reloading, 10)
 
     assert tried.read_text().splitlines() == [str(default.parent / "2")]
-    assert service.app.state.models.refused() == []
+    assert service.app.state.models.failed() == []
     assert reloads(service, "refused") == 0
 
 

@@ -9,7 +9,7 @@ from service.app import create_app
 from service.errors import StartError
 from service.registry import loading
 from service.registry.loading import choose_workers
-from service.registry.probe import Probe
+from service.registry.trial import TrialLoad
 from service.settings import Settings
 from tests.service import graphs
 from tests.service.conftest import MakeArtifact
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_start_falls_back_on_the_newest_good_version_and_tells_of_the_bad_ones(
-    make_artifact: MakeArtifact, probed: list[Path], caplog: pytest.LogCaptureFixture
+    make_artifact: MakeArtifact, trials: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = make_artifact(version="9").parent
     make_artifact(version="10")
@@ -37,7 +37,7 @@ async def test_a_start_falls_back_on_the_newest_good_version_and_tells_of_the_ba
     assert "golden" in reasons[0]
     assert "bytes; the manifest says" in reasons[1]
     assert later == (served, reasons)
-    assert probed == [folder / "12", folder / "11", folder / "10"]  # each once
+    assert trials == [folder / "12", folder / "11", folder / "10"]  # each once
     told = [record for record in caplog.records if record.getMessage() == "model refused"]
     assert [record.__dict__["fields"]["folder"] for record in told] == [
         str(folder / "12"),
@@ -45,14 +45,14 @@ async def test_a_start_falls_back_on_the_newest_good_version_and_tells_of_the_ba
     ]
 
 
-async def test_a_version_that_crashes_its_probe_does_not_crash_the_start(
+async def test_a_version_that_crashes_its_trial_does_not_crash_the_start(
     make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(_: Probe, folder: Path) -> None:
+    def crash(_: TrialLoad, folder: Path) -> None:
         if folder.name == "2":
             raise StartError(f"{folder} ended its process with signal 11.")
 
-    monkeypatch.setattr(Probe, "__call__", crash)
+    monkeypatch.setattr(TrialLoad, "__call__", crash)
     folder = make_artifact().parent
     make_artifact(version="2")
 
@@ -62,7 +62,7 @@ async def test_a_version_that_crashes_its_probe_does_not_crash_the_start(
 
 
 async def test_a_reload_falls_back_as_a_start_does(
-    make_artifact: MakeArtifact, probed: list[Path]
+    make_artifact: MakeArtifact, trials: list[Path]
 ) -> None:
     folder = make_artifact().parent
     async with serving_from(folder) as service:
@@ -78,11 +78,11 @@ async def test_a_reload_falls_back_as_a_start_does(
         await reload(service)
 
         assert await health(service) == (["tiny 3"], [])
-    assert probed == [folder / name for name in ("3", "2", "3")]
+    assert trials == [folder / name for name in ("3", "2", "3")]
 
 
-async def test_a_bad_version_under_the_root_is_looked_at_once(
-    make_artifact: MakeArtifact, probed: list[Path]
+async def test_a_bad_version_under_the_root_is_tried_once(
+    make_artifact: MakeArtifact, trials: list[Path]
 ) -> None:
     folder = make_artifact().parent
     damage(make_artifact(version="2"))
@@ -92,11 +92,11 @@ async def test_a_bad_version_under_the_root_is_looked_at_once(
 
     assert served == ["tiny 1"]
     assert len(reasons) == 1
-    assert probed == [folder / "2", folder / "1"]
+    assert trials == [folder / "2", folder / "1"]
 
 
 def test_a_start_without_a_good_version_is_refused_with_the_newest_ones_reason(
-    make_artifact: MakeArtifact, probed: list[Path]
+    make_artifact: MakeArtifact, trials: list[Path]
 ) -> None:
     folder = make_artifact(graphs.swapped()).parent
     newest = make_artifact(version="2")
@@ -106,10 +106,10 @@ def test_a_start_without_a_good_version_is_refused_with_the_newest_ones_reason(
         create_app(Settings(artifact=folder))
 
     assert str(newest) in str(refused.value)
-    assert probed == [newest, folder / "1"]
+    assert trials == [newest, folder / "1"]
 
 
-@pytest.mark.usefixtures("probed")
+@pytest.mark.usefixtures("trials")
 def test_a_bad_version_that_was_named_is_refused_whatever_lies_beside_it(
     make_artifact: MakeArtifact,
 ) -> None:
@@ -121,13 +121,13 @@ def test_a_bad_version_that_was_named_is_refused_whatever_lies_beside_it(
         create_app(Settings(artifact=named))
 
 
-async def test_a_version_without_others_beside_it_needs_no_probe(
-    make_artifact: MakeArtifact, probed: list[Path]
+async def test_a_version_without_others_beside_it_needs_no_trial(
+    make_artifact: MakeArtifact, trials: list[Path]
 ) -> None:
     async with serving_from(make_artifact().parent) as service:
         assert await version(service) == "tiny 1"
 
-    assert probed == []
+    assert trials == []
 
 
 # choose_workers
@@ -139,7 +139,7 @@ def test_workers_are_chosen_by_the_newest_good_version(
 ) -> None:
     tried: list[Path] = []
 
-    def probe(folder: Path) -> None:
+    def trial(folder: Path) -> None:
         tried.append(folder)
         if folder.name == "4":
             raise StartError(f"{folder} ended its process with signal 11.")
@@ -152,7 +152,7 @@ def test_workers_are_chosen_by_the_newest_good_version(
     make_artifact(version="3")
     make_artifact(version="4")
 
-    chosen = choose_workers(Settings(artifact=folder, workers=asked), probe)
+    chosen = choose_workers(Settings(artifact=folder, workers=asked), trial)
 
     assert chosen == 2
     assert tried == [folder / name for name in "4321"]

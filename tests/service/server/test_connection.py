@@ -25,7 +25,7 @@ def listening(make_artifact: MakeArtifact) -> Iterator[Listening]:
 
 def departures(listening: Listening) -> float:
     registry = listening.server.state.telemetry.registry
-    found = registry.get_sample_value("resnet_refusals_total", {"code": "client_left"})
+    found = registry.get_sample_value("resnet_request_failures_total", {"code": "client_left"})
     return found or 0.0
 
 
@@ -153,7 +153,7 @@ def test_who_leaves_after_a_large_last_chunk_is_noticed(
             leaving.sendall(head.encode() + b"\r\n")
             time.sleep(0.1)
             leaving.sendall(padded)
-            wait_until(lambda: listening.batcher.under_way == 2)
+            wait_until(lambda: listening.admission.in_flight == 2)
         wait_until(lambda: departures(listening) == 1)
 
     assert listening.gate.batches == [[0]]
@@ -198,7 +198,7 @@ def test_refusals_wait_for_a_client_that_does_not_read(
 ) -> None:
     with listen(make_artifact(), max_queue=1, max_images=1) as full, full.connect() as riding:
         riding.sendall(REQUEST)
-        wait_until(lambda: full.batcher.under_way == 1)
+        wait_until(lambda: full.admission.in_flight == 1)
         with full.connect() as deaf:
             deaf.setblocking(False)
             sent = 0

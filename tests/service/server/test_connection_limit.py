@@ -134,14 +134,14 @@ def test_nothing_that_fails_in_the_watch_loop_ends_the_server(
 ) -> None:
     looks = 0
 
-    def fail() -> None:
+    def fail(_: object) -> None:
         nonlocal looks
         looks += 1
         raise OSError(errno.EMFILE, "Too many open files")
 
     caplog.set_level(logging.ERROR, "service")
     with listen(make_artifact()) as listening:
-        monkeypatch.setattr(listening.server.state.telemetry, "look", fail)
+        monkeypatch.setattr(listening.server.state.telemetry, "refresh", fail)
         wait_until(lambda: looks >= 3)
         answer = ask(listening, LIVEZ)
 
@@ -159,7 +159,7 @@ def test_the_memory_in_use_is_read_without_opening_a_file(monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "open", refuse)
     monkeypatch.setattr("pathlib.Path.open", refuse)
     monkeypatch.setattr("io.open", refuse)
-    usage.look()
+    usage.refresh()
 
     assert (registry.get_sample_value("resnet_resident_memory_bytes") or 0) > 1_000_000
 

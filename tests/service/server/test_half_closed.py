@@ -62,7 +62,7 @@ def test_a_client_that_has_closed_the_connection_is_noticed_and_not_run(
         assert listening.gate.entered.acquire(timeout=10)
         with listening.connect() as leaving:
             leaving.sendall(REQUEST)
-            wait_until(lambda: listening.batcher.under_way == 2)
-        wait_until(lambda: listening.batcher.under_way == 1)
+            wait_until(lambda: listening.admission.in_flight == 2)
+        wait_until(lambda: listening.admission.in_flight == 1)
 
     assert listening.gate.batches == [[0]]

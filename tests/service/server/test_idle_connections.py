@@ -90,7 +90,7 @@ def test_a_body_behind_its_answer_keeps_no_connection_open(
 def test_a_body_behind_a_refusal_keeps_no_connection_open(listening: Listening) -> None:
     with listening.connect() as riding, listening.connect() as connection:
         riding.sendall(REQUEST)
-        wait_until(lambda: listening.batcher.under_way == 1)
+        wait_until(lambda: listening.admission.in_flight == 1)
         connection.sendall(HEAD.encode() + b"\r\n")
         answer = receive(connection)
         connection.sendall(BLACK)
@@ -125,7 +125,7 @@ def test_a_request_right_behind_a_refused_one_is_not_idle(
     last = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
     with listening.connect() as connection:
         connection.sendall(REQUEST + last)
-        wait_until(lambda: listening.batcher.under_way == 1)
+        wait_until(lambda: listening.admission.in_flight == 1)
         time.sleep(2 * IDLE_S)
         listening.gate.let_through()
         answers = read_answer(connection)

@@ -19,7 +19,7 @@ from tests.service.process import Running, run_command, serve_model
 from tests.service.served_models import damage
 from tests.service.working import answerers, ask_many, until, workers
 
-PICTURES = ("resnet_answers_total", "resnet_out_of_distribution_total")
+PICTURES = ("resnet_predictions_total", "resnet_out_of_distribution_total")
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_pictures_are_counted_by_all_workers_and_windows_by_none() -> None:
     assert before[0] >= 20  # of which each worker answered some
     assert counted == [before[0] + 20, before[1] + strangers]
     assert strangers > 0
-    assert 'resnet_answers_total{label="Ankle boot"}' in text
+    assert 'resnet_predictions_total{label="Ankle boot"}' in text
     assert "resnet_window" not in text
     assert "resnet_drift_psi" not in text
 

@@ -108,7 +108,7 @@ async def test_metrics_count_what_was_sent(serve: Serve) -> None:
     assert value(samples, requests, route="/predict", method="POST", status="422") == 2
     assert value(samples, requests, route="/architecture", method="GET", status="200") == 1
     assert value(samples, "resnet_request_duration_seconds_count", route="/predict") == 4
-    assert value(samples, "resnet_refusals_total", code="invalid_image") == 2
+    assert value(samples, "resnet_request_failures_total", code="invalid_image") == 2
     assert value(samples, "resnet_images_total") == 3
     assert value(samples, "resnet_batch_size_images_count") == 2
     assert value(samples, "resnet_batch_size_images_sum") == 3

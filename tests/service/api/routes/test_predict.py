@@ -288,4 +288,4 @@ async def test_a_client_that_leaves_while_it_waits_is_never_run(serve: Serve) ->
     await first
 
     assert gate.batches == [[0]]
-    assert service.classifier.batcher.under_way == 0
+    assert service.classifier.admission.in_flight == 0

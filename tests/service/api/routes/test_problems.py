@@ -56,7 +56,7 @@ async def test_a_refusal_is_counted_by_its_code(
     await CASES[code](noted, monkeypatch)
 
     registry = services[0].app.state.telemetry.registry
-    assert registry.get_sample_value("resnet_refusals_total", {"code": code}) == 1
+    assert registry.get_sample_value("resnet_request_failures_total", {"code": code}) == 1
 
 
 async def test_our_own_mistake_tells_the_client_nothing(

@@ -12,8 +12,8 @@ from service.api.v2 import infer as inference_v2
 from service.api.v2.names import View
 from service.api.v2.routing import view_of
 from service.cancellation import ON_LEAVE
-from service.inference.request import Rows
-from tests.service.conftest import Service
+from service.inference.outputs import BatchOutputs
+from tests.service.conftest import Service, replace_run
 from tests.service.v2 import (
     HEADER,
     INFER,
@@ -36,10 +36,9 @@ class Gate:
 
     def __init__(self, service: Service) -> None:
         self._entered, self._opened = threading.Event(), threading.Event()
-        self._run = service.classifier.batcher._run
-        service.classifier.batcher._run = self._wait
+        self._run = replace_run(service.classifier.batcher, self._wait)
 
-    def _wait(self, images: Pixels) -> Rows:
+    def _wait(self, images: Pixels) -> BatchOutputs:
         self._entered.set()
         assert self._opened.wait(timeout=20)
         return self._run(images)
@@ -144,10 +143,10 @@ async def test_a_client_that_leaves_is_never_run() -> None:
 async def test_an_engine_that_fails_is_an_error_of_the_service() -> None:
     async with serving() as service:
 
-        def fail(_: Any) -> Rows:
+        def fail(_: Any) -> BatchOutputs:
             raise RuntimeError("secret")
 
-        service.classifier.batcher._run = fail
+        replace_run(service.classifier.batcher, fail)
         response = await service.client.post(INFER, content=bytes(784), headers=RAW)
 
     assert "secret" not in error_of(response, 500)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from service.api.compression import compress
-from service.registry.refused import Refused
+from service.registry.failed import FailedLoad
 from tests.service.conftest import Service
 from tests.service.v2 import HEADER, INFER, MODEL, SHIPPED, serving
 
@@ -108,8 +108,8 @@ async def test_a_refused_candidate_is_listed_unless_only_ready_ones_are_wanted(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = [
-        Refused(SHIPPED.parent / "2", "", "broken"),
-        Refused(SHIPPED, "", "old state is served"),
+        FailedLoad(SHIPPED.parent / "2", "", "broken"),
+        FailedLoad(SHIPPED, "", "old state is served"),
     ]
     monkeypatch.setattr(service.app.state.models, "refused", lambda: refused)
 
@@ -198,7 +198,7 @@ async def test_errors_elsewhere_stay_problems(service: Service) -> None:
 async def test_a_run_that_does_not_end_is_not_live(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.classifier.batcher, "busy_s", lambda: 60.0)
+    monkeypatch.setattr(service.classifier.batcher, "stalled_s", lambda: 60.0)
 
     response = await service.client.get("/v2/health/live")
 

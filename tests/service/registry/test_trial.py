@@ -1,4 +1,4 @@
-"""The child process in which a candidate is tried, for real."""
+"""The child process in which a candidate is loaded first, for real."""
 
 import os
 import stat
@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartError
-from service.registry import probe
+from service.registry import trial
 from tests.service import graphs
 from tests.service.conftest import MakeArtifact
 
 
 def test_a_good_candidate_passes(make_artifact: MakeArtifact) -> None:
-    probe.Probe()(make_artifact())
+    trial.TrialLoad()(make_artifact())
 
 
 def test_a_bad_candidate_is_refused_in_its_own_words(make_artifact: MakeArtifact) -> None:
     folder = make_artifact(graphs.swapped())
 
     with pytest.raises(StartError, match=r"^The float32 model gives 1 of 1 golden") as refused:
-        probe.Probe()(folder)
+        trial.TrialLoad()(folder)
 
     assert str(refused.value).isprintable()
 
@@ -45,10 +45,10 @@ def test_a_child_that_ends_badly_refuses_the_candidate(
     child.chmod(stat.S_IRWXU)
     monkeypatch.setattr("sys.executable", str(child))
     if "sleep" in script:
-        monkeypatch.setattr(probe, "PROBE_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(trial, "TRIAL_TIMEOUT_S", 0.2)
 
     with pytest.raises(StartError, match=reason) as refused:
-        probe.Probe()(tmp_path)
+        trial.TrialLoad()(tmp_path)
 
     assert str(refused.value).isprintable()
 
@@ -62,9 +62,9 @@ def test_a_trial_leaves_the_cores_to_those_that_serve(
     monkeypatch.setattr("sys.executable", str(child))
 
     with pytest.raises(StartError) as refused:
-        probe.Probe()(tmp_path)
+        trial.TrialLoad()(tmp_path)
 
-    assert int(str(refused.value)) == os.nice(0) + probe.NICENESS
+    assert int(str(refused.value)) == os.nice(0) + trial.NICENESS
 
 
 def _hang(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,21 +76,21 @@ def _hang(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_trial_that_hangs_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _hang(tmp_path / "child", monkeypatch)
-    trying = probe.Probe()
+    load = trial.TrialLoad()
 
     with ThreadPoolExecutor(1) as thread:
-        trial = thread.submit(trying, tmp_path)
-        while trying._child is None:
+        loading = thread.submit(load, tmp_path)
+        while load._child is None:
             time.sleep(0.01)
-        trying.stop()
+        load.stop()
         with pytest.raises(StartError, match="ended its process with signal 9"):
-            trial.result(10)
+            loading.result(10)
 
 
-def test_after_the_end_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_tried_after_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _hang(tmp_path / "child", monkeypatch)
-    trying = probe.Probe()
-    trying.stop()
+    load = trial.TrialLoad()
+    load.stop()
 
     with pytest.raises(StartError):
-        trying(tmp_path)
+        load(tmp_path)

@@ -12,7 +12,7 @@ from tests.service.conftest import Gate, MakeArtifact, replace_engine
 from tests.service.pictures import WHITE
 from tests.service.served_models import damage, reload, reloads, serving_from, version
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("probed")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("trials")]
 
 
 async def test_a_request_keeps_the_model_that_it_rides_on(make_artifact: MakeArtifact) -> None:

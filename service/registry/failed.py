@@ -1,4 +1,4 @@
-"""A candidate that is not served: all of the reason for the log, a sentence for clients."""
+"""A candidate that is not served: the whole reason for the log, a sentence for clients."""
 
 import re
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ _PATH = re.compile(r"(?<![\w.])/[^\s'\",;:)]*/(?=[^\s/])")
 
 
 @dataclass(frozen=True)
-class Refused:
+class FailedLoad:
     """A candidate that is not served, and why.
 
     Attributes:
-        folder: Where it lies.
-        digest: Its state when it was looked at; it is looked at again once that changes.
-        reason: Why, as the log has it.
+        folder: Where it is.
+        digest: Its state when it was tried; it is tried again once that changes.
+        reason: Why, as in the log.
     """
 
     folder: Path
@@ -24,11 +24,11 @@ class Refused:
 
     @property
     def name(self) -> str:
-        """`<name>/<version>`: all that clients may know of where it lies."""
+        """`<name>/<version>`: all that clients may know of its path."""
         return "/".join(self.folder.parts[1:][-2:])
 
     @property
     def public_reason(self) -> str:
         """The reason without the paths of this machine, and without onnxruntime's own words."""
-        told, was_cut, _ = self.reason.partition(": [ONNXRuntimeError]")
-        return _PATH.sub("", told.replace(str(self.folder), self.name)) + "." * bool(was_cut)
+        reason, was_cut, _ = self.reason.partition(": [ONNXRuntimeError]")
+        return _PATH.sub("", reason.replace(str(self.folder), self.name)) + "." * bool(was_cut)

@@ -1,14 +1,14 @@
-"""What clients hear of a candidate that is not served."""
+"""What clients are told of a candidate that is not served."""
 
 from pathlib import Path
 
 import pytest
 
-from service.registry.refused import Refused
+from service.registry.failed import FailedLoad
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "public"),
     [
         ("/srv/my models/tiny/2/model.onnx has 1 bytes.", "tiny/2/model.onnx has 1 bytes."),
         ("/srv/my models/tiny/2 ended its process.", "tiny/2 ended its process."),
@@ -25,12 +25,12 @@ from service.registry.refused import Refused
         ("must be named tiny/2 and/or T-shirt/top", "must be named tiny/2 and/or T-shirt/top"),
     ],
 )
-def test_a_reason_is_told_without_the_paths_of_this_machine(reason: str, told: str) -> None:
-    refused = Refused(Path("/srv/my models/tiny/2"), "", reason)
+def test_a_reason_is_public_without_the_paths_of_this_machine(reason: str, public: str) -> None:
+    failed = FailedLoad(Path("/srv/my models/tiny/2"), "", reason)
 
-    assert refused.name == "tiny/2"
-    assert refused.public_reason == told
+    assert failed.name == "tiny/2"
+    assert failed.public_reason == public
 
 
 def test_a_folder_at_the_root_has_its_own_name() -> None:
-    assert Refused(Path("/model"), "", "").name == "model"
+    assert FailedLoad(Path("/model"), "", "").name == "model"

@@ -1,4 +1,4 @@
-"""Try a model in a process of its own: `python -m service.registry.probe <folder>`.
+"""Load a model in a process of its own first: `python -m service.registry.trial <folder>`.
 
 onnxruntime can crash on a bad file (its issue 23258), and a crash must not reach a service
 that runs well with the model that it has.
@@ -8,35 +8,32 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from service.errors import StartError
 from service.registry.loading import try_artifact
 from service.settings import PREFIX, Settings
 
-PROBE_TIMEOUT_S = 300.0
-NICENESS = 5
-"""Of the child: what is served goes before what is tried, and a trial still ends in time."""
+TRIAL_TIMEOUT_S = 300.0
+NICENESS = 10
+"""Of the child: the models that are served go first, and a trial still ends in time."""
 
 
-class Probe:
+class TrialLoad:
     """Tries candidates, one at a time."""
 
     def __init__(self) -> None:
-        """Nothing is tried yet."""
         self._child: subprocess.Popen[str] | None = None
-        self._is_over = False
+        self._is_stopped = False
 
     def __call__(self, folder: Path) -> None:
-        """Load a candidate and ask its golden answers in a process of its own.
+        """Load a candidate and check its golden answers in a process of its own.
 
         Raises:
             StartError: If it fails there, however it fails, or `stop` was called.
-            OSError: If there can be no such process at the moment.
+            OSError: If the process cannot be started at the moment.
         """
-        command = [sys.executable, "-m", "service.registry.probe", str(folder)]
+        command = [sys.executable, "-m", "service.registry.trial", str(folder)]
         environment = {**os.environ, PREFIX + "ARTIFACT": str(folder)}
         with subprocess.Popen(  # noqa: S603  # our own module, on a folder that the operator named
             command,
@@ -46,42 +43,39 @@ class Probe:
             text=True,
             errors="replace",  # what a crash leaves behind may be any bytes
         ) as self._child:
-            if self._is_over:
+            if self._is_stopped:
                 self._child.kill()
-            _yield_to_others(self._child.pid)
+            _lower_priority(self._child.pid)
             try:
-                _, told = self._child.communicate(timeout=PROBE_TIMEOUT_S)
+                _, stderr = self._child.communicate(timeout=TRIAL_TIMEOUT_S)
             except subprocess.TimeoutExpired as error:
                 self._child.kill()
-                raise StartError(f"{folder} did not load within {PROBE_TIMEOUT_S:g} s.") from error
+                raise StartError(f"{folder} did not load within {TRIAL_TIMEOUT_S:g} s.") from error
         code, self._child = self._child.returncode, None
         if code < 0:
             raise StartError(f"{folder} ended its process with signal {-code}.")
         if code:
-            line = _last_line(told.splitlines())
-            raise StartError(line.removeprefix("error: ") or f"{folder} failed to load.")
+            lines = [line for line in stderr.splitlines() if line.strip()]
+            last = lines[-1] if lines else f"{folder} failed to load."
+            raise StartError(last.removeprefix("error: "))
 
     def stop(self) -> None:
-        """End a trial that is under way, and any that comes: nobody wants to know any more."""
-        self._is_over = True
+        """End the present trial, and any that begins later."""
+        self._is_stopped = True
         if (child := self._child) is not None:
             child.kill()
 
 
-def _yield_to_others(pid: int) -> None:
-    """Have the child take less of the cores than those who serve."""
+def _lower_priority(pid: int) -> None:
+    """Let the models that are served go first, from the child's first import on."""
     if hasattr(os, "setpriority"):
         with contextlib.suppress(OSError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, pid, os.nice(0) + NICENESS)
 
 
-def _last_line(lines: Iterable[str]) -> str:
-    return next((line for line in reversed(list(lines)) if line.strip()), "")
-
-
 def main() -> int:
-    """Be the child of `probe`: exit 0 if the artifact may be served."""
-    with suppress(OSError):  # where memory runs out, this process goes, not the service
+    """Be the child: exit with 0 if the artifact may be served."""
+    with contextlib.suppress(OSError):  # where memory runs out, this process ends, not the service
         Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         try_artifact(Settings())

@@ -1,0 +1,68 @@
+"""What the engine computes: the outputs of a batch, and those of one image in it."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BatchOutputs:
+    """What one run of the engine gives for a batch of N images.
+
+    Attributes:
+        logits: float32 (N, K), before calibration.
+        probabilities: float32 (N, K), calibrated.
+        score: float32 (N,), higher for images like the training data; None if the graph has none.
+        maps: float32 (N, h, w) of the top labels; None if nobody asked for them.
+        features: float32 (N, F); None if nobody asked for them.
+    """
+
+    logits: Floats
+    probabilities: Floats
+    score: Floats | None = None
+    maps: Floats | None = None
+    features: Floats | None = None
+
+    @cached_property
+    def finite(self) -> NDArray[np.bool_]:
+        """Whether logits, probabilities and score of each image are finite: bool (N,)."""
+        arrays = [self.logits, self.probabilities]
+        if self.score is not None:
+            arrays.append(self.score)
+        # One product per array costs a third of a look at each number; it may overflow.
+        if all(math.isfinite(array.ravel().dot(array.ravel())) for array in arrays):
+            return np.ones(len(self.logits), np.bool_)
+        rows = [np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in arrays]
+        finite: NDArray[np.bool_] = np.logical_and.reduce(rows)
+        return finite
+
+    @cached_property
+    def top(self) -> NDArray[np.intp]:
+        """Most probable label of each image: (N,)."""
+        top: NDArray[np.intp] = self.probabilities.argmax(axis=1)
+        return top
+
+    @cached_property
+    def confidence(self) -> Floats:
+        """Probability of each image's most probable label: float32 (N,)."""
+        confidence: Floats = self.probabilities.max(axis=1)
+        return confidence
+
+
+class ImageOutput(NamedTuple):
+    """The outputs of one image and how long they took; times in seconds."""
+
+    logits: Floats  # (K,)
+    probabilities: Floats  # (K,)
+    queue_s: float
+    infer_s: float
+    batch_size: int
+    batch_outputs: BatchOutputs
+    row: int  # of the image in `batch_outputs`
+    began: float = 0.0  # the run, on `time.perf_counter`'s clock

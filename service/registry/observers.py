@@ -1,0 +1,24 @@
+"""What a model reports while it is served; `service.observability` provides the callbacks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from service.postprocessing.drift import Drift, Seen
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Callbacks of a model, all called on the event loop.
+
+    Attributes:
+        on_batch: After each run of the engine, with the `Classifier`, images and seconds.
+        on_image: After each image, with the model's window and what was seen.
+    """
+
+    on_batch: Callable[[Any, int, float], None] = _ignore
+    on_image: Callable[[Drift, Seen], None] = _ignore
