@@ -19,6 +19,7 @@ from service.errors import (
 )
 from service.inference.outputs import BatchOutputs, ImageOutput
 from service.inference.request import PendingRequest
+from service.log import log
 
 QueuedImage = tuple[PendingRequest, int]
 """A request, and the position of one of its images."""
@@ -93,30 +94,27 @@ class Batch:
         self.ended = time.perf_counter()
 
     def deliver(self) -> None:
-        """Give each image its outputs, or each request the error; on the event loop."""
-        for request in self.expired:
-            request.expire()
-        error, self.error = self.error, None
-        if error is not None:
-            self._fail(error)
-        elif self.outputs is not None:
-            logits, probabilities = self.outputs.logits, self.outputs.probabilities
-            count, infer_s = len(self.items), self.ended - self.started
-            for row, (request, position) in enumerate(self.items):
-                if self.ended > request.deadline:
-                    request.expire()
-                    continue
-                output = ImageOutput(
-                    logits[row],
-                    probabilities[row],
-                    self.started - request.queued_at,
-                    infer_s,
-                    count,
-                    self.outputs,
-                    row,
-                    self.started,
-                )
-                request.set_result(position, output)
+        """Give each image its outputs, or each request an error; on the event loop."""
+        outputs, error, self.error = self.outputs, self.error, None
+        count, infer_s = len(self.items), self.ended - self.started
+        try:
+            for request in self.expired:
+                request.expire()
+            if error is not None:
+                self._fail(error)
+            elif outputs is not None:
+                for row, (request, position) in enumerate(self.items):
+                    if self.ended > request.deadline:
+                        request.expire()
+                        continue
+                    own = outputs.logits[row], outputs.probabilities[row]
+                    queue_s = self.started - request.queued_at
+                    output = ImageOutput(*own, queue_s, infer_s, count, outputs, row, self.started)
+                    request.set_result(position, output)
+        except Exception:  # noqa: BLE001  # whatever goes wrong, each request gets an answer
+            log.exception("outputs not delivered")
+            for request, _ in self.items:  # those that have theirs keep it
+                request.fail(InferenceFailedError("The answer was lost. Try again."))
 
     def _fail(self, error: Exception) -> None:
         """Give each request an error of its own.

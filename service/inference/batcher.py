@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from model.preprocessing import Pixels
-from service.errors import InferenceFailedError
 from service.inference.batch import Batch, Run
 from service.inference.cost import CostModel
 from service.inference.request import PendingRequest
@@ -50,10 +49,10 @@ class Batcher:
         self._runner: Runner
         if cost.inline:
             limit = max(1, min(max_batch_size, cost.largest_batch_within(MAX_INLINE_S)))
-            self._runner = InlineRunner(run, self._finish, limit)
+            self._runner = InlineRunner(run, self._record, limit)
         else:
             limit = cost.best_batch_size(max_batch_size)
-            self._runner = ThreadRunner(run, self._finish, limit, cost.instances)
+            self._runner = ThreadRunner(run, self._record, limit, cost.instances)
 
     def start(self) -> None:
         """Begin to run batches."""
@@ -89,23 +88,14 @@ class Batcher:
         self._runner.put(request)
         return request
 
-    def _finish(self, batch: Batch) -> None:
-        """Deliver a batch that has run, and count it.
-
-        Whatever goes wrong, each request gets an answer, and the next batch runs.
-        """
+    def _record(self, batch: Batch) -> None:
+        """Count a batch that was delivered, and update the cost model."""
         count = len(batch.items)
         self.executed += count
-        try:
-            batch.deliver()
-        except Exception:  # noqa: BLE001  # see above
-            log.exception("outputs not delivered")
-            for request, _ in batch.items:  # those that have theirs keep it
-                request.fail(InferenceFailedError("The answer was lost. Try again."))
         try:
             if batch.outputs is not None:
                 self.cost.update(count, batch.ended - batch.since)
             if count:
                 self._on_batch(count, batch.ended - batch.started)
-        except Exception:  # noqa: BLE001  # see above
+        except Exception:  # noqa: BLE001  # the next batch must run
             log.exception("batch not counted")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 from model.preprocessing import Pixels
 from service.errors import ClientLeftError, DeadlineExceededError
@@ -36,7 +36,7 @@ class PendingRequest:
         self.deadline = deadline
         self.outputs = outputs
         self.queued_at = time.perf_counter()
-        self._results: list[ImageOutput | None] = [None] * len(images)
+        self._results: list[Any] = [None] * len(images)  # an `ImageOutput` each, in the end
         self._left = len(images)
 
     def set_result(self, position: int, output: ImageOutput) -> None:
@@ -45,7 +45,7 @@ class PendingRequest:
         self._left -= 1
         if not self._left and not self.future.done():
             self.images = ()
-            self.future.set_result(cast("list[ImageOutput]", self._results))
+            self.future.set_result(self._results)
             self._results = []  # a connection may hold this object long after the answer
 
     def fail(self, error: Exception) -> None:

@@ -19,8 +19,8 @@ from service.inference.request import PendingRequest
 
 JOIN_S = 10.0
 
-Finish = Callable[[Batch], None]
-"""Is called on the event loop with each batch that has run."""
+Record = Callable[[Batch], None]
+"""Is called on the event loop with each batch that was delivered."""
 
 
 class Runner(Protocol):
@@ -53,13 +53,13 @@ class ThreadRunner:
 
     Args:
         run: The engine's.
-        finish: See `Finish`.
+        record: See `Record`.
         limit: Images in a batch.
         instances: Threads.
     """
 
-    def __init__(self, run: Run, finish: Finish, limit: int, instances: int) -> None:
-        self._run, self._finish = run, finish
+    def __init__(self, run: Run, record: Record, limit: int, instances: int) -> None:
+        self._run, self._record = run, record
         self._limit, self._instances = limit, instances
         self._queue: Queue = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -117,18 +117,22 @@ class ThreadRunner:
             del batch  # with all outputs; the next batch may be long in coming
             idle_since = time.perf_counter()
 
+    def _finish(self, batch: Batch) -> None:
+        batch.deliver()
+        self._record(batch)
+
 
 class InlineRunner:
     """Runs batches on the event loop, one an iteration, so that other work goes on in between.
 
     Args:
         run: The engine's.
-        finish: See `Finish`.
+        record: See `Record`.
         limit: Images in a batch.
     """
 
-    def __init__(self, run: Run, finish: Finish, limit: int) -> None:
-        self._run, self._finish, self._limit = run, finish, limit
+    def __init__(self, run: Run, record: Record, limit: int) -> None:
+        self._run, self._record, self._limit = run, record, limit
         self._queue: Queue = SimpleQueue()
         self._is_scheduled = False
         self._idle_since: float | None = None
@@ -169,7 +173,8 @@ class InlineRunner:
         try:
             batch = dequeue(self._queue, self._limit, wait=False)
             batch.run(self._run, since)
-            self._finish(batch)
+            batch.deliver()
+            self._record(batch)
             self._idle_since = batch.ended if self._queue.qsize() else None
         finally:
             self._is_scheduled = False

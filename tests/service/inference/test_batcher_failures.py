@@ -134,7 +134,7 @@ async def test_each_image_is_answered_if_counting_or_measuring_fails(
 async def test_a_batch_whose_outputs_cannot_be_delivered_fails_and_the_next_one_runs(
     batcher: Batcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.inference.batch.Batch.deliver", _raise)
+    monkeypatch.setattr("service.inference.batch.ImageOutput", _raise)
     lost = [ask(batcher, name) for name in (1, 2)]
     outcomes = await asyncio.gather(*lost, return_exceptions=True)
     monkeypatch.undo()
