@@ -1,6 +1,5 @@
 """What the engine computes: the outputs of a batch, and those of one image in it."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -19,8 +18,8 @@ class BatchOutputs:
         logits: float32 (N, K), before calibration.
         probabilities: float32 (N, K), calibrated.
         score: float32 (N,), higher for images like the training data; None if the graph has none.
-        maps: float32 (N, h, w) of the top labels; None if nobody asked for them.
-        features: float32 (N, F); None if nobody asked for them.
+        maps: float32 (N, h, w) of the top labels; None if no request asked for them.
+        features: float32 (N, F); None if no request asked for them.
     """
 
     logits: Floats
@@ -32,14 +31,10 @@ class BatchOutputs:
     @cached_property
     def finite(self) -> NDArray[np.bool_]:
         """Whether logits, probabilities and score of each image are finite: bool (N,)."""
-        arrays = [self.logits, self.probabilities]
+        finite: NDArray[np.bool_] = np.isfinite(self.logits).all(axis=1)
+        finite &= np.isfinite(self.probabilities).all(axis=1)
         if self.score is not None:
-            arrays.append(self.score)
-        # One product per array costs a third of a look at each number; it may overflow.
-        if all(math.isfinite(array.ravel().dot(array.ravel())) for array in arrays):
-            return np.ones(len(self.logits), np.bool_)
-        rows = [np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in arrays]
-        finite: NDArray[np.bool_] = np.logical_and.reduce(rows)
+            finite &= np.isfinite(self.score)
         return finite
 
     @cached_property

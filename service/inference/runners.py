@@ -100,7 +100,7 @@ class ThreadRunner:
         return now - min(list(self._running_since.values()), default=now)
 
     def _serve(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
-        """Run batches until told to stop; the whole life of one thread."""
+        """Run batches until `stop`; the whole life of one thread."""
         idle_since = time.perf_counter()
         while True:
             batch = dequeue(self._queue, self._limit, wait=True)
@@ -110,7 +110,7 @@ class ThreadRunner:
                     batch.run(self._run, None if batch.queue_was_empty else idle_since)
                 finally:
                     del self._running_since[number]
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                with contextlib.suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(self._finish, batch)
             if batch.stop:
                 return

@@ -2,7 +2,7 @@
 
 Names follow Prometheus' conventions: units in the name, `_total` for counters. Labels are route
 templates, codes and names of the manifest, never anything that a client chose. Children of
-labelled metrics are looked up once; a request then costs a few additions.
+labelled metrics are found once; a request then costs a few additions.
 
 With several workers each process keeps its numbers in files of a common folder
 (`PROMETHEUS_MULTIPROC_DIR`, set by `service.server.workers` before this module is loaded).
@@ -109,7 +109,7 @@ class Telemetry:
         """Begin to count for a new model, and mark a removed one; see `ModelRegistry`."""
         if added is not None:
             self.statistics[added] = Statistics()
-        with contextlib.suppress(OSError):  # no room for new names: the model is served anyway
+        with contextlib.suppress(OSError):  # the disk is full: the model is served anyway
             if removed is not None:
                 self._info_of(removed).set(0)
             if added is not None:

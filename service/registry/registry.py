@@ -1,10 +1,9 @@
-"""Which models are served: found at the start, looked for again on SIGHUP and periodically.
+"""Which models are served: found at the start, again on SIGHUP and periodically.
 
 Under `RESNET_MODELS` every `<name>/<version>` is served; `RESNET_ARTIFACT` is the default
-model. A candidate is first loaded in a child process, where its golden answers are checked,
-since onnxruntime can crash on a bad file (its issue 23258). Then it is loaded here and replaces
-its predecessor. Requests in flight keep the model that they began with. A candidate that fails
-changes nothing else, and `failed` keeps the reason.
+model. A candidate gets a trial load first (`service.registry.trial`), then it is loaded here and
+replaces its predecessor. Requests in flight keep the model that they began with. A candidate that
+fails changes nothing else, and `failed` keeps the reason.
 """
 
 import asyncio
@@ -35,7 +34,7 @@ from service.settings import Settings
 RETIRE_S = 0.05
 Outcome = Literal["loaded", "refused"]
 OnChange = Callable[[Classifier, Classifier | None, Classifier | None], None]
-"""Is called with the default model, the model that was added and the one that was removed."""
+"""Is called on the event loop with the default model, the one added and the one removed."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,13 @@ class _Served:
 
 
 class ModelRegistry:
-    """The models that are served, by name and version.
+    """The models that are served, by name and version; all are loaded at construction.
 
-    All are loaded at construction. There must be a good default model; a bad one among the others
-    is not served.
+    There must be a good default model; a bad one among the others is not served.
 
     Args:
-        settings: Where to look, and the limits of each model.
-        on_change: Is called on the event loop, and at construction once for each model. Also if
-            only the default model changes.
+        settings: Where the models are, and their limits.
+        on_change: See `OnChange`; it is called at construction, too, once for each model.
         on_reload: Is called on the event loop for each candidate of a reload.
         observers: What each model reports to.
 
@@ -133,7 +130,7 @@ class ModelRegistry:
         await asyncio.gather(*(classifier.stop() for classifier in self.all()), *self._retiring)
 
     async def reload(self) -> None:
-        """Look for new, changed and removed versions, and serve what can be served."""
+        """Find new, changed and removed versions, and serve what can be served."""
         async with self._reloading:
             try:
                 versions = set(await asyncio.to_thread(discover_versions, self._settings))
@@ -165,10 +162,7 @@ class ModelRegistry:
         """Serve the version that was named, or of several the newest good one.
 
         Of several, each gets a trial load as in a reload: a version that failed while the service
-        ran must not keep it from starting.
-
-        Raises:
-            StartError: If there is no good one; with the newest one's reason.
+        ran must not keep it from starting. Raises `StartError` with the newest one's reason.
         """
         for folder in folders:
             self._default = folder
@@ -227,14 +221,13 @@ class ModelRegistry:
             self._trial(folder)
             return _Served(folder, digest, self._load(folder))
         except StartError as error:
-            return FailedLoad(folder, digest, str(error))
+            reason = str(error)
         except OSError as error:  # the machine's fault, not the candidate's: tried again next time
-            reason = f"{folder} cannot be tried: {error.strerror or 'no cause'}."
-            return FailedLoad(folder, "", reason)
+            digest, reason = "", f"{folder} cannot be tried: {error.strerror or 'no cause'}."
         except Exception:  # noqa: BLE001  # whatever a candidate causes, the others come next
             log.exception("candidate failed", extra={"fields": {"folder": str(folder)}})
             reason = f"{folder} failed for a reason that only the log has."
-            return FailedLoad(folder, digest, reason)
+        return FailedLoad(folder, digest, reason)
 
     def _load(self, folder: Path) -> Classifier:
         settings = self._settings.model_copy(update={"artifact": folder})

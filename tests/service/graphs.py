@@ -72,7 +72,7 @@ def double() -> bytes:
 
 
 def nan_on_black() -> bytes:
-    """Give a model that divides by the brightness: 0 / 0 for a black picture."""
+    """Give a model that divides by the brightness: 0 / 0 for a black image."""
     return model(
         [
             *LOGITS,
@@ -130,7 +130,7 @@ def one_row() -> bytes:
             Node("Shape", ["images"], "shape"),
             Node("Gather", ["shape", "none"], "count"),
             Node("Min", ["count", "single"], "few"),
-            Node("Range", ["none", "few", "single"], "kept"),  # a length that nobody can foresee
+            Node("Range", ["none", "few", "single"], "kept"),  # a length that cannot be foreseen
             Node("Gather", ["sums", "kept"], "logits"),
             *ANSWER,
         ],

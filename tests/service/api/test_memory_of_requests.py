@@ -231,9 +231,10 @@ async def test_a_failure_of_the_engine_leaves_nothing_in_memory(
         raise type(error)(*error.args, lost.size)
 
     monkeypatch.setattr(app, "log", logging.Logger("apart"))  # pytest keeps what is logged
-    monkeypatch.setattr(shipped.classifier.batcher, "_run", fail)
+    run = replace_run(shipped.classifier.batcher, fail)
 
     statuses, grown = await grown_by(client, "/predict", {}, WHOLE)
+    replace_run(shipped.classifier.batcher, run)
 
     assert statuses == {503 if isinstance(error, MemoryError) else 500}
     assert grown < LITTLE
@@ -242,7 +243,7 @@ async def test_a_failure_of_the_engine_leaves_nothing_in_memory(
 async def test_a_request_refused_for_its_number_of_images_leaves_nothing_in_memory(
     client: Client, shipped: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shipped.classifier.batcher, "max_queue", 1)
+    monkeypatch.setattr(shipped.classifier.admission, "max_in_flight", 1)
 
     statuses, grown = await grown_by(client, "/predict", JSON, images(WHOLE, WHOLE))
 

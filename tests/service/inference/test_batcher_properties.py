@@ -96,7 +96,7 @@ class BatcherMachine(RuleBasedStateMachine):
         assert self.open.wait(20)
         fates = {fate for _, fate in given}
         if FAILS in fates:
-            raise InferenceFailedError("as it was told")
+            raise InferenceFailedError("as the image says")
         rows = images[:, 0, :1, 0].astype(np.float32)
         return outputs_of(rows[1:] if LOSES_A_ROW in fates else rows)
 
@@ -142,7 +142,7 @@ class BatcherMachine(RuleBasedStateMachine):
             request.outcome = error
         request.answers += 1
 
-    @rule(which=st.integers(0, 250))  # drawn from all: who still waits depends on the clock
+    @rule(which=st.integers(0, 250))  # drawn from all: which still wait depends on the clock
     def leave(self, which: int) -> None:
         waiting = [request for request in self.requests if request.outcome is None]
         if waiting:

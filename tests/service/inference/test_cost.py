@@ -89,7 +89,7 @@ def test_the_longest_batch_within_a_time_is_one_that_was_measured(
 @pytest.mark.parametrize(
     ("seconds", "size"),
     [
-        ({1: 0.1, 2: 0.2, 4: 0.4}, 1),  # no cheaper: nobody shall wait for the others
+        ({1: 0.1, 2: 0.2, 4: 0.4}, 1),  # no cheaper: no image shall wait for the others
         ({1: 0.043, 2: 0.0834, 4: 0.1672}, 1),  # a ResNet-50: 3 % cheaper are not worth it
         ({1: 0.1, 2: 0.15, 4: 0.295}, 2),
         ({1: 0.1, 2: 0.11, 4: 0.12}, 9),  # cheaper all the way: as many as are allowed

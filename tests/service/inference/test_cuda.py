@@ -28,7 +28,7 @@ def test_batches_are_filled_up_to_a_power_of_two(count: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
-def test_a_bound_run_answers_each_picture_and_no_other(
+def test_a_run_with_io_binding_gives_the_outputs_of_each_image_and_no_other(
     session: ort.InferenceSession, count: int
 ) -> None:
     images = fashion_pictures()[0][:count, ..., None]

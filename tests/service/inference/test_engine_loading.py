@@ -19,7 +19,7 @@ from tests.service.pictures import filled
 NO_CUDA = "CUDAExecutionProvider" not in ort.get_available_providers()
 
 
-# What the file must look like
+# What the file must be
 
 
 @pytest.mark.parametrize(

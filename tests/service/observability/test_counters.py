@@ -65,7 +65,7 @@ async def test_an_unforeseen_error_is_counted_as_a_failure(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
-        raise RuntimeError("Nobody foresaw this.")
+        raise RuntimeError("It was not foreseen.")
 
     service = await serve()
     tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 4, 4, 1], "data": [255] * 16}

@@ -1,4 +1,4 @@
-"""Requests that are under way while models come and go."""
+"""Requests in flight while models are added and removed."""
 
 import asyncio
 import gc
@@ -15,13 +15,13 @@ from tests.service.served_models import damage, reload, reloads, serving_from, v
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("trials")]
 
 
-async def test_a_request_keeps_the_model_that_it_rides_on(make_artifact: MakeArtifact) -> None:
+async def test_a_request_keeps_the_model_that_it_began_with(make_artifact: MakeArtifact) -> None:
     folder = make_artifact().parent
     gate = Gate()
     async with serving_from(folder) as service:
         batcher = replace_engine(service.app, gate)
         batcher.start()
-        riding = asyncio.create_task(service.client.post("/predict", content=WHITE))
+        running = asyncio.create_task(service.client.post("/predict", content=WHITE))
         await gate.has_entered()
         make_artifact(version="2")
         await reload(service)
@@ -29,7 +29,7 @@ async def test_a_request_keeps_the_model_that_it_rides_on(make_artifact: MakeArt
         await asyncio.sleep(2 * models.RETIRE_S)
         gate.let_through()
 
-        response = await riding
+        response = await running
 
     assert (response.status_code, newer) == (200, "tiny 2")
 

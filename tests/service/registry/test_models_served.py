@@ -7,6 +7,8 @@ import pytest
 
 from service.app import create_app
 from service.errors import StartError
+from service.registry.classifier import Classifier
+from service.registry.registry import ModelRegistry
 from service.settings import Settings
 from tests.service import graphs
 from tests.service.conftest import MakeArtifact
@@ -77,12 +79,12 @@ async def test_a_bad_artifact_does_not_take_the_others_down(make_artifact: MakeA
     assert "golden" in reasons[1]
 
 
-@pytest.mark.parametrize("place", ["good/2", "mine/1"])
+@pytest.mark.parametrize("folder", ["good/2", "mine/1"])
 async def test_a_folder_that_is_not_named_as_its_manifest_says_is_refused_alone(
-    place: str, make_artifact: MakeArtifact, trials: list[Path]
+    folder: str, make_artifact: MakeArtifact, trials: list[Path]
 ) -> None:
     default, good = make_artifact(), make_artifact(name="good")
-    copy = default.parents[1] / place
+    copy = default.parents[1] / folder
     shutil.copytree(good, copy)
 
     async with serving_from(default, default.parents[1]) as service:
@@ -90,7 +92,7 @@ async def test_a_folder_that_is_not_named_as_its_manifest_says_is_refused_alone(
 
     assert served == ["tiny 1", "good 1"]
     assert reason == (
-        f"{place} holds good 1; a folder under RESNET_MODELS must be named as its manifest says, "
+        f"{folder} holds good 1; a folder under RESNET_MODELS must be named as its manifest says, "
         "good/1. Move it there, or export the model to where it is."
     )
     assert trials == [good]  # which takes a second each
@@ -134,3 +136,24 @@ def test_a_root_that_is_no_folder_is_refused(make_artifact: MakeArtifact) -> Non
 
     with pytest.raises(StartError, match=r"RESNET_MODELS \(=nowhere\) is no folder"):
         create_app(settings)
+
+
+async def test_each_change_is_reported_with_the_default_model(make_artifact: MakeArtifact) -> None:
+    folder = make_artifact()
+    make_artifact(name="other")
+    changes: list[list[str | None]] = []
+
+    def note(*models: Classifier | None) -> None:
+        changes.append([f"{m.info.name} {m.info.version}" if m else None for m in models])
+
+    registry = ModelRegistry(
+        Settings(artifact=folder.parent, models=folder.parents[1]), on_change=note
+    )
+    at_start = changes.copy()
+    changes.clear()
+    make_artifact(version="2")
+    await registry.reload()
+    await registry.stop()
+
+    assert at_start == [["tiny 1", "tiny 1", None], ["tiny 1", "other 1", None]]
+    assert changes == [["tiny 1", "tiny 2", None], ["tiny 2", None, None]]

@@ -1,4 +1,4 @@
-"""A process that changes its model under load: by SIGHUP, and by looking itself."""
+"""A process that changes its model under load: by SIGHUP, and by itself."""
 
 import signal
 import time
@@ -13,23 +13,23 @@ from tests.service.load import load
 from tests.service.pictures import WHITE
 from tests.service.process import Running, serve_model
 
-Tell = Callable[[Running], None]
+Reload = Callable[[Running], None]
 
 
 @pytest.fixture(params=["SIGHUP", "watch"])
 def reloading(
     request: pytest.FixtureRequest, make_artifact: MakeArtifact
-) -> Iterator[tuple[Running, Tell]]:
-    """A process, and what has it look for a new version."""
+) -> Iterator[tuple[Running, Reload]]:
+    """A process, and what makes it reload."""
     by_signal = request.param == "SIGHUP"
     settings = {"watch_s": "0" if by_signal else "0.2", "log_format": "json"}
 
-    def tell(running: Running) -> None:
+    def reload(running: Running) -> None:
         if by_signal:
             running.process.send_signal(signal.SIGHUP)
 
     with serve_model(artifact=str(make_artifact().parent), **settings) as running:
-        yield running, tell
+        yield running, reload
 
 
 def version(running: Running) -> str:
@@ -46,7 +46,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def refused(running: Running) -> set[str]:
-    """The versions that were looked at and are not served."""
+    """The versions that failed to load."""
     found = httpx.get(f"{running.url}/readyz").json()["refused"]
     return {Path(candidate["folder"]).name for candidate in found}
 
@@ -64,16 +64,16 @@ def tampered(folder: Path) -> None:
 
 
 def test_models_change_under_load_without_a_failed_request(
-    reloading: tuple[Running, Tell], make_artifact: MakeArtifact, tmp_path: Path
+    reloading: tuple[Running, Reload], make_artifact: MakeArtifact, tmp_path: Path
 ) -> None:
-    running, tell = reloading
+    running, reload = reloading
     with load(running.port, clients=2) as loads:
         for number, damage in ((2, None), (3, truncated), (4, tampered), (5, None)):
             candidate = make_artifact(version=str(number), name="made")
             if damage is not None:
                 damage(candidate)
             candidate.rename(tmp_path / "tiny" / str(number))
-            tell(running)
+            reload(running)
             if damage is None:
                 until(lambda wanted=str(number): version(running) == wanted)  # type: ignore[misc]
             else:

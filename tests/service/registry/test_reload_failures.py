@@ -46,8 +46,8 @@ async def test_a_candidate_whose_trial_fails_unforeseen_is_refused_alone(
 
         assert served == ["tiny 1", "zebra 1"]
         assert (reloads(service, "loaded"), reloads(service, "refused")) == (1, 1)
-    (told,) = reasons
-    assert re.fullmatch(rf"tiny/2 {reason}\.", told)
+    (public,) = reasons
+    assert re.fullmatch(rf"tiny/2 {reason}\.", public)
     assert isinstance(error, OSError) or "a surprise" in caplog.text
 
 
@@ -102,12 +102,12 @@ def test_what_stops_a_reload_is_logged_and_the_next_reload_comes(
         monkeypatch.setattr(listening.server.state.models, "reload", fail)
         wait_until(lambda: len(reloads_begun) >= 2)
 
-    told = [record for record in caplog.records if record.getMessage() == "reload failed"]
-    assert len(told) >= 2
-    assert all(record.exc_info and "a surprise" in str(record.exc_info[1]) for record in told)
+    logged = [record for record in caplog.records if record.getMessage() == "reload failed"]
+    assert len(logged) >= 2
+    assert all(record.exc_info and "a surprise" in str(record.exc_info[1]) for record in logged)
 
 
-async def test_the_end_stops_a_reload_and_refuses_nobody(
+async def test_stop_ends_a_reload_and_no_candidate_fails(
     make_artifact: MakeArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child, tried = tmp_path / "child", tmp_path / "tried"

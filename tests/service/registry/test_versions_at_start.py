@@ -18,7 +18,7 @@ from tests.service.served_models import damage, health, reload, serving_from, ve
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_start_falls_back_on_the_newest_good_version_and_tells_of_the_bad_ones(
+async def test_a_start_falls_back_on_the_newest_good_version_and_logs_the_bad_ones(
     make_artifact: MakeArtifact, trials: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = make_artifact(version="9").parent
@@ -38,8 +38,8 @@ async def test_a_start_falls_back_on_the_newest_good_version_and_tells_of_the_ba
     assert "bytes; the manifest says" in reasons[1]
     assert later == (served, reasons)
     assert trials == [folder / "12", folder / "11", folder / "10"]  # each once
-    told = [record for record in caplog.records if record.getMessage() == "model refused"]
-    assert [record.__dict__["fields"]["folder"] for record in told] == [
+    logged = [record for record in caplog.records if record.getMessage() == "model refused"]
+    assert [record.__dict__["fields"]["folder"] for record in logged] == [
         str(folder / "12"),
         str(folder / "11"),
     ]
