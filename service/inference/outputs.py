@@ -31,11 +31,10 @@ class BatchOutputs:
     @cached_property
     def finite(self) -> NDArray[np.bool_]:
         """Whether logits, probabilities and score of each image are finite: bool (N,)."""
-        finite: NDArray[np.bool_] = np.isfinite(self.logits).all(axis=1)
-        finite &= np.isfinite(self.probabilities).all(axis=1)
-        if self.score is not None:
-            finite &= np.isfinite(self.score)
-        return finite
+        finite: NDArray[np.bool_] = np.logical_and(
+            np.isfinite(self.logits).all(axis=1), np.isfinite(self.probabilities).all(axis=1)
+        )
+        return finite if self.score is None else finite & np.isfinite(self.score)
 
     @cached_property
     def top(self) -> NDArray[np.intp]:

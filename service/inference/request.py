@@ -62,8 +62,6 @@ class PendingRequest:
             ClientLeftError: If `cancel` is called first.
             Exception: What the engine raised for a batch with one of the images.
         """
-        if self.future.done():
-            return self.future.result()
         left_s = self.deadline - time.perf_counter()
         timer = self.future.get_loop().call_later(left_s, self.expire)
         try:

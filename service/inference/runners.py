@@ -138,10 +138,10 @@ class InlineRunner:
         self._idle_since: float | None = None
 
     def start(self) -> None:
-        """Need nothing: `put` schedules the runs."""
+        """Do nothing: `put` schedules the runs."""
 
     async def stop(self) -> None:
-        """End nothing: no run is in progress while another coroutine runs."""
+        """Do nothing: no run is in progress while a coroutine is."""
 
     def put(self, request: PendingRequest) -> None:
         """Queue the images of a request."""
