@@ -173,7 +173,7 @@ def preprocess(image: Image.Image, spec: Preprocessing) -> Pixels:
         spec: Sizes in pixels, channels, filter.
 
     Returns:
-        uint8 (crop, crop, channels), C-contiguous.
+        uint8 (crop, crop, channels), C-contiguous, read-only.
 
     Raises:
         ValueError: If the image's mode is neither RGB nor L.
@@ -184,7 +184,8 @@ def preprocess(image: Image.Image, spec: Preprocessing) -> Pixels:
     if image.mode != mode:
         image = image.convert(mode)
     size = (spec.crop, spec.crop)
-    box = crop_box(*image.size, spec)
-    if image.size != size or box != (0, 0, *size):
+    if image.size != size or spec.resize != spec.crop:
+        box = crop_box(*image.size, spec)
         image = image.resize(size, Image.Resampling[spec.interpolation.upper()], box=box)
-    return np.array(image, dtype=np.uint8).reshape(spec.crop, spec.crop, spec.channels)
+    pixels = np.frombuffer(image.tobytes(), np.uint8)  # half the time of np.array(image)
+    return pixels.reshape(spec.crop, spec.crop, spec.channels)

@@ -13,19 +13,15 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
-from service.api.budget import Intake
-from service.api.direct import by_path
-from service.api.equivalents import Equivalents
-from service.api.middleware import QUIET_ROUTES, Access, ShortCuts
+from service.api.budget import BodyBudget
+from service.api.middleware import QUIET_ROUTES, RequestMiddleware
 from service.api.problems import refusal_response
 from service.api.routes import architecture, card, drift, health, page, predict
-from service.api.shedding import Turnstile
+from service.api.state import ServiceState, service_of
 from service.api.v2 import infer as inference_v2
 from service.api.v2 import repository as repository_v2
 from service.errors import (
@@ -50,7 +46,7 @@ NO_THREAD = "can't start new thread"
 
 
 def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
-    """Load the models and put the routes before them.
+    """Load the models, and make the application that serves them.
 
     Args:
         settings: Frozen.
@@ -67,6 +63,10 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         on_reload=telemetry.record_reload,
         observers=telemetry.observers,
     )
+    budget = BodyBudget(
+        settings.max_held_bytes, settings.max_body_bytes, settings.min_receive_bytes_s
+    )
+    service = ServiceState(settings, models, telemetry, budget)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -81,7 +81,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     app = FastAPI(
         title="resnet-service",
         version=version("resnet-service"),
-        description="A residual network from a picture to labels and probabilities.",
+        description="A residual network from an image to labels and probabilities.",
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page loads scripts from another host
         redoc_url=None,
@@ -89,21 +89,14 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         servers=[{"url": "."}],  # as seen from /openapi.json, also behind a prefix
         telemetry=_telemetry_of_fastapi(tracing),
     )
-    app.state.models = models
-    app.state.settings = settings
-    app.state.telemetry = telemetry
-    app.state.draining = False
-    app.state.intake = Intake(
-        settings.max_held_bytes, settings.max_body_bytes, settings.min_receive_bytes_s
-    )
+    app.state.service = service
     app.router.routes.extend(predict.router.routes)  # an included router matches twice
     for module in (architecture, card, drift, health, repository_v2, inference_v2, page):
         app.include_router(module.router)
     app.mount("/static", page.ASSETS, name="static")
-    # Short cuts would leave out what makes a request's span.
-    short_cuts = {} if tracing else by_path(app.router.routes)
-    app.middleware_stack = access = _doors(app, telemetry, short_cuts)
-    app.state.turnstile = None if tracing else Turnstile(models, telemetry, access)
+    app.add_middleware(RequestMiddleware, service=service, handle_error=handle_error)
+    for kind in (ServiceError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, handle_error)
     return app
 
 
@@ -120,28 +113,15 @@ def _telemetry_of_fastapi(tracing: Tracing | None) -> TelemetryConfig:
     }
 
 
-def _doors(app: FastAPI, telemetry: Telemetry, short_cuts: ShortCuts) -> Access:
-    """Put our door around the routes, with what FastAPI's own routes need and no more.
-
-    `app.add_middleware` refuses from here on. Left out are FastAPI's handler of unforeseen
-    errors, which would answer before ours, and its limit of bodies (docs/decisions/0005).
-    """
-    kinds = (ServiceError, HTTPException, RequestValidationError)
-    inner = ExceptionMiddleware(
-        AsyncExitStackMiddleware(app.router), handlers=dict.fromkeys(kinds, handle_error)
-    )
-    return Access(Equivalents(inner), telemetry, handle_error, short_cuts)
-
-
 async def handle_error(request: Request, error: Exception) -> Response:
-    """Turn whatever went wrong into a problem, and count it by its code."""
+    """Turn an error into a problem document, and count it by its code."""
     refusal = as_service_error(request, error)
     if isinstance(refusal, InternalError | InferenceFailedError | OutOfMemoryError):
         fields = {"request_id": request.scope["request_id"].decode(), "detail": str(refusal)}
         has_more = error is not refusal or error.__cause__ is not None
         log.error(refusal.code, exc_info=error if has_more else None, extra={"fields": fields})
     release_frames(error)
-    request.app.state.telemetry.failures.labels(refusal.code).inc()
+    service_of(request).telemetry.failures.labels(refusal.code).inc()
     response = refusal_response(request.scope["path"], refusal)
     if isinstance(error, HTTPException):
         response.headers.update(error.headers or {})
@@ -153,7 +133,7 @@ async def handle_error(request: Request, error: Exception) -> Response:
 
 
 def as_service_error(request: Request, error: Exception) -> ServiceError:
-    """Find our own class for an error of ours, of the framework, or of nobody's intention."""
+    """Give our own class of error for one of ours, of the framework, or for an unforeseen one."""
     match error:
         case ServiceError():
             return error
@@ -185,7 +165,7 @@ def worker_app() -> ASGIApp:
         StartError: If the default model cannot be served: `service.server.workers` ends the worker,
             and with it the supervisor.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would have us look for is loaded now
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for, a reload, is done now
     settings = read_settings()
     set_up_logging(settings.log_level, settings.log_format)
     app = create_app(settings, start_tracing())

@@ -17,9 +17,10 @@ SIDE = (24.0, 48.0, 96.0, 192.0, 384.0, 768.0, 1536.0, 3072.0)
 BINS = 10
 
 
-def brightness(pixels: Pixels) -> float:
-    """Give the mean of one network input, uint8 (S, S, C), in [0, 1]."""
-    return int(pixels.sum(dtype=np.uint64)) / (255 * pixels.size)
+def brightness(images: Pixels) -> NDArray[np.float64]:
+    """Give the mean of each network input, uint8 (N, S, S, C) -> float64 (N,) in [0, 1]."""
+    means: NDArray[np.float64] = images.mean(axis=(1, 2, 3))
+    return means / 255
 
 
 def deciles(values: NDArray[np.float64]) -> tuple[float, ...]:

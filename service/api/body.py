@@ -1,30 +1,64 @@
-"""A request's body as it arrives: within the limits of size and time.
+"""A request's body as it arrives: within the limits of size and time, then unpacked.
 
-No framework here: chunks of bytes come in, a whole body goes out. Bytes are counted while they
-arrive, so that nothing beyond a limit is ever held. What is in it `service.api.payloads` finds.
+`POST /predict` and `POST /v2/.../infer` both read their bodies here. Bytes are counted while they
+arrive, so that nothing beyond a limit is ever held. `service.api.payloads` reads what is in them.
 """
 
 import io
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, NamedTuple
 
-from service.api.budget import Intake, Upload
-from service.errors import (
-    BodyTooLargeError,
-    ClientLeftError,
-    MalformedRequestError,
-)
+from starlette.requests import Request
+
+from service.api.budget import BodyBudget, Upload
+from service.api.compression import read_codings, unpack
+from service.errors import BodyTooLargeError, ClientLeftError, MalformedRequestError
+from service.settings import Settings
 
 RECEIVE_TIMEOUT_S = 30.0
 
 
+class Received(NamedTuple):
+    """A whole body, unpacked, and when its last byte had come on `time.perf_counter`'s clock."""
+
+    body: bytes
+    at: float
+
+
+async def read_body(
+    request: Request, headers: Mapping[bytes, bytes], limits: Settings, upload: Upload
+) -> Received:
+    """Receive a request's body and undo its Content-Encoding.
+
+    Args:
+        request: Its body is still to be read.
+        headers: Of the request, names in lower case.
+        limits: Of size and time.
+        upload: Counts the bytes among those of all requests.
+
+    Raises:
+        UnsupportedMediaTypeError: If the encoding is none that is read here.
+        ServiceError: As `receive` and `unpack` raise.
+    """
+    codings: list[str] = []
+    if b"content-encoding" in headers:
+        codings = read_codings(request.headers.getlist("content-encoding"))
+    declared, limit = headers.get(b"content-length"), limits.max_body_bytes
+    body = await receive(request.receive, declared, limit, limits.body_timeout_s, upload)
+    at = time.perf_counter()
+    if codings:
+        body = await unpack(body, codings, limit, upload.charge)
+    return Received(body, at)
+
+
 async def receive(
     next_message: Callable[[], Awaitable[MutableMapping[str, Any]]],
-    declared_length: str | None,
+    declared_length: bytes | str | None,
     limit: int,
     timeout_s: float = RECEIVE_TIMEOUT_S,
-    take: Upload | None = None,
+    upload: Upload | None = None,
 ) -> bytes:
     """Collect a body, no further than the limits of size and time.
 
@@ -33,36 +67,40 @@ async def receive(
         declared_length: The Content-Length header; one over the limit is refused unread.
         limit: In bytes.
         timeout_s: For the whole body, however slowly it trickles.
-        take: Counts the bytes among those of all requests; None: nothing does.
+        upload: Counts the bytes among those of all requests; None: nothing does.
 
     Raises:
         BodyTooLargeError: If there is more than the limit.
         ReceiveTimeoutError: If the end does not come in time, or the bytes come too slowly.
         OverloadedError: If there is no room for them.
-        ClientLeftError: If the client goes away meanwhile.
+        ClientLeftError: If the client disconnects meanwhile.
         MalformedRequestError: If the body is empty.
     """
-    if declared_length is not None and declared_length.isdecimal() and int(declared_length) > limit:
+    if declared_length is not None and declared_length.isdigit() and int(declared_length) > limit:
         raise BodyTooLargeError(limit)
-    upload = Intake(sys.maxsize).hold() if take is None else take
-    body = io.BytesIO()  # gives its bytes away without copying them
+    if upload is None:
+        with Upload(BodyBudget(sys.maxsize)) as own:
+            return await receive(next_message, declared_length, limit, timeout_s, own)
+    body, size, more = io.BytesIO(), 0, True  # BytesIO gives its bytes away without copying them
     try:
         async with upload.clock(timeout_s):
-            more = True
             while more:
                 message = await next_message()
                 if message["type"] == "http.disconnect":
                     raise ClientLeftError("The client closed the connection within the body.")
                 chunk = message.get("body", b"")
-                upload(len(chunk))
-                body.write(chunk)
                 more = message.get("more_body", False)
-                if body.tell() > limit:
+                size += len(chunk)
+                upload.charge(len(chunk))
+                if size > limit:
                     raise BodyTooLargeError(limit)
+                if not more and size == len(chunk):  # all in one piece
+                    break
+                body.write(chunk)
     except TimeoutError:
-        raise upload.refusal(body.tell(), timeout_s) from None
+        raise upload.timeout_error(size, timeout_s) from None
     finally:
-        upload.stop_clock()
-    if not body.tell():
+        upload.timeout = None
+    if not size:
         raise MalformedRequestError("The body is empty. Send an image file.")
-    return body.getvalue()
+    return chunk if size == len(chunk) else body.getvalue()

@@ -1,7 +1,6 @@
 """Requests that stand for others: HEAD for GET, and a path with a slash at its end.
 
-In one place for all routes. The short cuts of `service.api.middleware` pass it by: they know POST
-and GET at exact paths alone.
+In one place for all routes. `service.api.middleware` passes only such requests through here.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,7 +14,6 @@ class Equivalents:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        """Remember what answers."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,82 +1,74 @@
-"""Around every request: an id, a line in the log, the counters, headers of every answer.
+"""Around every request: an id, load shedding, a line in the log, metrics, headers of every answer.
 
-The outer door, too: what nobody foresaw becomes an answer here.
+Also the last resort: turns an exception that nothing else handled into a problem document.
 """
 
 import asyncio
 import itertools
 import logging
+import math
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.direct import LeanRoute
+from service.api.equivalents import Equivalents
+from service.api.shedding import TIMEOUT, shed
+from service.api.state import ServiceState
 from service.cancellation import ON_LEAVE
 from service.errors import NotReadyError
 from service.log import log, log_request
-from service.observability.metrics import Telemetry
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST"})
-"""Those that our routes answer to; a client's own inventions share a label."""
+"""Those that our routes have; all others share a label, since clients may invent any."""
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines: logged at debug level only."""
 
-TOO_LATE = "The service ended before the request was answered. Send it elsewhere."
-"""Whoever is still there when the time to end has run out is cancelled by the server."""
+CANCELLED = "The service ended before the request was answered. Send it elsewhere."
+"""When the time to end has run out, the server cancels the requests that are left."""
+MAX_DIGITS = 18
+"""Of a header's number; Python refuses to read thousands."""
 NOSNIFF = (b"x-content-type-options", b"nosniff")
+CLOSE = (b"connection", b"close")
 
-Headers = Sequence[tuple[bytes, bytes]]
-Ended = tuple[bytes, float]
-"""A request's id, and when it began, on `time.perf_counter`'s clock."""
-ShortCuts = Mapping[tuple[str, str], LeanRoute]
-AnswerError = Callable[[Request, Exception], Awaitable[Response]]
+HandleError = Callable[[Request, Exception], Awaitable[Response]]
 
 
-class Access:
-    """ASGI middleware, outside of everything but the server.
+class RequestMiddleware:
+    """ASGI middleware, outside of the routes and of their error handlers.
 
     Args:
-        app: What answers.
-        telemetry: What counts.
-        answer_error: What answers when `app` raised before it answered.
-        short_cuts: Routes that are asked without going through `app`, by method and path.
+        app: Answers.
+        service: Of the application.
+        handle_error: Makes the answer where `app` raised before it answered.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        telemetry: Telemetry,
-        answer_error: AnswerError,
-        short_cuts: ShortCuts = MappingProxyType({}),
-    ) -> None:
-        """Prepare ids that no other process or start of this one gives."""
+    def __init__(self, app: ASGIApp, service: ServiceState, handle_error: HandleError) -> None:
         self.app = app
-        self.telemetry = telemetry
-        self.answer_error = answer_error
-        self.short_cuts = short_cuts
-        self._prefix = os.urandom(8).hex()
+        self.service = service
+        self._equivalents = Equivalents(app)
+        self._handle_error = handle_error
+        self._prefix = os.urandom(8).hex()  # no other process or start gives the same ids
         self._numbers = itertools.count()
-        self._kinds: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        self._metric_children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and note how it ended."""
+        """Pass a request on, and record how it ended."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        app = self.app
-        if (route := self.short_cuts.get((scope["method"], scope["path"]))) is not None:
-            scope["route"], app = route, route.answer
-        request_id = scope["request_id"] = self.request_id(scope["headers"])
-        status, has_begun = 500, False
+        method, path = scope["method"], scope["path"]
+        request_id, length, timeout_s = self._read_headers(scope)
+        scope["request_id"] = request_id
+        app = self._equivalents if method == "HEAD" or path[-1:] == "/" else self.app
+        status, has_begun, route = 500, False, "none"
         refusal: Response | None = None
 
         async def send_with_headers(message: Message) -> None:
@@ -86,12 +78,19 @@ class Access:
                 headers = message["headers"] = list(message.get("headers", ()))
                 headers.append((b"x-request-id", request_id))
                 headers.append(NOSNIFF)
-                if scope["app"].state.draining:
-                    headers.append((b"connection", b"close"))
+                if self.service.draining:
+                    headers.append(CLOSE)
             await send(message)
 
         try:
             try:
+                if method == "POST":
+                    prefix = scope.get("root_path", "")
+                    path = path.removeprefix(prefix)
+                    found = shed(self.service.models, path, length, timeout_s)
+                    if found is not None:
+                        route = found.route
+                        raise found.error
                 await app(scope, receive, send_with_headers)
             except (Exception, asyncio.CancelledError) as error:
                 if has_begun:  # half an answer cannot be taken back
@@ -101,52 +100,51 @@ class Access:
                 await refusal(scope, receive, send_with_headers)
         finally:
             scope.pop(ON_LEAVE, None)  # the connection keeps the scope while it is idle
-            self.note(scope, status, ((request_id, began),))
+            route = getattr(scope.get("route"), "path", route)
+            self._record(route, method, status, time.perf_counter() - began, scope)
 
     async def _refuse(self, scope: Scope, error: Exception | asyncio.CancelledError) -> Response:
         if isinstance(error, asyncio.CancelledError):
-            error = NotReadyError(TOO_LATE)
-        return await self.answer_error(Request(scope), error)
+            error = NotReadyError(CANCELLED)
+        return await self._handle_error(Request(scope), error)
 
-    def request_id(self, headers: Headers) -> bytes:
-        """Take the client's id if it is short and plain, else make one."""
-        for name, value in headers:
-            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-                return bytes(value)
-        return f"{self._prefix}-{next(self._numbers):x}".encode()
+    def _read_headers(self, scope: Scope) -> tuple[bytes, int, float]:
+        """Read request id, length of the body and time limit.
 
-    def note(self, scope: Scope, status: int, ended: Sequence[Ended]) -> None:
-        """Count requests of one kind that have just been answered, and log a line for each.
-
-        Args:
-            scope: Of one of them; method, path and route are those of all.
-            status: Of their answers.
-            ended: Them.
+        The client's id is taken if it is short and plain, else one is made. Numbers that break
+        the rules are left to the routes.
         """
-        now = time.perf_counter()
-        route = getattr(scope.get("route"), "path", "none")
-        count, durations = self._figures(route, scope["method"], status)
-        count.inc(len(ended))
-        level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
-        is_told = log.isEnabledFor(level)
-        for request_id, began in ended:
-            durations.observe(now - began)
-            if is_told:
-                log_request(
-                    level,
-                    {
-                        "request_id": request_id.decode(),
-                        "method": scope["method"][:16],
-                        "path": scope["path"][:200],
-                        "status": status,
-                        "ms": round(1000 * (now - began), 2),
-                    },
-                )
+        request_id, length, timeout_s = b"", 0, math.inf
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and len(value) <= MAX_DIGITS:
+                length = int(value)
+            elif name == TIMEOUT and value.isdigit() and len(value) <= MAX_DIGITS:
+                timeout_s = int(value) / 1000 or math.inf
+            elif name == b"x-request-id" and not request_id and REQUEST_ID.fullmatch(value):
+                request_id = bytes(value)
+        request_id = request_id or f"{self._prefix}-{next(self._numbers):x}".encode()
+        return request_id, length, timeout_s
 
-    def _figures(self, route: str, method: str, status: int) -> tuple[Any, Any]:
-        """Look up the counter and the histogram of a kind of request."""
+    def _record(self, route: str, method: str, status: int, seconds: float, scope: Scope) -> None:
+        """Count a request that has been answered, and log a line."""
         key = (route, method if method in METHODS else "other", status)
-        if key not in self._kinds:  # routes and methods are ours, so there are few
-            count = self.telemetry.requests.labels(*key[:2], str(status))
-            self._kinds[key] = count, self.telemetry.request_seconds.labels(route)
-        return self._kinds[key]
+        children = self._metric_children.get(key)
+        if children is None:  # routes and methods are ours, so there are few
+            telemetry = self.service.telemetry
+            count = telemetry.requests.labels(*key[:2], str(status))
+            children = count, telemetry.request_seconds.labels(route)
+            self._metric_children[key] = children
+        children[0].inc()
+        children[1].observe(seconds)
+        level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
+        if log.isEnabledFor(level):
+            log_request(
+                level,
+                {
+                    "request_id": scope["request_id"].decode(),
+                    "method": method[:16],
+                    "path": scope["path"][:200],
+                    "status": status,
+                    "ms": round(1000 * seconds, 2),
+                },
+            )

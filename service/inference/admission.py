@@ -6,7 +6,7 @@ loop. Times in seconds.
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 
 from service.errors import DeadlineExceededError, OverloadedError
@@ -39,18 +39,15 @@ class Admission:
         self.deadline_s = deadline_s
         self.in_flight = self.decoding_images = 0
 
-    def verdict(
-        self, count: int, timeout_s: float, *, reserved: int = 0, to_decode: int = 0
-    ) -> Rejection | None:
+    def verdict(self, count: int, timeout_s: float, *, to_decode: int = 0) -> Rejection | None:
         """Tell why images are not admitted now; None if they are.
 
         Args:
             count: Images.
             timeout_s: Seconds until the request's deadline.
-            reserved: Slots that were reserved for others and are not occupied yet.
             to_decode: Of the images, those that surely go to the decode pool.
         """
-        cost, waiting, is_idle = self.cost, self.in_flight + reserved, not self.in_flight
+        cost, waiting, is_idle = self.cost, self.in_flight, not self.in_flight
         beyond = waiting + count - self.max_in_flight
         decoding = self.decoding_images + to_decode if self.decoding_images and to_decode else 0
         need_s = cost.estimate_wait_s(waiting + count, decoding, is_idle=is_idle)
@@ -68,43 +65,22 @@ class Admission:
         wait_s = cost.estimate_wait_s(beyond, decoding)
         return partial(queue_full, waiting, count, self.max_in_flight, wait_s)
 
-    def rejection(
-        self, count: int, timeout_s: float, *, reserved: int = 0, to_decode: int = 0
-    ) -> OverloadedError | DeadlineExceededError | None:
-        """As `verdict`, written out."""
-        verdict = self.verdict(count, timeout_s, reserved=reserved, to_decode=to_decode)
-        return None if verdict is None else verdict()
-
-    def check(self, count: int, timeout_s: float, *, reserved: int = 0, to_decode: int = 0) -> None:
-        """As `verdict`, raised.
+    def acquire(self, count: int, timeout_s: float) -> None:
+        """Occupy slots from before images are decoded; `release` them when they are answered.
 
         Raises:
             OverloadedError: If there are too few slots, or others make the answer come too late;
                 it says when to try again, by the measured rates.
             DeadlineExceededError: If it would come too late even with nothing else in flight.
         """
-        verdict = self.verdict(count, timeout_s, reserved=reserved, to_decode=to_decode)
+        verdict = self.verdict(count, timeout_s)
         if verdict is not None:
             raise verdict()
-
-    def admit(self, count: int, timeout_s: float) -> AbstractContextManager[None]:
-        """Occupy slots from before images are decoded until they are answered.
-
-        Raises:
-            OverloadedError: See `check`.
-            DeadlineExceededError: See `check`.
-        """
-        self.check(count, timeout_s)
-        return self.occupy(count)
-
-    @contextmanager
-    def occupy(self, count: int) -> Iterator[None]:
-        """Occupy slots for images that were admitted."""
         self.in_flight += count
-        try:
-            yield
-        finally:
-            self.in_flight -= count
+
+    def release(self, count: int) -> None:
+        """Give slots back."""
+        self.in_flight -= count
 
     @contextmanager
     def decode_slot(self, count: int, timeout_s: float) -> Iterator[None]:

@@ -12,13 +12,17 @@ from collections.abc import Callable, Sequence
 from model.preprocessing import Pixels
 from service.inference.batch import Batch, Run
 from service.inference.cost import CostModel
-from service.inference.request import PendingRequest
+from service.inference.request import DeadlineTimer, PendingRequest
 from service.inference.runners import InlineRunner, Runner, ThreadRunner
 from service.log import log
 
 MAX_INLINE_S = 0.016
 """The longest that a run may keep the event loop from everything else."""
 NO_OUTPUTS: frozenset[str] = frozenset()
+
+
+def _ignore(_images: int, _seconds: float) -> None:
+    pass
 
 
 class Batcher:
@@ -41,11 +45,12 @@ class Batcher:
         cost: CostModel,
         *,
         max_batch_size: int,
-        on_batch: Callable[[int, float], None] = lambda _images, _seconds: None,
+        on_batch: Callable[[int, float], None] = _ignore,
     ) -> None:
         self.cost = cost
         self.executed = 0
         self._on_batch = on_batch
+        self._deadlines = DeadlineTimer()
         self._runner: Runner
         if cost.inline:
             limit = max(1, min(max_batch_size, cost.largest_batch_within(MAX_INLINE_S)))
@@ -61,6 +66,7 @@ class Batcher:
     async def stop(self) -> None:
         """End after the present runs; nothing may be submitted any more."""
         await self._runner.stop()
+        self._on_batch = _ignore  # it refers to who owns this object: memory is free at once
 
     def queued(self) -> int:
         """Count the images that wait for a run."""
@@ -84,7 +90,7 @@ class Batcher:
             outputs: Names of optional outputs; other images of the batch get them, too.
         """
         future = asyncio.get_running_loop().create_future()
-        request = PendingRequest(images, deadline, future, outputs)
+        request = PendingRequest(images, deadline, future, self._deadlines, outputs)
         self._runner.put(request)
         return request
 

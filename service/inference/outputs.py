@@ -1,8 +1,7 @@
 """What the engine computes: the outputs of a batch, and those of one image in it."""
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,26 +27,6 @@ class BatchOutputs:
     maps: Floats | None = None
     features: Floats | None = None
 
-    @cached_property
-    def finite(self) -> NDArray[np.bool_]:
-        """Whether logits, probabilities and score of each image are finite: bool (N,)."""
-        finite: NDArray[np.bool_] = np.logical_and(
-            np.isfinite(self.logits).all(axis=1), np.isfinite(self.probabilities).all(axis=1)
-        )
-        return finite if self.score is None else finite & np.isfinite(self.score)
-
-    @cached_property
-    def top(self) -> NDArray[np.intp]:
-        """Most probable label of each image: (N,)."""
-        top: NDArray[np.intp] = self.probabilities.argmax(axis=1)
-        return top
-
-    @cached_property
-    def confidence(self) -> Floats:
-        """Probability of each image's most probable label: float32 (N,)."""
-        confidence: Floats = self.probabilities.max(axis=1)
-        return confidence
-
 
 class ImageOutput(NamedTuple):
     """The outputs of one image and how long they took; times in seconds."""
@@ -57,6 +36,6 @@ class ImageOutput(NamedTuple):
     queue_s: float
     infer_s: float
     batch_size: int
-    batch_outputs: BatchOutputs
+    batch_outputs: Any  # of the whole batch, as the run gave them
     row: int  # of the image in `batch_outputs`
     began: float = 0.0  # the run, on `time.perf_counter`'s clock

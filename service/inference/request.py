@@ -1,6 +1,7 @@
 """The images of one request while they wait for the engine, and the outputs that come back."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +9,37 @@ from typing import Any
 from model.preprocessing import Pixels
 from service.errors import ClientLeftError, DeadlineExceededError
 from service.inference.outputs import ImageOutput
+
+
+class DeadlineTimer:
+    """Expires requests at their deadlines: one timer for all of them; belongs to the event loop."""
+
+    def __init__(self) -> None:
+        self.pending: set[PendingRequest] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf
+
+    def watch(self, request: "PendingRequest") -> None:
+        """Expire a request at its deadline, unless it is taken out of `pending` before."""
+        self.pending.add(request)
+        if request.deadline < self._due:
+            self._arm(request.deadline)
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        delay_s = due - time.perf_counter()
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._expire)
+
+    def _expire(self) -> None:
+        self._timer, self._due, now = None, math.inf, time.perf_counter()
+        for request in self.pending:
+            if request.deadline <= now:
+                request.expire()
+        left = [request.deadline for request in self.pending if request.deadline > now]
+        if left:
+            self._arm(min(left))
 
 
 class PendingRequest:
@@ -22,19 +54,30 @@ class PendingRequest:
         queued_at: On the same clock.
     """
 
-    __slots__ = ("_left", "_results", "deadline", "future", "images", "outputs", "queued_at")
+    __slots__ = (
+        "_left",
+        "_results",
+        "_timer",
+        "deadline",
+        "future",
+        "images",
+        "outputs",
+        "queued_at",
+    )
 
     def __init__(
         self,
         images: Sequence[Pixels],
         deadline: float,
         future: "asyncio.Future[list[ImageOutput]]",
+        timer: DeadlineTimer,
         outputs: frozenset[str] = frozenset(),
     ) -> None:
         self.images = images
         self.future = future
         self.deadline = deadline
         self.outputs = outputs
+        self._timer = timer
         self.queued_at = time.perf_counter()
         self._results: list[Any] = [None] * len(images)  # an `ImageOutput` each, in the end
         self._left = len(images)
@@ -62,12 +105,11 @@ class PendingRequest:
             ClientLeftError: If `cancel` is called first.
             Exception: What the engine raised for a batch with one of the images.
         """
-        left_s = self.deadline - time.perf_counter()
-        timer = self.future.get_loop().call_later(left_s, self.expire)
+        self._timer.watch(self)
         try:
             return await self.future
         finally:
-            timer.cancel()
+            self._timer.pending.discard(self)
 
     def expire(self) -> None:
         """End the request because its deadline has passed."""

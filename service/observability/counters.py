@@ -7,9 +7,7 @@ start when this process loads the model. With several workers each process has i
 import time
 from collections import defaultdict
 
-from service.registry.outcome import Answered
-
-V2_STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+from service.registry.outcome import Outcome
 
 
 class Tally:
@@ -30,36 +28,42 @@ class Statistics:
     """What a model did since it was loaded.
 
     Attributes:
+        requests: That were answered.
+        queue_s: What they spent in the queue together; likewise of the other stages.
+        failures: Requests that failed.
         batches: By the images in a batch.
     """
 
     def __init__(self) -> None:
         self.images = 0
         self.last_ms = 0
-        self.stages = {stage: Tally() for stage in V2_STAGES}
+        self.requests = 0
+        self.queue_s = self.input_s = self.infer_s = self.output_s = 0.0
+        self.failures = Tally()
         self.batches: defaultdict[int, Tally] = defaultdict(Tally)
 
     def record_batch(self, images: int, seconds: float) -> None:
         """Count a run of the engine."""
-        self.batches[images].add(seconds)
+        tally = self.batches[images]
+        tally.count += 1
+        tally.seconds += seconds
 
-    def record_request(self, answered: Answered, output_s: float) -> None:
+    def record_request(self, outcome: Outcome, output_s: float) -> None:
         """Count a request that was answered.
 
         Args:
-            answered: Its outputs and timings.
+            outcome: Its outputs and timings.
             output_s: What writing the answer took.
         """
-        timings = answered.timings
-        input_s = timings.decode + timings.preprocess
-        self.images += len(answered.rides)
+        timings = outcome.timings
+        self.images += len(outcome.outputs)
+        self.requests += 1
         self.last_ms = time.time_ns() // 1_000_000
-        self.stages["queue"].add(timings.queue)
-        self.stages["compute_input"].add(input_s)
-        self.stages["compute_infer"].add(timings.infer)
-        self.stages["compute_output"].add(output_s)
-        self.stages["success"].add(timings.queue + input_s + timings.infer + output_s)
+        self.input_s += timings.decode + timings.preprocess
+        self.queue_s += timings.queue
+        self.infer_s += timings.infer
+        self.output_s += output_s
 
     def record_failure(self, seconds: float) -> None:
         """Count a request that failed or was rejected, for whatever reason."""
-        self.stages["fail"].add(seconds)
+        self.failures.add(seconds)

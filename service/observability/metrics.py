@@ -31,13 +31,12 @@ from service.observability.process import Usage
 from service.observability.tracing import Tracing
 from service.registry.classifier import Classifier
 from service.registry.observers import Observers
-from service.registry.outcome import Answered
-from service.registry.registry import ModelRegistry, Outcome
+from service.registry.outcome import Outcome, Timings
+from service.registry.registry import ModelRegistry, ReloadOutcome
 from service.settings import MULTIPROCESS_FOLDER
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-STAGES = ("decode", "preprocess", "queue", "infer")
 
 
 class Telemetry:
@@ -86,7 +85,7 @@ class Telemetry:
             buckets=SECONDS,
             registry=registry,
         )
-        self._stages = [(stage, stage_seconds.labels(stage)) for stage in STAGES]
+        self._stages = [stage_seconds.labels(stage) for stage in Timings._fields]
         self.batch_size = Histogram(
             "resnet_batch_size_images",
             "Images in each run of the engine.",
@@ -116,7 +115,7 @@ class Telemetry:
                 self._info_of(added).set(1)
         self._predictions.refresh(default.drift)
 
-    def record_reload(self, outcome: Outcome) -> None:
+    def record_reload(self, outcome: ReloadOutcome) -> None:
         """Count a candidate of a reload."""
         self.reloads.labels(outcome).inc()
 
@@ -127,21 +126,21 @@ class Telemetry:
         self.batch_size.observe(images)
 
     def record_request(
-        self, answered: Answered, classifier: Classifier, output_s: float = 0.0
+        self, outcome: Outcome, classifier: Classifier, output_s: float = 0.0
     ) -> None:
         """Count a request that was answered.
 
         Args:
-            answered: Its outputs and timings.
+            outcome: Its outputs and timings.
             classifier: The model that answered.
             output_s: What writing the answer took, where that was measured.
         """
-        self.statistics[classifier].record_request(answered, output_s)
-        self.images.inc(len(answered.rides))
-        for stage, seconds in self._stages:
-            seconds.observe(getattr(answered.timings, stage))
+        self.statistics[classifier].record_request(outcome, output_s)
+        self.images.inc(len(outcome.outputs))
+        for histogram, seconds in zip(self._stages, outcome.timings, strict=True):
+            histogram.observe(seconds)
         if self._tracing is not None:
-            self._tracing.record_request(answered, classifier.info)
+            self._tracing.record_request(outcome, classifier.info)
 
     def refresh(self, models: ModelRegistry) -> None:
         """Set the gauges to their present values; the server calls this a few times a second.
@@ -190,6 +189,6 @@ def _reloads(registry: CollectorRegistry) -> Counter:
         ("outcome",),
         registry=registry,
     )
-    for outcome in get_args(Outcome):
+    for outcome in get_args(ReloadOutcome):
         counter.labels(outcome)  # now, so that Prometheus sees its step from 0 to 1
     return counter

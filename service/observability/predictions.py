@@ -4,7 +4,7 @@ import contextlib
 
 from prometheus_client import CollectorRegistry, Counter
 
-from service.postprocessing.drift import Drift, Seen
+from service.postprocessing.drift import Drift, Observation
 
 
 class PredictionCounters:
@@ -45,19 +45,19 @@ class PredictionCounters:
                 )
             self._default = default
 
-    def count(self, drift: Drift, seen: Seen) -> None:
+    def count(self, drift: Drift, observation: Observation) -> None:
         """Count an image if it is the default model's: labels do not tell models apart.
 
         Args:
             drift: The window of the model that classified it.
-            seen: What was seen of it.
+            observation: Of the image.
         """
         if drift is not self._default:
             return
-        self._by_label[seen.label].inc()
+        self._by_label[observation.label].inc()
         if (
             self._out_of_distribution is not None
             and drift.has_score
-            and seen.in_distribution is False
+            and observation.in_distribution == 0
         ):
             self._out_of_distribution.inc()

@@ -15,7 +15,7 @@ from opentelemetry import trace
 
 from service.errors import StartError
 from service.postprocessing.schemas import ModelInfo
-from service.registry.outcome import Answered
+from service.registry.outcome import Outcome
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 EXPORTERS = ("otlp", "console")
@@ -33,18 +33,18 @@ class Tracing:
         self.provider = provider
         self._tracer = provider.get_tracer(NAME, version(NAME))
 
-    def record_request(self, answered: Answered, info: ModelInfo) -> None:
+    def record_request(self, outcome: Outcome, info: ModelInfo) -> None:
         """Add the stages of a request under its own span; to be called within the request."""
         span = trace.get_current_span()
         if not span.is_recording():
             return
         span.set_attributes({f"resnet.model.{name}": value for name, value in info})
-        span.set_attribute("resnet.images", len(answered.rides))
+        span.set_attribute("resnet.images", len(outcome.outputs))
         epoch_ns = time.time_ns() - time.perf_counter_ns()
-        for stage, (began, ended) in _spans(answered).items():
+        for stage, (began, ended) in _spans(outcome).items():
             child = self._tracer.start_span(stage, start_time=epoch_ns + int(1e9 * began))
             if stage == "infer":
-                child.set_attribute("resnet.batch_size", answered.batch_size)
+                child.set_attribute("resnet.batch_size", outcome.batch_size)
             child.end(epoch_ns + int(1e9 * ended))
 
     def stop(self) -> None:
@@ -54,14 +54,14 @@ class Tracing:
             shutdown()
 
 
-def _spans(answered: Answered) -> dict[str, tuple[float, float]]:
+def _spans(outcome: Outcome) -> dict[str, tuple[float, float]]:
     """Stage -> from its first image's start to its last one's end, by `perf_counter`."""
     found: dict[str, tuple[float, float]] = {}
-    if answered.ready:
-        read = [(each.began, each.began + each.decode_s, each) for each in answered.ready]
+    if outcome.prepared:
+        read = [(each.began, each.began + each.decode_s, each) for each in outcome.prepared]
         found["decode"] = min(r[0] for r in read), max(r[1] for r in read)
         found["preprocess"] = min(r[1] for r in read), max(r[1] + r[2].preprocess_s for r in read)
-    rides = answered.rides
+    rides = outcome.outputs
     found["queue"] = min(r.began - r.queue_s for r in rides), max(r.began for r in rides)
     found["infer"] = min(r.began for r in rides), max(r.began + r.infer_s for r in rides)
     return found

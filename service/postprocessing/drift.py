@@ -1,7 +1,7 @@
 """Does the traffic still look like what the network was measured on?
 
-Keeps a few numbers of the last pictures (`window`), and holds their distribution against
- the manifest's reference. Knows neither queues nor HTTP.
+Keeps a few numbers of the last images (`window`) and compares their distribution with the
+manifest's reference. Knows neither queues nor HTTP.
 
 Source:
     The population stability index is Kullback-Leibler's divergence both ways; under 0.1
@@ -9,88 +9,80 @@ Source:
     chance alone gives, (bins - 1) (1 / n + 1 / m), is taken off (Yurdakul, 2018).
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.artifact.trust import Reference
 from service.postprocessing.schemas import DriftResponse, Quantity
-from service.postprocessing.window import BRIGHTNESS, CONFIDENCE, SIDE, Window
+from service.postprocessing.window import BRIGHTNESS, CONFIDENCE, SIDE_COLUMN, Window
 
-FEWEST = 200
-"""With fewer pictures in the window, or where chance alone moves more than what counts as
-steady, nothing is said to have changed."""
+MIN_SAMPLES = 200
+"""With fewer images in the window, or where chance alone moves more than what counts as steady,
+the status is `unknown`."""
 STEADY, CHANGED = 0.1, 0.25
 GROUPS = 20
 """Bins of labels, where there are more."""
-BINNED = {CONFIDENCE: "confidence", BRIGHTNESS: "brightness", SIDE: "side"}
+BINNED = {CONFIDENCE: "confidence", BRIGHTNESS: "brightness", SIDE_COLUMN: "side"}
 """Quantities that are counted in the reference's bins."""
-Floats = NDArray[np.float64]
+UNKNOWN = -1.0
+Shares = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What is kept of one answered picture.
+class Observation(NamedTuple):
+    """What is kept of one answered image.
 
     Attributes:
         label: Position of the top label.
         confidence: Its probability.
-        in_distribution: None where the artifact has no score.
+        in_distribution: 1 or 0; `UNKNOWN` where the artifact has no score.
         brightness: Mean of the network's input, in [0, 1].
-        side: Shorter side of the picture sent, in pixels; None for a tensor.
+        side: Shorter side of the image as sent, in pixels; `UNKNOWN` for a tensor.
     """
 
     label: int
     confidence: float
-    in_distribution: bool | None
+    in_distribution: float
     brightness: float
-    side: int | None
+    side: float
 
 
 class Drift:
-    """The last pictures.
+    """The last images of one model.
 
     Args:
         labels: Names, in the manifest's order.
-        reference: What ordinary traffic looks like; None: the artifact does not say.
-        window: Pictures that are remembered.
+        reference: What usual traffic looks like; None: the artifact has none.
+        window: Images that are remembered.
 
     Attributes:
-        has_score: Whether the reference says how many pictures are out of distribution.
+        has_score: Whether the reference says how many images are out of distribution.
     """
 
     def __init__(self, labels: tuple[str, ...], reference: Reference | None, window: int) -> None:
-        """Take all the memory that will ever be needed."""
         self.labels = labels
         self.reference = reference
         self.window = window
         self.has_score = reference is not None and reference.out_of_distribution is not None
         edges = {
-            place: getattr(reference, name).edges for place, name in BINNED.items() if reference
+            column: getattr(reference, name).edges for column, name in BINNED.items() if reference
         }
         self._window = Window(window, len(labels), edges)
-
-    def observe(self, pictures: Iterable[Seen]) -> None:
-        """Remember pictures in place of the oldest ones; called on the event loop alone."""
-        add = self._window.add
-        for picture in pictures:
-            inside = -1.0 if picture.in_distribution is None else float(picture.in_distribution)
-            side = -1.0 if picture.side is None else picture.side
-            add((picture.label, picture.confidence, inside, picture.brightness, side))
+        self.observe = self._window.add
+        """Remember an `Observation` in place of the oldest one; on the event loop alone."""
 
     def report(self) -> DriftResponse:
-        """Hold the window against the reference, quantity by quantity."""
+        """Compare the window with the reference, quantity by quantity."""
         self._window.fold()
         count = len(self._window)
         quantities = {}
         if self.reference is not None and count:
             for name, (usual, present) in self._distributions(self.reference).items():
-                told = self._window.known(SIDE) if name == "side" else count
-                if told:
-                    quantities[name] = compare(usual, present, self.reference.n, told)
+                known = self._window.known(SIDE_COLUMN) if name == "side" else count
+                if known:
+                    quantities[name] = compare(usual, present, self.reference.n, known)
         return DriftResponse(
             window=self.window,
             pictures=count,
@@ -98,35 +90,35 @@ class Drift:
             quantities=quantities,
         )
 
-    def _distributions(self, reference: Reference) -> Mapping[str, tuple[Floats, Floats]]:
+    def _distributions(self, reference: Reference) -> Mapping[str, tuple[Shares, Shares]]:
         """Quantity -> shares per bin, of the reference and of the window."""
         window, count = self._window, len(self._window)
         found = {"labels": grouped(np.array(reference.labels), window.labels / count)}
-        for place, name in BINNED.items():
-            present = window.bins[place] / max(1, window.known(place))
-            found[name] = (np.array(getattr(reference, name).shares), present)
+        for column, name in BINNED.items():
+            shares = window.bins[column] / max(1, window.known(column))
+            found[name] = (np.array(getattr(reference, name).shares), shares)
         if reference.out_of_distribution is not None:
-            strange, out = window.outside / count, reference.out_of_distribution
+            usual, present = reference.out_of_distribution, window.outside / count
             found["out_of_distribution"] = (
-                np.array([1 - out, out]),
-                np.array([1 - strange, strange]),
+                np.array([1 - usual, usual]),
+                np.array([1 - present, present]),
             )
         return found
 
     def means(self) -> dict[str, float]:
-        """Give the mean of each quantity that an image in the window has."""
+        """Give the means over the window; a quantity that no image has is left out."""
         self._window.fold()
-        means = {name: self._window.mean(place) for place, name in BINNED.items()}
-        return {name: mean for name, mean in means.items() if mean is not None}
+        found = {name: self._window.mean(column) for column, name in BINNED.items()}
+        return {name: mean for name, mean in found.items() if mean is not None}
 
     def outside_ratio(self) -> float | None:
-        """Give the share of the window that is out of distribution; None where nothing tells."""
+        """Give the share of the window that is out of distribution; None if not known."""
         self._window.fold()
         count = len(self._window)
         return self._window.outside / count if count and self.has_score else None
 
 
-def grouped(usual: Floats, present: Floats) -> tuple[Floats, Floats]:
+def grouped(usual: Shares, present: Shares) -> tuple[Shares, Shares]:
     """Join many labels into groups of neighbours, about equally common in the reference.
 
     Over a thousand bins chance alone would hide any change.
@@ -145,27 +137,27 @@ def grouped(usual: Floats, present: Floats) -> tuple[Floats, Floats]:
     return _joined(group, usual), _joined(group, present)
 
 
-def _joined(group: NDArray[np.int64], values: Floats) -> Floats:
+def _joined(group: NDArray[np.int64], values: Shares) -> Shares:
     return np.bincount(group, weights=values, minlength=GROUPS).astype(np.float64)
 
 
-def compare(usual: Floats, present: Floats, usual_count: int, count: int) -> Quantity:
+def compare(usual: Shares, present: Shares, usual_count: int, count: int) -> Quantity:
     """Give the population stability index of two distributions over the same bins.
 
     Args:
         usual: Shares of the reference, (B,).
         present: Shares of the window, (B,).
-        usual_count: Pictures behind the reference.
-        count: Pictures in the window.
+        usual_count: Images behind the reference.
+        count: Images in the window.
     """
     bins = len(usual)
-    # Half a picture in every bin: the logarithm of an empty one is infinite.
+    # Half an image in every bin: the logarithm of an empty one is infinite.
     expected = (usual * usual_count + 0.5) / (usual_count + 0.5 * bins)
     actual = (present * count + 0.5) / (count + 0.5 * bins)
     index = float(((actual - expected) * np.log(actual / expected)).sum())
     chance = (bins - 1) * (1 / count + 1 / usual_count)
     beyond = max(0.0, index - chance)
-    is_known = count >= FEWEST and chance <= STEADY
+    is_known = count >= MIN_SAMPLES and chance <= STEADY
     status = _status(beyond) if is_known else "unknown"
     return Quantity(psi=beyond, by_chance=chance, status=status)
 

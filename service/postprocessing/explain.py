@@ -1,7 +1,7 @@
-"""Why the network answered so: the activation map, as numbers and as a picture to look at.
+"""Where the network saw the top label: the activation map, as numbers and as a PNG layer.
 
-The graph gives the map of the top label; here it gets its place on the picture that was
-sent. NumPy and Pillow alone; knows neither queues nor HTTP.
+The graph gives the map; this module places it on the image as it was sent. NumPy and Pillow
+alone; knows neither queues nor HTTP.
 """
 
 import base64
@@ -14,50 +14,50 @@ from PIL import Image
 
 from model.preprocessing import Preprocessing, crop_box
 from service.postprocessing.schemas import Box, Explanation
-from service.preprocessing.prepare import Sent
+from service.preprocessing.prepare import ImageSize
 
 LEVELS = 64
 """Steps of the heat; few enough that a large layer packs well."""
 SMOOTH = 512
-"""Pixels along a side up to which the heat is drawn smoothly; larger layers repeat its pixels,
-which nobody sees: with whole numbers, 12 megapixels take 24 ms instead of 74."""
+"""Pixels along a side up to which the heat is interpolated; larger layers repeat its pixels, which
+nobody sees. So 12 megapixels take 24 ms instead of 74."""
 
 
 def explain(  # noqa: PLR0913  # each is a part of the answer
     activation: NDArray[np.float32],
     logit: float,
     bias: float | None,
-    sent: Sent,
+    image_size: ImageSize,
     spec: Preprocessing,
     *,
     draw: bool,
 ) -> Explanation:
-    """Place a map on its picture.
+    """Place a map on its image.
 
     Args:
         activation: float32 (h, w), of the top label.
         logit: Of that label, raw.
         bias: Of that label in the head; None if the artifact does not say.
-        sent: Size of the upright picture.
+        image_size: Upright.
         spec: What the network sees of it.
-        draw: Whether a layer to lay over the picture is wanted.
+        draw: Whether a layer to lay over the image is wanted.
     """
-    left, top, right, bottom = crop_box(*sent, spec)
+    left, top, right, bottom = crop_box(*image_size, spec)
     box = Box(left=left, top=top, right=right, bottom=bottom)
     return Explanation(
         map=activation.tolist(),
         logit=logit,
         bias=bias,
         box=box,
-        png=base64.b64encode(overlay(activation, sent, box)).decode() if draw else None,
+        png=base64.b64encode(overlay(activation, image_size, box)).decode() if draw else None,
     )
 
 
-def overlay(activation: NDArray[np.float32], sent: Sent, box: Box) -> bytes:
-    """Draw the map as a PNG layer of the picture's size, transparent where nothing speaks.
+def overlay(activation: NDArray[np.float32], image_size: ImageSize, box: Box) -> bytes:
+    """Draw the map as a PNG layer of the image's size.
 
-    What speaks for the label is red, the more the less transparent; what speaks against
-    it, and what lies outside the crop, is clear.
+    Evidence for the label is red, the stronger the less transparent. Evidence against it, and
+    what lies outside the crop, is transparent.
     """
     strongest = max(float(activation.max()), 1e-12)
     heat = (activation.clip(min=0) / strongest * 255).round().astype(np.uint8)
@@ -65,7 +65,7 @@ def overlay(activation: NDArray[np.float32], sent: Sent, box: Box) -> bytes:
     drawn = (min(size[0], SMOOTH), min(size[1], SMOOTH))
     smooth = Image.fromarray(heat).resize(drawn, Image.Resampling.BILINEAR)
     levels = smooth.point([round(value * (LEVELS - 1) / 255) for value in range(256)])
-    layer = Image.new("L", sent)
+    layer = Image.new("L", image_size)
     layer.paste(levels.resize(size, Image.Resampling.NEAREST), (round(box.left), round(box.top)))
     layer.putpalette(_palette())
     file = io.BytesIO()

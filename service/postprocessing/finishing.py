@@ -15,11 +15,11 @@ from service.inference.cost import ema
 from service.threads import started_pool
 
 T = TypeVar("T")
-DRAWING = (
+RENDERING = (
     "the maps were drawn. Allow more time, send fewer or smaller images, or ask for "
     "`explain=true`, whose map is numbers alone."
 )
-WRITING = "the answer was written. Allow more time, or ask for fewer labels."
+SERIALISING = "the answer was written. Allow more time, or ask for fewer labels."
 
 
 class Finishing:
@@ -42,7 +42,7 @@ class Finishing:
         self._max_images = max_images
         self._image_s = 0.0  # moving mean
 
-    def refuse_overload(self, count: int, left_s: float) -> None:
+    def check(self, count: int, left_s: float) -> None:
         """Refuse images before the engine runs them, if they would be finished too late.
 
         Where no other image waits none is refused: whatever was measured has to be able to heal.

@@ -13,7 +13,7 @@ from model.artifact.manifest import Precision
 
 
 class Schema(BaseModel):
-    """The manners of everything on the wire."""
+    """The configuration of all schemas."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class Prediction(TypedDict):
 
 
 class Box(Schema):
-    """A rectangle in pixels of the upright picture; the origin is its top left corner."""
+    """A rectangle in pixels of the upright image; the origin is its top left corner."""
 
     left: float
     top: float
@@ -58,14 +58,14 @@ class Explanation(Schema):
     box: Box = Field(description="The crop that the map covers.")
     png: str | None = Field(
         None,
-        description="With `explain=png`: a transparent layer of the upright picture's size, as a "
+        description="With `explain=png`: a transparent layer of the upright image's size, as a "
         "PNG file in base64.",
     )
 
 
 @with_config(extra="forbid")
 class Result(TypedDict):
-    """The answer for one picture; what was not asked for, or is not recorded, is left out."""
+    """The answer for one image; what was not asked for, or is not recorded, is left out."""
 
     predictions: Annotated[list[Prediction], Field(description="The likeliest first.")]
     in_distribution: NotRequired[
@@ -77,7 +77,7 @@ class Result(TypedDict):
     score: NotRequired[
         Annotated[
             float,
-            Field(description="The higher, the more like the training pictures; no fixed range."),
+            Field(description="The higher, the more like the training images; no fixed range."),
         ]
     ]
     prediction_set: NotRequired[
@@ -101,14 +101,14 @@ class Quantity(Schema):
     psi: float = Field(ge=0, description="Population stability index, less what chance gives.")
     by_chance: float = Field(description="What was taken off: expected if nothing changed.")
     status: Literal["unknown", "steady", "moving", "changed"] = Field(
-        description="Under 0.1, under 0.25, above; unknown under 200 pictures."
+        description="Under 0.1, under 0.25, above; unknown under 200 images."
     )
 
 
 class DriftResponse(Schema):
-    """The last pictures of this process, held against the artifact's reference."""
+    """The last images of this process, compared with the artifact's reference."""
 
-    window: int = Field(description="Pictures that are remembered at most.")
-    pictures: int = Field(description="Pictures in the window now.")
+    window: int = Field(description="Images that are remembered at most.")
+    pictures: int = Field(description="Images in the window now.")
     reference_pictures: int | None = Field(description="None: the artifact has no reference.")
     quantities: dict[str, Quantity]

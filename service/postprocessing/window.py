@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 FOLD = 512
 """Images that are folded in together: one at a time would cost several times as much."""
-LABEL, CONFIDENCE, INSIDE, BRIGHTNESS, SIDE = range(5)
-"""Places of the quantities in a row."""
+LABEL, CONFIDENCE, INSIDE, BRIGHTNESS, SIDE_COLUMN = range(5)
+"""Columns of a row."""
 
-Floats = NDArray[np.float64]
 Row = tuple[float, float, float, float, float]
 
 
@@ -24,21 +23,22 @@ class Window:
     Args:
         size: Images that are remembered.
         labels: How many there are.
-        edges: Of bins, by the place of their quantity.
+        edges: Of bins, by column.
 
     Attributes:
         labels: Images of each label, (K,).
-        bins: Images in each bin, by the place of their quantity; the first bin is below all edges.
+        bins: Images in each bin, by column; the first bin is below all edges.
         outside: Images that are out of distribution.
     """
 
     def __init__(self, size: int, labels: int, edges: Mapping[int, tuple[float, ...]]) -> None:
-        """Take all the memory that will ever be needed."""
-        self.size = size
+        self.size = size  # all memory is taken now
         self.labels = np.zeros(labels, np.int64)
-        self.bins = {place: np.zeros(len(values) + 1, np.int64) for place, values in edges.items()}
+        self.bins = {
+            column: np.zeros(len(values) + 1, np.int64) for column, values in edges.items()
+        }
         self.outside = 0
-        self._edges = {place: np.array(values) for place, values in edges.items()}
+        self._edges = {column: np.array(values) for column, values in edges.items()}
         self._rows = np.zeros((size, 5))
         self._new: list[Row] = []
         self._folded = 0  # images since the start
@@ -56,17 +56,17 @@ class Window:
         if not self._new:
             return
         rows, self._new = np.array(self._new, np.float64), []  # (n, 5)
-        places = np.arange(self._folded, self._folded + len(rows))
-        self._count(self._rows[places[places >= self.size] % self.size], -1)
-        self._rows[places % self.size] = rows
+        positions = np.arange(self._folded, self._folded + len(rows))
+        self._count(self._rows[positions[positions >= self.size] % self.size], -1)
+        self._rows[positions % self.size] = rows
         self._count(rows, 1)
         self._folded += len(rows)
 
-    def _count(self, rows: Floats, sign: int) -> None:
+    def _count(self, rows: NDArray[np.float64], sign: int) -> None:
         np.add.at(self.labels, rows[:, LABEL].astype(np.int64), sign)
-        for place, counts in self.bins.items():
-            values = rows[:, place]
-            found = np.searchsorted(self._edges[place], values[values >= 0], side="right")
+        for column, counts in self.bins.items():
+            values = rows[:, column]
+            found = np.searchsorted(self._edges[column], values[values >= 0], side="right")
             np.add.at(counts, found, sign)
         self.outside += sign * int((rows[:, INSIDE] == 0).sum())
         is_known = rows >= 0
@@ -77,11 +77,11 @@ class Window:
         """Count the images whose totals are there."""
         return min(self._folded, self.size)
 
-    def known(self, place: int) -> int:
+    def known(self, column: int) -> int:
         """Count the images that have a quantity."""
-        return int(self._known[place])
+        return int(self._known[column])
 
-    def mean(self, place: int) -> float | None:
+    def mean(self, column: int) -> float | None:
         """Give the mean of a quantity; None if no image has it."""
-        known = self.known(place)
-        return float(self._sums[place]) / known if known else None
+        known = self.known(column)
+        return float(self._sums[column]) / known if known else None

@@ -112,7 +112,8 @@ def read_image(image: Image.Image, spec: Preprocessing, index: int = 0) -> Image
         InvalidImageError: If the file is truncated or corrupt.
     """
     try:
-        shrink_on_load(image, spec)
+        if image.format == "JPEG":
+            shrink_on_load(image, spec)
         return upright(image)
     except BROKEN as error:
         raise _broken(error, index) from error

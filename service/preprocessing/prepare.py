@@ -1,7 +1,7 @@
-"""From picture files to the network's input: decode, stand up, cut, shrink.
+"""From image files to the network's input: decode, orient, crop, resize.
 
-Large files, and those that tell of themselves, are opened and decoded in a pool; a picture of a
-few kilobytes is decoded at once, since passing it to another thread and back costs more than that.
+Large files, and those with metadata that Pillow unpacks, are opened and decoded in a pool. A file
+of a few kilobytes is decoded at once: passing it to another thread and back costs more than that.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from model.artifact.histograms import brightness
 from model.preprocessing import Pixels, Preprocessing, lies_down, preprocess
 from service.cancellation import Departure
 from service.cpus import usable_cores
@@ -22,50 +21,52 @@ from service.preprocessing.decode import counted_pixels, open_image, read_image
 from service.threads import started_pool
 
 
-class Sent(NamedTuple):
-    """Size of the picture that was sent, upright, in pixels."""
+class ImageSize(NamedTuple):
+    """Size of an image as sent, upright, in pixels."""
 
     width: int
     height: int
 
 
 REQUEST_PIXELS = 4
-"""A request's pictures together may have this many times the pixels allowed for one."""
+"""A request's images together may have this many times the pixels allowed for one."""
 SMALL_BYTES, SMALL_PIXELS = 32_768, 16_384
-"""A file and picture up to this size is decoded on the event loop: about 0.03 ms at 28 x 28,
+"""A file and image up to this size is decoded on the event loop: about 0.03 ms at 28 x 28,
 at most 0.5 ms at 128 x 128, where a pool's two thread switches cost 0.1 ms of the interpreter.
-One in thousands of tiny pieces, which no encoder makes, takes 3 ms."""
+One of thousands of tiny chunks, which no encoder writes, takes 3 ms."""
+POOLED_BYTES = 2 * SMALL_BYTES
+"""A longer body surely holds an image for the pool: a small file is a third longer in base64, and a
+form puts a few hundred bytes around it."""
 METADATA = re.compile(
     rb"iCCP|zTXt|iTXt|eXIf|Raw profile type exif"  # PNG
     rb"|Exif|ICC_PROFILE|MPF\0"  # JPEG
     rb"|EXIF"  # WebP
 )
-"""What stands in a file that Pillow unpacks or parses beside its pixels: of 32 KB, profiles took
-34 ms, a directory 4 to 8 ms. To look for all costs 0.1 ms in 32 KB, 2 us in a file of 28 x 28."""
+"""Metadata that Pillow unpacks or parses: of 32 KB, profiles took 34 ms, a directory 4 to 8 ms. To
+search for all costs 0.1 ms in 32 KB, 2 us in a file of 28 x 28 pixels."""
 
-Decoding = Callable[[int, float], AbstractContextManager[None]]
-"""Is entered with a number of pictures and the seconds until their deadline."""
+DecodeSlot = Callable[[int, float], AbstractContextManager[None]]
+"""Is entered with a number of images and the seconds until their deadline."""
 
 
-class Ready(NamedTuple):
-    """A picture that the network can read, and what it was before."""
+class PreparedImage(NamedTuple):
+    """The network's input, and what it was made from; times in seconds."""
 
     pixels: Pixels  # uint8 (S, S, C)
     decode_s: float
     preprocess_s: float
-    sent: Sent
-    brightness: float
+    size: ImageSize
     began: float  # decoding, on `time.perf_counter`'s clock
 
 
-class Preparer:
-    """Prepares the pictures of requests.
+class Preprocessor:
+    """Prepares the images of requests.
 
     Args:
         spec: What the network reads.
-        max_pixels: Of one picture.
+        max_pixels: Of one image.
         processes: That share the cores.
-        follow: Is told in the pool what a picture took there, in seconds, and the pool's threads.
+        on_decoded: Called in the pool with an image's seconds there and the pool's threads.
     """
 
     def __init__(
@@ -73,60 +74,66 @@ class Preparer:
         spec: Preprocessing,
         max_pixels: int,
         processes: int = 1,
-        follow: Callable[[float, int], None] = lambda _seconds, _threads: None,
+        on_decoded: Callable[[float, int], None] = lambda _seconds, _threads: None,
     ) -> None:
-        """Start the pool."""
         self.spec = spec
         self.max_pixels = max_pixels
         self.threads = max(1, usable_cores() // processes)
         self.pool = started_pool(self.threads, "decode")
-        self._follow = follow
+        self._on_decoded = on_decoded
 
     async def prepare(
         self,
         payloads: Sequence[bytes],
-        patience_s: float,
+        deadline: float,
         departure: Departure,
-        decoding: Decoding = lambda _count, _patience_s: nullcontext(),
-    ) -> list[Ready]:
-        """Prepare a small plain picture at once, others in the pool, side by side.
+        decode_slot: DecodeSlot = lambda _count, _timeout_s: nullcontext(),
+    ) -> list[PreparedImage]:
+        """Prepare one small image without metadata at once, others in the pool, side by side.
 
-        What nobody waits for any more, since the deadline came, the client left or another
-        picture of the request is broken, leaves the pool's queue.
+        What is no longer needed leaves the pool's queue: after the deadline, when the client has
+        disconnected, or when another image of the request is broken.
 
         Args:
             payloads: Whole files.
-            patience_s: Seconds until the deadline.
-            departure: Is called if the client leaves.
-            decoding: Counts pictures for as long as they are the pool's, or refuses them.
+            deadline: On `time.perf_counter`'s clock.
+            departure: Of the request.
+            decode_slot: Counts images for as long as they are in the pool, or refuses them.
 
         Raises:
             OverloadedError: If the pool is too busy.
-            InvalidImageError: If one is no readable picture.
+            InvalidImageError: If one is no readable image.
             ImageTooLargeError: If one is too large, or all together are.
             DeadlineExceededError: If the deadline comes first.
-            ClientLeftError: If the client leaves.
+            ClientLeftError: If the client disconnects.
         """
         if departure.gone:
-            raise ClientLeftError("The client left before its images were decoded.")
-        if len(payloads) == 1 and _is_small_and_plain(payloads[0]):
+            raise ClientLeftError("The client disconnected before its images were decoded.")
+        if (
+            len(payloads) == 1
+            and len(payloads[0]) <= SMALL_BYTES
+            and METADATA.search(payloads[0]) is None
+        ):
             image = open_image(payloads[0], self.max_pixels, spec=self.spec)
             if image.width * image.height <= SMALL_PIXELS:
                 return [self._read(image, 0)]
             del image
-        with decoding(len(payloads), patience_s):
-            return await self._in_time(payloads, patience_s, departure)
+        timeout_s = deadline - time.perf_counter()
+        with decode_slot(len(payloads), timeout_s):
+            return await self._in_time(payloads, timeout_s, departure)
 
     async def _in_time(
-        self, payloads: Sequence[bytes], patience_s: float, departure: Departure
-    ) -> list[Ready]:
-        """Prepare in the pool, until nobody waits for it any more."""
+        self, payloads: Sequence[bytes], timeout_s: float, departure: Departure
+    ) -> list[PreparedImage]:
+        """Prepare in the pool, until the deadline or until the client disconnects."""
         try:
-            async with asyncio.timeout(patience_s) as departure.preparing:
+            async with asyncio.timeout(timeout_s) as departure.preparing:
                 return await self._in_pool(payloads)
         except TimeoutError:
             if departure.gone:
-                raise ClientLeftError("The client left while its images were decoded.") from None
+                raise ClientLeftError(
+                    "The client disconnected while its images were decoded."
+                ) from None
             raise DeadlineExceededError(
                 "The deadline passed while the images were decoded; they were not run. "
                 "Try again, or allow more time."
@@ -134,24 +141,24 @@ class Preparer:
         finally:
             departure.preparing = None
 
-    async def _in_pool(self, payloads: Sequence[bytes]) -> list[Ready]:
+    async def _in_pool(self, payloads: Sequence[bytes]) -> list[PreparedImage]:
         loop = asyncio.get_running_loop()
         if len(payloads) == 1:
             return [await loop.run_in_executor(self.pool, self._open_and_read, payloads[0])]
-        # beside the pool: to wait for it once more would take twice what was promised
+        # not in the pool, whose queue the images would have to wait for twice
         opened = await asyncio.to_thread(self._open_all, payloads)
         opened.reverse()
-        jobs = [  # each has its picture to itself: what it decodes is gone when it is done
+        jobs = [  # each owns its image: what it decodes is freed when it is done
             loop.run_in_executor(self.pool, self._read_timed, opened.pop(), index)
             for index in range(len(opened))
         ]
         try:
             return await asyncio.gather(*jobs)
         finally:
-            while jobs:  # emptied: a failed job holds its error, and that this frame
+            while jobs:  # a failed job holds its error, whose traceback holds this frame
                 jobs.pop().cancel()
 
-    def _open_and_read(self, payload: bytes) -> Ready:
+    def _open_and_read(self, payload: bytes) -> PreparedImage:
         return self._read_timed(open_image(payload, self.max_pixels, spec=self.spec), 0)
 
     def _open_all(self, payloads: Sequence[bytes]) -> list[Image.Image]:
@@ -168,38 +175,21 @@ class Preparer:
             )
         return images
 
-    def _read_timed(self, image: Image.Image, index: int) -> Ready:
-        """Read in the pool, and tell how long it took: in vain or too late it took as long."""
+    def _read_timed(self, image: Image.Image, index: int) -> PreparedImage:
+        """Read in the pool, and report how long it took, whether or not it succeeded."""
         began = time.perf_counter()
         try:
             return self._read(image, index)
         finally:
-            self._follow(time.perf_counter() - began, self.threads)
+            self._on_decoded(time.perf_counter() - began, self.threads)
 
-    def _read(self, image: Image.Image, index: int) -> Ready:
+    def _read(self, image: Image.Image, index: int) -> PreparedImage:
         began = time.perf_counter()
         width, height = image.size  # of the file: the decoder may shrink it
         decoded = read_image(image, self.spec, index)
         between = time.perf_counter()
         pixels = preprocess(decoded, self.spec)
-        light = brightness(pixels)
-        sent = Sent(height, width) if lies_down(image) else Sent(width, height)
-        return Ready(pixels, between - began, time.perf_counter() - between, sent, light, began)
-
-
-def surely_for_pool(declared_length: str | None) -> int:
-    """Count the pictures of a body, 0 or 1, that are for the pool by its length alone.
-
-    A small file is a third longer in base64, and a form puts a few hundred bytes around it.
-
-    Args:
-        declared_length: The Content-Length header.
-    """
-    if declared_length is None or not declared_length.isdecimal():
-        return 0
-    return int(int(declared_length) > 2 * SMALL_BYTES)
-
-
-def _is_small_and_plain(payload: bytes) -> bool:
-    """Tell whether a file has but a few kilobytes, and nothing beside its pixels to be unpacked."""
-    return len(payload) <= SMALL_BYTES and METADATA.search(payload) is None
+        preprocess_s = time.perf_counter() - between
+        is_turned = width != height and lies_down(image)
+        size = ImageSize(height, width) if is_turned else ImageSize(width, height)
+        return PreparedImage(pixels, between - began, preprocess_s, size, began)

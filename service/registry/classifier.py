@@ -1,50 +1,52 @@
-"""The corridor: decode, preprocess, batch, judge, rank. Alone knows the order.
+"""The pipeline of one request: decode, preprocess, batch, post-process.
 
-One `answer` is one request. The engine runs in threads of its own, large pictures are
-decoded in a pool. The deadline of a request is kept here.
+The only module that knows the order. The engine runs in threads of its own, large images are
+decoded in a pool.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from itertools import repeat
 
 from model.artifact.folder import Artifact
-from model.artifact.histograms import brightness
 from model.preprocessing import Pixels
 from service.cancellation import Departure
-from service.errors import ClientLeftError, DeadlineExceededError, InferenceFailedError
+from service.errors import ClientLeftError, DeadlineExceededError
 from service.inference.admission import Admission
 from service.inference.batcher import Batcher
 from service.inference.cost import CostModel
 from service.inference.engine import Engine
 from service.inference.outputs import ImageOutput
-from service.postprocessing.drift import Drift, Seen
-from service.postprocessing.finishing import DRAWING, WRITING, Finishing
-from service.postprocessing.ranking import rank
+from service.postprocessing.batch import BatchAnswers, read_batch
+from service.postprocessing.drift import UNKNOWN, Drift, Observation
+from service.postprocessing.finishing import RENDERING, SERIALISING, Finishing
 from service.postprocessing.schemas import ModelInfo, Result
-from service.postprocessing.trust import PLAIN, Answer, Judgement, Wish
-from service.preprocessing.prepare import Preparer, surely_for_pool
-from service.registry.observers import Observers
-from service.registry.outcome import Answered, timings
-from service.settings import STUCK_S, Settings
+from service.postprocessing.trust import DEFAULT, NO_OUTPUTS, PredictOptions, Trust
+from service.preprocessing.prepare import PreparedImage, Preprocessor
+from service.registry.observers import NO_OBSERVERS, Observers
+from service.registry.outcome import Outcome, outcome
+from service.settings import STALL_TIMEOUT_S, Settings
 
 SMALL_ANSWER = 4096
 """Labels that are ranked and written on the event loop; more would hold it up for milliseconds."""
 SMALL_RANKING = 65_536
 """Probabilities of a request that are ranked there."""
+PASSED_BEFORE = (
+    "The deadline passed while the body was read; its images were not decoded. "
+    "Try again, or allow more time."
+)
 
 
 class Classifier:
-    """A loaded model and all that stands before it.
+    """A loaded model and the pipeline in front of it.
 
     Args:
         artifact: Read and checked.
         engine: Warmed up.
         cost: The engine's measured times.
         settings: Limits.
-        observers: What the model reports to.
+        observers: Told of each batch and of each image.
     """
 
     def __init__(
@@ -53,33 +55,32 @@ class Classifier:
         engine: Engine,
         cost: CostModel,
         settings: Settings,
-        observers: Observers = Observers(),  # noqa: B008  # frozen
+        observers: Observers = NO_OBSERVERS,
     ) -> None:
-        """Put the rooms in a row; nothing runs before `start`."""
         self.manifest = artifact.manifest
         self.engine = engine
         self.settings = settings
-        self.admission = Admission(cost, settings.max_queue, settings.deadline_ms / 1000)
-        self.batcher = Batcher(
-            engine.run,
-            cost,
-            max_batch_size=settings.max_batch_size,
-            on_batch=partial(observers.on_batch, self),
-        )
-        self._on_image = observers.on_image
         self.info = ModelInfo(
             name=self.manifest.name,
             version=self.manifest.version,
             precision=engine.precision,
             provider=engine.provider,
         )
-        self.judgement = Judgement(self.manifest, engine.precision, engine.optional)
+        self.trust = Trust(self.manifest, engine.precision, engine.optional)
+        self.admission = Admission(cost, settings.max_queue, settings.deadline_ms / 1000)
+        self.batcher = Batcher(
+            partial(_run, engine, self.trust.threshold),  # no bound method: see `Batcher.stop`
+            cost,
+            max_batch_size=settings.max_batch_size,
+            on_batch=partial(observers.on_batch, self),
+        )
         self.drift = Drift(self.manifest.labels, self.manifest.reference, settings.drift_window)
+        self._on_image = observers.on_image
         spec, processes = self.manifest.preprocessing, settings.processes
-        self._preparer = Preparer(spec, settings.max_pixels, processes, cost.update_decode)
+        self._preprocessor = Preprocessor(spec, settings.max_pixels, processes, cost.update_decode)
         self._rendered: dict[str, bytes] = {}
-        self._drawing = Finishing("drawn", settings.max_queue)
-        self._writing = Finishing("written", settings.max_queue)
+        self._rendering = Finishing("drawn", settings.max_queue)
+        self._serialising = Finishing("written", settings.max_queue)
 
     def start(self) -> None:
         """Begin to answer; to be called on the event loop."""
@@ -88,22 +89,18 @@ class Classifier:
     async def stop(self) -> None:
         """End the threads."""
         await self.batcher.stop()
-        for pool in (
-            self._preparer.pool,
-            self._drawing.pool,
-            self._writing.pool,
-        ):  # they may be at work
-            await asyncio.to_thread(pool.shutdown)
+        for pool in (self._preprocessor.pool, self._rendering.pool, self._serialising.pool):
+            await asyncio.to_thread(pool.shutdown)  # they may be at work
 
     @property
     def in_flight(self) -> int:
-        """Pictures that were admitted and are not answered."""
-        return self.admission.in_flight + self._drawing.images + self._writing.images
+        """Images that were admitted and are not answered."""
+        return self.admission.in_flight + self._rendering.images + self._serialising.images
 
     @property
     def is_stuck(self) -> bool:
-        """Whether a run has gone on for longer than any should, or who runs them is gone."""
-        return self.batcher.stalled_s() > STUCK_S
+        """Whether a run has gone on for longer than any should, or nothing runs what waits."""
+        return self.batcher.stalled_s() > STALL_TIMEOUT_S
 
     def rendered(self, name: str, render: Callable[[], bytes]) -> bytes:
         """Give what only the artifact decides, such as a drawing of it; rendered once."""
@@ -111,172 +108,139 @@ class Classifier:
             self._rendered[name] = render()
         return self._rendered[name]
 
-    def check_admission(
-        self, declared_length: str | None, patience_s: float | None, *, takes_files: bool = True
-    ) -> None:
-        """Refuse before a body is read for nothing what would be refused after it.
-
-        Args:
-            declared_length: The Content-Length header.
-            patience_s: The client's deadline; the service's own is the upper limit.
-            takes_files: Whether the body holds image files, not tensors.
-
-        Raises:
-            OverloadedError: Says when to come back.
-            DeadlineExceededError: If coming back would not help.
-        """
-        for_pool = surely_for_pool(declared_length) if takes_files else 0
-        self.admission.check(1, self.patience_s(patience_s), to_decode=for_pool)
-
-    async def answer(
+    async def predict(
         self,
         payloads: Sequence[bytes],
-        patience_s: float | None = None,
-        departure: Departure | None = None,
-        wish: Wish = PLAIN,
-        received: float | None = None,
-    ) -> Answered:
-        """Answer the picture files of one request.
+        deadline: float,
+        departure: Departure,
+        options: PredictOptions = DEFAULT,
+    ) -> Outcome:
+        """Classify the image files of one request.
 
         Args:
             payloads: Whole files.
-            patience_s: The client's deadline; the service's own is the upper limit.
-            departure: Is called if the client leaves.
-            wish: What is wanted beyond labels.
-            received: When the body was whole, on `time.perf_counter`'s clock; None: now.
+            deadline: On `time.perf_counter`'s clock.
+            departure: Called if the client disconnects.
+            options: What is wanted beyond labels.
 
         Raises:
             ServiceError: The first refusal; see `service.errors`.
         """
-        self.judgement.refuse_impossible(wish)
-        deadline, left_s = self._deadline(patience_s, received)
-        departure = departure or Departure()
-        if wish.draw:
-            self._drawing.refuse_overload(len(payloads), left_s)
-        with self.admission.admit(len(payloads), left_s):
-            ready = await self._preparer.prepare(
-                payloads, left_s, departure, self.admission.decode_slot
+        count, outputs = len(payloads), NO_OUTPUTS
+        timeout_s = deadline - time.perf_counter()
+        if timeout_s <= 0:
+            raise DeadlineExceededError(PASSED_BEFORE)
+        if options is not DEFAULT:
+            self.trust.validate(options)
+            outputs = options.outputs
+            if options.draw:
+                self._rendering.check(count, timeout_s)
+        self.admission.acquire(count, timeout_s)
+        try:
+            prepared = await self._preprocessor.prepare(
+                payloads, deadline, departure, self.admission.decode_slot
             )
-            images = [picture.pixels for picture in ready]
-            rides = await self._ride(images, deadline, departure, wish.outputs)
-        decode_s = sum(picture.decode_s for picture in ready)
-        preprocess_s = sum(picture.preprocess_s for picture in ready)
-        light = [picture.brightness for picture in ready]
-        sides = [min(picture.sent) for picture in ready]
-        self._observe(map(self._seen, rides, light, sides))
-        return Answered(rides, timings(rides, decode_s, preprocess_s), ready, deadline, departure)
+            images = [image.pixels for image in prepared]
+            answers = await self._infer(images, deadline, departure, outputs)
+        finally:
+            self.admission.release(count)
+        self._observe(answers, prepared)
+        return outcome(answers, prepared, deadline, departure)
 
-    async def answer_tensors(
-        self,
-        images: Sequence[Pixels],
-        patience_s: float | None = None,
-        departure: Departure | None = None,
-        received: float | None = None,
-    ) -> Answered:
-        """Answer pictures that are the network's input already: uint8 (S, S, C) each.
+    async def predict_tensors(
+        self, images: Sequence[Pixels], deadline: float, departure: Departure
+    ) -> Outcome:
+        """Classify what is the network's input already: uint8 (S, S, C) each.
 
         Raises:
             ServiceError: The first refusal; see `service.errors`.
         """
-        deadline, left_s = self._deadline(patience_s, received)
-        departure = departure or Departure()
-        with self.admission.admit(len(images), left_s):
-            rides = await self._ride(images, deadline, departure)
-        self._observe(map(self._seen, rides, map(brightness, images), repeat(None)))
-        return Answered(rides, timings(rides, 0.0, 0.0), (), deadline, departure)
+        timeout_s = deadline - time.perf_counter()
+        if timeout_s <= 0:
+            raise DeadlineExceededError(PASSED_BEFORE)
+        self.admission.acquire(len(images), timeout_s)
+        try:
+            answers = await self._infer(images, deadline, departure)
+        finally:
+            self.admission.release(len(images))
+        self._observe(answers, ())
+        return outcome(answers, (), deadline, departure)
 
-    def _deadline(self, wanted_s: float | None, received: float | None) -> tuple[float, float]:
-        """Give the deadline on `time.perf_counter`'s clock, and the seconds left until then.
+    async def results(self, outcome: Outcome, options: PredictOptions = DEFAULT) -> list[Result]:
+        """Write the answer for each image; beside the event loop where that is much work.
 
-        Raises:
-            DeadlineExceededError: If there are none.
-        """
-        now = time.perf_counter()
-        deadline = (now if received is None else received) + self.patience_s(wanted_s)
-        if deadline <= now:
-            raise DeadlineExceededError(
-                "The deadline passed while the body was read; its images were not decoded. "
-                "Try again, or allow more time."
-            )
-        return deadline, deadline - now
-
-    def patience_s(self, wanted_s: float | None) -> float:
-        """Give a request's deadline in seconds: the client's, or the service's if that is less."""
-        limit_s = self.settings.deadline_ms / 1000
-        return limit_s if wanted_s is None else min(wanted_s, limit_s)
-
-    async def results(self, answered: Answered, top_k: int, wish: Wish = PLAIN) -> list[Result]:
-        """Write the answer for each picture; beside the event loop where that is much work.
-
-        Layers are drawn one after the other in a thread of their own, so that nobody else's
-        picture waits for them; what is not drawn by the deadline never is, nor for who has left.
+        Maps are drawn one after the other in a thread of their own, so that no other request
+        waits for them. What is not drawn by the deadline, or when the client has disconnected,
+        is not drawn any more.
 
         Raises:
             OverloadedError: If too many wait for the same.
             DeadlineExceededError: If the deadline came first.
-            ClientLeftError: If the client left first.
+            ClientLeftError: If the client disconnected first.
         """
-        images, labels = len(answered.rides), len(self.manifest.labels)
-        count = top_k if wish.coverage is None else labels
-        write = partial(self._write, answered, top_k, count, wish)
-        is_large = images * min(count, labels) > SMALL_ANSWER or images * labels > SMALL_RANKING
-        if not wish.draw and not is_large:
-            return write()
-        finishing = self._drawing if wish.draw else self._writing
-        finishing.refuse_overload(images, answered.deadline - time.perf_counter())
-        results = await finishing.run(images, write)
-        answered.refuse_late(DRAWING if wish.draw else WRITING)
+        images, labels = len(outcome.outputs), len(self.manifest.labels)
+        shown = labels if options.coverage is not None else min(options.top_k, labels)
+        is_large = images * shown > SMALL_ANSWER or images * labels > SMALL_RANKING
+        if not options.draw and not is_large:
+            return self._write(outcome, options)
+        finishing = self._rendering if options.draw else self._serialising
+        finishing.check(images, outcome.deadline - time.perf_counter())
+        results = await finishing.run(images, partial(self._write, outcome, options))
+        outcome.check_deadline(RENDERING if options.draw else SERIALISING)
         return results
 
-    def _write(self, answered: Answered, top_k: int, count: int, wish: Wish) -> list[Result]:
+    def _write(self, outcome: Outcome, options: PredictOptions) -> list[Result]:
         results = []
-        for ride, picture in zip(answered.rides, answered.ready, strict=True):
-            if wish.draw:
-                answered.refuse_late(DRAWING)
-            answer = Answer(ride.batch_outputs, ride.row, picture.sent)
-            ranked = rank(ride.probabilities, self.manifest.labels, count)
-            results.append(self.judgement.result(answer, ranked, top_k, wish))
+        for output, image in zip(outcome.outputs, outcome.prepared, strict=True):
+            if options.draw:
+                outcome.check_deadline(RENDERING)
+            answers: BatchAnswers = output.batch_outputs
+            results.append(self.trust.result(answers, output.row, image.size, options))
         return results
 
-    def _observe(self, pictures: Iterable[Seen]) -> None:
-        pictures = list(pictures)
-        self.drift.observe(pictures)
-        for picture in pictures:
-            self._on_image(self.drift, picture)
-
-    def _seen(self, ride: ImageOutput, light: float, side: int | None) -> Seen:
-        top = int(ride.probabilities.argmax())
-        return Seen(
-            label=top,
-            confidence=float(ride.probabilities[top]),
-            in_distribution=self.judgement.is_ordinary(ride.batch_outputs, ride.row),
-            brightness=light,
-            side=side,
-        )
-
-    async def _ride(
+    async def _infer(
         self,
         images: Sequence[Pixels],
         deadline: float,
         departure: Departure,
-        extras: frozenset[str] = frozenset(),
+        wanted: frozenset[str] = NO_OUTPUTS,
     ) -> list[ImageOutput]:
-        """Wait for the engine, for the deadline, or for the client to leave."""
-        left_s = deadline - time.perf_counter()
+        """Wait for the engine, for the deadline, or for the client to disconnect."""
         if departure.gone:
-            raise ClientLeftError("The client closed the connection before the answer.")
-        if left_s <= 0:
+            raise ClientLeftError("The client disconnected before the answer.")
+        if time.perf_counter() >= deadline:
             raise DeadlineExceededError(
                 "The deadline passed while the images were decoded; they were not run. "
                 "Try again, or allow more time."
             )
-        request = self.batcher.submit(images, deadline, extras)
+        request = self.batcher.submit(images, deadline, wanted)
         departure.leave_queue = request.cancel
-        rides = await request.wait()
-        for index, ride in enumerate(rides):
-            if not self.judgement.is_finite(ride.batch_outputs, ride.row, extras):
-                raise InferenceFailedError(
-                    "The network's answer holds numbers that are not finite. Try another image.",
-                    index=index,
-                )
-        return rides
+        outputs = await request.wait()
+        for index, output in enumerate(outputs):
+            answers: BatchAnswers = output.batch_outputs
+            if wanted or not answers.finite[output.row]:
+                self.trust.check_finite(answers, output.row, index, wanted)
+        return outputs
+
+    def _observe(self, outputs: Sequence[ImageOutput], prepared: Sequence[PreparedImage]) -> None:
+        """Count the answered images in the window of drift."""
+        for index, output in enumerate(outputs):
+            answers: BatchAnswers = output.batch_outputs
+            row = output.row
+            flags = answers.in_distribution
+            observation = Observation(
+                answers.top[row],
+                answers.confidence[row],
+                UNKNOWN if flags is None else float(flags[row]),
+                answers.brightness[row],
+                min(prepared[index].size) if prepared else UNKNOWN,
+            )
+            self.drift.observe(observation)
+            self._on_image(self.drift, observation)
+
+
+def _run(
+    engine: Engine, threshold: float | None, images: Pixels, outputs: Collection[str] = ()
+) -> BatchAnswers:
+    """Run one batch, and compute for all of its images at once what follows."""
+    return read_batch(engine.run(images, outputs), images, threshold)

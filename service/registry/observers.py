@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from service.postprocessing.drift import Drift, Seen
+from service.postprocessing.drift import Drift, Observation
 
 
 def _ignore(*_: object) -> None:
@@ -17,8 +17,11 @@ class Observers:
 
     Attributes:
         on_batch: After each run of the engine, with the `Classifier`, images and seconds.
-        on_image: After each image, with the model's window and what was seen.
+        on_image: After each image, with the model's window and an observation of it.
     """
 
     on_batch: Callable[[Any, int, float], None] = _ignore
-    on_image: Callable[[Drift, Seen], None] = _ignore
+    on_image: Callable[[Drift, Observation], None] = _ignore
+
+
+NO_OBSERVERS = Observers()

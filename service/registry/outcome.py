@@ -1,62 +1,63 @@
-"""What came of a request: its rides through the engine, and where its time went."""
+"""What came of a request: its outputs, and where its time went."""
 
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from service.cancellation import Departure
 from service.errors import ClientLeftError, DeadlineExceededError
 from service.inference.outputs import ImageOutput
-from service.preprocessing.prepare import Ready
+from service.preprocessing.prepare import PreparedImage
 
 
-@dataclass(frozen=True)
-class Timings:
-    """Where a request's time went, in seconds; decode and preprocess summed over its pictures."""
+class Timings(NamedTuple):
+    """Where a request's time went, in seconds; decode and preprocess summed over its images."""
 
     decode: float
     preprocess: float
-    queue: float
-    infer: float
+    queue: float  # of the image that waited longest
+    infer: float  # of the slowest run
 
 
-class Answered(NamedTuple):
-    """What the engine gave for the pictures of one request, in order."""
+class Outcome(NamedTuple):
+    """What the engine gave for the images of one request, in order."""
 
-    rides: list[ImageOutput]
+    outputs: list[ImageOutput]
     timings: Timings
-    ready: Sequence[Ready] = ()  # what the pictures were; nothing for tensors
+    prepared: Sequence[PreparedImage] = ()  # nothing for tensors
     deadline: float = math.inf  # on `time.perf_counter`'s clock
     departure: Departure | None = None
+    batch_size: int = 1  # of the largest batch that held one of the images
 
-    def refuse_late(self, meanwhile: str) -> None:
-        """Refuse to go on, or to answer, for whom it is too late. Any thread.
+    def check_deadline(self, meanwhile: str) -> None:
+        """Stop a request that nobody waits for any more. Any thread.
 
         Args:
             meanwhile: What was done when the deadline passed, and what to ask for instead.
 
         Raises:
-            ClientLeftError: If the client is gone.
+            ClientLeftError: If the client has disconnected.
             DeadlineExceededError: If the deadline has passed.
         """
         if self.departure is not None and self.departure.gone:
-            raise ClientLeftError("The client closed the connection before the answer.")
+            raise ClientLeftError("The client disconnected before the answer.")
         if time.perf_counter() > self.deadline:
             raise DeadlineExceededError(f"The deadline passed while {meanwhile}")
 
-    @property
-    def batch_size(self) -> int:
-        """Pictures in the largest batch that the request rode in."""
-        return max(ride.batch_size for ride in self.rides)
 
-
-def timings(rides: Sequence[ImageOutput], decode_s: float, preprocess_s: float) -> Timings:
-    """Tell where a request's seconds went; queue and engine are those of its slowest ride."""
-    return Timings(
-        decode=decode_s,
-        preprocess=preprocess_s,
-        queue=max(ride.queue_s for ride in rides),
-        infer=max(ride.infer_s for ride in rides),
+def outcome(
+    outputs: list[ImageOutput],
+    prepared: Sequence[PreparedImage],
+    deadline: float,
+    departure: Departure,
+) -> Outcome:
+    """Put together what came of a request."""
+    timings = Timings(
+        sum([image.decode_s for image in prepared]),
+        sum([image.preprocess_s for image in prepared]),
+        max([output.queue_s for output in outputs]),
+        max([output.infer_s for output in outputs]),
     )
+    batch_size = max([output.batch_size for output in outputs])
+    return Outcome(outputs, timings, prepared, deadline, departure, batch_size)

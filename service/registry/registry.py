@@ -32,7 +32,7 @@ from service.registry.watchdog import LOAD_TIMEOUT_S, ready_within
 from service.settings import Settings
 
 RETIRE_S = 0.05
-Outcome = Literal["loaded", "refused"]
+ReloadOutcome = Literal["loaded", "refused"]
 OnChange = Callable[[Classifier, Classifier | None, Classifier | None], None]
 """Is called on the event loop with the default model, the one added and the one removed."""
 
@@ -64,7 +64,7 @@ class ModelRegistry:
         settings: Settings,
         *,
         on_change: OnChange = lambda *_: None,
-        on_reload: Callable[[Outcome], None] = lambda _: None,
+        on_reload: Callable[[ReloadOutcome], None] = lambda _: None,
         observers: Observers = Observers(),  # noqa: B008  # frozen
     ) -> None:
         self._settings = settings

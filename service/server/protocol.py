@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, cast
 
-from service.cancellation import COMPANY, ON_LEAVE, Departure
+from service.cancellation import ON_LEAVE, Departure
 from service.server.closing import Lingering, Uptake
 from service.server.pipelining import Ahead, Flow
 from service.server.reading import INCOMPLETE, ReadingProtocol
@@ -69,7 +69,6 @@ class PatientProtocol(ReadingProtocol):
         """Remember whose client may leave, and tell the request whether it is alone."""
         self._running = cycle
         self._others.idle.pop(self, None)
-        cycle.scope[COMPANY] = self.tasks
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:

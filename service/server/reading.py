@@ -161,15 +161,6 @@ class ReadingProtocol(HttpToolsProtocol):
             return  # it is read again
         version = self.parser.get_http_version()
         self._check(version)
-        is_next = self._is_between_requests() and not self.flow.write_paused
-        # uvicorn ends connections of HTTP/1.0, whatever they ask for
-        if is_next and self.parser.should_keep_alive() and version == "1.1":
-            refusal = self._refusal()
-            if refusal is not None:
-                self.transport.write(refusal)
-                self._is_in_body = True
-                self.on_response_complete()
-                return
         super().on_headers_complete()
         self._is_in_body = True
 
@@ -222,13 +213,3 @@ class ReadingProtocol(HttpToolsProtocol):
         if self._headers_timeout is not None:
             self._headers_timeout.cancel()
             self._headers_timeout = None
-
-    def _refusal(self) -> bytes | None:
-        """Ask the turnstile; None if the request may go on."""
-        state = getattr(self.app, "state", None)
-        turnstile = getattr(state, "turnstile", None)
-        if state is None or turnstile is None or state.draining:
-            return None
-        method, default_headers = self.parser.get_method(), self.server_state.default_headers
-        refusal: bytes | None = turnstile.refusal(method, self.url, self.headers, default_headers)
-        return refusal

@@ -19,7 +19,7 @@ from service.server.connections import Connections, Limits, limits, raise_file_l
 from service.server.listen import address, beside, take_no_more
 from service.server.protocol import ASKS_AGAIN_S, PatientProtocol
 from service.server.shutdown import END_S, end_within, in_time
-from service.settings import STUCK_S, Settings
+from service.settings import STALL_TIMEOUT_S, Settings
 from service.threads import started_pool
 
 LOOK_S = 0.02
@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
         app = self.config.loaded_app
         while not hasattr(app, "state"):  # uvicorn wraps it for proxies' headers
             app = app.app
-        return app.state
+        return app.state.service
 
     @property
     def is_stuck(self) -> bool:
@@ -89,8 +89,8 @@ class Server(uvicorn.Server):
         """
         if self._ticked_at is None or self.should_exit:
             return False
-        stands_still = time.monotonic() - self._ticked_at > STUCK_S
-        return stands_still or any(each.is_stuck for each in self.state.models.all())
+        stands_still = time.monotonic() - self._ticked_at > STALL_TIMEOUT_S
+        return stands_still or self.state.is_stalled
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain on SIGTERM; leave at once on Ctrl+C. A second signal changes nothing.
@@ -122,16 +122,13 @@ class Server(uvicorn.Server):
                 raise
             log.warning("ended, and not all was cleaned up", exc_info=True)
 
-    def _refresh_metrics(self) -> None:
-        self.state.telemetry.refresh(self.state.models)
-
     async def on_tick(self, counter: int) -> bool:
         """Look, ten times a second, at the gauges and whether it is time to leave.
 
         Whatever fails here, for want of memory or of open files, must not end the server.
         """
         self._ticked_at = time.monotonic()
-        for step in (self._see_to_the_end, self._refresh_metrics, self._reload_if_due):
+        for step in (self._see_to_the_end, self.state.refresh, self._reload_if_due):
             try:
                 step()
             except Exception:  # noqa: BLE001  # that is the point
@@ -165,7 +162,7 @@ class Server(uvicorn.Server):
         if self._leave_at is not None:
             return
         self._look_at = time.monotonic() + (self.state.settings.watch_s or math.inf)
-        self._reload = asyncio.get_running_loop().create_task(self.state.models.reload())
+        self._reload = asyncio.get_running_loop().create_task(self.state.reload())
         self._reload.add_done_callback(_tell_failure)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -1,9 +1,10 @@
 """A batcher with a run of the test's own, and images that are their own names."""
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import numpy as np
 
@@ -80,3 +81,16 @@ def submit(batcher: Batcher, *given: int, timeout_s: float = 60) -> PendingReque
 def ask(batcher: Batcher, *given: int) -> asyncio.Future[list[ImageOutput]]:
     """Queue images; await their outputs."""
     return submit(batcher, *given).future
+
+
+@contextmanager
+def admitted(admission: Admission, count: int, timeout_s: float = math.inf) -> Iterator[None]:
+    """Occupy slots for a while; whatever is in flight, where there is no time limit."""
+    if timeout_s < math.inf:
+        admission.acquire(count, timeout_s)
+    else:
+        admission.in_flight += count
+    try:
+        yield
+    finally:
+        admission.release(count)

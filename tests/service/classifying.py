@@ -1,10 +1,38 @@
 """The classifier of a service in this process, asked without HTTP."""
 
+import time
+from collections.abc import Sequence
+
+from model.preprocessing import Pixels
+from service.cancellation import Departure
 from service.postprocessing.schemas import Result
+from service.postprocessing.trust import DEFAULT, PredictOptions
+from service.registry.outcome import Outcome
 from tests.service.conftest import Service
+
+TOP_1 = PredictOptions(top_k=1)
+
+
+async def predict(
+    service: Service,
+    payloads: Sequence[bytes],
+    timeout_s: float | None = None,
+    departure: Departure | None = None,
+    options: PredictOptions = DEFAULT,
+) -> Outcome:
+    limit_s = service.classifier.settings.deadline_ms / 1000
+    deadline = time.perf_counter() + (limit_s if timeout_s is None else timeout_s)
+    return await service.classifier.predict(payloads, deadline, departure or Departure(), options)
+
+
+async def predict_tensors(
+    service: Service, images: Sequence[Pixels], departure: Departure | None = None
+) -> Outcome:
+    deadline = time.perf_counter() + 10
+    return await service.classifier.predict_tensors(images, deadline, departure or Departure())
 
 
 async def classify(service: Service, payloads: list[bytes]) -> list[Result]:
-    """Give the likeliest label of each picture."""
-    answered = await service.classifier.answer(payloads)
-    return await service.classifier.results(answered, 1)
+    """Give the most probable label of each image."""
+    outcome = await predict(service, payloads)
+    return await service.classifier.results(outcome, TOP_1)

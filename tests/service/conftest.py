@@ -28,6 +28,7 @@ from service.inference.cost import CostModel
 from service.inference.engine import Engine
 from service.inference.outputs import BatchOutputs
 from service.log import LIBRARIES, BunchHandler
+from service.postprocessing.batch import BatchAnswers, read_batch
 from service.registry.classifier import Classifier
 from service.registry.trial import TrialLoad
 from service.settings import PREFIX, Settings
@@ -82,7 +83,7 @@ class Service:
 
     @property
     def classifier(self) -> Classifier:
-        classifier = self.app.state.models.find()
+        classifier = self.app.state.service.models.find()
         assert isinstance(classifier, Classifier)
         return classifier
 
@@ -173,16 +174,25 @@ def replace_engine(
     app: FastAPI, run: Callable[[Pixels], BatchOutputs], instances: int = 1
 ) -> Batcher:
     """Let `run` answer in the default model's place, counted as the engine would be."""
-    classifier = app.state.models.find()
+    classifier = app.state.service.models.find()
     settings, cost = classifier.settings, CostModel({1: 1e-4}, instances)
     classifier.admission = Admission(cost, settings.max_queue, settings.deadline_ms / 1000)
     batcher = classifier.batcher = Batcher(
-        run,
+        reading(classifier, run),
         cost,
         max_batch_size=settings.max_batch_size,
-        on_batch=partial(app.state.telemetry.record_batch, classifier),
+        on_batch=partial(app.state.service.telemetry.record_batch, classifier),
     )
     return batcher
+
+
+def reading(classifier: Classifier, run: Run) -> Run:
+    """Give what the classifier reads from the outputs of a run."""
+
+    def read(images: Pixels, *outputs: Any) -> BatchAnswers:
+        return read_batch(run(images, *outputs), images, classifier.trust.threshold)
+
+    return read
 
 
 def replace_run(batcher: Batcher, run: Run) -> Run:

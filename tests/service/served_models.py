@@ -19,7 +19,7 @@ async def serving_from(artifact: Path, root: Path | None = None) -> AsyncIterato
 
 
 async def reload(service: Service) -> None:
-    await service.app.state.models.reload()
+    await service.app.state.service.models.reload()
 
 
 async def version(service: Service, path: str = "/predict") -> str:
@@ -38,7 +38,7 @@ async def health(service: Service) -> tuple[list[str], list[str]]:
 
 
 def reloads(service: Service, outcome: str) -> float | None:
-    registry = service.app.state.telemetry.registry
+    registry = service.app.state.service.telemetry.registry
     value: float | None = registry.get_sample_value("resnet_reloads_total", {"outcome": outcome})
     return value
 

@@ -29,7 +29,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         def __init__(self, config: uvicorn.Config, *, owns_port: bool) -> None:
             assert owns_port
             app: Any = config.app
-            seen.append(app.state.settings)
+            seen.append(app.state.service.settings)
 
         def run(self, _: object) -> None:
             raise SystemExit(0)

@@ -21,7 +21,7 @@ def sum_up(model: bytes, dataset: Dataset, threshold: float) -> Reference:
     outputs = onnx_outputs(onnx_session(model), split.images, ("probabilities", "score"))
     confidence, top = outputs["probabilities"].max(1)
     counts = torch.bincount(top, minlength=len(dataset.labels)).double()
-    light = np.array([brightness(image) for image in split.images.numpy()], np.float64)
+    light = brightness(split.images.numpy())
     sides = np.array(dataset.sides or [dataset.preprocessing.crop] * len(split), np.float64)
     return Reference(
         n=len(split),

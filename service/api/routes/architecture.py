@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.drawing.svg import draw
 from service.api.problems import problems
 from service.api.schemas import ArchitectureResponse, BatchTime, Serving
+from service.api.state import service_of
 from service.registry.classifier import Classifier
 
 SVG = "image/svg+xml"
@@ -33,7 +34,7 @@ class ArchitectureQuery(BaseModel):
 )
 async def architecture(request: Request, query: Annotated[ArchitectureQuery, Query()]) -> Response:
     """Spec, stages, blocks, shapes, costs, figures, provenance: from the manifest."""
-    classifier: Classifier = request.app.state.models.find()
+    classifier = service_of(request).models.find()
     if query.format == "svg":
         manifest = classifier.manifest
         drawing = classifier.rendered(

@@ -14,8 +14,8 @@ from service.api.problems import problems
 from service.api.routes.predict import PredictQuery
 from service.api.samples import sample_png
 from service.api.schemas import CardResponse, Limits, Sample
+from service.api.state import service_of
 from service.errors import NotFoundError
-from service.registry.classifier import Classifier
 
 router = APIRouter()
 
@@ -23,7 +23,7 @@ router = APIRouter()
 @router.get("/card", summary="Say what the model is for and what it was measured to be worth")
 async def model_card(request: Request) -> CardResponse:
     """Give the manifest, without layers and golden probabilities, and what can be asked."""
-    classifier: Classifier = request.app.state.models.find()
+    classifier = service_of(request).models.find()
     manifest, settings = classifier.manifest, classifier.settings
     return CardResponse(
         model=classifier.info,
@@ -46,7 +46,7 @@ async def model_card(request: Request) -> CardResponse:
 @router.get("/card.md", summary="The same as a README in Hugging Face's format")
 async def model_card_markdown(request: Request) -> Response:
     """Write the card as the artifact's README.md has it."""
-    classifier: Classifier = request.app.state.models.find()
+    classifier = service_of(request).models.find()
     return Response(
         card(classifier.manifest),
         media_type="text/markdown",
@@ -56,13 +56,13 @@ async def model_card_markdown(request: Request) -> Response:
 
 @router.get(
     "/samples/{index}.png",
-    summary="A picture whose answer is known",
+    summary="An image whose answer is known",
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}, **problems(404)},
 )
 async def sample(request: Request, index: Annotated[int, Path(ge=0)]) -> Response:
-    """Give a golden picture, with the margin that preprocessing cuts off."""
-    classifier: Classifier = request.app.state.models.find()
+    """Give a golden image, with the margin that preprocessing cuts off."""
+    classifier = service_of(request).models.find()
     golden, spec = classifier.manifest.golden, classifier.manifest.preprocessing
     if index >= len(golden):
         raise NotFoundError(f"There are {len(golden)} samples, from 0; there is no {index}.")

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 
 from service.api.problems import problems
+from service.api.state import service_of
 from service.postprocessing.schemas import DriftResponse
 
 router = APIRouter()
@@ -10,11 +11,11 @@ router = APIRouter()
 
 @router.get(
     "/drift",
-    summary="Hold the last pictures against the reference",
+    summary="Compare the last images with the reference",
     response_model=DriftResponse,
 )
 async def drift(request: Request) -> DriftResponse:
-    """Population stability index of each quantity, over this process's last pictures."""
+    """Population stability index of each quantity, over this process's last images."""
     return _report(request, None)
 
 
@@ -30,5 +31,4 @@ async def drift_of(request: Request, name: str) -> DriftResponse:
 
 
 def _report(request: Request, name: str | None) -> DriftResponse:
-    report: DriftResponse = request.app.state.models.find(name).drift.report()
-    return report
+    return service_of(request).models.find(name).drift.report()

@@ -5,9 +5,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.problems import problems
 from service.api.schemas import Health, RefusedModel
+from service.api.state import service_of
 from service.errors import EngineStuckError, NotReadyError
-from service.registry.registry import ModelRegistry
-from service.settings import STUCK_S
+from service.settings import STALL_TIMEOUT_S
 
 router = APIRouter()
 
@@ -21,18 +21,18 @@ router = APIRouter()
 )
 async def livez(request: Request) -> Health:
     """Alive while runs of the engine end."""
-    models: ModelRegistry = request.app.state.models
+    models = service_of(request).models
     if any(classifier.is_stuck for classifier in models.all()):
         raise EngineStuckError(
-            f"A run of the engine has lasted for over {STUCK_S:g} s, or its thread has ended. "
-            "Start the service anew."
+            f"A run of the engine has lasted for over {STALL_TIMEOUT_S:g} s, or its thread has "
+            "ended. Start the service anew."
         )
     return Health(
         model=models.find().info,
         models=[classifier.info for classifier in models.all()],
         refused=[
-            RefusedModel(folder=refused.name, reason=refused.public_reason)
-            for refused in models.failed()
+            RefusedModel(folder=failed.name, reason=failed.public_reason)
+            for failed in models.failed()
         ],
     )
 
@@ -46,7 +46,7 @@ async def livez(request: Request) -> Health:
 )
 async def readyz(request: Request) -> Health:
     """Ready from the golden answers until SIGTERM."""
-    if request.app.state.draining:
+    if service_of(request).draining:
         raise NotReadyError("The service is shutting down. Send requests elsewhere.")
     return await livez(request)
 
@@ -59,5 +59,6 @@ async def readyz(request: Request) -> Health:
 )
 async def metrics(request: Request) -> Response:
     """All metrics in Prometheus' text format."""
-    text = await request.app.state.telemetry.render(request.app.state.models)
+    service = service_of(request)
+    text = await service.telemetry.render(service.models)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -1,9 +1,8 @@
-"""`POST /predict`: pictures in, labels and probabilities out."""
+"""`POST /predict`: images in, labels and probabilities out."""
 
 import asyncio
-import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,24 +10,23 @@ from pydantic_core import to_json
 
 from model.artifact.prediction_sets import HIGHEST_COVERAGE, LOWEST_COVERAGE
 from model.validation import first_fault
-from service.api.body import receive
-from service.api.compression import read_codings, unpack
-from service.api.direct import LeanRoute
+from service.api.body import read_body
+from service.api.budget import Upload
+from service.api.direct import DirectRoute
 from service.api.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, body_kind
 from service.api.payloads import Payloads, raw_payload, read_payloads
 from service.api.problems import problems
 from service.api.schemas import JsonImages, PredictResponse
-from service.cancellation import COMPANY, ON_LEAVE, Departure
+from service.api.shedding import TIMEOUT, TIMEOUT_HEADER
+from service.api.state import service_of
+from service.cancellation import ON_LEAVE, Departure
 from service.errors import InvalidParameterError
-from service.observability.metrics import STAGES
-from service.postprocessing.trust import Wish
-from service.registry.outcome import Answered
-from service.registry.registry import ModelRegistry
+from service.postprocessing.trust import DEFAULT, PredictOptions
+from service.registry.outcome import Outcome
 from service.settings import Settings
 
-router = APIRouter(route_class=LeanRoute)
+router = APIRouter(route_class=DirectRoute)
 
-TIMEOUT_HEADER = "x-request-timeout-ms"
 SMALL_BYTES = 32_768
 """A body up to this size is parsed on the event loop: passing it to a thread costs more."""
 
@@ -50,20 +48,24 @@ class PredictQuery(BaseModel):
     )
     features: bool = Field(False, description="Ask for the embedding before the head.")
 
-    def wish(self) -> Wish:
-        """Say what is wanted beyond labels."""
-        return Wish(self.coverage, self.explain != "false", self.explain == "png", self.features)
+    def options(self) -> PredictOptions:
+        """Give what the pipeline knows it as."""
+        return PredictOptions(
+            self.top_k, self.coverage, self.explain != "false", self.explain == "png", self.features
+        )
 
 
 class PredictHeaders(BaseModel):
     """What a request may say of itself."""
 
-    timeout_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = Field(
-        None, description="Deadline of this request; the service's own is the upper limit."
+    timeout_ms: int = Field(
+        ge=1,
+        le=86_400_000,
+        description="Deadline of this request; the service's own is the upper limit.",
     )
 
 
-NO_QUERY, NO_HEADERS = PredictQuery(), PredictHeaders()
+NO_QUERY = PredictQuery()
 _BINARY = {"type": "string", "format": "binary"}
 _FORM = {
     "type": "object",
@@ -107,11 +109,6 @@ def _parameters() -> list[dict[str, Any]]:
     responses=problems(400, 408, 413, 415, 422, 500, 503, 504),
     openapi_extra={"requestBody": _BODY, "parameters": _parameters()},
 )
-async def predict(request: Request) -> Response:
-    """Classify with the default model."""
-    return await answer(request, None)
-
-
 @router.post(
     "/models/{name}/predict",
     summary="Classify images with a model of your choice",
@@ -126,55 +123,43 @@ async def predict(request: Request) -> Response:
         ],
     },
 )
-async def predict_with(request: Request) -> Response:
-    """The same, for the model that the path names."""
-    return await answer(request, request.path_params["name"])
-
-
-async def answer(request: Request, name: str | None) -> Response:
-    """Read the body, classify its pictures, and say where the time went.
-
-    Args:
-        request: Any of this room's routes.
-        name: Of the model; the default one if None.
+async def predict(request: Request) -> Response:
+    """Read the body, classify its images, and say where the time went.
 
     Raises:
         ServiceError: The first refusal; see `service.errors`.
     """
-    models: ModelRegistry = request.app.state.models
-    classifier = models.find(name)
-    limits = classifier.settings
-    headers = request.headers
-    content_type, declared_length = headers.get("content-type"), headers.get("content-length")
-    is_packed, kind = "content-encoding" in headers, body_kind(content_type)
-    codings = read_codings(headers.getlist("content-encoding")) if is_packed else ()
-    query, patience_s = _read_query(request), read_patience_s(request)
-    classifier.check_admission(declared_length, patience_s)
-    departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
-    with request.app.state.intake.hold(request.scope.get("client")) as take:
-        body = await receive(
-            request.receive, declared_length, limits.max_body_bytes, limits.body_timeout_s, take
-        )
-        received = time.perf_counter()
-        if codings:
-            body = await unpack(body, codings, limits.max_body_bytes, take)
+    scope, service = request.scope, service_of(request)
+    limits = service.settings
+    headers = dict(scope["headers"])  # names in lower case; of several of a name the last one
+    content_type = text(headers.get(b"content-type"))
+    kind = body_kind(content_type)
+    query = _read_query(request) if scope["query_string"] else NO_QUERY
+    timeout_s = limits.deadline_ms / 1000
+    if TIMEOUT in headers:
+        timeout_s = min(timeout_s, read_timeout_s(headers[TIMEOUT]))
+    departure = scope[ON_LEAVE] = Departure()
+    with Upload(service.budget, scope.get("client")) as upload:
+        body, received = await read_body(request, headers, limits, upload)
         if kind == "raw":
             sent = raw_payload(body, content_type)
         else:
             sent = await _unpack(body, content_type, limits)
-            take(sum(map(len, sent.images)) - len(body))
+            upload.charge(sum(map(len, sent.images)) - len(body))
             query = with_fields(query, sent.fields)
         del body  # its images are copies
-        classifier = models.find(name)  # it may have been replaced while the body came in
-        wish = query.wish()
-        answered = await classifier.answer(sent.images, patience_s, departure, wish, received)
+        classifier = service.models.find(
+            scope["path_params"].get("name")
+        )  # it may have been replaced meanwhile
+        options = DEFAULT if query is NO_QUERY else query.options()
+        outcome = await classifier.predict(sent.images, received + timeout_s, departure, options)
     del sent
-    results = await classifier.results(answered, query.top_k, wish)
-    request.app.state.telemetry.record_request(answered, classifier)
+    results = await classifier.results(outcome, options)
+    service.telemetry.record_request(outcome, classifier)
     return Response(
         to_json({"model": classifier.info, "results": results}, exclude_none=True),
         media_type="application/json",
-        headers={"Server-Timing": server_timing(answered)},
+        headers={"Server-Timing": server_timing(outcome)},
     )
 
 
@@ -187,9 +172,12 @@ async def _unpack(body: bytes, content_type: str | None, limits: Settings) -> Pa
     return await asyncio.to_thread(read_payloads, *given)
 
 
+def text(header: bytes | None) -> str | None:
+    """Decode a header's value, as HTTP has it."""
+    return None if header is None else header.decode("latin-1")
+
+
 def _read_query(request: Request) -> PredictQuery:
-    if not request.scope["query_string"]:
-        return NO_QUERY
     given = request.query_params.multi_items()
     if len({name for name, _ in given}) < len(given):
         raise InvalidParameterError("A query parameter is given more than once. Give each once.")
@@ -220,20 +208,17 @@ def with_fields(query: PredictQuery, fields: Mapping[str, str]) -> PredictQuery:
     return query.model_copy(update=wanted)
 
 
-def read_patience_s(request: Request) -> float | None:
-    """Read the client's deadline in seconds; None if it has none.
+def read_timeout_s(header: bytes) -> float:
+    """Read how long the client waits, in seconds.
 
     Raises:
         InvalidParameterError: If the header is no number of milliseconds.
     """
-    text = request.headers.get(TIMEOUT_HEADER)
-    if text is None:
-        return None
     try:
-        headers = PredictHeaders.model_validate({"timeout_ms": text})
+        given = PredictHeaders.model_validate({"timeout_ms": text(header)})
     except ValidationError as error:
         raise _invalid("header", error) from error
-    return None if headers.timeout_ms is None else headers.timeout_ms / 1000
+    return given.timeout_ms / 1000
 
 
 def _invalid(place: str, error: ValidationError) -> InvalidParameterError:
@@ -241,8 +226,11 @@ def _invalid(place: str, error: ValidationError) -> InvalidParameterError:
     return InvalidParameterError(f"{place}.{where[:100]}: {rule}. See /docs for the bounds.")
 
 
-def server_timing(answered: Answered) -> str:
+def server_timing(outcome: Outcome) -> str:
     """Write the stages in milliseconds, and the batch size, as a Server-Timing header."""
-    timings = answered.timings
-    stages = [f"{stage};dur={1000 * getattr(timings, stage):.3f}" for stage in STAGES]
-    return ", ".join([*stages, f'batch;desc="{answered.batch_size}"'])
+    decode, preprocess, queue, infer = outcome.timings
+    return (
+        f"decode;dur={1000 * decode:.3f}, preprocess;dur={1000 * preprocess:.3f}, "
+        f"queue;dur={1000 * queue:.3f}, infer;dur={1000 * infer:.3f}, "
+        f'batch;desc="{outcome.batch_size}"'
+    )

@@ -6,18 +6,20 @@ are. What Triton adds to the protocol stands in `service.api.v2.repository`.
 
 import asyncio
 import time
-from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from service.api.body import receive
-from service.api.compression import choose, compress, read_codings, unpack
-from service.api.direct import LeanRoute
+from service.api.body import read_body
+from service.api.budget import Upload
+from service.api.compression import choose, compress
+from service.api.direct import DirectRoute
 from service.api.problems import errors_v2
 from service.api.routes.health import livez, readyz
-from service.api.routes.predict import read_patience_s, server_timing
+from service.api.routes.predict import read_timeout_s, server_timing, text
+from service.api.shedding import TIMEOUT
+from service.api.state import service_of
 from service.api.v2.codec import Answer, Asked, read_request, write_response
 from service.api.v2.names import View, all_views, versions
 from service.api.v2.routing import TAG, json_response, model_route, view_of
@@ -34,9 +36,9 @@ from service.api.v2.schemas import (
     TensorMetadata,
 )
 from service.api.v2.tensors import Tensor
-from service.cancellation import COMPANY, ON_LEAVE, Departure
+from service.cancellation import ON_LEAVE, Departure
 from service.errors import BodyTooLargeError, MalformedRequestError
-from service.registry.outcome import Answered
+from service.registry.outcome import Outcome
 
 NAME = "resnet-service"
 EXTENSIONS = (
@@ -47,12 +49,13 @@ EXTENSIONS = (
     "statistics",
 )
 JSON_BYTES_HEADER = "Inference-Header-Content-Length"
+_JSON_BYTES = JSON_BYTES_HEADER.lower().encode()
 SMALL_BYTES = 32_768
 """A body up to this size is read on the event loop: passing it to a thread costs more."""
 SMALL_ROWS = 4096
 """Likewise for an answer of so many numbers."""
 
-router = APIRouter(prefix="/v2", route_class=LeanRoute, tags=[TAG])
+router = APIRouter(prefix="/v2", route_class=DirectRoute, tags=[TAG])
 
 
 @router.get("", summary="Name, version, extensions", response_model=ServerMetadata)
@@ -90,7 +93,7 @@ async def ready(request: Request) -> Response:
 @router.get("/models", summary="Names of all models", response_model=ModelNames)
 async def model_names(request: Request) -> Response:
     """List every name once."""
-    names = dict.fromkeys(view.name for view in all_views(request.app.state.models))
+    names = dict.fromkeys(view.name for view in all_views(service_of(request).models))
     return json_response(ModelNames(models=list(names)))
 
 
@@ -116,7 +119,7 @@ async def model_metadata(request: Request) -> Response:
     return json_response(
         ModelMetadata(
             name=view.name,
-            versions=versions(request.app.state.models, view.name),
+            versions=versions(service_of(request).models, view.name),
             inputs=[_describe(view.border.input)],
             outputs=[_describe(output) for output in view.border.outputs],
         )
@@ -142,30 +145,26 @@ async def infer(request: Request) -> Response:
     began = time.perf_counter()
     try:
         return await _infer(request, view)
-    except Exception:  # an unforeseen one, too; the outer door answers it
-        statistics = request.app.state.telemetry.statistics[view.classifier]
+    except Exception:  # an unforeseen one, too, which the middleware answers
+        statistics = service_of(request).telemetry.statistics[view.classifier]
         statistics.record_failure(time.perf_counter() - began)
         raise
 
 
 async def _infer(request: Request, view: View) -> Response:
     """Read, classify, write: the same limits and counters as `POST /predict`."""
-    classifier, headers = view.classifier, request.headers
-    patience_s, declared_length = read_patience_s(request), headers.get("content-length")
-    takes_files = view.border.input.datatype == "BYTES"
-    classifier.check_admission(declared_length, patience_s, takes_files=takes_files)
-    departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
-    json_bytes = _json_bytes(headers.get(JSON_BYTES_HEADER))
-    codings = read_codings(headers.getlist("content-encoding"))
-    limit = classifier.settings.max_body_bytes
-    with request.app.state.intake.hold(request.scope.get("client")) as take:
-        timeout_s = classifier.settings.body_timeout_s
+    scope, service = request.scope, service_of(request)
+    limits, headers = service.settings, dict(scope["headers"])
+    timeout_s = limits.deadline_ms / 1000
+    if TIMEOUT in headers:
+        timeout_s = min(timeout_s, read_timeout_s(headers[TIMEOUT]))
+    departure = scope[ON_LEAVE] = Departure()
+    json_bytes = _json_bytes(text(headers.get(_JSON_BYTES)))
+    with Upload(service.budget, scope.get("client")) as upload:
         try:
-            body = await receive(request.receive, declared_length, limit, timeout_s, take)
+            body, received = await read_body(request, headers, limits, upload)
         except BodyTooLargeError:  # most often a tensor that the model does not take
-            raise BodyTooLargeError(limit, view.border.expects()) from None
-        received = time.perf_counter()
-        body = await unpack(body, codings, limit, take)
+            raise BodyTooLargeError(limits.max_body_bytes, view.border.expects()) from None
         is_small, read_by = len(body) <= SMALL_BYTES, None
         while read_by != (view := view_of(request)).border:  # it may be replaced meanwhile
             read_by = view.border
@@ -175,15 +174,14 @@ async def _infer(request: Request, view: View) -> Response:
                 asked = await asyncio.to_thread(read_request, body, json_bytes, read_by)
         read_s = time.perf_counter() - received
         del body  # what was read of it is in `asked`
-        classifier = view.classifier
-        waits_s = min((s for s in (asked.timeout_s, patience_s) if s is not None), default=None)
+        deadline = received + min(timeout_s, asked.timeout_s or timeout_s)
         if isinstance(asked.images, list):
-            answered = await classifier.answer(asked.images, waits_s, departure, received=received)
+            outcome = await view.classifier.predict(asked.images, deadline, departure)
         else:
             images = list(asked.images)  # (N, S, S, C) -> N times (S, S, C)
-            answered = await classifier.answer_tensors(images, waits_s, departure, received)
-    timings = replace(answered.timings, decode=answered.timings.decode + read_s)
-    return await _respond(request, view, asked, answered._replace(timings=timings))
+            outcome = await view.classifier.predict_tensors(images, deadline, departure)
+    timings = outcome.timings._replace(decode=outcome.timings.decode + read_s)
+    return await _respond(request, view, asked, outcome._replace(timings=timings))
 
 
 def _json_bytes(header: str | None) -> int | None:
@@ -197,24 +195,24 @@ def _json_bytes(header: str | None) -> int | None:
     return int(header)
 
 
-async def _respond(request: Request, view: View, asked: Asked, answered: Answered) -> Response:
+async def _respond(request: Request, view: View, asked: Asked, outcome: Outcome) -> Response:
     """Write the answer, compressed where the client takes that, and count the request."""
     accepted = request.headers.get("accept-encoding")
 
     def write() -> tuple[Answer, str | None, float]:
         began = time.perf_counter()
-        answer = _write(view, asked, answered)
+        answer = _write(view, asked, outcome)
         encoding = choose(accepted, len(answer.body))
         if encoding is not None:
             answer = answer._replace(body=compress(answer.body, encoding))
         return answer, encoding, time.perf_counter() - began
 
-    numbers = len(answered.rides) * len(view.classifier.manifest.labels)
+    numbers = len(outcome.outputs) * len(view.classifier.manifest.labels)
     is_small = numbers <= SMALL_ROWS
     answer, encoding, write_s = write() if is_small else await asyncio.to_thread(write)
-    answered.refuse_late("the answer was written. Allow more time, or ask for fewer outputs.")
-    request.app.state.telemetry.record_request(answered, view.classifier, write_s)
-    headers = {"Server-Timing": server_timing(answered), "Vary": "Accept-Encoding"}
+    outcome.check_deadline("the answer was written. Allow more time, or ask for fewer outputs.")
+    service_of(request).telemetry.record_request(outcome, view.classifier, write_s)
+    headers = {"Server-Timing": server_timing(outcome), "Vary": "Accept-Encoding"}
     if answer.json_bytes is not None:
         headers[JSON_BYTES_HEADER] = str(answer.json_bytes)
     if encoding is not None:
@@ -224,11 +222,11 @@ async def _respond(request: Request, view: View, asked: Asked, answered: Answere
     return Response(answer.body, media_type=media_type, headers=headers)
 
 
-def _write(view: View, asked: Asked, answered: Answered) -> Answer:
-    rides = answered.rides
+def _write(view: View, asked: Asked, outcome: Outcome) -> Answer:
+    outputs = outcome.outputs
     rows = {
-        "logits": np.stack([ride.logits for ride in rides]),  # (N, K)
-        "probabilities": np.stack([ride.probabilities for ride in rides]),
+        "logits": np.stack([output.logits for output in outputs]),  # (N, K)
+        "probabilities": np.stack([output.probabilities for output in outputs]),
     }
     info, labels = view.classifier.info, view.classifier.manifest.labels
     ran = Ran(provider=info.provider, precision=info.precision)

@@ -74,6 +74,15 @@ def view(classifier: Classifier, suffix: str = "") -> View:
 def find_view(models: ModelRegistry, name: str, version: str | None = None) -> View:
     """Find a model by one of its names; the newest version if none is asked for.
 
+    Raises:
+        ModelNotFoundError: If there is none.
+    """
+    return view(*resolve(models, name, version))
+
+
+def resolve(models: ModelRegistry, name: str, version: str | None = None) -> tuple[Classifier, str]:
+    """Find a model by one of its names; give it and the suffix that stands for the kind of view.
+
     An artifact's own name comes before another artifact's name with a suffix.
 
     Raises:
@@ -82,7 +91,7 @@ def find_view(models: ModelRegistry, name: str, version: str | None = None) -> V
     for suffix in KINDS:
         if name.endswith(suffix):
             try:
-                return view(models.find(name.removesuffix(suffix), version), suffix)
+                return models.find(name.removesuffix(suffix), version), suffix
             except ModelNotFoundError:
                 continue
     which = "" if version is None else f" version {version[:10]}"

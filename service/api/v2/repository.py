@@ -9,9 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.api.body import receive
 from service.api.compression import read_codings, unpack
-from service.api.direct import LeanRoute
+from service.api.direct import DirectRoute
 from service.api.json_text import as_utf8
 from service.api.problems import errors_v2
+from service.api.state import service_of
 from service.api.v2.names import View, all_views
 from service.api.v2.routing import TAG, json_body, json_response, model_route, view_of
 from service.api.v2.schemas import (
@@ -29,23 +30,20 @@ from service.api.v2.schemas import (
 from service.api.v2.tensors import Tensor
 from service.errors import MalformedRequestError, UnsupportedError
 from service.observability.counters import Statistics as Counters
-from service.observability.counters import Tally
 from service.registry.registry import ModelRegistry
 
 NEVER = Duration(count=0, ns=0)
-
-
 MAX_INDEX_BYTES = 65_536
 DATA_TYPES = {"BYTES": "TYPE_STRING", "UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32"}
 Entries = TypeAdapter(list[IndexEntry])
 
-router = APIRouter(prefix="/v2", route_class=LeanRoute, tags=[TAG])
+router = APIRouter(prefix="/v2", route_class=DirectRoute, tags=[TAG])
 
 
 @router.get("/models/stats", summary="Counters of all models", response_model=Statistics)
 async def all_stats(request: Request) -> Response:
     """Every model under every name; the names of one artifact share its counters."""
-    views = all_views(request.app.state.models)
+    views = all_views(service_of(request).models)
     return json_response(Statistics(model_stats=[_stats(request, view) for view in views]))
 
 
@@ -56,35 +54,47 @@ async def model_stats(request: Request) -> Response:
 
 
 def _stats(request: Request, view: View) -> ModelStats:
-    statistics = request.app.state.telemetry.statistics[view.classifier]
+    statistics = service_of(request).telemetry.statistics[view.classifier]
     return report(statistics, view.name, view.version)
 
 
 def report(counters: Counters, name: str, version: str) -> ModelStats:
     """Give all counters of a model, under the name that was asked for."""
-    stages = {stage: _duration(tally) for stage, tally in counters.stages.items()}
+    count = counters.requests
+    stages = {
+        "queue": counters.queue_s,
+        "compute_input": counters.input_s,
+        "compute_infer": counters.infer_s,
+        "compute_output": counters.output_s,
+    }
     return ModelStats(
         name=name,
         version=version,
         last_inference=counters.last_ms,
         inference_count=counters.images,
         execution_count=sum(tally.count for tally in counters.batches.values()),
-        inference_stats=InferenceStats(**stages, cache_hit=NEVER, cache_miss=NEVER),
+        inference_stats=InferenceStats(
+            success=_duration(count, sum(stages.values())),
+            fail=_duration(counters.failures.count, counters.failures.seconds),
+            cache_hit=NEVER,
+            cache_miss=NEVER,
+            **{stage: _duration(count, seconds) for stage, seconds in stages.items()},
+        ),
         batch_stats=[
             BatchStats(
                 batch_size=size,
-                compute_input=Duration(count=tally.count, ns=0),  # not known by batch
-                compute_infer=_duration(tally),
-                compute_output=Duration(count=tally.count, ns=0),
+                compute_input=_duration(tally.count, 0),  # not known by batch
+                compute_infer=_duration(tally.count, tally.seconds),
+                compute_output=_duration(tally.count, 0),
             )
             for size, tally in sorted(counters.batches.items())
         ],
     )
 
 
-def _duration(tally: Tally) -> Duration:
+def _duration(count: int, seconds: float) -> Duration:
     """Give it as the protocol has it, in nanoseconds."""
-    return Duration(count=tally.count, ns=round(1e9 * tally.seconds))
+    return Duration(count=count, ns=round(1e9 * seconds))
 
 
 @model_route(router, "GET", "/config", summary="A model as Triton has it", answer=ModelConfig)
@@ -128,7 +138,7 @@ def _input(tensor: Tensor) -> InputConfig:
 async def index(request: Request) -> Response:
     """List what is served and, unless only that is wanted, what was refused and why."""
     asked = await _read_index_request(request)
-    models: ModelRegistry = request.app.state.models
+    models = service_of(request).models
     entries = [
         IndexEntry(name=view.name, version=view.version, state="READY", reason="")
         for view in all_views(models)
@@ -155,9 +165,9 @@ async def _read_index_request(request: Request) -> IndexRequest:
 def _refused(models: ModelRegistry, served: set[tuple[str, str]]) -> list[IndexEntry]:
     """List candidates that could not be loaded, where no older state of them is served."""
     return [
-        IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=refused.public_reason)
-        for refused in models.failed()
-        if (pair := (refused.folder.parent.name, refused.folder.name)) not in served
+        IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=failed.public_reason)
+        for failed in models.failed()
+        if (pair := (failed.folder.parent.name, failed.folder.name)) not in served
         for name, version in [pair]
     ]
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from service.api.problems import errors_v2
+from service.api.state import service_of
 from service.api.v2.names import View, find_view
 from service.postprocessing.schemas import Schema
 
@@ -53,7 +54,7 @@ def view_of(request: Request) -> View:
         ModelNotFoundError: If there is none.
     """
     wanted = request.path_params
-    return find_view(request.app.state.models, wanted["name"], wanted.get("version"))
+    return find_view(service_of(request).models, wanted["name"], wanted.get("version"))
 
 
 def json_response(content: Schema) -> Response:

@@ -25,7 +25,7 @@ def test_deciles_hold_a_tenth_each_and_equal_ones_become_one() -> None:
 
 @pytest.mark.parametrize(("value", "expected"), [(0, 0.0), (255, 1.0), (51, 0.2)])
 def test_brightness_is_the_mean_of_the_input(value: int, expected: float) -> None:
-    assert brightness(np.full((4, 4, 3), value, np.uint8)) == pytest.approx(expected)
+    assert brightness(np.full((2, 4, 4, 3), value, np.uint8)) == pytest.approx([expected] * 2)
 
 
 def test_a_histogram_with_a_share_too_few_is_refused() -> None:

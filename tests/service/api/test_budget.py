@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from service import memory
-from service.api import budget as intake
+from service.api import budget as budget_module
 from service.api.body import receive
-from service.api.budget import SMALL_BYTES, Intake, Upload
+from service.api.budget import SMALL_BYTES, BodyBudget, Upload
 from service.api.problems import refusal_response
 from service.errors import OverloadedError, ReceiveTimeoutError, ServiceError
 
@@ -29,7 +29,7 @@ async def never() -> dict[str, Any]:
 class Bodies:
     """Bodies that are coming in and stand still, each received by a task of its own."""
 
-    def __init__(self, budget: Intake) -> None:
+    def __init__(self, budget: BodyBudget) -> None:
         self.budget = budget
         self.uploads: list[Upload] = []
         self._tasks: list[asyncio.Task[bytes]] = []
@@ -40,11 +40,11 @@ class Bodies:
     ) -> None:
         """Have so many bodies wait for their last byte."""
         for _ in range(count):
-            upload = self._held.enter_context(self.budget.hold(client))
-            self._tasks.append(asyncio.create_task(receive(never, None, LARGEST, take=upload)))
+            upload = self._held.enter_context(Upload(self.budget, client))
+            self._tasks.append(asyncio.create_task(receive(never, None, LARGEST, upload=upload)))
             await asyncio.sleep(0)
             with_room = min(size, self.budget.limit - self.budget.held)
-            upload(with_room)
+            upload.charge(with_room)
             upload.since -= age_s
             self.uploads.append(upload)
 
@@ -61,7 +61,7 @@ class Bodies:
 
 @pytest.fixture
 async def bodies() -> Any:
-    bodies = Bodies(Intake(LIMIT, LARGEST))
+    bodies = Bodies(BodyBudget(LIMIT, LARGEST))
     yield bodies
     bodies.close()
 
@@ -72,7 +72,7 @@ async def test_small_bodies_have_room_beside_large_ones(bodies: Bodies) -> None:
 
     with ExitStack() as held:
         for _ in range(100):
-            held.enter_context(bodies.budget.hold(STALLED))(SMALL_BYTES)
+            held.enter_context(Upload(bodies.budget, STALLED)).charge(SMALL_BYTES)
 
         assert bodies.budget.held <= LIMIT
     assert await bodies.ended() == []
@@ -82,10 +82,10 @@ async def test_small_bodies_have_room_beside_large_ones(bodies: Bodies) -> None:
 async def test_slow_bodies_make_room(bodies: Bodies, size: int) -> None:
     await bodies.stall(LIMIT // size + 1, size, age_s=1)
 
-    with bodies.budget.hold(STALLED) as small, bodies.budget.hold(STALLED) as large:
-        small(SMALL_BYTES)
+    with Upload(bodies.budget, STALLED) as small, Upload(bodies.budget, STALLED) as large:
+        small.charge(SMALL_BYTES)
         for _ in range(40):
-            large(SMALL_BYTES)
+            large.charge(SMALL_BYTES)
 
         assert bodies.budget.held <= LIMIT
     ended = await bodies.ended()
@@ -97,8 +97,8 @@ async def test_what_holds_most_for_longest_is_ended_first(bodies: Bodies) -> Non
     await bodies.stall(10, MEGABYTE, age_s=1)
     await bodies.stall(26, 10 * MEGABYTE, age_s=1)
 
-    with bodies.budget.hold(HONEST) as upload:
-        upload(8 * MEGABYTE)
+    with Upload(bodies.budget, HONEST) as upload:
+        upload.charge(8 * MEGABYTE)
 
     assert await bodies.ended()
     assert all(upload.held for upload in bodies.uploads[:10])
@@ -107,8 +107,8 @@ async def test_what_holds_most_for_longest_is_ended_first(bodies: Bodies) -> Non
 async def test_the_client_that_holds_most_makes_room_for_others(bodies: Bodies) -> None:
     await bodies.stall(22, 10 * MEGABYTE)
 
-    with bodies.budget.hold(HONEST) as upload:
-        upload(10 * MEGABYTE)
+    with Upload(bodies.budget, HONEST) as upload:
+        upload.charge(10 * MEGABYTE)
 
     assert len(await bodies.ended()) == 1
 
@@ -118,8 +118,8 @@ async def test_clients_of_equal_shares_do_not_end_one_another(bodies: Bodies) ->
     await bodies.stall(11, 10 * MEGABYTE, HONEST)
 
     for client in (STALLED, HONEST):
-        with bodies.budget.hold(client) as upload, pytest.raises(OverloadedError) as refused:
-            upload(5 * MEGABYTE)
+        with Upload(bodies.budget, client) as upload, pytest.raises(OverloadedError) as refused:
+            upload.charge(5 * MEGABYTE)
 
         assert refused.value.retry_after_s == 1
     assert await bodies.ended() == []
@@ -128,10 +128,10 @@ async def test_clients_of_equal_shares_do_not_end_one_another(bodies: Bodies) ->
 async def test_a_body_that_is_whole_is_not_ended(bodies: Bodies) -> None:
     with ExitStack() as held:
         for _ in range(22):
-            held.enter_context(bodies.budget.hold(STALLED))(10 * MEGABYTE)
+            held.enter_context(Upload(bodies.budget, STALLED)).charge(10 * MEGABYTE)
 
-        with pytest.raises(OverloadedError), bodies.budget.hold(HONEST) as upload:
-            upload(10 * MEGABYTE)
+        with pytest.raises(OverloadedError), Upload(bodies.budget, HONEST) as upload:
+            upload.charge(10 * MEGABYTE)
 
     assert bodies.budget.held == 0
 
@@ -141,16 +141,16 @@ async def test_an_ended_body_takes_no_more(bodies: Bodies) -> None:
 
     bodies.uploads[0].evict()
     with pytest.raises(OverloadedError):
-        bodies.uploads[0](1)
+        bodies.uploads[0].charge(1)
 
     assert bodies.budget.held == 0
 
 
 async def test_the_largest_body_fits_a_budget_for_one() -> None:
-    budget = Intake(LARGEST, LARGEST)
+    budget = BodyBudget(LARGEST, LARGEST)
 
-    with budget.hold() as upload:
-        upload(LARGEST)
+    with Upload(budget) as upload:
+        upload.charge(LARGEST)
 
         assert budget.held == LARGEST
 
@@ -168,36 +168,36 @@ class Trickle:
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> Intake:
+def patient(monkeypatch: pytest.MonkeyPatch) -> BodyBudget:
     """A budget that wants 10,000 bytes a second, over 0.2 s."""
-    monkeypatch.setattr(intake, "WINDOW_S", 0.2)
-    return Intake(LIMIT, LARGEST, 10_000)
+    monkeypatch.setattr(budget_module, "WINDOW_S", 0.2)
+    return BodyBudget(LIMIT, LARGEST, 10_000)
 
 
 @pytest.mark.parametrize("first", [1, 100_000])
-async def test_a_trickle_is_ended_by_its_rate(first: int, patient: Intake) -> None:
+async def test_a_trickle_is_ended_by_its_rate(first: int, patient: BodyBudget) -> None:
     trickle = Trickle(1_000, 1, 0.02)
 
-    with patient.hold() as upload:
-        upload(first)
+    with Upload(patient) as upload:
+        upload.charge(first)
         with pytest.raises(ReceiveTimeoutError) as ended:
-            await receive(trickle, None, LARGEST, take=upload)
+            await receive(trickle, None, LARGEST, upload=upload)
 
     assert "fewer than 10,000 a second" in str(ended.value)
     assert "RESNET_MIN_RECEIVE_BYTES_S" in str(ended.value)
     assert patient.held == 0
 
 
-async def test_a_slow_body_at_the_minimum_rate_is_received(patient: Intake) -> None:
-    with patient.hold() as upload:
-        body = await receive(Trickle(15, 1_000, 0.03), None, LARGEST, take=upload)
+async def test_a_slow_body_at_the_minimum_rate_is_received(patient: BodyBudget) -> None:
+    with Upload(patient) as upload:
+        body = await receive(Trickle(15, 1_000, 0.03), None, LARGEST, upload=upload)
 
     assert len(body) == 15_000
 
 
-async def test_the_time_for_the_whole_body_goes_on_beside_the_rate(patient: Intake) -> None:
-    with patient.hold() as upload, pytest.raises(ReceiveTimeoutError, match=r"within 0\.3 s"):
-        await receive(Trickle(1_000, 1_000, 0.03), None, LARGEST, timeout_s=0.3, take=upload)
+async def test_the_time_for_the_whole_body_goes_on_beside_the_rate(patient: BodyBudget) -> None:
+    with Upload(patient) as upload, pytest.raises(ReceiveTimeoutError, match=r"within 0\.3 s"):
+        await receive(Trickle(1_000, 1_000, 0.03), None, LARGEST, timeout_s=0.3, upload=upload)
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/m/infer"])
@@ -211,14 +211,14 @@ async def test_the_heap_is_trimmed_when_many_bytes_are_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trimmed: list[float] = []
-    monkeypatch.setattr(intake, "CALM_S", 0.05)
+    monkeypatch.setattr(budget_module, "CALM_S", 0.05)
     monkeypatch.setattr(memory, "trim", lambda: trimmed.append(0))
-    budget = Intake(LIMIT, LARGEST)
+    budget = BodyBudget(LIMIT, LARGEST)
 
     async def pass_through(bodies: int) -> list[float]:
         for _ in range(bodies):
-            with budget.hold() as upload:
-                upload(LARGEST)
+            with Upload(budget) as upload:
+                upload.charge(LARGEST)
         await asyncio.sleep(0.075)
         return [*trimmed]
 

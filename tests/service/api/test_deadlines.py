@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.api.routes.predict import TIMEOUT_HEADER
+from service.api.shedding import TIMEOUT_HEADER
 from service.cancellation import Departure
 from service.cpus import usable_cores
 from service.errors import ClientLeftError, DeadlineExceededError
 from service.inference.batcher import Batcher
 from service.inference.cost import CostModel
-from service.preprocessing.prepare import Preparer, Ready
+from service.preprocessing.prepare import PreparedImage, Preprocessor
+from tests.service.classifying import predict
 from tests.service.conftest import Gate, Serve, Service, replace_cost
 from tests.service.pictures import BLACK, WHITE, encode
 
@@ -31,7 +32,7 @@ async def ask(service: Service, timeout_ms: object, **more: Any) -> httpx.Respon
 
 
 def executed(service: Service) -> float | None:
-    registry = service.app.state.telemetry.registry
+    registry = service.app.state.service.telemetry.registry
     value: float | None = registry.get_sample_value("resnet_images_executed_total")
     return value
 
@@ -213,13 +214,13 @@ async def test_what_nobody_waits_for_is_not_decoded(
     begun = []
     release = threading.Event()
 
-    def slow(self: Preparer, image: Image.Image, index: int) -> Ready:
+    def slow(self: Preprocessor, image: Image.Image, index: int) -> PreparedImage:
         begun.append(index)
         release.wait(10)
         return read(self, image, index)
 
-    read = Preparer._read  # what the pool runs
-    monkeypatch.setattr(Preparer, "_read", slow)
+    read = Preprocessor._read  # what the pool runs
+    monkeypatch.setattr(Preprocessor, "_read", slow)
     service = await serve()
     large = encode(Image.new("L", (600, 600)))
 
@@ -229,7 +230,7 @@ async def test_what_nobody_waits_for_is_not_decoded(
         headers={TIMEOUT_HEADER: "300"},
     )
     release.set()
-    service.classifier._preparer.pool.shutdown()
+    service.classifier._preprocessor.pool.shutdown()
 
     assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
     assert "while the images were decoded" in late.json()["detail"]
@@ -241,11 +242,11 @@ async def test_who_leaves_while_decoding_is_no_longer_decoded_for(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, departure = threading.Event(), Departure()
-    monkeypatch.setattr(Preparer, "_read", lambda *_: release.wait(10))
+    monkeypatch.setattr(Preprocessor, "_read", lambda *_: release.wait(10))
     service = await serve()
     payload = encode(Image.new("L", (600, 600)))
 
-    asked = asyncio.create_task(service.classifier.answer([payload] * 20, departure=departure))
+    asked = asyncio.create_task(predict(service, [payload] * 20, departure=departure))
     await asyncio.sleep(0.2)
     departure()
     with pytest.raises(ClientLeftError):
@@ -264,7 +265,7 @@ async def test_bodies_have_a_budget_together(serve: Serve) -> None:
         await more.wait()
 
     first = asyncio.create_task(service.client.post("/predict", content=slow()))
-    while not service.app.state.intake.held:  # noqa: ASYNC110  # nobody would set an event
+    while not service.app.state.service.budget.held:  # noqa: ASYNC110  # nobody would set an event
         await asyncio.sleep(0.01)
     refused = await service.client.post("/predict", content=bytes(1_900))
     more.set()
@@ -275,4 +276,4 @@ async def test_bodies_have_a_budget_together(serve: Serve) -> None:
     assert "RESNET_MAX_HELD_BYTES" in refused.json()["detail"]
     assert refused.headers["retry-after"] == "1"
     assert answered.status_code == 200
-    assert service.app.state.intake.held == 0
+    assert service.app.state.service.budget.held == 0

@@ -11,17 +11,18 @@ import pytest
 from PIL import Image
 
 from service.api.payloads import read_payloads
-from service.api.routes.predict import TIMEOUT_HEADER
+from service.api.shedding import TIMEOUT_HEADER
 from service.api.v2.codec import read_request, write_response
 from service.cancellation import Departure
 from service.errors import ClientLeftError, DeadlineExceededError
-from service.postprocessing.trust import Wish
+from service.postprocessing.trust import PredictOptions
+from tests.service.classifying import TOP_1, predict
 from tests.service.conftest import Serve, Service
 from tests.service.pictures import WHITE, encode, fashion_pictures
 
 pytestmark = pytest.mark.anyio
 
-DRAWN = Wish(explain=True, draw=True)
+DRAWN = PredictOptions(top_k=1, explain=True, draw=True)
 PICTURE = encode(Image.fromarray(fashion_pictures()[0][0]))
 TENSOR = {"name": "images", "datatype": "UINT8", "shape": [1, 4, 4, 1], "data": [255] * 16}
 INFER = "/v2/models/tiny/infer"
@@ -135,9 +136,9 @@ async def test_what_is_drawn_is_in_flight_but_no_longer_the_engines(
     shipped: Service, drawn: list[object]
 ) -> None:
     classifier = shipped.classifier
-    answered = await shipped.classifier.answer([PICTURE], None, Departure(), DRAWN)
+    outcome = await predict(shipped, [PICTURE], 10, Departure(), DRAWN)
 
-    drawing = asyncio.create_task(shipped.classifier.results(answered, 1, DRAWN))
+    drawing = asyncio.create_task(shipped.classifier.results(outcome, DRAWN))
     await asyncio.sleep(0.1)
 
     assert (classifier.in_flight, classifier.admission.in_flight, len(drawn)) == (1, 0, 1)
@@ -147,11 +148,11 @@ async def test_what_is_drawn_is_in_flight_but_no_longer_the_engines(
 
 async def test_nothing_is_drawn_for_who_has_left(shipped: Service, drawn: list[object]) -> None:
     departure = Departure()
-    answered = await shipped.classifier.answer([PICTURE], None, departure, DRAWN)
+    outcome = await predict(shipped, [PICTURE], 10, departure, DRAWN)
 
     departure()
     with pytest.raises(ClientLeftError):
-        await shipped.classifier.results(answered, 1, DRAWN)
+        await shipped.classifier.results(outcome, DRAWN)
 
     assert drawn == []
 
@@ -160,10 +161,10 @@ async def test_an_answer_of_many_labels_is_not_given_too_late(
     shipped: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.registry.classifier.SMALL_ANSWER", 0)
-    answered = await shipped.classifier.answer([PICTURE], 5)
+    outcome = await predict(shipped, [PICTURE], 5)
 
-    late = answered._replace(deadline=time.perf_counter())
+    late = outcome._replace(deadline=time.perf_counter())
     with pytest.raises(DeadlineExceededError, match="while the answer was written"):
-        await shipped.classifier.results(late, 1)
+        await shipped.classifier.results(late, TOP_1)
 
-    assert len(await shipped.classifier.results(answered, 1)) == 1
+    assert len(await shipped.classifier.results(outcome, TOP_1)) == 1

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api import middleware as access
-from service.api.middleware import Access
+from service.api.middleware import RequestMiddleware
 from service.log import JsonFormatter, TextFormatter
 from tests.service import graphs
 from tests.service.conftest import Serve, Service
@@ -210,9 +210,9 @@ async def test_an_error_after_the_answer_has_begun_goes_up_to_the_server(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    door = Access(half, service.app.state.telemetry, never)
+    middleware = RequestMiddleware(half, service.app.state.service, never)
     with pytest.raises(OSError, match="the disk is gone"):
-        await door({**scope("/x"), "app": service.app}, receive, send)
+        await middleware({**scope("/x"), "app": service.app}, receive, send)
 
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert len(lines) == 1

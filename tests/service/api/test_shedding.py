@@ -1,15 +1,14 @@
-"""Refusals at the connection, over real sockets: cheaper, and otherwise as any other."""
+"""Load shedding, over real sockets: refused before the body is read, and otherwise as any other."""
 
 import http.client
 import json
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from service.api.routes.predict import TIMEOUT_HEADER
+from service.api.shedding import TIMEOUT_HEADER
 from service.inference.cost import CostModel
 from service.server.connections import Limits
 from tests.service.conftest import MakeArtifact, replace_cost
@@ -38,17 +37,17 @@ def answer_on(connection: socket.socket) -> tuple[http.client.HTTPResponse, byte
     return response, response.read()
 
 
-def counts(listening: Listening) -> tuple[float, float]:
+def counts(listening: Listening, route: str = "/predict") -> tuple[float, float]:
     """Refusals, and requests that were answered with 503."""
     registry = listening.server.state.telemetry.registry
-    labels = {"route": "/predict", "method": "POST", "status": "503"}
+    labels = {"route": route, "method": "POST", "status": "503"}
     return (
         registry.get_sample_value("resnet_request_failures_total", {"code": "overloaded"}) or 0,
         registry.get_sample_value("resnet_requests_total", labels) or 0,
     )
 
 
-def test_a_refusal_at_the_connection_says_what_the_long_way_says(full: Listening) -> None:
+def test_a_refusal_is_the_same_with_and_without_a_time_limit_of_the_client(full: Listening) -> None:
     patient = f"{TIMEOUT_HEADER}: 60000".encode()
     long_way = REQUEST.replace(b"\r\n\r\n", b"\r\n" + patient + b"\r\n\r\n", 1)
     with full.connect() as connection:
@@ -107,36 +106,36 @@ def test_who_was_refused_may_be_idle_but_not_trickle(full: Listening) -> None:
     assert closed == b""
 
 
-def test_the_last_place_is_promised_once_to_those_that_arrive_together(
-    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/predict", "/predict"),
+        ("/predict?top_k=1", "/predict"),
+        ("/models/tiny/predict", "/models/{name}/predict"),
+        ("/v2/models/tiny/infer", "/v2/models/{name}/infer"),
+        ("/v2/models/tiny-image/versions/1/infer", "/v2/models/{name}/versions/{version}/infer"),
+    ],
+)
+def test_every_inference_route_refuses_before_the_body_is_sent(
+    path: str, route: str, full: Listening
 ) -> None:
-    with (
-        listen(make_artifact(), max_queue=1, max_images=1) as listening,
-        listening.connect() as one,
-        listening.connect() as other,
-    ):
-        judged: list[bytes | None] = []
-        turnstile = listening.server.state.turnstile
-        judge_really = turnstile.refusal
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    with full.connect() as connection:
+        connection.sendall(head.encode())
+        response, body = answer_on(connection)
 
-        def judge(*request: Any) -> bytes | None:
-            refusal: bytes | None = judge_really(*request)
-            judged.append(refusal)
-            return refusal
+    assert (response.status, response.headers["retry-after"]) == (503, "1")
+    assert b"in flight" in body
+    wait_until(lambda: counts(full, route) == (1, 1))
 
-        monkeypatch.setattr(turnstile, "refusal", judge)
-        for connection in (one, other):  # both are known to the server before it is busy
-            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-            answer_on(connection)
-        listening.server.servers[0].get_loop().call_soon_threadsafe(time.sleep, 0.3)
-        one.sendall(REQUEST)
-        other.sendall(REQUEST)
-        wait_until(lambda: len(judged) == 4)
-        listening.gate.let_through(9)
-        statuses = sorted(answer_on(connection)[0].status for connection in (one, other))
 
-    assert [refusal is None for refusal in judged] == [True, True, True, False]
-    assert statuses == [200, 503]
+@pytest.mark.parametrize("path", ["/models/none/predict", "/v2/models/none/infer", "/card"])
+def test_other_requests_are_for_the_routes_to_answer(path: str, full: Listening) -> None:
+    with full.connect() as connection:
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
+        response, _ = answer_on(connection)
+
+    assert response.status in {404, 405}
 
 
 def test_requests_sent_ahead_of_their_answers_are_refused_in_order(full: Listening) -> None:
@@ -157,7 +156,9 @@ def test_other_routes_are_answered_while_there_is_no_room(path: str, full: Liste
     assert response.status == 200
 
 
-def test_a_client_that_asks_before_it_sends_its_body_goes_the_long_way(full: Listening) -> None:
+def test_a_client_that_asks_before_it_sends_its_body_is_refused_all_the_same(
+    full: Listening,
+) -> None:
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BLACK)}\r\n"
     with full.connect() as connection:
         connection.sendall(head.encode() + b"Expect: 100-continue\r\nConnection: close\r\n\r\n")
@@ -166,7 +167,7 @@ def test_a_client_that_asks_before_it_sends_its_body_goes_the_long_way(full: Lis
     assert answer.startswith(b"HTTP/1.1 503 ")
 
 
-def test_a_client_of_http_1_0_goes_the_long_way(full: Listening) -> None:
+def test_a_client_of_http_1_0_is_refused_all_the_same(full: Listening) -> None:
     older = REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0\r\nConnection: keep-alive", 1)
     with full.connect() as connection:
         connection.sendall(older)

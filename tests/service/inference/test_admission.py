@@ -1,13 +1,11 @@
 """How many images are admitted, and when other clients are asked to try again."""
 
-import asyncio
-
 import pytest
 
 from service.errors import DeadlineExceededError, OverloadedError
 from service.inference.admission import Admission
 from service.inference.cost import CostModel
-from tests.service.batching import admission_of
+from tests.service.batching import admission_of, admitted
 
 pytestmark = pytest.mark.anyio
 
@@ -15,9 +13,9 @@ pytestmark = pytest.mark.anyio
 async def test_no_more_images_are_admitted_than_fit() -> None:
     admission = admission_of(5)
 
-    with admission.admit(3, 10), admission.admit(2, 10):
+    with admitted(admission, 3, 10), admitted(admission, 2, 10):
         with pytest.raises(OverloadedError, match="5 images are in flight") as refused:
-            admission.admit(1, 10).__enter__()
+            admitted(admission, 1, 10).__enter__()
         assert admission.in_flight == 5
 
     assert refused.value.retry_after_s == 1
@@ -27,22 +25,12 @@ async def test_no_more_images_are_admitted_than_fit() -> None:
 async def test_a_request_larger_than_what_is_left_is_refused_whole() -> None:
     admission = admission_of(5)
 
-    with admission.admit(4, 10):
+    with admitted(admission, 4, 10):
         with pytest.raises(OverloadedError):
-            admission.admit(2, 10).__enter__()
+            admitted(admission, 2, 10).__enter__()
 
-        with admission.admit(1, 10):
+        with admitted(admission, 1, 10):
             assert admission.in_flight == 5
-
-
-@pytest.mark.parametrize("kind", [RuntimeError, asyncio.CancelledError, KeyboardInterrupt])
-async def test_slots_are_free_again_on_every_exit(kind: type[BaseException]) -> None:
-    admission = admission_of(5)
-
-    with pytest.raises(kind), admission.admit(5, 10):
-        raise kind
-
-    assert admission.in_flight == 0
 
 
 @pytest.mark.parametrize(("image_s", "timeout_s", "retry_after_s"), [(1, 2.0, 2), (4, 5, 7)])
@@ -52,9 +40,9 @@ async def test_a_rejection_computes_when_to_try_again(
     admission = admission_of(9, image_s)
 
     with (
-        admission.admit(2, 60),
+        admitted(admission, 2, 60),
         pytest.raises(OverloadedError) as refused,
-        admission.admit(2 if image_s == 1 else 1, timeout_s),
+        admitted(admission, 2 if image_s == 1 else 1, timeout_s),
     ):
         pass
 
@@ -79,9 +67,9 @@ async def test_what_could_not_even_be_answered_alone_is_not_asked_to_try_again(
     admission = admission_of(100, 0.5)
 
     with (
-        admission.admit(in_flight, 60),
+        admitted(admission, in_flight, 60),
         pytest.raises(DeadlineExceededError, match=message) as refused,
-        admission.admit(count, 0.3),
+        admitted(admission, count, 0.3),
     ):
         pass
 
@@ -94,8 +82,8 @@ async def test_where_there_is_no_slot_either_the_deadline_decides(timeout_s: flo
     admission = admission_of(2, 0.5)
     kind = OverloadedError if timeout_s > 0.5 else DeadlineExceededError
 
-    with admission.admit(2, 60), pytest.raises(kind) as refused:
-        admission.check(1, timeout_s)
+    with admitted(admission, 2, 60), pytest.raises(kind) as refused:
+        admission.acquire(1, timeout_s)
 
     assert (refused.value.retry_after_s is None) == (kind is DeadlineExceededError)
 
@@ -103,27 +91,18 @@ async def test_where_there_is_no_slot_either_the_deadline_decides(timeout_s: flo
 async def test_times_that_would_refuse_everything_are_tried_where_nothing_runs() -> None:
     admission = Admission(CostModel({1: 100.0}), 9, deadline_s=10)
 
-    assert admission.rejection(1, 10) is None
-    with admission.admit(1, 10):
-        assert admission.rejection(1, 10) is not None
+    assert admission.verdict(1, 10) is None
+    with admitted(admission, 1, 10):
+        assert admission.verdict(1, 10) is not None
         with pytest.raises(DeadlineExceededError):
-            admission.check(1, 10)
+            admission.acquire(1, 10)
 
 
 async def test_a_single_image_is_not_admitted_if_a_run_takes_longer_than_its_deadline() -> None:
     admission = Admission(CostModel({1: 0.043, 2: 0.0834}, instances=2), 9)
 
-    assert admission.rejection(1, 0.03) is not None
-    assert admission.rejection(1, 0.05) is None
-
-
-async def test_reserved_slots_count_as_occupied() -> None:
-    admission = admission_of(5)
-
-    with admission.occupy(2), pytest.raises(OverloadedError, match=r"5 images .* 1 do not fit"):
-        admission.check(1, 10, reserved=3)
-
-    admission.check(1, 10, reserved=3)
+    assert admission.verdict(1, 0.03) is not None
+    assert admission.verdict(1, 0.05) is None
 
 
 @pytest.mark.parametrize(
@@ -140,14 +119,12 @@ async def test_one_computation_says_whether_and_why_images_are_rejected(
 ) -> None:
     admission = admission_of(5, 0.5)
 
-    with admission.occupy(in_flight):
-        rejection = admission.rejection(1, timeout_s)
+    with admitted(admission, in_flight):
         verdict = admission.verdict(1, timeout_s)
         if kind is not None:
             with pytest.raises(kind) as raised:
-                admission.check(1, timeout_s)
+                admission.acquire(1, timeout_s)
             assert verdict is not None
-            assert str(verdict()) == str(rejection) == str(raised.value)
+            assert str(verdict()) == str(raised.value)
 
-    assert type(rejection) is (kind or type(None))
     assert (verdict is None) == (kind is None)

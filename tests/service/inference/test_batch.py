@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import ClientLeftError
 from service.inference.batch import Queue, QueuedImage, dequeue
-from service.inference.request import PendingRequest
+from service.inference.request import DeadlineTimer, PendingRequest
 from tests.service.batching import answer, ask, batcher_of, images_of
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ class Contested:
 
 def queued_image(timeout_s: float = 60) -> QueuedImage:
     future = asyncio.get_running_loop().create_future()
-    return PendingRequest(images_of(1), time.perf_counter() + timeout_s, future), 0
+    return PendingRequest(images_of(1), time.perf_counter() + timeout_s, future, DeadlineTimer()), 0
 
 
 async def test_a_queue_that_another_thread_has_emptied_was_empty() -> None:

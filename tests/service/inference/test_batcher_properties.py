@@ -33,6 +33,7 @@ from service.inference.batcher import Batcher
 from service.inference.cost import CostModel
 from service.inference.outputs import BatchOutputs, ImageOutput
 from service.inference.request import PendingRequest
+from tests.service.batching import admitted
 from tests.service.conftest import outputs_of
 
 FINE, FAILS, LOSES_A_ROW = 0, 1, 2
@@ -133,7 +134,7 @@ class BatcherMachine(RuleBasedStateMachine):
         images = [image(*pair) for pair in zip(request.names, request.fates, strict=True)]
         request.found = self.admission.in_flight  # here, where no answer can come in between
         try:
-            with self.admission.admit(len(images), TIMEOUT_S):
+            with admitted(self.admission, len(images), TIMEOUT_S):
                 deadline = time.perf_counter() + timeout_s
                 request.pending = self.batcher.submit(images, deadline)
                 self.loop.call_later(timeout_s, request.pending.expire)

@@ -7,7 +7,7 @@ from service.api.v2.repository import report as report_of
 from service.api.v2.schemas import Duration
 from service.inference.outputs import BatchOutputs, ImageOutput
 from service.observability.counters import Statistics
-from service.registry.outcome import Answered, Timings
+from service.registry.outcome import Outcome, Timings
 from tests.service.conftest import Serve
 
 ROW = np.zeros(2, np.float32)
@@ -42,7 +42,7 @@ def test_requests_runs_and_failures_are_counted_in_nanoseconds() -> None:
     statistics.record_batch(4, 0.008)
     statistics.record_batch(2, 0.004)
     statistics.record_batch(2, 0.004)
-    statistics.record_request(Answered([OUTPUT] * 3, timings), output_s=0.001)
+    statistics.record_request(Outcome([OUTPUT] * 3, timings), output_s=0.001)
     statistics.record_failure(0.5)
 
     report = report_of(statistics, "m-image", "2")

@@ -7,8 +7,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from service.observability.drift import drift_metrics
-from service.postprocessing.drift import CHANGED, Drift
-from tests.service.postprocessing.test_drift import REFERENCE, _seen
+from service.postprocessing.drift import CHANGED, UNKNOWN, Drift
+from tests.service.observations import REFERENCE, observations, observe
 
 
 class Window(Collector):
@@ -24,9 +24,9 @@ class Window(Collector):
 def test_prometheus_sees_no_index_that_says_nothing() -> None:
     registry, drift = CollectorRegistry(), Drift(("a", "b"), REFERENCE, 300)
     registry.register(Window(drift))
-    drift.observe(_seen(20, lambda _: {"label": 0}))
+    observe(drift, observations(20, lambda _: {"label": 0}))
     few, psi = generate_latest(registry).decode(), drift.report().quantities["labels"].psi
-    drift.observe(_seen(280))
+    observe(drift, observations(280))
 
     assert psi > CHANGED
     assert "resnet_drift_psi{" not in few
@@ -38,7 +38,7 @@ def test_an_artifact_without_a_score_says_nothing_of_outliers() -> None:
     usual = REFERENCE.model_copy(update={"out_of_distribution": None})
     registry, drift = CollectorRegistry(), Drift(("a", "b"), usual, 300)
     registry.register(Window(drift))
-    drift.observe(_seen(300, lambda _: {"in_distribution": None}))
+    observe(drift, observations(300, lambda _: {"in_distribution": UNKNOWN}))
 
     assert "out_of_distribution" not in generate_latest(registry).decode()
 
@@ -46,7 +46,7 @@ def test_an_artifact_without_a_score_says_nothing_of_outliers() -> None:
 def test_prometheus_sees_gauges_and_indices() -> None:
     registry, drift = CollectorRegistry(), Drift(("a", "b"), REFERENCE, 300)
     registry.register(Window(drift))
-    drift.observe(_seen(300))
+    observe(drift, observations(300))
 
     text = generate_latest(registry).decode()
 

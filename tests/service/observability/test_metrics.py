@@ -98,7 +98,7 @@ async def test_what_cannot_be_read_of_the_machine_ends_nothing(
     service = await serve()
     monkeypatch.setattr("service.observability.process.Usage.refresh", _fail)
 
-    service.app.state.telemetry.refresh(service.app.state.models)
+    service.app.state.service.telemetry.refresh(service.app.state.service.models)
     response = await service.client.get("/metrics")
 
     assert response.status_code == 200
@@ -110,7 +110,7 @@ async def test_metrics_of_all_workers_that_cannot_be_read_are_unavailable_and_no
     folder: str, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = await serve()
-    monkeypatch.setattr(service.app.state.telemetry._exposition, "_is_shared", True)
+    monkeypatch.setattr(service.app.state.service.telemetry._exposition, "_is_shared", True)
     monkeypatch.setenv(MULTIPROCESS_FOLDER, str(tmp_path / folder))
 
     refused = await service.client.get("/metrics")
@@ -125,7 +125,7 @@ async def test_a_model_whose_labels_cannot_be_counted_is_served_and_counted_late
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = await serve()
-    telemetry, classifier = service.app.state.telemetry, service.classifier
+    telemetry, classifier = service.app.state.service.telemetry, service.classifier
     telemetry._predictions._default = None  # as after a reload
     monkeypatch.setattr(telemetry._predictions._predictions, "labels", _fail)
     monkeypatch.setattr(telemetry._info, "labels", _fail)
@@ -133,7 +133,7 @@ async def test_a_model_whose_labels_cannot_be_counted_is_served_and_counted_late
     telemetry.on_models_changed(classifier, classifier, classifier)
     first = await service.client.post("/predict", content=WHITE)
     monkeypatch.undo()
-    telemetry.refresh(service.app.state.models)
+    telemetry.refresh(service.app.state.service.models)
     second = await service.client.post("/predict", content=WHITE)
 
     assert (first.status_code, second.status_code) == (200, 200)

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from model.artifact.trust import Histogram, Reference
 from service.observability.predictions import PredictionCounters
-from service.postprocessing.drift import Drift, Seen
+from service.postprocessing.drift import Drift, Observation
 from tests.service.conftest import Serve
 from tests.service.pictures import WHITE
 
@@ -19,8 +19,8 @@ SCORED = Reference(
     brightness=HALVES,
     side=HALVES,
 )
-INSIDE_IMAGE = Seen(label=0, confidence=0.9, in_distribution=True, brightness=0.5, side=28)
-OUTSIDE_IMAGE = Seen(label=1, confidence=0.9, in_distribution=False, brightness=0.5, side=28)
+INSIDE_IMAGE = Observation(label=0, confidence=0.9, in_distribution=True, brightness=0.5, side=28)
+OUTSIDE_IMAGE = Observation(label=1, confidence=0.9, in_distribution=False, brightness=0.5, side=28)
 
 
 class Service:
@@ -31,10 +31,9 @@ class Service:
         self.counters = PredictionCounters(self.registry)
         self.counters.refresh(default)
 
-    def observe(self, drift: Drift, *images: Seen) -> None:
-        drift.observe(images)
-        for seen in images:
-            self.counters.count(drift, seen)
+    def observe(self, drift: Drift, *images: Observation) -> None:
+        for image in images:
+            self.counters.count(drift, image)
 
     def count(self, label: str) -> float | None:
         return self.registry.get_sample_value(PREDICTIONS, {"label": label})

@@ -2,45 +2,18 @@
 
 import base64
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from model.artifact.trust import Histogram, Reference
 from service.app import create_app
-from service.postprocessing.drift import FEWEST, Drift, Seen, compare
+from service.postprocessing.drift import MIN_SAMPLES, UNKNOWN, Drift, compare
 from service.settings import Settings
 from tests.service.conftest import SHIPPED, serving
+from tests.service.observations import REFERENCE, observations, observe
 from tests.service.pictures import encode, fashion_pictures
-
-REFERENCE = Reference(
-    n=1000,
-    labels=(0.5, 0.5),
-    confidence=Histogram(edges=(0.9,), shares=(0.2, 0.8)),
-    out_of_distribution=0.05,
-    brightness=Histogram(edges=(0.5,), shares=(0.5, 0.5)),
-    side=Histogram(edges=(24.0, 48.0), shares=(0.0, 1.0, 0.0)),
-)
-
-
-def _seen(count: int, change: Callable[[int], dict[str, object]] = lambda _: {}) -> list[Seen]:
-    """Traffic just like the reference, unless `change` says otherwise."""
-    return [
-        Seen(
-            **{  # type: ignore[arg-type]
-                "label": index % 2,
-                "confidence": 0.8 if index % 5 == 0 else 0.95,
-                "in_distribution": index % 20 != 0,
-                "brightness": 0.3 if index % 2 else 0.7,
-                "side": 28,
-                **change(index),
-            }
-        )
-        for index in range(count)
-    ]
 
 
 def test_the_index_is_the_textbooks_less_chance() -> None:
@@ -54,9 +27,9 @@ def test_the_index_is_the_textbooks_less_chance() -> None:
 
 
 def test_the_index_of_equal_samples_is_chance_alone() -> None:
-    dice, usual = np.random.default_rng(0), np.full(10, 0.1)
+    rng, usual = np.random.default_rng(0), np.full(10, 0.1)
     found = [
-        compare(dice.multinomial(1000, usual) / 1000, dice.multinomial(500, usual) / 500, 1000, 500)
+        compare(rng.multinomial(1000, usual) / 1000, rng.multinomial(500, usual) / 500, 1000, 500)
         for _ in range(200)
     ]
 
@@ -67,7 +40,7 @@ def test_the_index_of_equal_samples_is_chance_alone() -> None:
 
 def test_traffic_like_the_reference_is_steady() -> None:
     drift = Drift(("a", "b"), REFERENCE, 1000)
-    drift.observe(_seen(800))
+    observe(drift, observations(800))
 
     quantities = drift.report().quantities
     assert len(quantities) == 5
@@ -79,14 +52,14 @@ def test_traffic_like_the_reference_is_steady() -> None:
     [
         ("labels", {"label": 0}),
         ("confidence", {"confidence": 0.5}),
-        ("out_of_distribution", {"in_distribution": False}),
+        ("out_of_distribution", {"in_distribution": 0}),
         ("brightness", {"brightness": 0.9}),
         ("side", {"side": 500}),
     ],
 )
-def test_only_the_quantity_that_changed_says_so(name: str, change: dict[str, object]) -> None:
+def test_only_the_quantity_that_changed_says_so(name: str, change: dict[str, float]) -> None:
     drift = Drift(("a", "b"), REFERENCE, 1000)
-    drift.observe(_seen(800, lambda _: change))
+    observe(drift, observations(800, lambda _: change))
 
     statuses = {key: quantity.status for key, quantity in drift.report().quantities.items()}
     assert statuses.pop(name) == "changed"
@@ -95,8 +68,8 @@ def test_only_the_quantity_that_changed_says_so(name: str, change: dict[str, obj
 
 def test_memory_is_bounded_and_old_pictures_are_forgotten() -> None:
     drift = Drift(("a", "b"), REFERENCE, 300)
-    drift.observe(_seen(1000, lambda _: {"label": 0}))
-    drift.observe(_seen(300))
+    observe(drift, observations(1000, lambda _: {"label": 0}))
+    observe(drift, observations(300))
 
     report = drift.report()
     assert (report.window, report.pictures) == (300, 300)
@@ -105,8 +78,8 @@ def test_memory_is_bounded_and_old_pictures_are_forgotten() -> None:
 
 def test_few_pictures_say_nothing_and_no_reference_gives_no_quantities() -> None:
     few, blind = Drift(("a", "b"), REFERENCE, 300), Drift(("a", "b"), None, 300)
-    few.observe(_seen(20, lambda _: {"label": 0, "in_distribution": None}))
-    blind.observe(_seen(300))
+    observe(few, observations(20, lambda _: {"label": 0, "in_distribution": UNKNOWN}))
+    observe(blind, observations(300))
 
     assert few.report().quantities["labels"].status == "unknown"
     assert blind.report().quantities == {}
@@ -119,37 +92,37 @@ def test_a_thousand_labels_that_become_one_are_noticed() -> None:
     usual = REFERENCE.model_copy(update={"n": 5000, "labels": (0.001,) * 1000})
     same, one = Drift(names, usual, 1000), Drift(names, usual, 1000)
 
-    same.observe(_seen(1000, lambda index: {"label": index}))
-    one.observe(_seen(1000, lambda _: {"label": 7}))
+    observe(same, observations(1000, lambda index: {"label": index}))
+    observe(one, observations(1000, lambda _: {"label": 7}))
 
     assert same.report().quantities["labels"].status == "steady"
     assert one.report().quantities["labels"].status == "changed"
 
 
 def test_the_smallest_window_is_large_enough_to_say_something() -> None:
-    assert Settings(drift_window=FEWEST).drift_window == FEWEST
+    assert Settings(drift_window=MIN_SAMPLES).drift_window == MIN_SAMPLES
 
     with pytest.raises(ValidationError, match="drift_window"):
-        Settings(drift_window=FEWEST - 1)
+        Settings(drift_window=MIN_SAMPLES - 1)
 
 
 def test_what_chance_alone_may_do_is_not_called_steady() -> None:
     usual = REFERENCE.model_copy(update={"n": 8})
     drift = Drift(("a", "b"), usual, 1000)
-    drift.observe(_seen(800))
+    observe(drift, observations(800))
 
     assert drift.report().quantities["labels"].status == "unknown"
 
 
 def test_tensors_have_no_side() -> None:
     drift = Drift(("a", "b"), REFERENCE, 1000)
-    drift.observe(_seen(300, lambda _: {"side": None}))
+    observe(drift, observations(300, lambda _: {"side": UNKNOWN}))
 
     assert drift.means().keys() == {"confidence", "brightness"}
     assert drift.report().quantities.keys() == {
         "labels", "confidence", "brightness", "out_of_distribution",
     }  # fmt: skip
-    drift.observe(_seen(300))
+    observe(drift, observations(300))
     assert drift.report().quantities["side"].status == "steady"
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from model.preprocessing import Preprocessing
 from service.postprocessing.explain import explain, overlay
 from service.postprocessing.schemas import Box
-from service.preprocessing.prepare import Sent
+from service.preprocessing.prepare import ImageSize
 from tests.service.conftest import Service
 from tests.service.pictures import encode, fashion_pictures
 
@@ -45,7 +45,7 @@ def _png(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
 def test_the_layer_has_the_pictures_size_and_is_clear_outside_the_crop() -> None:
     box = Box(left=10, top=0, right=30, bottom=20)
 
-    layer = Image.open(io.BytesIO(overlay(MAP, Sent(40, 20), box))).convert("RGBA")
+    layer = Image.open(io.BytesIO(overlay(MAP, ImageSize(40, 20), box))).convert("RGBA")
 
     alpha = np.asarray(layer)[..., 3]
     assert layer.size == (40, 20)
@@ -60,13 +60,13 @@ def test_the_layer_has_the_pictures_size_and_is_clear_outside_the_crop() -> None
 def test_a_large_layer_is_as_large_and_shows_the_same() -> None:
     box = Box(left=200, top=0, right=2200, bottom=2000)
 
-    layer = Image.open(io.BytesIO(overlay(MAP, Sent(2400, 2000), box))).convert("RGBA")
+    layer = Image.open(io.BytesIO(overlay(MAP, ImageSize(2400, 2000), box))).convert("RGBA")
 
     alpha = np.asarray(layer)[..., 3]
     assert alpha.shape == (2000, 2400)
     assert not alpha[:, :200].any()
     assert not alpha[:, 2200:].any()
-    small = overlay(MAP, Sent(240, 200), Box(left=20, top=0, right=220, bottom=200))
+    small = overlay(MAP, ImageSize(240, 200), Box(left=20, top=0, right=220, bottom=200))
     coarse = np.asarray(Image.open(io.BytesIO(small)).convert("RGBA"))[..., 3]
     assert np.abs(alpha[5::10, 5::10].astype(int) - coarse).max() <= 2 * 200 / 63 + 1
 
@@ -96,13 +96,13 @@ async def test_what_is_not_drawn_by_the_deadline_never_is(
 def test_a_map_that_speaks_for_nothing_is_all_clear(value: float) -> None:
     box = Box(left=0, top=0, right=4, bottom=4)
 
-    drawn = overlay(np.full((2, 2), value, np.float32), Sent(4, 4), box)
+    drawn = overlay(np.full((2, 2), value, np.float32), ImageSize(4, 4), box)
 
     assert not np.asarray(Image.open(io.BytesIO(drawn)).convert("RGBA"))[..., 3].any()
 
 
 def test_an_explanation_names_the_crop_in_pixels_of_the_picture() -> None:
-    found = explain(MAP, 3.0, None, Sent(40, 20), SPEC, draw=False)
+    found = explain(MAP, 3.0, None, ImageSize(40, 20), SPEC, draw=False)
 
     assert found.box == Box(left=10, top=0, right=30, bottom=20)
     assert found.map == MAP.tolist()

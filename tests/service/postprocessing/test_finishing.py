@@ -14,6 +14,7 @@ from service.app import create_app
 from service.errors import OverloadedError
 from service.postprocessing.finishing import Finishing
 from service.settings import Settings
+from tests.service.classifying import predict
 from tests.service.conftest import LEAN, SHIPPED, Service, serving
 from tests.service.pictures import encode, fashion_pictures
 
@@ -64,8 +65,10 @@ async def test_who_wants_no_drawing_is_answered_however_many_wait_for_one(
     executed = service.classifier.batcher.executed
     refused = await ask(service, "?explain=png")
     executed_after = service.classifier.batcher.executed
-    service.app.state.telemetry.refresh(service.app.state.models)
-    in_flight = service.app.state.telemetry.registry.get_sample_value("resnet_images_in_flight")
+    service.app.state.service.telemetry.refresh(service.app.state.service.models)
+    in_flight = service.app.state.service.telemetry.registry.get_sample_value(
+        "resnet_images_in_flight"
+    )
     release.set()
     drawn = await asyncio.gather(*drawing)
 
@@ -91,11 +94,11 @@ async def test_many_labels_are_ranked_and_written_beside_the_event_loop(
         return write(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(service.classifier, "_write", note)
-    answered = await service.classifier.answer([PICTURE] * PLACES)
+    outcome = await predict(service, [PICTURE] * PLACES)
 
-    await service.classifier.results(answered, 5)
+    await service.classifier.results(outcome)
     monkeypatch.setattr("service.registry.classifier.SMALL_RANKING", 10 * PLACES - 1)
-    await service.classifier.results(answered, 5)
+    await service.classifier.results(outcome)
 
     assert threads[0] == threading.current_thread().name
     assert threads[1].startswith("written")
@@ -105,11 +108,11 @@ async def test_what_would_be_finished_too_late_is_refused_unless_nothing_waits()
     finishing = Finishing("drawn", 100)
     finishing._image_s = 2.0
 
-    finishing.refuse_overload(50, 10)
+    finishing.check(50, 10)
     with finishing.hold(3):
-        finishing.refuse_overload(2, 10)
+        finishing.check(2, 10)
         with pytest.raises(OverloadedError, match="about 12 s; the deadline is in 10 s") as refused:
-            finishing.refuse_overload(3, 10)
+            finishing.check(3, 10)
 
     assert refused.value.retry_after_s == 2
     assert finishing.images == 0
@@ -123,7 +126,7 @@ async def test_one_slow_drawing_refuses_nobody_for_long() -> None:
         await finishing.run(1, lambda: None)
 
     with finishing.hold(1):
-        finishing.refuse_overload(1, 1)
+        finishing.check(1, 1)
     finishing.pool.shutdown()
 
 

@@ -5,21 +5,21 @@ import time
 import numpy as np
 import pytest
 
-from service.postprocessing.window import BRIGHTNESS, CONFIDENCE, FOLD, SIDE, Window
+from service.postprocessing.window import BRIGHTNESS, CONFIDENCE, FOLD, SIDE_COLUMN, Window
 
-EDGES = {CONFIDENCE: (0.5, 0.9), BRIGHTNESS: (0.3,), SIDE: (24.0, 48.0, 96.0)}
+EDGES = {CONFIDENCE: (0.5, 0.9), BRIGHTNESS: (0.3,), SIDE_COLUMN: (24.0, 48.0, 96.0)}
 LABELS = 5
 
 
 def traffic(count: int, seed: int = 0) -> list[tuple[float, float, float, float, float]]:
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     return [
         (
-            float(dice.integers(LABELS)),
-            float(dice.random()),
-            float(dice.integers(-1, 2)),
-            float(dice.random()),
-            float(dice.choice([-1, 20, 24, 50, 500])),
+            float(rng.integers(LABELS)),
+            float(rng.random()),
+            float(rng.integers(-1, 2)),
+            float(rng.random()),
+            float(rng.choice([-1, 20, 24, 50, 500])),
         )
         for _ in range(count)
     ]
@@ -53,7 +53,7 @@ def test_an_empty_window_has_no_mean() -> None:
     window = Window(9, LABELS, {})
     window.fold()
 
-    assert (len(window), window.mean(SIDE)) == (0, None)
+    assert (len(window), window.mean(SIDE_COLUMN)) == (0, None)
 
 
 def test_a_large_window_is_not_walked_over_to_be_read() -> None:
@@ -65,7 +65,7 @@ def test_a_large_window_is_not_walked_over_to_be_read() -> None:
         began = time.thread_time()
         window.add(row)
         window.fold()
-        window.mean(SIDE)
+        window.mean(SIDE_COLUMN)
         took.append(time.thread_time() - began)
 
     assert min(took) < 0.005  # to copy it takes four times as long

@@ -11,18 +11,18 @@ import pytest
 from PIL import Image
 
 from model.preprocessing import Preprocessing
-from service.api.routes.predict import TIMEOUT_HEADER
+from service.api.shedding import TIMEOUT_HEADER
 from service.cancellation import Departure
 from service.errors import DeadlineExceededError, InvalidImageError, OverloadedError
 from service.inference.admission import Admission
 from service.inference.cost import DECODE_SAFETY, CostModel
 from service.preprocessing import decode, prepare
-from service.preprocessing.prepare import SMALL_BYTES, Preparer
+from service.preprocessing.prepare import SMALL_BYTES, Preprocessor
 from service.registry.loading import load_classifier
 from service.settings import Settings
-from tests.service.batching import admission_of
+from tests.service.batching import admission_of, admitted
 from tests.service.conftest import MakeArtifact, Serve
-from tests.service.decoding import LIMIT, SPEC
+from tests.service.decoding import LIMIT, SPEC, within
 from tests.service.pictures import WHITE, encode
 
 pytestmark = pytest.mark.anyio
@@ -53,8 +53,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return indices
 
 
-def preparer_for(admission: Admission) -> Preparer:
-    return Preparer(SPEC, LIMIT, follow=admission.cost.update_decode)
+def preprocessor_for(admission: Admission) -> Preprocessor:
+    return Preprocessor(SPEC, LIMIT, on_decoded=admission.cost.update_decode)
 
 
 def slow_at_decoding(admission: Admission, image_s: float = 1.0) -> None:
@@ -66,15 +66,15 @@ async def test_what_cannot_be_decoded_in_time_is_refused_at_once_and_the_rest_is
     pictures: int, decoded: list[int]
 ) -> None:
     admission = admission_of(10_000)
-    preparer = preparer_for(admission)
+    preprocessor = preprocessor_for(admission)
     refused: list[OverloadedError] = []
     outcomes = {"answered": 0, "expired": 0}
 
     async def ask() -> None:
         try:
-            with admission.admit(pictures, PATIENCE_S):
-                await preparer.prepare(
-                    [LARGE] * pictures, PATIENCE_S, Departure(), admission.decode_slot
+            with admitted(admission, pictures, PATIENCE_S):
+                await preprocessor.prepare(
+                    [LARGE] * pictures, within(PATIENCE_S), Departure(), admission.decode_slot
                 )
             outcomes["answered"] += 1
         except OverloadedError as error:
@@ -100,14 +100,16 @@ async def test_what_cannot_be_decoded_in_time_is_refused_at_once_and_the_rest_is
 
 async def test_a_small_picture_does_not_wait_for_the_pool_and_is_not_refused_for_it() -> None:
     admission = admission_of()
-    preparer = preparer_for(admission)
+    preprocessor = preprocessor_for(admission)
     slow_at_decoding(admission)
 
-    with admission.admit(9, 60), admission.decode_slot(9, 60):
-        with admission.admit(1, 5):
-            ready = await preparer.prepare([WHITE], 5, Departure(), admission.decode_slot)
-        with admission.admit(1, 5), pytest.raises(OverloadedError) as refused:
-            await preparer.prepare([LARGE], 5, Departure(), admission.decode_slot)
+    with admitted(admission, 9, 60), admission.decode_slot(9, 60):
+        with admitted(admission, 1, 5):
+            ready = await preprocessor.prepare(
+                [WHITE], within(5), Departure(), admission.decode_slot
+            )
+        with admitted(admission, 1, 5), pytest.raises(OverloadedError) as refused:
+            await preprocessor.prepare([LARGE], within(5), Departure(), admission.decode_slot)
         assert admission.decoding_images == 9
 
     assert len(ready) == 1
@@ -116,14 +118,14 @@ async def test_a_small_picture_does_not_wait_for_the_pool_and_is_not_refused_for
 
 async def test_an_idle_pool_refuses_nobody_however_slow_the_last_picture_was() -> None:
     admission = admission_of()
-    preparer = preparer_for(admission)
+    preprocessor = preprocessor_for(admission)
     for _ in range(100):
         slow_at_decoding(admission, 1_000)
     spoilt_s = admission.cost.estimate_wait_s(0, 1)
 
     for _ in range(120):
-        with admission.admit(1, 5):
-            await preparer.prepare([LARGE], 5, Departure(), admission.decode_slot)
+        with admitted(admission, 1, 5):
+            await preprocessor.prepare([LARGE], within(5), Departure(), admission.decode_slot)
 
     assert spoilt_s > 100
     assert admission.cost.estimate_wait_s(0, 1) < 5
@@ -147,11 +149,11 @@ async def test_places_come_free_as_soon_as_the_slower_stage_lets_them(
     slow_at_decoding(admission)
 
     with (
-        admission.admit(100, 1_000),
+        admitted(admission, 100, 1_000),
         admission.decode_slot(undecoded, 1_000),
         pytest.raises(OverloadedError, match="5 do not fit") as refused,
     ):
-        admission.check(5, 1_000)
+        admission.acquire(5, 1_000)
 
     assert refused.value.retry_after_s == retry_after_s
 
@@ -173,13 +175,15 @@ async def test_the_rate_of_decoding_is_that_of_all_threads_from_the_first_pictur
 async def test_the_pool_tells_what_a_picture_took_even_in_vain(decoded: list[int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8)
     told: list[tuple[float, int]] = []
-    preparer = Preparer(SPEC, LIMIT, follow=lambda *given: told.append(given))
+    preprocessor = Preprocessor(SPEC, LIMIT, on_decoded=lambda *given: told.append(given))
 
-    await preparer.prepare([LARGE], 10, Departure())
-    await preparer.prepare([LARGE] * 2, 10, Departure())
+    await preprocessor.prepare([LARGE], within(10), Departure())
+    await preprocessor.prepare([LARGE] * 2, within(10), Departure())
     with pytest.raises(InvalidImageError):
-        await preparer.prepare([encode(Image.fromarray(noise))[:-5_000]], 10, Departure())
-    await preparer.prepare([WHITE], 10, Departure())  # on the event loop
+        await preprocessor.prepare(
+            [encode(Image.fromarray(noise))[:-5_000]], within(10), Departure()
+        )
+    await preprocessor.prepare([WHITE], within(10), Departure())  # on the event loop
 
     assert [threads for _, threads in told] == [1] * 4
     assert all(seconds >= DECODE_S for seconds, _ in told[:3])
@@ -196,11 +200,11 @@ async def test_headers_of_several_pictures_do_not_wait_for_the_pool(
         opened.release()
         return image
 
-    preparer = Preparer(SPEC, LIMIT)
-    preparer.pool.submit(release.wait, 20)
+    preprocessor = Preprocessor(SPEC, LIMIT)
+    preprocessor.pool.submit(release.wait, 20)
     monkeypatch.setattr(prepare, "open_image", noting)
 
-    asked = asyncio.create_task(preparer.prepare([LARGE] * 2, 20, Departure()))
+    asked = asyncio.create_task(preprocessor.prepare([LARGE] * 2, within(20), Departure()))
     were_opened = [await asyncio.to_thread(opened.acquire, timeout=10) for _ in range(2)]
     release.set()
 
@@ -220,7 +224,7 @@ async def test_workers_share_the_cores_for_decoding(
 ) -> None:
     settings = Settings(artifact=make_artifact(), threads=1, workers=workers)
 
-    assert load_classifier(settings)._preparer.threads == threads
+    assert load_classifier(settings)._preprocessor.threads == threads
 
 
 async def test_a_large_body_is_refused_for_the_pool_before_it_is_read(serve: Serve) -> None:
@@ -233,7 +237,7 @@ async def test_a_large_body_is_refused_for_the_pool_before_it_is_read(serve: Ser
     async def post(path: str, **more: Any) -> httpx.Response:
         return await service.client.post(path, headers=headers, **more)
 
-    with admission.occupy(9), admission.decode_slot(9, 60):
+    with admitted(admission, 9), admission.decode_slot(9, 60):
         heavy = await post("/predict", content=HEAVY)  # no picture, but nobody looks
         light = await post("/predict", content=LARGE)
         small = await post("/predict", content=WHITE)

@@ -11,9 +11,9 @@ from model.preprocessing import Pixels
 from service.errors import InferenceFailedError, InvalidImageError
 from service.inference.engine import OPTIONAL_OUTPUTS
 from service.inference.outputs import BatchOutputs
-from service.postprocessing.trust import Wish
+from service.postprocessing.trust import PredictOptions
 from tests.service import graphs
-from tests.service.classifying import classify
+from tests.service.classifying import TOP_1, classify, predict, predict_tensors
 from tests.service.conftest import Gate, Serve
 from tests.service.pictures import BLACK, GREY, WHITE, encode
 
@@ -22,13 +22,13 @@ from tests.service.pictures import BLACK, GREY, WHITE, encode
 async def test_answers_come_in_the_order_of_the_pictures(serve: Serve) -> None:
     service = await serve(max_batch_size=2)
 
-    answered = await service.classifier.answer([WHITE, BLACK, GREY, WHITE, BLACK])
-    results = await service.classifier.results(answered, 1)
+    outcome = await predict(service, [WHITE, BLACK, GREY, WHITE, BLACK])
+    results = await service.classifier.results(outcome, TOP_1)
 
     probabilities = [round(item["predictions"][0]["probability"], 3) for item in results]
     bright = 1 / (1 + np.exp(-3.2 * 128 / 255))
     assert probabilities == [0.961, 0.5, round(float(bright), 3), 0.961, 0.5]
-    assert answered.batch_size <= 2
+    assert outcome.batch_size <= 2
 
 
 @pytest.mark.anyio
@@ -38,12 +38,12 @@ async def test_pictures_that_are_the_networks_input_already_are_answered_alike(
     service = await serve()
     white, black = np.full((4, 4, 1), 255, np.uint8), np.zeros((4, 4, 1), np.uint8)
 
-    answered = await service.classifier.answer_tensors([white, black])
+    outcome = await predict_tensors(service, [white, black])
 
-    expected = await service.classifier.answer([WHITE, BLACK])
-    for one, other in zip(answered.rides, expected.rides, strict=True):
+    expected = await predict(service, [WHITE, BLACK])
+    for one, other in zip(outcome.outputs, expected.outputs, strict=True):
         assert np.array_equal(one.probabilities, other.probabilities)
-    assert (answered.timings.decode, answered.timings.preprocess) == (0, 0)
+    assert (outcome.timings.decode, outcome.timings.preprocess) == (0, 0)
     assert service.classifier.admission.in_flight == 0
 
 
@@ -52,7 +52,7 @@ async def test_timings_are_of_the_stages(serve: Serve) -> None:
     gate = Gate()
     service = await serve(run=gate)
     large = encode(Image.new("L", (900, 900)))
-    task = asyncio.create_task(service.classifier.answer([large]))
+    task = asyncio.create_task(predict(service, [large]))
     await gate.has_entered()
     await asyncio.sleep(0.1)
     gate.let_through()
@@ -126,11 +126,11 @@ async def test_no_output_that_is_shown_may_hold_what_is_no_number(
     name: str, number: float, serve: Serve
 ) -> None:
     service = await serve(run=spoiled(name, number))
-    service.classifier.judgement.held = frozenset(OPTIONAL_OUTPUTS)
-    service.classifier.judgement.threshold = 0.0
+    service.classifier.trust.available = frozenset(OPTIONAL_OUTPUTS)
+    service.classifier.trust.threshold = 0.0
 
     with pytest.raises(InferenceFailedError, match="not finite") as refused:
-        await service.classifier.answer([WHITE, BLACK], wish=Wish(explain=True, features=True))
+        await predict(service, [WHITE, BLACK], options=PredictOptions(explain=True, features=True))
 
     assert refused.value.index == 1
 

@@ -4,8 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from service.inference.outputs import BatchOutputs
+from service.postprocessing.batch import BatchAnswers, read_batch
 from service.postprocessing.ranking import rank
 from service.postprocessing.schemas import Prediction
 from tests.service.classifying import classify
@@ -15,8 +18,13 @@ from tests.service.pictures import encode, fashion_pictures
 LABELS = ("a", "b", "c", "d")
 
 
+def answers(probabilities: NDArray[np.float32]) -> BatchAnswers:
+    images = np.zeros((len(probabilities), 1, 1, 1), np.uint8)
+    return read_batch(BatchOutputs(probabilities, probabilities), images, None)
+
+
 def ranked(*probabilities: float, top_k: int = 9) -> list[Prediction]:
-    return rank(np.array(probabilities, np.float32), LABELS, top_k)
+    return rank(answers(np.array([probabilities], np.float32)), 0, LABELS, top_k)
 
 
 # rank
@@ -52,7 +60,7 @@ def test_of_many_labels_the_same_come_first_as_if_all_were_sorted(top_k: int, le
     probabilities = (generator.integers(0, levels, 2000) / levels).astype(np.float32)
     labels = [str(index) for index in range(2000)]
 
-    found = [item["index"] for item in rank(probabilities, labels, top_k)]
+    found = [item["index"] for item in rank(answers(probabilities[None]), 0, labels, top_k)]
 
     assert found == sorted(range(2000), key=lambda index: -probabilities[index])[:top_k]
 

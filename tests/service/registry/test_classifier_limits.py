@@ -18,7 +18,7 @@ from service.errors import (
 )
 from service.preprocessing import decode, prepare
 from service.registry import classifier
-from tests.service.classifying import classify
+from tests.service.classifying import classify, predict, predict_tensors
 from tests.service.conftest import Gate, Serve
 from tests.service.pictures import BLACK, WHITE, encode, png_by_hand
 
@@ -105,7 +105,7 @@ async def test_a_deadline_that_passes_while_pictures_are_decoded_runs_nothing(
     monkeypatch.setattr(prepare, "read_image", slowly)
 
     with pytest.raises(DeadlineExceededError, match="while the images were decoded"):
-        await service.classifier.answer([WHITE], patience_s=0.05)
+        await predict(service, [WHITE], timeout_s=0.05)
 
     assert service.classifier.batcher.executed == 0
     assert service.classifier.admission.in_flight == 0
@@ -118,9 +118,9 @@ async def test_a_client_that_left_before_its_turn_is_never_run(serve: Serve) -> 
     departure()
 
     with pytest.raises(ClientLeftError):
-        await service.classifier.answer([WHITE], departure=departure)
+        await predict(service, [WHITE], departure=departure)
     with pytest.raises(ClientLeftError):
-        await service.classifier.answer_tensors([np.zeros((4, 4, 1), np.uint8)], None, departure)
+        await predict_tensors(service, [np.zeros((4, 4, 1), np.uint8)], departure)
 
     assert service.classifier.batcher.executed == 0
     assert service.classifier.admission.in_flight == 0
@@ -130,7 +130,7 @@ async def test_a_client_that_left_before_its_turn_is_never_run(serve: Serve) -> 
 async def test_a_run_that_does_not_end_is_stuck(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier, "STUCK_S", 0.05)
+    monkeypatch.setattr(classifier, "STALL_TIMEOUT_S", 0.05)
     gate = Gate()
     service = await serve(run=gate)
     task = asyncio.create_task(classify(service, [WHITE]))
@@ -159,7 +159,7 @@ async def test_an_engine_whose_thread_has_ended_is_stuck(
 
     before = await service.client.get("/livez")
     with pytest.raises(DeadlineExceededError):
-        await service.classifier.answer([WHITE], patience_s=0.5)
+        await predict(service, [WHITE], timeout_s=0.5)
     after = await service.client.get("/livez")
 
     assert before.status_code == 200

@@ -87,7 +87,7 @@ async def test_a_model_that_was_replaced_is_freed_although_the_collector_rests(
         make_artifact(version="2")
         await reload(service)
         await version(service)
-        second = service.app.state.models.find()
+        second = service.app.state.service.models.find()
         second.myself = second  # what only the collector finds
         is_freed = asyncio.Event()
         loop = asyncio.get_running_loop()

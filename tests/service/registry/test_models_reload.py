@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("trials")]
 
 def info(service: Service, number: str) -> float | None:
     labels = {"precision": "float32", "provider": "cpu", "architecture": "mini_resnet"}
-    registry = service.app.state.telemetry.registry
+    registry = service.app.state.service.telemetry.registry
     value: float | None = registry.get_sample_value(
         "resnet_model_info", {"name": "tiny", "version": number, **labels}
     )

@@ -124,7 +124,7 @@ async def test_stop_ends_a_reload_and_no_candidate_fails(
     await asyncio.wait_for(reloading, 10)
 
     assert tried.read_text().splitlines() == [str(default.parent / "2")]
-    assert service.app.state.models.failed() == []
+    assert service.app.state.service.models.failed() == []
     assert reloads(service, "refused") == 0
 
 
@@ -134,7 +134,7 @@ async def test_another_thread_may_list_the_models_during_a_reload(
     is_over = threading.Event()
     before = sys.getswitchinterval()
     async with serving_from(make_artifact()) as service:
-        models = service.app.state.models
+        models = service.app.state.service.models
         monkeypatch.setattr(models, "_served", dict(models._served))
         (served,) = models._served.values()
 

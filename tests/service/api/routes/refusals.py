@@ -137,13 +137,13 @@ async def internal_error(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
 @case
 async def not_ready(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
     service = await serve()
-    service.app.state.draining = True
+    service.app.state.service.draining = True
     return await service.client.get("/readyz")
 
 
 @case
 async def engine_stuck(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> httpx.Response:
-    monkeypatch.setattr(classifier, "STUCK_S", 0.02)
+    monkeypatch.setattr(classifier, "STALL_TIMEOUT_S", 0.02)
     response, _ = await while_the_engine_is_busy(
         serve, lambda service: service.client.get("/livez")
     )

@@ -44,7 +44,7 @@ async def test_a_service_that_has_started_is_well(path: str, serve: Serve) -> No
 async def test_a_stuck_engine_is_neither_alive_nor_ready_until_it_moves(
     path: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier, "STUCK_S", 0.05)
+    monkeypatch.setattr(classifier, "STALL_TIMEOUT_S", 0.05)
     gate = Gate()
     service = await serve(run=gate)
     task = asyncio.create_task(service.client.post("/predict", content=WHITE))
@@ -75,7 +75,7 @@ async def test_a_busy_engine_is_well(serve: Serve) -> None:
 
 async def test_a_draining_service_lives_and_answers_but_is_not_ready(serve: Serve) -> None:
     service = await serve()
-    service.app.state.draining = True
+    service.app.state.service.draining = True
 
     ready = await service.client.get("/readyz")
     alive = await service.client.get("/livez")

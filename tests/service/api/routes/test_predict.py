@@ -175,7 +175,7 @@ async def test_a_compressed_body_is_unpacked(
 
 async def test_what_was_unpacked_counts_among_the_bytes_that_are_held(serve: Serve) -> None:
     service = await serve(max_body_bytes=100_000, max_held_bytes=150_000)
-    service.app.state.intake.held = 100_000
+    service.app.state.service.budget.held = 100_000
     body, headers = compress(bytes(90_000), "gzip"), {"content-encoding": "gzip"}
 
     response = await service.client.post("/predict", content=body, headers=headers)
@@ -183,7 +183,7 @@ async def test_what_was_unpacked_counts_among_the_bytes_that_are_held(serve: Ser
     assert len(body) < 1_000
     assert response.status_code == 503
     assert "RESNET_MAX_HELD_BYTES" in response.json()["detail"]
-    assert service.app.state.intake.held == 100_000
+    assert service.app.state.service.budget.held == 100_000
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ async def test_a_body_that_cannot_be_unpacked_is_refused(
 
     assert response.status_code == status
     assert response.headers.get("accept-encoding") == ("gzip, deflate" if status == 415 else None)
-    assert shipped.app.state.intake.held == 0
+    assert shipped.app.state.service.budget.held == 0
 
 
 async def test_results_come_in_the_order_sent(serve: Serve) -> None:

@@ -55,7 +55,7 @@ async def test_a_refusal_is_counted_by_its_code(
 
     await CASES[code](noted, monkeypatch)
 
-    registry = services[0].app.state.telemetry.registry
+    registry = services[0].app.state.service.telemetry.registry
     assert registry.get_sample_value("resnet_request_failures_total", {"code": code}) == 1
 
 

@@ -78,7 +78,7 @@ async def test_a_full_queue_is_told_with_the_time_to_come_back() -> None:
 
 async def test_what_was_unpacked_counts_among_the_bytes_that_are_held() -> None:
     async with serving(max_body_bytes=100_000, max_held_bytes=150_000) as service:
-        gate, intake = Gate(service), service.app.state.intake
+        gate, intake = Gate(service), service.app.state.service.budget
         content = json.dumps(asking([1, 28, 28, 1], "UINT8", data=pixels().tolist()))
         body = content.ljust(80_000).encode()
         packed, headers = compress(body, "gzip"), {"content-encoding": "gzip"}
@@ -154,7 +154,7 @@ async def test_an_engine_that_fails_is_an_error_of_the_service() -> None:
 
 async def test_a_draining_service_is_not_ready_but_answers() -> None:
     async with serving() as service:
-        service.app.state.draining = True
+        service.app.state.service.draining = True
 
         for path in ("/v2/health/ready", MODEL + "/ready"):
             assert "shutting down" in error_of(await service.client.get(path), 503)

@@ -111,7 +111,7 @@ async def test_a_refused_candidate_is_listed_unless_only_ready_ones_are_wanted(
         FailedLoad(SHIPPED.parent / "2", "", "broken"),
         FailedLoad(SHIPPED, "", "old state is served"),
     ]
-    monkeypatch.setattr(service.app.state.models, "failed", lambda: refused)
+    monkeypatch.setattr(service.app.state.service.models, "failed", lambda: refused)
 
     everything = await service.client.post("/v2/repository/index")
     ready = await service.client.post("/v2/repository/index", json={"ready": True})

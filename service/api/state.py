@@ -1,0 +1,46 @@
+"""What all requests of one application share: the one typed object in `app.state`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from service.api.budget import BodyBudget
+from service.observability.metrics import Telemetry
+from service.registry.registry import ModelRegistry
+from service.settings import Settings
+
+
+@dataclass
+class ServiceState:
+    """The parts of a running service; the server, too, reads `app.state.service`.
+
+    Attributes:
+        draining: SIGTERM has come: requests are answered, and `/readyz` says no.
+    """
+
+    settings: Settings
+    models: ModelRegistry
+    telemetry: Telemetry
+    budget: BodyBudget
+    draining: bool = False
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a model's engine has stopped answering."""
+        return any(classifier.is_stuck for classifier in self.models.all())
+
+    def refresh(self) -> None:
+        """Set the gauges to what is there now."""
+        self.telemetry.refresh(self.models)
+
+    async def reload(self) -> None:
+        """Look for new versions of the models."""
+        await self.models.reload()
+
+
+def service_of(request: Request) -> ServiceState:
+    """Give the state of the application that answers a request."""
+    state: Any = request.app.state
+    service: ServiceState = state.service
+    return service
