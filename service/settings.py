@@ -14,7 +14,7 @@ from service.errors import StartError
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
-STUCK_S = 30.0
+STALL_TIMEOUT_S = 30.0
 """A run that lasts longer will not end."""
 
 

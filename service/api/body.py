@@ -12,7 +12,7 @@ from typing import Any
 from service.api.budget import Intake, Upload
 from service.errors import (
     BodyTooLargeError,
-    ClientLeftError,
+    ClientDisconnectedError,
     MalformedRequestError,
 )
 
@@ -37,9 +37,9 @@ async def receive(
 
     Raises:
         BodyTooLargeError: If there is more than the limit.
-        ReceiveTimeoutError: If the end does not come in time, or the bytes come too slowly.
+        RequestTimeoutError: If the end does not come in time, or the bytes come too slowly.
         OverloadedError: If there is no room for them.
-        ClientLeftError: If the client goes away meanwhile.
+        ClientDisconnectedError: If the client goes away meanwhile.
         MalformedRequestError: If the body is empty.
     """
     if declared_length is not None and declared_length.isdecimal() and int(declared_length) > limit:
@@ -52,7 +52,9 @@ async def receive(
             while more:
                 message = await next_message()
                 if message["type"] == "http.disconnect":
-                    raise ClientLeftError("The client closed the connection within the body.")
+                    raise ClientDisconnectedError(
+                        "The client closed the connection within the body."
+                    )
                 chunk = message.get("body", b"")
                 upload(len(chunk))
                 body.write(chunk)

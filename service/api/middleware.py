@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.direct import LeanRoute
-from service.cancellation import ON_LEAVE
+from service.cancellation import DISCONNECT
 from service.errors import NotReadyError
 from service.log import log, log_request
 from service.observability.metrics import Telemetry
@@ -100,7 +100,7 @@ class Access:
             if refusal is not None:  # sent when the error is gone, whose frames hold the body
                 await refusal(scope, receive, send_with_headers)
         finally:
-            scope.pop(ON_LEAVE, None)  # the connection keeps the scope while it is idle
+            scope.pop(DISCONNECT, None)  # the connection keeps the scope while it is idle
             self.note(scope, status, ((request_id, began),))
 
     async def _refuse(self, scope: Scope, error: Exception | asyncio.CancelledError) -> Response:

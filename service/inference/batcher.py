@@ -120,7 +120,7 @@ class Batcher(Admission):
 
         Returns:
             Its `answer` brings all rides in order, or what the engine raised for a batch
-            that one of them rode in, or `DeadlineExceededError`, or `ClientLeftError`.
+            that one of them rode in, or `DeadlineExceededError`, or `ClientDisconnectedError`.
         """
         loop = self._loop or asyncio.get_running_loop()
         submission = Submission(images, deadline, loop.create_future(), extras)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.preprocessing import Pixels
-from service.errors import ClientLeftError, DeadlineExceededError
+from service.errors import ClientDisconnectedError, DeadlineExceededError
 
 Floats = NDArray[np.float32]
 
@@ -106,4 +106,4 @@ class Submission:
 
     def leave(self) -> None:
         """The client is gone: whatever still waits is never run."""
-        self.fail(ClientLeftError("The client closed the connection before the answer."))
+        self.fail(ClientDisconnectedError("The client closed the connection before the answer."))

@@ -15,9 +15,9 @@ from PIL import Image
 
 from model.artifact.histograms import brightness
 from model.preprocessing import Pixels, Preprocessing, lies_down, preprocess
-from service.cancellation import Departure
+from service.cancellation import Disconnect
 from service.cpus import usable_cores
-from service.errors import ClientLeftError, DeadlineExceededError, ImageTooLargeError
+from service.errors import ClientDisconnectedError, DeadlineExceededError, ImageTooLargeError
 from service.preprocessing.decode import counted_pixels, open_image, read_image
 from service.threads import started_pool
 
@@ -86,7 +86,7 @@ class Preparer:
         self,
         payloads: Sequence[bytes],
         patience_s: float,
-        departure: Departure,
+        disconnect: Disconnect,
         decoding: Decoding = lambda _count, _patience_s: nullcontext(),
     ) -> list[Ready]:
         """Prepare a small plain picture at once, others in the pool, side by side.
@@ -97,7 +97,7 @@ class Preparer:
         Args:
             payloads: Whole files.
             patience_s: Seconds until the deadline.
-            departure: Is called if the client leaves.
+            disconnect: Is called if the client leaves.
             decoding: Counts pictures for as long as they are the pool's, or refuses them.
 
         Raises:
@@ -105,34 +105,36 @@ class Preparer:
             InvalidImageError: If one is no readable picture.
             ImageTooLargeError: If one is too large, or all together are.
             DeadlineExceededError: If the deadline comes first.
-            ClientLeftError: If the client leaves.
+            ClientDisconnectedError: If the client leaves.
         """
-        if departure.gone:
-            raise ClientLeftError("The client left before its images were decoded.")
+        if disconnect.disconnected:
+            raise ClientDisconnectedError("The client left before its images were decoded.")
         if len(payloads) == 1 and _is_small_and_plain(payloads[0]):
             image = open_image(payloads[0], self.max_pixels, spec=self.spec)
             if image.width * image.height <= SMALL_PIXELS:
                 return [self._read(image, 0)]
             del image
         with decoding(len(payloads), patience_s):
-            return await self._in_time(payloads, patience_s, departure)
+            return await self._in_time(payloads, patience_s, disconnect)
 
     async def _in_time(
-        self, payloads: Sequence[bytes], patience_s: float, departure: Departure
+        self, payloads: Sequence[bytes], patience_s: float, disconnect: Disconnect
     ) -> list[Ready]:
         """Prepare in the pool, until nobody waits for it any more."""
         try:
-            async with asyncio.timeout(patience_s) as departure.preparing:
+            async with asyncio.timeout(patience_s) as disconnect.decode_timeout:
                 return await self._in_pool(payloads)
         except TimeoutError:
-            if departure.gone:
-                raise ClientLeftError("The client left while its images were decoded.") from None
+            if disconnect.disconnected:
+                raise ClientDisconnectedError(
+                    "The client left while its images were decoded."
+                ) from None
             raise DeadlineExceededError(
                 "The deadline passed while the images were decoded; they were not run. "
                 "Try again, or allow more time."
             ) from None
         finally:
-            departure.preparing = None
+            disconnect.decode_timeout = None
 
     async def _in_pool(self, payloads: Sequence[bytes]) -> list[Ready]:
         loop = asyncio.get_running_loop()

@@ -14,8 +14,8 @@ from typing import cast
 from model.artifact.folder import Artifact
 from model.artifact.histograms import brightness
 from model.preprocessing import Pixels
-from service.cancellation import Departure
-from service.errors import ClientLeftError, DeadlineExceededError, InferenceFailedError
+from service.cancellation import Disconnect
+from service.errors import ClientDisconnectedError, DeadlineExceededError, InferenceFailedError
 from service.inference.batcher import Batcher
 from service.inference.cost import Plan
 from service.inference.engine import Engine, Outputs
@@ -27,7 +27,7 @@ from service.postprocessing.schemas import ModelInfo, Result
 from service.postprocessing.trust import PLAIN, Answer, Judgement, Wish
 from service.preprocessing.prepare import Preparer, surely_for_pool
 from service.registry.outcome import Answered, timings
-from service.settings import STUCK_S, Settings
+from service.settings import STALL_TIMEOUT_S, Settings
 
 SMALL_ANSWER = 4096
 """Labels that are ranked and written on the event loop; more would hold it up for milliseconds."""
@@ -91,9 +91,9 @@ class Classifier:
         return self.batcher.under_way + self._drawing.images + self._writing.images
 
     @property
-    def is_stuck(self) -> bool:
+    def is_stalled(self) -> bool:
         """Whether a run has gone on for longer than any should, or who runs them is gone."""
-        return self.batcher.busy_s() > STUCK_S or self.batcher.has_lost_thread()
+        return self.batcher.busy_s() > STALL_TIMEOUT_S or self.batcher.has_lost_thread()
 
     def rendered(self, name: str, render: Callable[[], bytes]) -> bytes:
         """Give what only the artifact decides, such as a drawing of it; rendered once."""
@@ -122,7 +122,7 @@ class Classifier:
         self,
         payloads: Sequence[bytes],
         patience_s: float | None = None,
-        departure: Departure | None = None,
+        disconnect: Disconnect | None = None,
         wish: Wish = PLAIN,
         received: float | None = None,
     ) -> Answered:
@@ -131,7 +131,7 @@ class Classifier:
         Args:
             payloads: Whole files.
             patience_s: The client's deadline; the service's own is the upper limit.
-            departure: Is called if the client leaves.
+            disconnect: Is called if the client disconnects.
             wish: What is wanted beyond labels.
             received: When the body was whole, on `time.perf_counter`'s clock; None: now.
 
@@ -140,25 +140,27 @@ class Classifier:
         """
         self.judgement.refuse_impossible(wish)
         deadline, left_s = self._deadline(patience_s, received)
-        departure = departure or Departure()
+        disconnect = disconnect or Disconnect()
         if wish.draw:
             self._drawing.refuse_overload(len(payloads), left_s)
         with self.batcher.admit(len(payloads), left_s):
-            ready = await self._preparer.prepare(payloads, left_s, departure, self.batcher.decoding)
+            ready = await self._preparer.prepare(
+                payloads, left_s, disconnect, self.batcher.decoding
+            )
             images = [picture.pixels for picture in ready]
-            rides = await self._ride(images, deadline, departure, wish.outputs)
+            rides = await self._ride(images, deadline, disconnect, wish.outputs)
         decode_s = sum(picture.decode_s for picture in ready)
         preprocess_s = sum(picture.preprocess_s for picture in ready)
         light = [picture.brightness for picture in ready]
         sides = [min(picture.sent) for picture in ready]
         self.drift.observe(map(self._seen, rides, light, sides))
-        return Answered(rides, timings(rides, decode_s, preprocess_s), ready, deadline, departure)
+        return Answered(rides, timings(rides, decode_s, preprocess_s), ready, deadline, disconnect)
 
     async def answer_tensors(
         self,
         images: Sequence[Pixels],
         patience_s: float | None = None,
-        departure: Departure | None = None,
+        disconnect: Disconnect | None = None,
         received: float | None = None,
     ) -> Answered:
         """Answer pictures that are the network's input already: uint8 (S, S, C) each.
@@ -167,11 +169,11 @@ class Classifier:
             ServiceError: The first refusal; see `service.errors`.
         """
         deadline, left_s = self._deadline(patience_s, received)
-        departure = departure or Departure()
+        disconnect = disconnect or Disconnect()
         with self.batcher.admit(len(images), left_s):
-            rides = await self._ride(images, deadline, departure)
+            rides = await self._ride(images, deadline, disconnect)
         self.drift.observe(map(self._seen, rides, map(brightness, images), repeat(None)))
-        return Answered(rides, timings(rides, 0.0, 0.0), (), deadline, departure)
+        return Answered(rides, timings(rides, 0.0, 0.0), (), deadline, disconnect)
 
     def _deadline(self, wanted_s: float | None, received: float | None) -> tuple[float, float]:
         """Give the deadline on `time.perf_counter`'s clock, and the seconds left until then.
@@ -202,7 +204,7 @@ class Classifier:
         Raises:
             OverloadedError: If too many wait for the same.
             DeadlineExceededError: If the deadline came first.
-            ClientLeftError: If the client left first.
+            ClientDisconnectedError: If the client left first.
         """
         images, labels = len(answered.rides), len(self.manifest.labels)
         count = top_k if wish.coverage is None else labels
@@ -240,20 +242,20 @@ class Classifier:
         self,
         images: Sequence[Pixels],
         deadline: float,
-        departure: Departure,
+        disconnect: Disconnect,
         extras: frozenset[str] = frozenset(),
     ) -> list[Ride]:
         """Wait for the engine, for the deadline, or for the client to leave."""
         left_s = deadline - time.perf_counter()
-        if departure.gone:
-            raise ClientLeftError("The client closed the connection before the answer.")
+        if disconnect.disconnected:
+            raise ClientDisconnectedError("The client closed the connection before the answer.")
         if left_s <= 0:
             raise DeadlineExceededError(
                 "The deadline passed while the images were decoded; they were not run. "
                 "Try again, or allow more time."
             )
-        submission = self.batcher.submit(images, deadline, extras, is_alone=departure.is_alone)
-        departure.leave_queue = submission.leave
+        submission = self.batcher.submit(images, deadline, extras)
+        disconnect.leave_queue = submission.leave
         rides = await submission.in_time()
         for index, ride in enumerate(rides):
             if not self.judgement.is_finite(cast(Outputs, ride.rows), ride.place, extras):

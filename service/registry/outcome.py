@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from service.cancellation import Departure
-from service.errors import ClientLeftError, DeadlineExceededError
+from service.cancellation import Disconnect
+from service.errors import ClientDisconnectedError, DeadlineExceededError
 from service.inference.request import Ride
 from service.preprocessing.prepare import Ready
 
@@ -29,7 +29,7 @@ class Answered(NamedTuple):
     timings: Timings
     ready: Sequence[Ready] = ()  # what the pictures were; nothing for tensors
     deadline: float = math.inf  # on `time.perf_counter`'s clock
-    departure: Departure | None = None
+    disconnect: Disconnect | None = None
 
     def refuse_late(self, meanwhile: str) -> None:
         """Refuse to go on, or to answer, for whom it is too late. Any thread.
@@ -38,11 +38,11 @@ class Answered(NamedTuple):
             meanwhile: What was done when the deadline passed, and what to ask for instead.
 
         Raises:
-            ClientLeftError: If the client is gone.
+            ClientDisconnectedError: If the client has disconnected.
             DeadlineExceededError: If the deadline has passed.
         """
-        if self.departure is not None and self.departure.gone:
-            raise ClientLeftError("The client closed the connection before the answer.")
+        if self.disconnect is not None and self.disconnect.disconnected:
+            raise ClientDisconnectedError("The client closed the connection before the answer.")
         if time.perf_counter() > self.deadline:
             raise DeadlineExceededError(f"The deadline passed while {meanwhile}")
 

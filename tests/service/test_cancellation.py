@@ -1,12 +1,10 @@
-"""Clients that leave while they wait, over real sockets: work for nobody is not done."""
+"""Clients that disconnect while they wait, over real sockets: their work is not done."""
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from service.inference.request import Submission
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, Listening, listen, wait_until
 from tests.service.process import read_answer
@@ -46,7 +44,7 @@ def test_clients_that_leave_while_they_wait_are_never_run(listening: Listening) 
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
     assert len(listening.gate.batches) == batcher.executed == 2
     assert count(listening, "resnet_images_executed_total") == 2
-    assert count(listening, "resnet_refusals_total", {"code": "client_left"}) == CLIENTS
+    assert count(listening, "resnet_refusals_total", {"code": "client_disconnected"}) == CLIENTS
 
 
 def test_pictures_of_who_has_left_take_no_memory(listening: Listening) -> None:
@@ -69,28 +67,8 @@ def test_a_client_that_leaves_within_its_body_holds_no_place(listening: Listenin
         leaving.sendall(REQUEST[:-5])
         wait_until(lambda: len(listening.server.server_state.connections) == 1)
 
-    wait_until(lambda: count(listening, "resnet_refusals_total", {"code": "client_left"}) == 1)
+    wait_until(
+        lambda: count(listening, "resnet_refusals_total", {"code": "client_disconnected"}) == 1
+    )
     assert listening.batcher.under_way == 0
     assert listening.gate.batches == []
-
-
-def test_a_request_knows_whether_it_is_alone(
-    listening: Listening, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    submit, told = listening.batcher.submit, []
-
-    def note(*given: Any, is_alone: bool) -> Submission:
-        told.append(is_alone)
-        return submit(*given, is_alone=is_alone)
-
-    monkeypatch.setattr(listening.batcher, "submit", note)
-    with listening.connect() as first, listening.connect() as second:
-        first.sendall(LAST)
-        wait_until(lambda: len(told) == 1)
-        second.sendall(LAST)
-        wait_until(lambda: len(told) == 2)
-        listening.gate.let_through(2)
-        answers = [read_answer(first), read_answer(second)]
-
-    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
-    assert told == [True, False]

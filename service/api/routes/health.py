@@ -5,9 +5,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.problems import problems
 from service.api.schemas import Health, RefusedModel
-from service.errors import EngineStuckError, NotReadyError
+from service.errors import EngineStalledError, NotReadyError
 from service.registry.registry import Models
-from service.settings import STUCK_S
+from service.settings import STALL_TIMEOUT_S
 
 router = APIRouter()
 
@@ -22,10 +22,10 @@ router = APIRouter()
 async def livez(request: Request) -> Health:
     """Alive while runs of the engine end."""
     models: Models = request.app.state.models
-    if any(classifier.is_stuck for classifier in models.all()):
-        raise EngineStuckError(
-            f"A run of the engine has lasted for over {STUCK_S:g} s, or its thread has ended. "
-            "Start the service anew."
+    if any(classifier.is_stalled for classifier in models.all()):
+        raise EngineStalledError(
+            f"A run of the engine has lasted for over {STALL_TIMEOUT_S:g} s, or its thread has "
+            "ended. Start the service anew."
         )
     return Health(
         model=models.find().info,

@@ -18,7 +18,7 @@ from service.api.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, body_k
 from service.api.payloads import Payloads, raw_payload, read_payloads
 from service.api.problems import problems
 from service.api.schemas import JsonImages, PredictResponse
-from service.cancellation import COMPANY, ON_LEAVE, Departure
+from service.cancellation import DISCONNECT, Disconnect
 from service.errors import InvalidParameterError
 from service.observability.metrics import STAGES
 from service.postprocessing.trust import Wish
@@ -150,7 +150,7 @@ async def answer(request: Request, name: str | None) -> Response:
     codings = read_codings(headers.getlist("content-encoding")) if is_packed else ()
     query, patience_s = _read_query(request), read_patience_s(request)
     classifier.check_admission(declared_length, patience_s)
-    departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
+    disconnect = request.scope[DISCONNECT] = Disconnect()
     with request.app.state.intake.hold(request.scope.get("client")) as take:
         body = await receive(
             request.receive, declared_length, limits.max_body_bytes, limits.body_timeout_s, take
@@ -167,7 +167,7 @@ async def answer(request: Request, name: str | None) -> Response:
         del body  # its images are copies
         classifier = models.find(name)  # it may have been replaced while the body came in
         wish = query.wish()
-        answered = await classifier.answer(sent.images, patience_s, departure, wish, received)
+        answered = await classifier.answer(sent.images, patience_s, disconnect, wish, received)
     del sent
     results = await classifier.results(answered, query.top_k, wish)
     request.app.state.telemetry.answered(answered, classifier)

@@ -34,7 +34,7 @@ from service.api.v2.schemas import (
     TensorMetadata,
 )
 from service.api.v2.tensors import Tensor
-from service.cancellation import COMPANY, ON_LEAVE, Departure
+from service.cancellation import DISCONNECT, Disconnect
 from service.errors import BodyTooLargeError, MalformedRequestError
 from service.registry.outcome import Answered
 
@@ -154,7 +154,7 @@ async def _infer(request: Request, view: View) -> Response:
     patience_s, declared_length = read_patience_s(request), headers.get("content-length")
     takes_files = view.border.input.datatype == "BYTES"
     classifier.check_admission(declared_length, patience_s, takes_files=takes_files)
-    departure = request.scope[ON_LEAVE] = Departure(request.scope.get(COMPANY))
+    disconnect = request.scope[DISCONNECT] = Disconnect()
     json_bytes = _json_bytes(headers.get(JSON_BYTES_HEADER))
     codings = read_codings(headers.getlist("content-encoding"))
     limit = classifier.settings.max_body_bytes
@@ -178,10 +178,10 @@ async def _infer(request: Request, view: View) -> Response:
         classifier = view.classifier
         waits_s = min((s for s in (asked.timeout_s, patience_s) if s is not None), default=None)
         if isinstance(asked.images, list):
-            answered = await classifier.answer(asked.images, waits_s, departure, received=received)
+            answered = await classifier.answer(asked.images, waits_s, disconnect, received=received)
         else:
             images = list(asked.images)  # (N, S, S, C) -> N times (S, S, C)
-            answered = await classifier.answer_tensors(images, waits_s, departure, received)
+            answered = await classifier.answer_tensors(images, waits_s, disconnect, received)
     timings = replace(answered.timings, decode=answered.timings.decode + read_s)
     return await _respond(request, view, asked, answered._replace(timings=timings))
 

@@ -13,8 +13,8 @@ from PIL import Image
 from service.api.payloads import read_payloads
 from service.api.routes.predict import TIMEOUT_HEADER
 from service.api.v2.codec import read_request, write_response
-from service.cancellation import Departure
-from service.errors import ClientLeftError, DeadlineExceededError
+from service.cancellation import Disconnect
+from service.errors import ClientDisconnectedError, DeadlineExceededError
 from service.postprocessing.trust import Wish
 from tests.service.conftest import Serve, Service
 from tests.service.pictures import WHITE, encode, fashion_pictures
@@ -135,7 +135,7 @@ async def test_what_is_drawn_is_in_flight_but_no_longer_the_engines(
     shipped: Service, drawn: list[object]
 ) -> None:
     classifier = shipped.classifier
-    answered = await shipped.classifier.answer([PICTURE], None, Departure(), DRAWN)
+    answered = await shipped.classifier.answer([PICTURE], None, Disconnect(), DRAWN)
 
     drawing = asyncio.create_task(shipped.classifier.results(answered, 1, DRAWN))
     await asyncio.sleep(0.1)
@@ -146,11 +146,11 @@ async def test_what_is_drawn_is_in_flight_but_no_longer_the_engines(
 
 
 async def test_nothing_is_drawn_for_who_has_left(shipped: Service, drawn: list[object]) -> None:
-    departure = Departure()
-    answered = await shipped.classifier.answer([PICTURE], None, departure, DRAWN)
+    disconnect = Disconnect()
+    answered = await shipped.classifier.answer([PICTURE], None, disconnect, DRAWN)
 
-    departure()
-    with pytest.raises(ClientLeftError):
+    disconnect()
+    with pytest.raises(ClientDisconnectedError):
         await shipped.classifier.results(answered, 1, DRAWN)
 
     assert drawn == []

@@ -12,7 +12,7 @@ from PIL import Image
 
 from model.preprocessing import Preprocessing
 from service.api.routes.predict import TIMEOUT_HEADER
-from service.cancellation import Departure
+from service.cancellation import Disconnect
 from service.errors import DeadlineExceededError, InvalidImageError, OverloadedError
 from service.inference.batcher import Batcher
 from service.inference.cost import PRUDENCE, Plan
@@ -74,7 +74,7 @@ async def test_what_cannot_be_decoded_in_time_is_refused_at_once_and_the_rest_is
         try:
             with batcher.admit(pictures, PATIENCE_S):
                 await preparer.prepare(
-                    [LARGE] * pictures, PATIENCE_S, Departure(), batcher.decoding
+                    [LARGE] * pictures, PATIENCE_S, Disconnect(), batcher.decoding
                 )
             outcomes["answered"] += 1
         except OverloadedError as error:
@@ -105,9 +105,9 @@ async def test_a_small_picture_does_not_wait_for_the_pool_and_is_not_refused_for
 
     with batcher.admit(9, 60), batcher.decoding(9, 60):
         with batcher.admit(1, 5):
-            ready = await preparer.prepare([WHITE], 5, Departure(), batcher.decoding)
+            ready = await preparer.prepare([WHITE], 5, Disconnect(), batcher.decoding)
         with batcher.admit(1, 5), pytest.raises(OverloadedError) as refused:
-            await preparer.prepare([LARGE], 5, Departure(), batcher.decoding)
+            await preparer.prepare([LARGE], 5, Disconnect(), batcher.decoding)
         assert batcher.undecoded == 9
 
     assert len(ready) == 1
@@ -123,7 +123,7 @@ async def test_an_idle_pool_refuses_nobody_however_slow_the_last_picture_was() -
 
     for _ in range(120):
         with batcher.admit(1, 5):
-            await preparer.prepare([LARGE], 5, Departure(), batcher.decoding)
+            await preparer.prepare([LARGE], 5, Disconnect(), batcher.decoding)
 
     assert spoilt_s > 100
     assert batcher.plan.wait_s(0, 1) < 5
@@ -175,11 +175,11 @@ async def test_the_pool_tells_what_a_picture_took_even_in_vain(decoded: list[int
     told: list[tuple[float, int]] = []
     preparer = Preparer(SPEC, LIMIT, follow=lambda *given: told.append(given))
 
-    await preparer.prepare([LARGE], 10, Departure())
-    await preparer.prepare([LARGE] * 2, 10, Departure())
+    await preparer.prepare([LARGE], 10, Disconnect())
+    await preparer.prepare([LARGE] * 2, 10, Disconnect())
     with pytest.raises(InvalidImageError):
-        await preparer.prepare([encode(Image.fromarray(noise))[:-5_000]], 10, Departure())
-    await preparer.prepare([WHITE], 10, Departure())  # on the event loop
+        await preparer.prepare([encode(Image.fromarray(noise))[:-5_000]], 10, Disconnect())
+    await preparer.prepare([WHITE], 10, Disconnect())  # on the event loop
 
     assert [threads for _, threads in told] == [1] * 4
     assert all(seconds >= DECODE_S for seconds, _ in told[:3])
@@ -200,7 +200,7 @@ async def test_headers_of_several_pictures_do_not_wait_for_the_pool(
     preparer.pool.submit(release.wait, 20)
     monkeypatch.setattr(prepare, "open_image", noting)
 
-    asked = asyncio.create_task(preparer.prepare([LARGE] * 2, 20, Departure()))
+    asked = asyncio.create_task(preparer.prepare([LARGE] * 2, 20, Disconnect()))
     were_opened = [await asyncio.to_thread(opened.acquire, timeout=10) for _ in range(2)]
     release.set()
 

@@ -17,7 +17,7 @@ import service.server.server
 import signal
 import time
 
-service.server.server.STUCK_S = 2
+service.server.server.STALL_TIMEOUT_S = 2
 signal.signal(signal.SIGUSR2, lambda *_: time.sleep(120))
 """
 

@@ -44,7 +44,7 @@ async def test_a_service_that_has_started_is_well(path: str, serve: Serve) -> No
 async def test_a_stuck_engine_is_neither_alive_nor_ready_until_it_moves(
     path: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier, "STUCK_S", 0.05)
+    monkeypatch.setattr(classifier, "STALL_TIMEOUT_S", 0.05)
     gate = Gate()
     service = await serve(run=gate)
     task = asyncio.create_task(service.client.post("/predict", content=WHITE))
@@ -56,7 +56,7 @@ async def test_a_stuck_engine_is_neither_alive_nor_ready_until_it_moves(
     await task
     moving = await service.client.get(path)
 
-    assert (stuck.status_code, stuck.json()["code"]) == (503, "engine_stuck")
+    assert (stuck.status_code, stuck.json()["code"]) == (503, "engine_stalled")
     assert moving.status_code == 200
 
 
