@@ -16,7 +16,7 @@ import uvicorn
 from service.cpus import usable_cores
 from service.log import LogThrottle, log
 from service.server.connections import Connections, Limits, limits, raise_file_limit
-from service.server.listen import address, bind_reuseport, take_no_more
+from service.server.listen import address, bind_reuseport, drop_new_connections
 from service.server.protocol import KEEPALIVE_GRACE_S, HttpProtocol
 from service.server.shutdown import MAX_EXIT_S, exit_within, with_time_limit
 from service.settings import STALL_TIMEOUT_S, Settings
@@ -203,7 +203,7 @@ class Server(uvicorn.Server):
             sock.close()
         with contextlib.ExitStack() as open_sockets:
             for sock in self._listening:
-                take_no_more(open_sockets.enter_context(sock))
+                drop_new_connections(open_sockets.enter_context(sock))
             await self._drain_backlog(self._listening)
         self.lifespan.shutdown = with_time_limit(self.lifespan.shutdown)
         await super().shutdown(sockets)
