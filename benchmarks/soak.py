@@ -111,7 +111,7 @@ def departures() -> dict[str, object]:
             statuses += found
         metrics = server.url("/metrics")
         with urllib.request.urlopen(metrics, timeout=30) as response:  # noqa: S310
-            told = re.search(r'code="client_left"} (\S+)', response.read().decode())
+            told = re.search(r'code="client_disconnected"} (\S+)', response.read().decode())
     return {
         "left": LEAVERS,
         "told_client_left": float(told[1]) if told else 0.0,

@@ -35,7 +35,7 @@ from service.errors import (
     ServiceError,
 )
 from service.log import log, set_up_logging
-from service.memory import release_frames, settle, share_one_heap
+from service.memory import freeze_gc, release_frames, share_one_heap
 from service.observability.metrics import Telemetry
 from service.observability.tracing import Tracing, start_tracing
 from service.registry.registry import ModelRegistry
@@ -169,5 +169,5 @@ def worker_app() -> ASGIApp:
     settings = read_settings()
     set_up_logging(settings.log_level, settings.log_format)
     app = create_app(settings, start_tracing())
-    settle()
+    freeze_gc()
     return app

@@ -11,7 +11,7 @@ from model.cli import CommandError, script
 from service.app import create_app
 from service.errors import StartError
 from service.log import set_up_logging
-from service.memory import settle
+from service.memory import freeze_gc
 from service.observability.tracing import start_tracing
 from service.registry.loading import choose_workers
 from service.registry.trial import TrialLoad
@@ -48,19 +48,19 @@ def _serve(
     os.environ.update(
         {PREFIX + name: str(value) for name, value in given.items() if value is not None}
     )
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a model that may be replaced
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a model to reload
     try:
         settings = read_settings()
         set_up_logging(settings.log_level, settings.log_format)
         with bind(settings) as sock:
             number = choose_workers(settings, TrialLoad())
-            os.environ[PREFIX + "WORKERS"] = str(number)  # what `auto` came to, for the workers
+            os.environ[PREFIX + "WORKERS"] = str(number)  # the workers read what `auto` came to
             if number == 1:
                 config = configure(settings, create_app(read_settings(), start_tracing()))
-                settle()
+                freeze_gc()
                 Server(config, owns_port=True).run([sock])
             elif not run_workers(settings, number, sock):
-                raise CommandError("A worker could not start; the lines before say why.")
+                raise CommandError("A worker could not start; see the lines above.")
     except StartError as error:
         raise CommandError(str(error)) from error
 

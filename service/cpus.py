@@ -1,7 +1,8 @@
-"""How much of the processor this process may take, by the cgroups that it lies in.
+"""The processor: how many cores this process may use, and which precision suits it.
 
-A quota may be set on the process's own group, as systemd does for a service, or on any above
-it, as engines do for a container; where the container sees the host's groups, the root has none.
+The number of cores depends on the process's cgroups. A quota may be set on its own group, as
+systemd does for a service, or on any above it, as engines do for a container; where the container
+sees the host's groups, the root has none.
 
 Source:
     cgroups(7), and `cpu.max` in the kernel's Documentation/admin-guide/cgroup-v2.rst.
@@ -16,19 +17,19 @@ from typing import NamedTuple
 
 from model.artifact.manifest import Precision
 
-BYTE_PRODUCTS = ("amx_int8", "avx512_vnni", "avx_vnni")
-"""Flags of x86 processors, as Linux names them; the first that is there is told."""
+INT8_INSTRUCTIONS = ("amx_int8", "avx512_vnni", "avx_vnni")
+"""Flags of x86 processors that multiply int8, as Linux names them; the best first."""
 
 
-class Choice(NamedTuple):
-    """A precision, and why."""
+class PrecisionChoice(NamedTuple):
+    """A precision, and the reason for it."""
 
     precision: Precision
     reason: str
 
 
-def byte_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """Name the instruction set that multiplies bytes; None where there is none, or no telling."""
+def int8_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Name the instruction set that multiplies int8; None if there is none, or if it is unknown."""
     if platform.machine() not in ("x86_64", "AMD64", "i686"):
         return None
     try:
@@ -36,35 +37,37 @@ def byte_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     except OSError:
         return None
     flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
-    return next((name for name in BYTE_PRODUCTS if name in flags), None)
+    return next((name for name in INT8_INSTRUCTIONS if name in flags), None)
 
 
-def choose(held: Collection[Precision], *, cuda: bool, byte_products: str | None) -> Choice:
-    """Pick the precision that suits the machine among those that the artifact holds.
+def choose(
+    held: Collection[Precision], *, cuda: bool, int8_instructions: str | None
+) -> PrecisionChoice:
+    """Choose the precision that suits the machine among those that the artifact has.
 
     Args:
         held: Precisions of the artifact.
         cuda: Whether the engine runs on CUDA.
-        byte_products: The instruction set for int8, or None.
+        int8_instructions: The instruction set for int8, or None.
     """
     if cuda and "float16" in held:
-        return Choice("float16", "the engine runs on CUDA")
-    if not cuda and byte_products and "int8" in held:
-        return Choice("int8", f"the processor has {byte_products}")
+        return PrecisionChoice("float16", "the engine runs on CUDA")
+    if not cuda and int8_instructions and "int8" in held:
+        return PrecisionChoice("int8", f"the processor has {int8_instructions}")
     precision: Precision = "float32" if "float32" in held else next(iter(held))
     if cuda:
-        return Choice(precision, "the artifact holds no float16")
-    if byte_products:
-        return Choice(precision, "the artifact holds no int8")
-    return Choice(precision, "the processor has neither VNNI nor AMX")
+        return PrecisionChoice(precision, "the artifact holds no float16")
+    if int8_instructions:
+        return PrecisionChoice(precision, "the artifact holds no int8")
+    return PrecisionChoice(precision, "the processor has neither VNNI nor AMX")
 
 
 FILES = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
-"""Where quota and period stand, in version 2 and in version 1."""
+"""The files with quota and period, in version 2 and in version 1."""
 
 
 def cpu_quota(cgroups: Path, membership: Path) -> float:
-    """Find the smallest quota from the process's own group up to the root.
+    """Return the smallest quota from the process's own group up to the root.
 
     Args:
         cgroups: Where they are mounted, /sys/fs/cgroup.
@@ -95,7 +98,7 @@ def _upwards(root: Path, group: str) -> list[Path]:
 
 
 def _quota(group: Path) -> float:
-    """Read what one group may take, in cores."""
+    """Read one group's quota, in cores."""
     for names in FILES:
         try:
             quota, period = " ".join((group / name).read_text() for name in names).split()

@@ -11,21 +11,21 @@ Errors:
     ├── NotFoundError               404  no such route
     ├── ModelNotFoundError          404  no such model, or version of it
     ├── MethodNotAllowedError       405  the route answers to other methods
-    ├── ClientLeftError             400  nobody is there to read it
-    ├── ReceiveTimeoutError         408  the body did not arrive in time
+    ├── ClientDisconnectedError     400  the client has closed the connection
+    ├── RequestTimeoutError         408  the body did not arrive in time
     ├── BodyTooLargeError           413  more bytes than the limit
-    ├── TooManyImagesError          413  more pictures than the limit
+    ├── TooManyImagesError          413  more images than the limit
     ├── ImageTooLargeError          413  more pixels, or a longer side, than the limit
-    ├── UnsupportedMediaTypeError   415  the content type is none of ours
-    ├── InvalidImageError           422  no readable picture
-    ├── InferenceFailedError        500  the engine failed, or gave no finite numbers
-    ├── InternalError               500  our mistake
-    ├── UnsupportedError            501  the protocol has it, the service does not
+    ├── UnsupportedMediaTypeError   415  a content type that no route reads
+    ├── InvalidImageError           422  no readable image
+    ├── InferenceFailedError        500  the engine failed, or its outputs are not finite
+    ├── InternalError               500  a bug in the service
+    ├── UnsupportedError            501  in the protocol, but not supported
     ├── NotReadyError               503  draining
-    ├── EngineStuckError            503  a run does not end
+    ├── EngineStalledError          503  a run of the engine does not end
     ├── OverloadedError             503  the queue is full
-    ├── OutOfMemoryError            503  too little memory at this moment
-    └── DeadlineExceededError       504  no answer within the deadline
+    ├── OutOfMemoryError            503  too little memory at the moment
+    └── DeadlineExceededError       504  no response within the deadline
 """
 
 from collections.abc import Mapping
@@ -35,13 +35,13 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """A request that will not be answered; the message says why and what to do.
+    """A request that is refused; the message says why and what to do.
 
     Attributes:
         code: Stable name for clients.
-        index: Which picture of the request it was, from 0; None if it was not one of them.
+        index: Which image of the request is the cause, from 0; None if none of them is.
         retry_after_s: When to try again, in seconds; None if that would not help.
-        headers: What the answer's headers say beside that.
+        headers: Further headers of the response.
     """
 
     code: ClassVar[str]
@@ -50,7 +50,6 @@ class ServiceError(Exception):
     def __init__(
         self, message: str, *, index: int | None = None, retry_after_s: int | None = None
     ) -> None:
-        """Keep what the problem document will say."""
         super().__init__(message)
         self.index = index
         self.retry_after_s = retry_after_s
@@ -86,16 +85,16 @@ class MethodNotAllowedError(ServiceError):
     code = "method_not_allowed"
 
 
-class ClientLeftError(ServiceError):
-    """The client closed the connection; the status goes to the log and to nobody."""
+class ClientDisconnectedError(ServiceError):
+    """The client has closed the connection; the status is only logged and counted."""
 
-    code = "client_left"
+    code = "client_disconnected"
 
 
-class ReceiveTimeoutError(ServiceError):
+class RequestTimeoutError(ServiceError):
     """The body did not arrive in time."""
 
-    code = "receive_timeout"
+    code = "request_timeout"
 
 
 class BodyTooLargeError(ServiceError):
@@ -104,7 +103,6 @@ class BodyTooLargeError(ServiceError):
     code = "body_too_large"
 
     def __init__(self, limit: int, hint: str = "") -> None:
-        """Say the limit and the way out."""
         super().__init__(
             f"The body has more than {limit:,} bytes. Send fewer or smaller images, "
             f"or raise RESNET_MAX_BODY_BYTES. {hint}".rstrip()
@@ -112,12 +110,11 @@ class BodyTooLargeError(ServiceError):
 
 
 class TooManyImagesError(ServiceError):
-    """The request carries more pictures than the limit."""
+    """The request carries more images than the limit."""
 
     code = "too_many_images"
 
     def __init__(self, limit: int) -> None:
-        """Say the limit and the way out."""
         super().__init__(
             f"The request carries more than {limit:,} images. Send several requests, "
             "or raise RESNET_MAX_IMAGES."
@@ -131,41 +128,41 @@ class ImageTooLargeError(ServiceError):
 
 
 class UnsupportedMediaTypeError(ServiceError):
-    """The content type, or the content encoding, is none that the route reads."""
+    """The route does not read this content type, or this content encoding."""
 
     code = "unsupported_media_type"
 
     def __init__(self, message: str, *, accept_encoding: str | None = None) -> None:
-        """Keep which encodings there are, if it is about that (RFC 9110, section 15.5.16)."""
+        """Name the encodings that are read, if that is the cause (RFC 9110, section 15.5.16)."""
         super().__init__(message)
         if accept_encoding is not None:
             self.headers = {"Accept-Encoding": accept_encoding}
 
 
 class InvalidImageError(ServiceError):
-    """The bytes are no picture that the service can read."""
+    """The bytes are not an image that the service can read."""
 
     code = "invalid_image"
 
 
 class InferenceFailedError(ServiceError):
-    """The engine failed, or gave numbers that are not finite."""
+    """The engine failed, or its outputs are not finite."""
 
     code = "inference_failed"
 
 
 class InternalError(ServiceError):
-    """A mistake of ours; the log has the details."""
+    """A bug in the service; the log has the details."""
 
     code = "internal_error"
 
     def __init__(self) -> None:
-        """Say no more than that; the cause may hold what is nobody's business."""
+        """Say no more than that: the cause may contain data of others."""
         super().__init__("An error of the service, not of the request. The log has more.")
 
 
 class UnsupportedError(ServiceError):
-    """A part of a protocol that the service leaves out."""
+    """A part of a protocol that the service does not support."""
 
     code = "unsupported"
 
@@ -176,14 +173,14 @@ class NotReadyError(ServiceError):
     code = "not_ready"
 
     def __init__(self, message: str) -> None:
-        """Have the client come back at once: somebody else answers, or the next process."""
+        """Have the client try again at once: another process answers."""
         super().__init__(message, retry_after_s=1)
 
 
-class EngineStuckError(ServiceError):
-    """A run of the engine does not end: the process wants to be started anew."""
+class EngineStalledError(ServiceError):
+    """A run of the engine does not end: the process has to be restarted."""
 
-    code = "engine_stuck"
+    code = "engine_stalled"
 
 
 class OverloadedError(ServiceError):
@@ -193,21 +190,21 @@ class OverloadedError(ServiceError):
 
 
 class OutOfMemoryError(ServiceError):
-    """The process has too little memory, or no thread more, at this moment."""
+    """The process has too little memory, or can start no thread, at the moment."""
 
     code = "out_of_memory"
 
     def __init__(self) -> None:
-        """Have the client come back when other requests have been answered."""
+        """Have the client try again when other requests have been answered."""
         super().__init__(
-            "The service is short of memory at this moment. Try again in 1 s, or send fewer or "
+            "The service is short of memory at the moment. Try again in 1 s, or send fewer or "
             "smaller images.",
             retry_after_s=1,
         )
 
 
 class DeadlineExceededError(ServiceError):
-    """There was no answer within the deadline."""
+    """There was no response within the deadline."""
 
     code = "deadline_exceeded"
 
@@ -219,8 +216,8 @@ STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
         NotFoundError: HTTPStatus.NOT_FOUND,
         ModelNotFoundError: HTTPStatus.NOT_FOUND,
         MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
-        ClientLeftError: HTTPStatus.BAD_REQUEST,
-        ReceiveTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
+        ClientDisconnectedError: HTTPStatus.BAD_REQUEST,
+        RequestTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
         BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         TooManyImagesError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -230,7 +227,7 @@ STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
         InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
         UnsupportedError: HTTPStatus.NOT_IMPLEMENTED,
         NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
-        EngineStuckError: HTTPStatus.SERVICE_UNAVAILABLE,
+        EngineStalledError: HTTPStatus.SERVICE_UNAVAILABLE,
         OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
         OutOfMemoryError: HTTPStatus.SERVICE_UNAVAILABLE,
         DeadlineExceededError: HTTPStatus.GATEWAY_TIMEOUT,

@@ -1,8 +1,8 @@
-"""Lines for people or machines on stderr; one for each request, written in bunches.
+"""The log on stderr, as text or JSON: one line for each request, written in batches.
 
-A write for each request costs as much as the answer's JSON, so lines of requests wait up
-to a fraction of a second for company. Warnings and errors do not wait. A thread writes: neither
-a stderr that takes nothing nor a full disk may hold up requests or the end of the process.
+A write for each request costs as much as its response's JSON, so these lines are buffered for a
+fraction of a second. Warnings and errors are written at once. A thread writes: neither a stderr
+that takes nothing nor a full disk may delay requests or the end of the process.
 """
 
 import atexit
@@ -20,19 +20,19 @@ from typing import Any, Literal
 from service.stderr import is_on_event_loop, write_to_stderr
 
 FLUSH_S = 0.2
-BUNCH = 200
-MOST_BYTES = 2_000_000
-"""Of lines that wait to be written; some 15,000 requests."""
+BATCH_LINES = 200
+MAX_BUFFERED_BYTES = 2_000_000
+"""Some 15,000 requests."""
 FLUSH_WAIT_S = 1.0
 """For stderr to take what is written."""
-SELDOM_S = 10.0
+THROTTLE_S = 10.0
 """Between two lines about what may happen thousands of times a second."""
-MOST_CHARACTERS = 8_000
+MAX_CHARACTERS = 8_000
 """Of one message or exception; the rest of its middle is left out."""
 WARNINGS = "py.warnings"
 """Where `logging.captureWarnings` sends what Python would write to stderr in a form of its own."""
 LIBRARIES = ("asyncio", "PIL", WARNINGS, "python_multipart")
-"""Only their warnings are worth a line; Pillow tells each chunk of a file at debug level."""
+"""Only their warnings are logged; Pillow logs each chunk of a file at debug level."""
 
 log = logging.getLogger("service")
 
@@ -66,38 +66,38 @@ class TextFormatter(logging.Formatter):
 
     def line(self, created: float, level: str, message: str, fields: Mapping[str, Any]) -> str:  # noqa: ARG002
         """Write one line."""
-        told = "".join([f" {name}={_plain(value)}" for name, value in fields.items()])
-        return f"{level.lower():7} {message}{told}"
+        pairs = "".join([f" {name}={_encode(value)}" for name, value in fields.items()])
+        return f"{level.lower():7} {message}{pairs}"
 
 
 def _cut(text: str) -> str:
     """Leave out the middle of a text that is very long."""
-    half = MOST_CHARACTERS // 2
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:half]}\n...\n{text[-half:]}"
+    half = MAX_CHARACTERS // 2
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:half]}\n...\n{text[-half:]}"
 
 
-def _plain(value: object) -> str:
-    """Write a value as JSON; a request's line has texts and numbers, which go the quick way."""
+def _encode(value: object) -> str:
+    """Write a value as JSON; the strings and numbers of a request's line take a fast path."""
     if type(value) is str:
         return encode_basestring_ascii(value)
     return repr(value) if type(value) in (int, float) else json.dumps(value)
 
 
-class BunchHandler(logging.Handler):
-    """Keeps lines for a moment, and has a thread of its own write many at once.
+class BufferedHandler(logging.Handler):
+    """Buffers lines for a moment; a thread of its own writes many at once.
 
-    Nobody waits for stderr, which may be a pipe that nobody reads or a full disk: beyond
-    `MOST_BYTES` lines are dropped and counted. A warning that is not logged on an event loop
-    waits for a moment until it is written, so that it comes before whatever follows it.
+    stderr may be a pipe that nobody reads, or a full disk, and is not waited for: beyond
+    `MAX_BUFFERED_BYTES` lines are dropped and counted. A warning that is not logged on an event
+    loop waits for a moment until it is written, so that it comes before whatever follows it.
+    What is left is written at exit.
     """
 
     def __init__(self) -> None:
-        """Start the thread; what is left is written at exit."""
         super().__init__()
         self._lines: list[str] = []
         self._bytes = 0
         self._dropped = 0
-        self._keeping = threading.RLock()  # the same thread may log within it: a warning of Python
+        self._buffer_lock = threading.RLock()  # a warning of Python is logged within it
         self._tasks: SimpleQueue[bool | threading.Event | None] = SimpleQueue()
         self._writing_since: float | None = None
         self._writer: threading.Thread | None = threading.Thread(
@@ -105,22 +105,22 @@ class BunchHandler(logging.Handler):
         )
         try:
             self._writer.start()
-        except (RuntimeError, MemoryError):  # every line is then written as it comes
+        except (RuntimeError, MemoryError):  # then every line is written at once
             self._writer = None
         atexit.register(self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line; have all written soon if it is urgent."""
-        with suppress(Exception):  # a log never costs an answer
+        """Buffer a line; have all written soon if it is urgent."""
+        with suppress(Exception):  # logging must not fail a request
             is_urgent = record.levelno > logging.INFO
-            self.keep(self.format(record), is_urgent=is_urgent)
+            self.buffer(self.format(record), is_urgent=is_urgent)
             if is_urgent and not is_on_event_loop():
                 self.flush()
 
-    def keep(self, line: str, *, is_urgent: bool = False) -> None:
-        """Keep a line for a moment, unless it is urgent or there are many."""
-        with self._keeping:
-            if self._bytes > MOST_BYTES:
+    def buffer(self, line: str, *, is_urgent: bool = False) -> None:
+        """Buffer a line for a moment, unless it is urgent or there are many."""
+        with self._buffer_lock:
+            if self._bytes > MAX_BUFFERED_BYTES:
                 self._dropped += 1
                 return
             self._lines.append(line)
@@ -128,13 +128,13 @@ class BunchHandler(logging.Handler):
             count = len(self._lines)
         if self._writer is None:
             self._write()
-        elif is_urgent or count == BUNCH:
+        elif is_urgent or count == BATCH_LINES:
             self._tasks.put(True)
         elif count == 1:
             self._tasks.put(False)
 
     def flush(self) -> None:
-        """Have written what is kept; wait for that a moment, and not if stderr is stuck."""
+        """Have the buffer written; wait for that a moment, but not if stderr takes nothing."""
         if self._writer is None or not self._writer.is_alive():
             self._write()
             return
@@ -163,7 +163,7 @@ class BunchHandler(logging.Handler):
                 task.set()
 
     def _write(self) -> None:
-        with self._keeping:
+        with self._buffer_lock:
             lines, self._lines, self._bytes = self._lines, [], 0
             dropped, self._dropped = self._dropped, 0
         lost = dropped + len(lines)  # if this fails
@@ -176,26 +176,25 @@ class BunchHandler(logging.Handler):
         try:
             write_to_stderr("\n".join(lines) + "\n")
         except (OSError, ValueError, AttributeError):  # a full disk; closed; there is none
-            with self._keeping:
+            with self._buffer_lock:
                 self._dropped += lost
         self._writing_since = None
 
 
-class Seldom:
-    """Says when something that may happen very often is worth a line in the log."""
+class LogThrottle:
+    """Limits how often something that may happen very often is logged."""
 
     def __init__(self) -> None:
-        """Nothing has happened yet."""
         self._times = 0
         self._next = 0.0
 
     def count(self) -> int | None:
-        """Count one time; give how often it was since the last line if another is due."""
+        """Count one time; return how many there were since the last line if another is due."""
         self._times += 1
         if time.monotonic() < self._next:
             return None
         times, self._times = self._times, 0
-        self._next = time.monotonic() + SELDOM_S
+        self._next = time.monotonic() + THROTTLE_S
         return times
 
 
@@ -203,30 +202,30 @@ def log_request(level: int, fields: Mapping[str, Any]) -> None:
     """Log a request without the records of `logging`, which cost more than the line itself."""
     for handler in log.handlers:
         formatter = handler.formatter
-        if isinstance(handler, BunchHandler) and isinstance(
+        if isinstance(handler, BufferedHandler) and isinstance(
             formatter, JsonFormatter | TextFormatter
         ):
             name = logging.getLevelName(level)
-            handler.keep(formatter.line(time.time(), name, "request", fields))
+            handler.buffer(formatter.line(time.time(), name, "request", fields))
 
 
 def set_up_logging(level: str, style: Literal["json", "text"]) -> None:
     """Send our log, and those of what we use, to stderr in one style."""
-    handler = BunchHandler()
+    handler = BufferedHandler()
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     least = logging.getLevelNamesMapping()[level.upper()]
     for name in ("service", "uvicorn", *LIBRARIES):
         logger = logging.getLogger(name)
         for earlier in logger.handlers:
-            earlier.flush()  # what it keeps would come late, among our lines
+            earlier.flush()  # what it buffers would come late, among our lines
         logger.handlers = [handler]
         logger.setLevel(max(least, logging.WARNING) if name in LIBRARIES else least)
         logger.propagate = False
-    logging.getLogger(WARNINGS).filters = [_fold]
+    logging.getLogger(WARNINGS).filters = [_one_line]
     logging.captureWarnings(True)
 
 
-def _fold(record: logging.LogRecord) -> bool:
-    """Bring a warning, which comes with its line of code, to a single line."""
+def _one_line(record: logging.LogRecord) -> bool:
+    """Put a warning of Python, which comes with its line of code, on one line."""
     record.msg, record.args = " ".join(record.getMessage().split()), None
     return True

@@ -1,4 +1,4 @@
-"""The garbage collector; memory that a retired model, or a refused request, leaves behind."""
+"""The garbage collector, and memory to return to the system after a reload or a large request."""
 
 import ctypes
 import gc
@@ -6,32 +6,32 @@ import mmap
 import resource
 import sys
 
-LITTLE_BYTES = 1_048_576
+UNCHECKED_BYTES = 1_048_576
 HEADROOM_BYTES = 4_194_304
 """What a small request may need."""
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 MMAP_BYTES = 131_072
 YOUNG_OBJECTS = 20_000
-"""Made and not freed since the collector's last look; several hundred requests under way."""
+"""Allocated and not freed since the last collection; several hundred requests in flight."""
 
 
-def settle() -> None:
-    """Tell the garbage collector that what is loaded will stay, and to look less often.
+def freeze_gc() -> None:
+    """Exempt what is loaded from garbage collection, and collect less often.
 
-    Requests leave next to no cycles behind; by default the collector would walk over those
-    under way some hundred times a second, which is a twentieth of a small network's request.
+    Requests leave almost no cycles behind. By default the collector would walk over those in
+    flight some hundred times a second, which is a twentieth of a small network's request.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
 
 
-def give_back() -> None:
-    """Free what nobody holds any more, and have glibc return it to the system.
+def release_memory() -> None:
+    """Collect garbage, and have glibc return free memory to the system.
 
-    The collector looks rarely here (`settle`), and what a request left behind may
-    hold the model that answered it; glibc keeps the holes between what is still used. 90 reloads
-    under load took 275 MB without this, 41 MB with it (`python -m benchmarks.soak reloads`).
+    Collections are rare here (`freeze_gc`), and what a request left behind may refer to the model
+    that answered it; glibc keeps the holes between what is still used. 90 reloads under load took
+    275 MB without this, 41 MB with it (`python -m benchmarks.soak reloads`).
     """
     gc.collect()
     trim()
@@ -51,11 +51,11 @@ def trim() -> None:
 
 
 def share_one_heap() -> None:
-    """Have all threads take memory from one heap; to be called before they are started.
+    """Have all threads allocate from one heap; call it before they are started.
 
     glibc gives threads heaps of their own, and each keeps what a large request left free: 100
     bodies of 10 MB of broken JSON, parsed in a pool's threads in turn, took 477 MB, not 121.
-    Decoding photographs in two threads is as quick (0.40 s for 304 of 100 KB, both ways).
+    Decoding photographs in two threads is as fast (0.40 s for 304 of 100 KB, both ways).
 
     Source:
         mallopt(3), M_ARENA_MAX.
@@ -64,9 +64,9 @@ def share_one_heap() -> None:
 
 
 def is_limited() -> bool:
-    """Tell whether the process may not take as much memory as it likes (`ulimit -v`).
+    """Tell whether the process's memory is limited (`ulimit -v`).
 
-    Then glibc is told to keep nothing for itself.
+    Then glibc is told to return large blocks at once.
     """
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
         return False
@@ -81,15 +81,15 @@ def _mallopt(option: int, value: int) -> None:
 
 
 def demand(count: int) -> None:
-    """Raise unless the system would give so many bytes, where they are many.
+    """Check that the system would give so many bytes; small numbers are not checked.
 
-    pydantic's parser ends the process where it gets no memory. Nothing is kept, so that another
-    thread may be quicker; 7 us.
+    pydantic's parser ends the process where it gets no memory. Nothing is reserved, so another
+    thread may be faster; 7 us.
 
     Raises:
         MemoryError: If it would not.
     """
-    if count < LITTLE_BYTES:
+    if count < UNCHECKED_BYTES:
         return
     try:
         mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
@@ -98,10 +98,10 @@ def demand(count: int) -> None:
 
 
 def release_frames(error: BaseException) -> None:
-    """Drop the tracebacks of an error and of what led to it: their frames hold the request's body.
+    """Drop the tracebacks of an error and of its causes: their frames refer to the request's body.
 
-    A frame that holds the error in turn, by a name or in a future, would be a cycle, which stays
-    until the garbage collector looks.
+    A frame that refers to the error in turn, by a name or in a future, would be a cycle, which
+    stays until the next garbage collection.
     """
     linked: list[BaseException | None] = [error]
     while linked:

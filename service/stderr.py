@@ -1,4 +1,4 @@
-"""Writing to stderr in a way that cannot keep the process from ending."""
+"""Write to stderr without a lock, which could keep the process from ending."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ import time
 from io import UnsupportedOperation
 
 RETRY_S = 0.2
-"""Where another program has made stderr non-blocking, and it is full."""
+"""Before the next try, where another program has made stderr non-blocking, and it is full."""
 
 
 def is_on_event_loop() -> bool:
@@ -20,14 +20,14 @@ def is_on_event_loop() -> bool:
 
 
 def write_to_stderr(text: str) -> None:
-    """Write past the buffer of `sys.stderr`: its lock would keep the process from ending.
+    """Write, bypassing the buffer of `sys.stderr` and its lock.
 
     Raises:
         OSError, ValueError, AttributeError: If it cannot be written.
     """
     try:
         descriptor = sys.stderr.fileno()
-    except UnsupportedOperation:  # it is no file, as in tests
+    except UnsupportedOperation:  # not a file, as in tests
         sys.stderr.write(text)
         sys.stderr.flush()
         return

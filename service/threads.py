@@ -1,6 +1,6 @@
-"""Threads are started at the start, since later there may be no room for one.
+"""Pools whose threads are all started at once, since later there may be no memory for one.
 
-A thread that finds no memory for its first step leaves whoever started it waiting for ever
+A thread that finds no memory for its first step leaves the thread that started it waiting for ever
 (`threading.Thread.start` in CPython), and that would be the event loop.
 """
 
@@ -10,23 +10,23 @@ from threading import Barrier, BrokenBarrierError
 
 from service.log import log
 
-TOGETHER_S = 10.0
+START_TIMEOUT_S = 10.0
 
 
 def started_pool(count: int, name: str) -> ThreadPoolExecutor:
-    """Make a pool whose threads all run; by default it starts each when there is work for it."""
+    """Make a pool whose threads all run; by default each is started when there is work for it."""
     pool = ThreadPoolExecutor(count, thread_name_prefix=name)
-    together = Barrier(count)  # each is busy until all are there
+    all_started = Barrier(count)  # each is busy until all are there
 
     def wait() -> None:
         with suppress(BrokenBarrierError):
-            together.wait(TOGETHER_S)
+            all_started.wait(START_TIMEOUT_S)
 
     try:
         for _ in range(count):
             pool.submit(wait)
     except RuntimeError as error:
-        together.abort()
+        all_started.abort()
         fields = {"pool": name, "wanted": count, "why": str(error)}
         log.warning("threads missing", extra={"fields": fields})
     return pool

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from service.api.budget import BodyBudget, Upload
 from service.api.compression import read_codings, unpack
-from service.errors import BodyTooLargeError, ClientLeftError, MalformedRequestError
+from service.errors import BodyTooLargeError, ClientDisconnectedError, MalformedRequestError
 from service.settings import Settings
 
 RECEIVE_TIMEOUT_S = 30.0
@@ -71,9 +71,9 @@ async def receive(
 
     Raises:
         BodyTooLargeError: If there is more than the limit.
-        ReceiveTimeoutError: If the end does not come in time, or the bytes come too slowly.
+        RequestTimeoutError: If the end does not come in time, or the bytes come too slowly.
         OverloadedError: If there is no room for them.
-        ClientLeftError: If the client disconnects meanwhile.
+        ClientDisconnectedError: If the client disconnects meanwhile.
         MalformedRequestError: If the body is empty.
     """
     if declared_length is not None and declared_length.isdigit() and int(declared_length) > limit:
@@ -87,7 +87,9 @@ async def receive(
             while more:
                 message = await next_message()
                 if message["type"] == "http.disconnect":
-                    raise ClientLeftError("The client closed the connection within the body.")
+                    raise ClientDisconnectedError(
+                        "The client closed the connection within the body."
+                    )
                 chunk = message.get("body", b"")
                 more = message.get("more_body", False)
                 size += len(chunk)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from service import memory
-from service.errors import OverloadedError, ReceiveTimeoutError, ServiceError
+from service.errors import OverloadedError, RequestTimeoutError, ServiceError
 
 SMALL_BYTES = 262_144
 """A body up to this size may use the reserve, and so may the beginning of a larger one."""
@@ -242,12 +242,12 @@ class Upload:
         if self._is_evicted:
             return self._evicted()
         if asyncio.get_running_loop().time() >= self._last:
-            return ReceiveTimeoutError(
+            return RequestTimeoutError(
                 f"The body did not arrive within {timeout_s:g} s; {received:,} bytes did. "
                 "Send it faster, or in smaller requests."
             )
         rate = self._budget.window_bytes / WINDOW_S
-        return ReceiveTimeoutError(
+        return RequestTimeoutError(
             f"{received:,} bytes of the body arrived, in the last {WINDOW_S:g} s fewer than "
             f"{rate:,.0f} a second. Send it faster, or lower RESNET_MIN_RECEIVE_BYTES_S."
         )

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.equivalents import Equivalents
 from service.api.shedding import TIMEOUT, shed
 from service.api.state import ServiceState
-from service.cancellation import ON_LEAVE
+from service.cancellation import DISCONNECT
 from service.errors import NotReadyError
 from service.log import log, log_request
 
@@ -99,7 +99,7 @@ class RequestMiddleware:
             if refusal is not None:  # sent when the error is gone, whose frames hold the body
                 await refusal(scope, receive, send_with_headers)
         finally:
-            scope.pop(ON_LEAVE, None)  # the connection keeps the scope while it is idle
+            scope.pop(DISCONNECT, None)  # the connection keeps the scope while it is idle
             route = getattr(scope.get("route"), "path", route)
             self._record(route, method, status, time.perf_counter() - began, scope)
 

@@ -10,7 +10,7 @@ from fastapi import Response
 
 from service.api.schemas import PROBLEM_MEDIA_TYPE, Problem
 from service.api.v2.schemas import ErrorV2
-from service.errors import STATUS, ReceiveTimeoutError, ServiceError
+from service.errors import STATUS, RequestTimeoutError, ServiceError
 
 V2 = "/v2"
 
@@ -51,7 +51,7 @@ def problem_response(error: ServiceError) -> Response:
 
 
 def _headers(error: ServiceError) -> dict[str, str]:
-    if isinstance(error, ReceiveTimeoutError):
+    if isinstance(error, RequestTimeoutError):
         return {"Connection": "close"}  # the rest of the body would come as slowly
     retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return {**error.headers, **retry}

@@ -28,7 +28,7 @@ class ServiceState:
     @property
     def is_stalled(self) -> bool:
         """Whether a model's engine has stopped answering."""
-        return any(classifier.is_stuck for classifier in self.models.all())
+        return any(classifier.is_stalled for classifier in self.models.all())
 
     def refresh(self) -> None:
         """Set the gauges to what is there now."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from model.preprocessing import Pixels
-from service.errors import ClientLeftError, DeadlineExceededError
+from service.errors import ClientDisconnectedError, DeadlineExceededError
 from service.inference.outputs import ImageOutput
 
 
@@ -102,7 +102,7 @@ class PendingRequest:
 
         Raises:
             DeadlineExceededError: If the deadline comes first.
-            ClientLeftError: If `cancel` is called first.
+            ClientDisconnectedError: If `cancel` is called first.
             Exception: What the engine raised for a batch with one of the images.
         """
         self._timer.watch(self)
@@ -123,4 +123,4 @@ class PendingRequest:
 
     def cancel(self) -> None:
         """End the request because its client has disconnected."""
-        self.fail(ClientLeftError("The client closed the connection before the answer."))
+        self.fail(ClientDisconnectedError("The client closed the connection before the answer."))

@@ -54,7 +54,9 @@ def read_batch(outputs: BatchOutputs, images: Pixels, threshold: float | None) -
         top = order[:, 0]
     else:
         top = probabilities.argmax(axis=1)
-    finite = np.isfinite(outputs.logits).all(axis=1) & np.isfinite(probabilities).all(axis=1)
+    finite: NDArray[np.bool_] = np.logical_and(
+        np.isfinite(outputs.logits).all(axis=1), np.isfinite(probabilities).all(axis=1)
+    )
     score, in_distribution = None, None
     if threshold is not None and outputs.score is not None:
         score = outputs.score

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from PIL import Image
 
 from model.preprocessing import Pixels, Preprocessing, lies_down, preprocess
-from service.cancellation import Departure
+from service.cancellation import Disconnect
 from service.cpus import usable_cores
-from service.errors import ClientLeftError, DeadlineExceededError, ImageTooLargeError
+from service.errors import ClientDisconnectedError, DeadlineExceededError, ImageTooLargeError
 from service.preprocessing.decode import counted_pixels, open_image, read_image
 from service.threads import started_pool
 
@@ -86,7 +86,7 @@ class Preprocessor:
         self,
         payloads: Sequence[bytes],
         deadline: float,
-        departure: Departure,
+        disconnect: Disconnect,
         decode_slot: DecodeSlot = lambda _count, _timeout_s: nullcontext(),
     ) -> list[PreparedImage]:
         """Prepare one small image without metadata at once, others in the pool, side by side.
@@ -97,7 +97,7 @@ class Preprocessor:
         Args:
             payloads: Whole files.
             deadline: On `time.perf_counter`'s clock.
-            departure: Of the request.
+            disconnect: Of the request.
             decode_slot: Counts images for as long as they are in the pool, or refuses them.
 
         Raises:
@@ -105,10 +105,10 @@ class Preprocessor:
             InvalidImageError: If one is no readable image.
             ImageTooLargeError: If one is too large, or all together are.
             DeadlineExceededError: If the deadline comes first.
-            ClientLeftError: If the client disconnects.
+            ClientDisconnectedError: If the client disconnects.
         """
-        if departure.gone:
-            raise ClientLeftError("The client disconnected before its images were decoded.")
+        if disconnect.disconnected:
+            raise ClientDisconnectedError("The client disconnected before its images were decoded.")
         if (
             len(payloads) == 1
             and len(payloads[0]) <= SMALL_BYTES
@@ -120,18 +120,18 @@ class Preprocessor:
             del image
         timeout_s = deadline - time.perf_counter()
         with decode_slot(len(payloads), timeout_s):
-            return await self._in_time(payloads, timeout_s, departure)
+            return await self._in_time(payloads, timeout_s, disconnect)
 
     async def _in_time(
-        self, payloads: Sequence[bytes], timeout_s: float, departure: Departure
+        self, payloads: Sequence[bytes], timeout_s: float, disconnect: Disconnect
     ) -> list[PreparedImage]:
         """Prepare in the pool, until the deadline or until the client disconnects."""
         try:
-            async with asyncio.timeout(timeout_s) as departure.preparing:
+            async with asyncio.timeout(timeout_s) as disconnect.decode_timeout:
                 return await self._in_pool(payloads)
         except TimeoutError:
-            if departure.gone:
-                raise ClientLeftError(
+            if disconnect.disconnected:
+                raise ClientDisconnectedError(
                     "The client disconnected while its images were decoded."
                 ) from None
             raise DeadlineExceededError(
@@ -139,7 +139,7 @@ class Preprocessor:
                 "Try again, or allow more time."
             ) from None
         finally:
-            departure.preparing = None
+            disconnect.decode_timeout = None
 
     async def _in_pool(self, payloads: Sequence[bytes]) -> list[PreparedImage]:
         loop = asyncio.get_running_loop()

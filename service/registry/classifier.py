@@ -11,8 +11,8 @@ from functools import partial
 
 from model.artifact.folder import Artifact
 from model.preprocessing import Pixels
-from service.cancellation import Departure
-from service.errors import ClientLeftError, DeadlineExceededError
+from service.cancellation import Disconnect
+from service.errors import ClientDisconnectedError, DeadlineExceededError
 from service.inference.admission import Admission
 from service.inference.batcher import Batcher
 from service.inference.cost import CostModel
@@ -98,7 +98,7 @@ class Classifier:
         return self.admission.in_flight + self._rendering.images + self._serialising.images
 
     @property
-    def is_stuck(self) -> bool:
+    def is_stalled(self) -> bool:
         """Whether a run has gone on for longer than any should, or nothing runs what waits."""
         return self.batcher.stalled_s() > STALL_TIMEOUT_S
 
@@ -112,7 +112,7 @@ class Classifier:
         self,
         payloads: Sequence[bytes],
         deadline: float,
-        departure: Departure,
+        disconnect: Disconnect,
         options: PredictOptions = DEFAULT,
     ) -> Outcome:
         """Classify the image files of one request.
@@ -120,7 +120,7 @@ class Classifier:
         Args:
             payloads: Whole files.
             deadline: On `time.perf_counter`'s clock.
-            departure: Called if the client disconnects.
+            disconnect: Called if the client disconnects.
             options: What is wanted beyond labels.
 
         Raises:
@@ -138,17 +138,17 @@ class Classifier:
         self.admission.acquire(count, timeout_s)
         try:
             prepared = await self._preprocessor.prepare(
-                payloads, deadline, departure, self.admission.decode_slot
+                payloads, deadline, disconnect, self.admission.decode_slot
             )
             images = [image.pixels for image in prepared]
-            answers = await self._infer(images, deadline, departure, outputs)
+            answers = await self._infer(images, deadline, disconnect, outputs)
         finally:
             self.admission.release(count)
         self._observe(answers, prepared)
-        return outcome(answers, prepared, deadline, departure)
+        return outcome(answers, prepared, deadline, disconnect)
 
     async def predict_tensors(
-        self, images: Sequence[Pixels], deadline: float, departure: Departure
+        self, images: Sequence[Pixels], deadline: float, disconnect: Disconnect
     ) -> Outcome:
         """Classify what is the network's input already: uint8 (S, S, C) each.
 
@@ -160,11 +160,11 @@ class Classifier:
             raise DeadlineExceededError(PASSED_BEFORE)
         self.admission.acquire(len(images), timeout_s)
         try:
-            answers = await self._infer(images, deadline, departure)
+            answers = await self._infer(images, deadline, disconnect)
         finally:
             self.admission.release(len(images))
         self._observe(answers, ())
-        return outcome(answers, (), deadline, departure)
+        return outcome(answers, (), deadline, disconnect)
 
     async def results(self, outcome: Outcome, options: PredictOptions = DEFAULT) -> list[Result]:
         """Write the answer for each image; beside the event loop where that is much work.
@@ -176,7 +176,7 @@ class Classifier:
         Raises:
             OverloadedError: If too many wait for the same.
             DeadlineExceededError: If the deadline came first.
-            ClientLeftError: If the client disconnected first.
+            ClientDisconnectedError: If the client disconnected first.
         """
         images, labels = len(outcome.outputs), len(self.manifest.labels)
         shown = labels if options.coverage is not None else min(options.top_k, labels)
@@ -202,19 +202,19 @@ class Classifier:
         self,
         images: Sequence[Pixels],
         deadline: float,
-        departure: Departure,
+        disconnect: Disconnect,
         wanted: frozenset[str] = NO_OUTPUTS,
     ) -> list[ImageOutput]:
         """Wait for the engine, for the deadline, or for the client to disconnect."""
-        if departure.gone:
-            raise ClientLeftError("The client disconnected before the answer.")
+        if disconnect.disconnected:
+            raise ClientDisconnectedError("The client disconnected before the answer.")
         if time.perf_counter() >= deadline:
             raise DeadlineExceededError(
                 "The deadline passed while the images were decoded; they were not run. "
                 "Try again, or allow more time."
             )
         request = self.batcher.submit(images, deadline, wanted)
-        departure.leave_queue = request.cancel
+        disconnect.leave_queue = request.cancel
         outputs = await request.wait()
         for index, output in enumerate(outputs):
             answers: BatchAnswers = output.batch_outputs

@@ -11,7 +11,7 @@ import numpy as np
 
 from model.artifact.folder import Artifact, ArtifactError, read
 from model.artifact.manifest import Manifest, Precision
-from service.cpus import Choice, byte_products, choose, usable_cores
+from service.cpus import PrecisionChoice, choose, int8_instructions, usable_cores
 from service.errors import InferenceFailedError, ServiceError, StartError
 from service.inference.cost import CostModel, batch_sizes, measure
 from service.inference.engine import Engine, has_cuda_build
@@ -154,17 +154,17 @@ def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
         return _checked(artifact, settings, settings.precision, threads)
     available = tuple(artifact.manifest.files)
     cuda = settings.provider != "cpu" and has_cuda_build()
-    choice = choose(available, cuda=cuda, byte_products=byte_products())
+    choice = choose(available, cuda=cuda, int8_instructions=int8_instructions())
     try:
         engine = _checked(artifact, settings, choice.precision, threads)
         if cuda and engine.provider != "cuda":  # onnxruntime offered it and fell back
-            choice = choose(available, cuda=False, byte_products=byte_products())
+            choice = choose(available, cuda=False, int8_instructions=int8_instructions())
             engine = _checked(artifact, settings, choice.precision, threads)
     except (StartError, ServiceError) as error:
         if choice.precision == "float32" or "float32" not in available:
             raise
         log.warning("precision gave way", extra={"fields": {"why": str(error)}})
-        choice = Choice("float32", f"{choice.precision} failed here")
+        choice = PrecisionChoice("float32", f"{choice.precision} failed here")
         engine = _checked(artifact, settings, "float32", threads)
     log.info("precision", extra={"fields": {"is": choice.precision, "because": choice.reason}})
     return engine

@@ -5,8 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from service.cancellation import Departure
-from service.errors import ClientLeftError, DeadlineExceededError
+from service.cancellation import Disconnect
+from service.errors import ClientDisconnectedError, DeadlineExceededError
 from service.inference.outputs import ImageOutput
 from service.preprocessing.prepare import PreparedImage
 
@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
     timings: Timings
     prepared: Sequence[PreparedImage] = ()  # nothing for tensors
     deadline: float = math.inf  # on `time.perf_counter`'s clock
-    departure: Departure | None = None
+    disconnect: Disconnect | None = None
     batch_size: int = 1  # of the largest batch that held one of the images
 
     def check_deadline(self, meanwhile: str) -> None:
@@ -37,11 +37,11 @@ class Outcome(NamedTuple):
             meanwhile: What was done when the deadline passed, and what to ask for instead.
 
         Raises:
-            ClientLeftError: If the client has disconnected.
+            ClientDisconnectedError: If the client has disconnected.
             DeadlineExceededError: If the deadline has passed.
         """
-        if self.departure is not None and self.departure.gone:
-            raise ClientLeftError("The client disconnected before the answer.")
+        if self.disconnect is not None and self.disconnect.disconnected:
+            raise ClientDisconnectedError("The client disconnected before the answer.")
         if time.perf_counter() > self.deadline:
             raise DeadlineExceededError(f"The deadline passed while {meanwhile}")
 
@@ -50,7 +50,7 @@ def outcome(
     outputs: list[ImageOutput],
     prepared: Sequence[PreparedImage],
     deadline: float,
-    departure: Departure,
+    disconnect: Disconnect,
 ) -> Outcome:
     """Put together what came of a request."""
     timings = Timings(
@@ -60,4 +60,4 @@ def outcome(
         max([output.infer_s for output in outputs]),
     )
     batch_size = max([output.batch_size for output in outputs])
-    return Outcome(outputs, timings, prepared, deadline, departure, batch_size)
+    return Outcome(outputs, timings, prepared, deadline, disconnect, batch_size)

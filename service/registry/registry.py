@@ -15,7 +15,7 @@ from typing import Literal
 from model.artifact.files import holds_artifact
 from service.errors import ModelNotFoundError, StartError
 from service.log import log
-from service.memory import give_back
+from service.memory import release_memory
 from service.registry.classifier import Classifier
 from service.registry.failed import FailedLoad
 from service.registry.folders import (
@@ -247,4 +247,4 @@ async def _retire(classifier: Classifier) -> None:
         await asyncio.sleep(RETIRE_S)
     await classifier.stop()
     del classifier
-    await asyncio.to_thread(give_back)
+    await asyncio.to_thread(release_memory)

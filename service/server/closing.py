@@ -1,8 +1,8 @@
-"""A connection that ends without tearing its last answer out of the client's hands.
+"""Close a connection so that the client can still read its last response.
 
 Closing a socket while bytes lie unread in it resets the connection, and the reset may overtake
-the answer: a client that still sends a body that was refused early then sees a broken pipe in
-place of the reason.
+the response: a client that still sends a body that was rejected early then sees a broken pipe in
+place of the reason. nginx calls the remedy `lingering_close`.
 """
 
 import asyncio
@@ -10,138 +10,104 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-TAKES_AT_END_S = 2.0
-"""Between two looks at what is left, when the process is to end."""
+from service.server.timeouts import WriteTimeout
 
-SLOWEST_BYTES_S = 8_192
-"""Who takes less in a second is not waited for."""
-
-
-class Uptake:
-    """Looks whether a client takes what was written to it, and ends the connection if not.
-
-    Args:
-        transport: The real one.
-        every_s: Between two looks at what is left.
-    """
-
-    def __init__(self, transport: asyncio.Transport, every_s: float) -> None:
-        """Nobody looks yet."""
-        self._transport = transport
-        self._every_s = every_s
-        self._left = 0  # bytes, when somebody last looked
-        self._timer: asyncio.TimerHandle | None = None
-
-    def watch(self) -> None:
-        """Look from now on, if anything is left and nobody looks already."""
-        if self._timer is None and (left := self._transport.get_write_buffer_size()):
-            self._left = left
-            self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def hurry(self) -> None:
-        """Look more often: the process waits for its last connection."""
-        self._every_s = min(self._every_s, TAKES_AT_END_S)
-        if self._timer is not None:
-            self.stop()
-            self.watch()
-
-    def _look(self) -> None:
-        self._timer = None
-        taken = self._left - self._transport.get_write_buffer_size()
-        if taken < min(self._left, self._every_s * SLOWEST_BYTES_S):
-            self._transport.abort()
-        else:
-            self.watch()
-
-
-BEGINNING = b"HTTP/1.1 "
-RESET_LOOK_S = 0.05
+STATUS_PREFIX = b"HTTP/1.1 "
+RESET_CHECK_S = 0.05
 LINGER_S = 2.0
-"""For the client to read the answer and to stop sending."""
+"""For the client to read the response and to stop sending."""
 
 
-class Lingering:
-    """A transport whose end waits a moment for a client that is still sending.
+class LingeringTransport:
+    """A transport that, while the client still sends, first closes only its writing side.
 
     Args:
         transport: The real one.
-        uptake: Sees that what was written is taken, or else ends the connection.
+        write_timeout: Ends the connection if what was written is not read.
         is_sending: Tells whether the client is within a request.
-        give_up: Is called when nothing can be written any more; has bytes arrive again, if
-            reading was paused.
+        abandon: Is called when nothing can be written any more; has to read and drop what still
+            arrives.
 
     Attributes:
-        is_ending: What still arrives is of no interest.
+        is_held: Nothing more is read, whatever uvicorn's flow control says.
     """
 
     def __init__(
         self,
         transport: asyncio.Transport,
-        uptake: Uptake,
+        write_timeout: WriteTimeout,
         is_sending: Callable[[], bool],
-        give_up: Callable[[], None],
+        abandon: Callable[[], None],
     ) -> None:
-        """Stand before the real one."""
-        self.is_ending = False
         self.write: Callable[[bytes], None] = transport.write
+        self.is_held = False
+        self._is_lingering = False
         self._transport = transport
-        self._uptake = uptake
+        self._write_timeout = write_timeout
         self._is_sending = is_sending
-        self._give_up = give_up
+        self._abandon = abandon
 
     def __getattr__(self, name: str) -> Any:
-        """Be the real one in all else."""
+        """Be the real transport in all else."""
         return getattr(self._transport, name)
+
+    def release(self) -> None:
+        """Let go of the protocol, which would keep itself alive; the connection is lost."""
+        del self._is_sending, self._abandon
+
+    def hold_reading(self) -> None:
+        """Read no more until `is_held` is False and `resume_reading` is called."""
+        self.is_held = True
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, unless it is held."""
+        if not self.is_held:
+            self._transport.resume_reading()
 
     def is_closing(self) -> bool:
         """Whether nothing more is to be written."""
-        return self.is_ending or self._transport.is_closing()
+        return self._is_lingering or self._transport.is_closing()
 
     def close(self) -> None:
-        """End now, or once the client has heard that nobody listens."""
+        """Close now, or soon after the client was told that nothing more is read."""
         if self.is_closing():
             return
         if not self._is_sending():
             self.close_now()
             return
-        self.is_ending = True
-        self._uptake.watch()
+        self._is_lingering = True
+        self._write_timeout.start()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._give_up()
+        self._abandon()
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
 
-    def begin_answer(self) -> None:
-        """Write what every answer begins with, and leave it out of the next one.
+    def close_now(self) -> None:
+        """Close as soon as what was written is taken."""
+        self._write_timeout.start()
+        self._transport.close()
 
-        A client that has sent its request and will send no more (a half-closed connection) takes
-        it as the beginning of its answer. One that has closed the connection has no use for it:
-        its system resets the connection, which nothing else would bring about.
+    def begin_response(self) -> None:
+        """Write what every response begins with, and leave it out of the next one.
+
+        A client that has closed only its sending side reads it as the beginning of its response.
+        If the client has closed the connection, its system answers with a reset, which nothing
+        else would bring about.
         """
-        self._transport.write(BEGINNING)
+        self._transport.write(STATUS_PREFIX)
         self.write = self._write_rest
 
     def _write_rest(self, data: bytes) -> None:
         self.write = self._transport.write
-        self.write(data.removeprefix(BEGINNING))
+        self.write(data.removeprefix(STATUS_PREFIX))
 
-    def look_for_reset(self) -> None:
-        """Notice from now on that the other side resets the connection: nothing is read from it."""
+    def check_for_reset(self) -> None:
+        """Abort when the client resets the connection; nothing is read that would show it."""
         if self._transport.is_closing():
             return
         sock = self._transport.get_extra_info("socket")
         if sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._transport.abort()
         else:
-            asyncio.get_running_loop().call_later(RESET_LOOK_S, self.look_for_reset)
-
-    def close_now(self) -> None:
-        """End as soon as what was written is taken."""
-        self._uptake.watch()
-        self._transport.close()
+            asyncio.get_running_loop().call_later(RESET_CHECK_S, self.check_for_reset)

@@ -1,8 +1,8 @@
-"""Several processes on one port: for networks so small that Python is the limit.
+"""Several processes on one port, for networks so small that Python is the limit.
 
-uvicorn's supervisor starts the workers, asks each every half second whether it still
-answers, replaces a dead one, and passes the end on. Ours has them run our own server,
-keeps one set of metrics over all, passes SIGHUP on, and replaces workers that stand still.
+uvicorn's supervisor starts the workers, checks every half second that each one answers, replaces a
+dead one, and ends them all. Ours has them run our own server, passes SIGHUP on, replaces workers
+that are stalled, and keeps serving when a worker cannot be started beside others.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from socket import socket
-from weakref import WeakSet
+from typing import cast
 
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE, Config
@@ -24,26 +24,25 @@ from service.server.server import Server, configure
 from service.settings import MULTIPROCESS_FOLDER, Settings
 
 RETRY_S = 5.0
-"""Between two tries to start workers that end before they are ready, while others serve."""
-AWAKE_S = 1.0
-"""For an event loop that a machine held up, and not its own work, to take a turn."""
+"""Between two tries to start a worker that ends before it is ready, while others serve."""
+WAKE_S = 1.0
+"""For an event loop that the machine has paused, and that is not stalled, to run again."""
 
 
 class Worker(Process):
-    """A process that runs our server."""
+    """A process that runs our server.
 
-    @property
-    def server(self) -> Server:
-        """The server; made when it is asked for, in the worker's process."""
-        if self._server is None:
-            self._server = Server(self.config)
-        if not isinstance(self._server, Server):  # pragma: no cover  # only we set it
-            raise TypeError("the worker's server is not ours")
-        return self._server
+    Attributes:
+        was_ready: It has finished its startup; known to the supervisor.
+        reload_pending: It is to be sent SIGHUP when it is ready.
+    """
+
+    was_ready = False
+    reload_pending = False
 
     def target(self, sockets: list[socket] | None = None) -> None:
-        """Serve; the whole life of the worker's process. One that cannot start exits with 3."""
-        self._server = Server(self.config)  # now: two threads are about to ask for it at once
+        """Serve: what the worker's process runs. The exit code is 3 if it cannot start."""
+        self._server = Server(self.config)  # in place of uvicorn's own
         try:
             super().target(sockets)
         except StartError as error:
@@ -51,101 +50,98 @@ class Worker(Process):
             sys.exit(STARTUP_FAILURE)
 
     def pong(self) -> None:
-        """Answer the supervisor once; one that stands still does not, and is replaced.
+        """Answer one health check, unless the server is stalled: then it is replaced.
 
-        uvicorn's own answer comes from a thread of its own, whatever the event loop does.
+        uvicorn's own answer comes from a thread, whatever the event loop does.
         """
+        server = cast(Server, self.server)
         self.child_conn.recv()
-        if self.server.is_stuck:
-            time.sleep(AWAKE_S)
-        if not self.server.is_stuck:
-            self.child_conn.send(self.server.started)
+        if server.is_stalled:
+            time.sleep(WAKE_S)
+        if not server.is_stalled:
+            self.child_conn.send(server.started)
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's supervisor over our workers.
+    """uvicorn's supervisor, with our workers.
 
     Args:
         config: Says how many.
-        sockets: Bound; each worker listens beside them.
+        sockets: Bound; each worker listens on the same port.
     """
 
+    processes: list[Worker]  # type: ignore[assignment]  # uvicorn's are of its own kind
+
     def __init__(self, config: Config, sockets: list[socket]) -> None:
-        """Take over the signals; nothing is started yet."""
         super().__init__(config, sockets)
         self.failed = False
         self._has_served = False
         self._next_try = 0.0
-        self._ready = WeakSet[Process]()
-        self._untold = WeakSet[Process]()
 
     def init_processes(self) -> None:
         """Start all workers."""
         self.processes = [self._start() for _ in range(self.processes_num)]
 
     def keep_subprocess_alive(self) -> None:
-        """Replace workers that died or hang; end if one cannot start and none ever did.
+        """Replace workers that died or are stalled; end if one cannot start and none ever served.
 
-        Where others serve, a worker that cannot start, say for a damaged artifact or for want of
-        memory, is tried again now and then.
+        While others serve, a worker that cannot start, because of a damaged artifact or for lack
+        of memory, is tried again every few seconds. uvicorn would end them all.
         """
         if self.should_exit.is_set():
             return
-        gone = [worker for worker in self.processes if not self._looks_alive(worker)]
+        dead = [worker for worker in self.processes if not self._check(worker)]
         if self.signal_queue:  # perhaps all were told to end, and these have done so
             return
-        for worker in gone:
-            is_early = worker.exitcode is not None and worker not in self._ready
+        for worker in dead:
+            never_ready = worker.exitcode is not None and not worker.was_ready
             worker.kill()
             worker.join()
             if worker.pid is not None:
                 mark_process_dead(worker.pid)
             fields = {"pid": worker.pid, "exit_code": worker.exitcode}
-            if is_early and not self._has_served:
+            if never_ready and not self._has_served:
                 log.error("worker could not start", extra={"fields": fields})
                 self.failed = True
                 self.should_exit.set()
                 return
-            if is_early:
+            if never_ready:
                 if time.monotonic() < self._next_try:
                     continue
                 self._next_try = time.monotonic() + RETRY_S
             log.warning("worker replaced", extra={"fields": fields})
             self.processes[self.processes.index(worker)] = self._start()
 
-    def _looks_alive(self, worker: Process) -> bool:
-        """Ask a worker, and note when it is ready; the look after that it takes SIGHUP, too."""
+    def _check(self, worker: Worker) -> bool:
+        """Return whether a worker answers; note when it is ready, and send a pending SIGHUP."""
         if not worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
             return False
-        if worker in self._ready:
-            if worker in self._untold:
-                self._untold.remove(worker)
-                _send_hup(worker)
-        elif worker.is_ready():
-            self._has_served = True
-            self._ready.add(worker)
+        if worker.was_ready and worker.reload_pending:  # ready since the last check at least
+            worker.reload_pending = False
+            _send_hup(worker)
+        if not worker.was_ready and worker.is_ready():
+            worker.was_ready = self._has_served = True
         return True
 
     def terminate_all(self) -> None:
-        """Pass the end on, and let go of the port, which nobody here accepts from."""
+        """End all workers, and close the port, from which nothing is accepted here."""
         for sock in self.sockets:
             sock.close()
         super().terminate_all()
 
     def handle_hup(self) -> None:
-        """Have every worker look for a new version of its model; one that loads it, afterwards.
+        """Have every worker check for new versions; one that is still loading does so later.
 
-        The signal would end a process that is still importing, and one that reads its model
-        passes it over.
+        The signal would end a process that is still importing, and is ignored by one that loads.
         """
         for worker in self.processes:
-            if worker in self._ready:
+            if worker.was_ready:
                 _send_hup(worker)
             else:
-                self._untold.add(worker)
+                worker.reload_pending = True
 
     def handle_ttin(self) -> None:
-        """Add a worker, of our own kind."""
+        """Add a worker, of our own class."""
         self.processes_num += 1
         self.processes.append(self._start())
 
@@ -167,10 +163,10 @@ def run_workers(settings: Settings, workers: int, sock: socket) -> bool:
     Args:
         settings: Of each.
         workers: How many.
-        sock: Bound; workers listen beside it.
+        sock: Bound; workers listen on the same port.
 
     Returns:
-        Whether it was a clean end; False if a worker could not start.
+        Whether it ended as it should; False if a worker could not start.
     """
     config = configure(settings, "service.app:worker_app", factory=True, workers=workers)
     with tempfile.TemporaryDirectory(prefix="resnet-metrics-") as folder:
@@ -178,7 +174,7 @@ def run_workers(settings: Settings, workers: int, sock: socket) -> bool:
         supervisor = Supervisor(config, [sock])
         try:
             supervisor.run()
-        except BaseException:  # whatever it was, nobody is left to look after the workers
+        except BaseException:  # nothing else would end the workers
             supervisor.terminate_all()
             supervisor.join_all()
             raise

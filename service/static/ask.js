@@ -153,7 +153,7 @@ function problemOf(response, text) {
 
 function stateOf(problem) {
   if (problem.status !== 503) return "refused";
-  return problem.code === "not_ready" ? "draining" : problem.code === "engine_stuck" ? "refused" : "busy";
+  return problem.code === "not_ready" ? "draining" : problem.code === "engine_stalled" ? "refused" : "busy";
 }
 
 /** `decode;dur=0.4, batch;desc="1"` -> [["decode", 0.4]]. */

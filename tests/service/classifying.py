@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from model.preprocessing import Pixels
-from service.cancellation import Departure
+from service.cancellation import Disconnect
 from service.postprocessing.schemas import Result
 from service.postprocessing.trust import DEFAULT, PredictOptions
 from service.registry.outcome import Outcome
@@ -17,19 +17,19 @@ async def predict(
     service: Service,
     payloads: Sequence[bytes],
     timeout_s: float | None = None,
-    departure: Departure | None = None,
+    disconnect: Disconnect | None = None,
     options: PredictOptions = DEFAULT,
 ) -> Outcome:
     limit_s = service.classifier.settings.deadline_ms / 1000
     deadline = time.perf_counter() + (limit_s if timeout_s is None else timeout_s)
-    return await service.classifier.predict(payloads, deadline, departure or Departure(), options)
+    return await service.classifier.predict(payloads, deadline, disconnect or Disconnect(), options)
 
 
 async def predict_tensors(
-    service: Service, images: Sequence[Pixels], departure: Departure | None = None
+    service: Service, images: Sequence[Pixels], disconnect: Disconnect | None = None
 ) -> Outcome:
     deadline = time.perf_counter() + 10
-    return await service.classifier.predict_tensors(images, deadline, departure or Departure())
+    return await service.classifier.predict_tensors(images, deadline, disconnect or Disconnect())
 
 
 async def classify(service: Service, payloads: list[bytes]) -> list[Result]:

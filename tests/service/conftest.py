@@ -27,7 +27,7 @@ from service.inference.batcher import Batcher
 from service.inference.cost import CostModel
 from service.inference.engine import Engine
 from service.inference.outputs import BatchOutputs
-from service.log import LIBRARIES, BunchHandler
+from service.log import LIBRARIES, BufferedHandler
 from service.postprocessing.batch import BatchAnswers, read_batch
 from service.registry.classifier import Classifier
 from service.registry.trial import TrialLoad
@@ -117,7 +117,7 @@ def _untouched_process() -> Iterator[None]:
     for log, state in zip(loggers, before, strict=True):
         for handler in log.handlers:
             handler.flush()  # what it keeps would appear in a later test
-            if isinstance(handler, BunchHandler):
+            if isinstance(handler, BufferedHandler):
                 handler.close()
         log.handlers, log.level, log.propagate, log.disabled = state
         log.setLevel(log.level)  # forgets what the logger remembers of its level

@@ -45,7 +45,10 @@ def test_clients_that_leave_while_they_wait_are_never_run(listening: Listening) 
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
     assert len(listening.gate.batches) == batcher.executed == 2
     assert count(listening, "resnet_images_executed_total") == 2
-    assert count(listening, "resnet_request_failures_total", {"code": "client_left"}) == CLIENTS
+    assert (
+        count(listening, "resnet_request_failures_total", {"code": "client_disconnected"})
+        == CLIENTS
+    )
 
 
 def test_pictures_of_who_has_left_take_no_memory(listening: Listening) -> None:
@@ -68,7 +71,7 @@ def test_a_client_that_leaves_within_its_body_holds_no_place(listening: Listenin
         leaving.sendall(REQUEST[:-5])
         wait_until(lambda: len(listening.server.server_state.connections) == 1)
 
-    code = {"code": "client_left"}
+    code = {"code": "client_disconnected"}
     wait_until(lambda: count(listening, "resnet_request_failures_total", code) == 1)
     assert listening.admission.in_flight == 0
     assert listening.gate.batches == []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model.artifact.manifest import Precision
-from service.cpus import byte_products, choose
+from service.cpus import choose, int8_instructions
 
 ALL: tuple[Precision, ...] = ("float32", "float16", "int8")
 
@@ -26,7 +26,7 @@ def test_the_instruction_set_is_read_from_the_processors_flags(
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t: avx_vnni\n")
 
-    assert byte_products(tmp_path / "cpuinfo") == expected
+    assert int8_instructions(tmp_path / "cpuinfo") == expected
 
 
 @pytest.mark.parametrize("machine", ["aarch64", "arm64"])
@@ -36,7 +36,7 @@ def test_other_processors_are_not_guessed_at(
     monkeypatch.setattr("platform.machine", lambda: machine)
     (tmp_path / "cpuinfo").write_text("flags : avx_vnni\n")
 
-    assert byte_products(tmp_path / "cpuinfo") is None
+    assert int8_instructions(tmp_path / "cpuinfo") is None
 
 
 def test_a_system_without_cpuinfo_says_nothing(
@@ -44,7 +44,7 @@ def test_a_system_without_cpuinfo_says_nothing(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
 
-    assert byte_products(tmp_path / "none") is None
+    assert int8_instructions(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_system_without_cpuinfo_says_nothing(
 def test_the_choice_suits_the_machine_and_the_artifact(
     held: tuple[Precision, ...], cuda: bool, flag: str | None, expected: str, reason: str
 ) -> None:
-    choice = choose(held, cuda=cuda, byte_products=flag)
+    choice = choose(held, cuda=cuda, int8_instructions=flag)
 
     assert choice.precision == expected
     assert reason in choice.reason

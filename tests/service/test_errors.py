@@ -38,7 +38,7 @@ def test_only_our_own_failures_are_server_errors() -> None:
         "inference_failed",
         "internal_error",
         "not_ready",
-        "engine_stuck",
+        "engine_stalled",
         "overloaded",
         "out_of_memory",
         "deadline_exceeded",

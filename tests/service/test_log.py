@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 
 from service import log as log_module
-from service.log import JsonFormatter, Seldom, TextFormatter, log_request, set_up_logging
+from service.log import JsonFormatter, LogThrottle, TextFormatter, log_request, set_up_logging
 from service.server.server import configure
 from service.settings import Settings
 from tests.service.process import ROOT
@@ -195,12 +195,12 @@ def test_many_lines_are_written_without_a_timer(
     monkeypatch.setattr(log_module, "FLUSH_S", 60)
     set_up_logging("info", "text")
 
-    for _ in range(log_module.BUNCH):
+    for _ in range(log_module.BATCH_LINES):
         log_request(logging.INFO, {})
 
     written = ""
     until = time.monotonic() + 10
-    while written.count("\n") < log_module.BUNCH:
+    while written.count("\n") < log_module.BATCH_LINES:
         assert time.monotonic() < until
         written += capsys.readouterr().err
     log_request(logging.INFO, {})
@@ -274,7 +274,7 @@ async def test_a_stderr_that_takes_nothing_holds_up_nobody(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(log_module, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(log_module, "MAX_BUFFERED_BYTES", 10_000)
     set_up_logging("info", "text")
     began = time.perf_counter()
 
@@ -365,7 +365,7 @@ def test_a_long_exception_keeps_its_beginning_and_its_end(formatter: logging.For
 
 
 def test_what_happens_very_often_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    often = Seldom()
+    often = LogThrottle()
 
     counts = [often.count() for _ in range(1_000)]
     monkeypatch.setattr(often, "_next", 0.0)

@@ -6,7 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service.api.problems import problems
 from service.api.schemas import Health, RefusedModel
 from service.api.state import service_of
-from service.errors import EngineStuckError, NotReadyError
+from service.errors import EngineStalledError, NotReadyError
 from service.settings import STALL_TIMEOUT_S
 
 router = APIRouter()
@@ -22,8 +22,8 @@ router = APIRouter()
 async def livez(request: Request) -> Health:
     """Alive while runs of the engine end."""
     models = service_of(request).models
-    if any(classifier.is_stuck for classifier in models.all()):
-        raise EngineStuckError(
+    if any(classifier.is_stalled for classifier in models.all()):
+        raise EngineStalledError(
             f"A run of the engine has lasted for over {STALL_TIMEOUT_S:g} s, or its thread has "
             "ended. Start the service anew."
         )

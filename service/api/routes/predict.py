@@ -19,7 +19,7 @@ from service.api.problems import problems
 from service.api.schemas import JsonImages, PredictResponse
 from service.api.shedding import TIMEOUT, TIMEOUT_HEADER
 from service.api.state import service_of
-from service.cancellation import ON_LEAVE, Departure
+from service.cancellation import DISCONNECT, Disconnect
 from service.errors import InvalidParameterError
 from service.postprocessing.trust import DEFAULT, PredictOptions
 from service.registry.outcome import Outcome
@@ -138,7 +138,7 @@ async def predict(request: Request) -> Response:
     timeout_s = limits.deadline_ms / 1000
     if TIMEOUT in headers:
         timeout_s = min(timeout_s, read_timeout_s(headers[TIMEOUT]))
-    departure = scope[ON_LEAVE] = Departure()
+    disconnect = scope[DISCONNECT] = Disconnect()
     with Upload(service.budget, scope.get("client")) as upload:
         body, received = await read_body(request, headers, limits, upload)
         if kind == "raw":
@@ -152,7 +152,7 @@ async def predict(request: Request) -> Response:
             scope["path_params"].get("name")
         )  # it may have been replaced meanwhile
         options = DEFAULT if query is NO_QUERY else query.options()
-        outcome = await classifier.predict(sent.images, received + timeout_s, departure, options)
+        outcome = await classifier.predict(sent.images, received + timeout_s, disconnect, options)
     del sent
     results = await classifier.results(outcome, options)
     service.telemetry.record_request(outcome, classifier)

@@ -36,7 +36,7 @@ from service.api.v2.schemas import (
     TensorMetadata,
 )
 from service.api.v2.tensors import Tensor
-from service.cancellation import ON_LEAVE, Departure
+from service.cancellation import DISCONNECT, Disconnect
 from service.errors import BodyTooLargeError, MalformedRequestError
 from service.registry.outcome import Outcome
 
@@ -158,7 +158,7 @@ async def _infer(request: Request, view: View) -> Response:
     timeout_s = limits.deadline_ms / 1000
     if TIMEOUT in headers:
         timeout_s = min(timeout_s, read_timeout_s(headers[TIMEOUT]))
-    departure = scope[ON_LEAVE] = Departure()
+    disconnect = scope[DISCONNECT] = Disconnect()
     json_bytes = _json_bytes(text(headers.get(_JSON_BYTES)))
     with Upload(service.budget, scope.get("client")) as upload:
         try:
@@ -176,10 +176,10 @@ async def _infer(request: Request, view: View) -> Response:
         del body  # what was read of it is in `asked`
         deadline = received + min(timeout_s, asked.timeout_s or timeout_s)
         if isinstance(asked.images, list):
-            outcome = await view.classifier.predict(asked.images, deadline, departure)
+            outcome = await view.classifier.predict(asked.images, deadline, disconnect)
         else:
             images = list(asked.images)  # (N, S, S, C) -> N times (S, S, C)
-            outcome = await view.classifier.predict_tensors(images, deadline, departure)
+            outcome = await view.classifier.predict_tensors(images, deadline, disconnect)
     timings = outcome.timings._replace(decode=outcome.timings.decode + read_s)
     return await _respond(request, view, asked, outcome._replace(timings=timings))
 

@@ -1,6 +1,6 @@
 """`/v2`: what Triton adds to the protocol: configuration, statistics, the repository's index.
 
-Load tools such as perf_analyzer ask for these. Models come and go by SIGHUP and by the
+Load tools such as perf_analyzer ask for these. ModelRegistry come and go by SIGHUP and by the
 watched folder, never over this protocol.
 """
 

@@ -12,9 +12,9 @@ from service.api.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, BodyKi
 from service.api.payloads import read_payloads
 from service.errors import (
     BodyTooLargeError,
-    ClientLeftError,
+    ClientDisconnectedError,
     MalformedRequestError,
-    ReceiveTimeoutError,
+    RequestTimeoutError,
     UnsupportedMediaTypeError,
 )
 
@@ -171,7 +171,7 @@ async def test_an_endless_body_ends_at_the_limit() -> None:
 async def test_a_slow_trickle_is_cut_off_by_the_time_of_the_whole_body() -> None:
     began = time.perf_counter()
 
-    with pytest.raises(ReceiveTimeoutError, match=r"within 0\.2 s; \d bytes did"):
+    with pytest.raises(RequestTimeoutError, match=r"within 0\.2 s; \d bytes did"):
         await receive(chunked(*[b"x"] * 100, pause_s=0.05), None, 1_000, timeout_s=0.2)
 
     assert 0.15 < time.perf_counter() - began < 2
@@ -180,7 +180,7 @@ async def test_a_slow_trickle_is_cut_off_by_the_time_of_the_whole_body() -> None
 @pytest.mark.anyio
 @pytest.mark.parametrize("chunks", [[], [b"half"]])
 async def test_a_client_that_leaves_within_the_body_is_told_apart(chunks: list[bytes]) -> None:
-    with pytest.raises(ClientLeftError):
+    with pytest.raises(ClientDisconnectedError):
         await receive(Arriving(chunks, is_cut=True), None, 10)
 
 

@@ -11,7 +11,7 @@ from service.api import budget as budget_module
 from service.api.body import receive
 from service.api.budget import SMALL_BYTES, BodyBudget, Upload
 from service.api.problems import refusal_response
-from service.errors import OverloadedError, ReceiveTimeoutError, ServiceError
+from service.errors import OverloadedError, RequestTimeoutError, ServiceError
 
 pytestmark = pytest.mark.anyio
 
@@ -180,7 +180,7 @@ async def test_a_trickle_is_ended_by_its_rate(first: int, patient: BodyBudget) -
 
     with Upload(patient) as upload:
         upload.charge(first)
-        with pytest.raises(ReceiveTimeoutError) as ended:
+        with pytest.raises(RequestTimeoutError) as ended:
             await receive(trickle, None, LARGEST, upload=upload)
 
     assert "fewer than 10,000 a second" in str(ended.value)
@@ -196,13 +196,13 @@ async def test_a_slow_body_at_the_minimum_rate_is_received(patient: BodyBudget) 
 
 
 async def test_the_time_for_the_whole_body_goes_on_beside_the_rate(patient: BodyBudget) -> None:
-    with Upload(patient) as upload, pytest.raises(ReceiveTimeoutError, match=r"within 0\.3 s"):
+    with Upload(patient) as upload, pytest.raises(RequestTimeoutError, match=r"within 0\.3 s"):
         await receive(Trickle(1_000, 1_000, 0.03), None, LARGEST, timeout_s=0.3, upload=upload)
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/m/infer"])
 def test_the_connection_of_a_slow_body_is_closed(path: str) -> None:
-    error: ServiceError = ReceiveTimeoutError("It came too slowly.")
+    error: ServiceError = RequestTimeoutError("It came too slowly.")
 
     assert refusal_response(path, error).headers["connection"] == "close"
 

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from service.api.shedding import TIMEOUT_HEADER
-from service.cancellation import Departure
+from service.cancellation import Disconnect
 from service.cpus import usable_cores
-from service.errors import ClientLeftError, DeadlineExceededError
+from service.errors import ClientDisconnectedError, DeadlineExceededError
 from service.inference.batcher import Batcher
 from service.inference.cost import CostModel
 from service.preprocessing.prepare import PreparedImage, Preprocessor
@@ -241,15 +241,15 @@ async def test_what_nobody_waits_for_is_not_decoded(
 async def test_who_leaves_while_decoding_is_no_longer_decoded_for(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release, departure = threading.Event(), Departure()
+    release, disconnect = threading.Event(), Disconnect()
     monkeypatch.setattr(Preprocessor, "_read", lambda *_: release.wait(10))
     service = await serve()
     payload = encode(Image.new("L", (600, 600)))
 
-    asked = asyncio.create_task(predict(service, [payload] * 20, departure=departure))
+    asked = asyncio.create_task(predict(service, [payload] * 20, disconnect=disconnect))
     await asyncio.sleep(0.2)
-    departure()
-    with pytest.raises(ClientLeftError):
+    disconnect()
+    with pytest.raises(ClientDisconnectedError):
         await asked
     release.set()
 

@@ -13,8 +13,8 @@ from PIL import Image
 from service.api.payloads import read_payloads
 from service.api.shedding import TIMEOUT_HEADER
 from service.api.v2.codec import read_request, write_response
-from service.cancellation import Departure
-from service.errors import ClientLeftError, DeadlineExceededError
+from service.cancellation import Disconnect
+from service.errors import ClientDisconnectedError, DeadlineExceededError
 from service.postprocessing.trust import PredictOptions
 from tests.service.classifying import TOP_1, predict
 from tests.service.conftest import Serve, Service
@@ -136,7 +136,7 @@ async def test_what_is_drawn_is_in_flight_but_no_longer_the_engines(
     shipped: Service, drawn: list[object]
 ) -> None:
     classifier = shipped.classifier
-    outcome = await predict(shipped, [PICTURE], 10, Departure(), DRAWN)
+    outcome = await predict(shipped, [PICTURE], 10, Disconnect(), DRAWN)
 
     drawing = asyncio.create_task(shipped.classifier.results(outcome, DRAWN))
     await asyncio.sleep(0.1)
@@ -147,11 +147,11 @@ async def test_what_is_drawn_is_in_flight_but_no_longer_the_engines(
 
 
 async def test_nothing_is_drawn_for_who_has_left(shipped: Service, drawn: list[object]) -> None:
-    departure = Departure()
-    outcome = await predict(shipped, [PICTURE], 10, departure, DRAWN)
+    disconnect = Disconnect()
+    outcome = await predict(shipped, [PICTURE], 10, disconnect, DRAWN)
 
-    departure()
-    with pytest.raises(ClientLeftError):
+    disconnect()
+    with pytest.raises(ClientDisconnectedError):
         await shipped.classifier.results(outcome, DRAWN)
 
     assert drawn == []

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from service.errors import ClientLeftError
+from service.errors import ClientDisconnectedError
 from service.inference.batch import Queue, QueuedImage, dequeue
 from service.inference.request import DeadlineTimer, PendingRequest
 from tests.service.batching import answer, ask, batcher_of, images_of
@@ -68,7 +68,7 @@ async def test_expired_and_ended_requests_are_not_in_the_batch() -> None:
     assert batch.items == [last]
     assert batch.expired == [expired[0]]
     assert batch.stop
-    assert isinstance(ended[0].future.exception(), ClientLeftError)
+    assert isinstance(ended[0].future.exception(), ClientDisconnectedError)
 
 
 async def test_the_time_before_the_first_image_is_no_run() -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from model.preprocessing import Pixels
-from service.errors import ClientLeftError, DeadlineExceededError, InferenceFailedError
+from service.errors import ClientDisconnectedError, DeadlineExceededError, InferenceFailedError
 from service.inference.outputs import BatchOutputs
 from tests.service.batching import ask, names, started, submit
 from tests.service.conftest import Gate
@@ -77,7 +77,7 @@ async def test_a_request_that_was_cancelled_or_expired_says_so() -> None:
         gate.let_through()
         await first
 
-        with pytest.raises(ClientLeftError):
+        with pytest.raises(ClientDisconnectedError):
             await leaving.future
         with pytest.raises(DeadlineExceededError, match="no answer after"):
             await late.future

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from model.preprocessing import Pixels
 from service.errors import (
-    ClientLeftError,
+    ClientDisconnectedError,
     DeadlineExceededError,
     InferenceFailedError,
     OverloadedError,
@@ -208,7 +208,7 @@ class BatcherMachine(RuleBasedStateMachine):
                 assert not request.has_left
                 assert not spoilt & {*request.names}
                 assert all(runs[name] for name in request.names)
-            case ClientLeftError():
+            case ClientDisconnectedError():
                 assert request.has_left
             case DeadlineExceededError():
                 assert request.may_expire

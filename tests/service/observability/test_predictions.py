@@ -24,7 +24,7 @@ OUTSIDE_IMAGE = Observation(label=1, confidence=0.9, in_distribution=False, brig
 
 
 class Service:
-    """Models as far as their images are counted; the default model may be replaced."""
+    """ModelRegistry as far as their images are counted; the default model may be replaced."""
 
     def __init__(self, default: Drift) -> None:
         self.registry = CollectorRegistry()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from model.preprocessing import Preprocessing
 from service.api.shedding import TIMEOUT_HEADER
-from service.cancellation import Departure
+from service.cancellation import Disconnect
 from service.errors import DeadlineExceededError, InvalidImageError, OverloadedError
 from service.inference.admission import Admission
 from service.inference.cost import DECODE_SAFETY, CostModel
@@ -74,7 +74,7 @@ async def test_what_cannot_be_decoded_in_time_is_refused_at_once_and_the_rest_is
         try:
             with admitted(admission, pictures, PATIENCE_S):
                 await preprocessor.prepare(
-                    [LARGE] * pictures, within(PATIENCE_S), Departure(), admission.decode_slot
+                    [LARGE] * pictures, within(PATIENCE_S), Disconnect(), admission.decode_slot
                 )
             outcomes["answered"] += 1
         except OverloadedError as error:
@@ -106,10 +106,10 @@ async def test_a_small_picture_does_not_wait_for_the_pool_and_is_not_refused_for
     with admitted(admission, 9, 60), admission.decode_slot(9, 60):
         with admitted(admission, 1, 5):
             ready = await preprocessor.prepare(
-                [WHITE], within(5), Departure(), admission.decode_slot
+                [WHITE], within(5), Disconnect(), admission.decode_slot
             )
         with admitted(admission, 1, 5), pytest.raises(OverloadedError) as refused:
-            await preprocessor.prepare([LARGE], within(5), Departure(), admission.decode_slot)
+            await preprocessor.prepare([LARGE], within(5), Disconnect(), admission.decode_slot)
         assert admission.decoding_images == 9
 
     assert len(ready) == 1
@@ -125,7 +125,7 @@ async def test_an_idle_pool_refuses_nobody_however_slow_the_last_picture_was() -
 
     for _ in range(120):
         with admitted(admission, 1, 5):
-            await preprocessor.prepare([LARGE], within(5), Departure(), admission.decode_slot)
+            await preprocessor.prepare([LARGE], within(5), Disconnect(), admission.decode_slot)
 
     assert spoilt_s > 100
     assert admission.cost.estimate_wait_s(0, 1) < 5
@@ -177,13 +177,13 @@ async def test_the_pool_tells_what_a_picture_took_even_in_vain(decoded: list[int
     told: list[tuple[float, int]] = []
     preprocessor = Preprocessor(SPEC, LIMIT, on_decoded=lambda *given: told.append(given))
 
-    await preprocessor.prepare([LARGE], within(10), Departure())
-    await preprocessor.prepare([LARGE] * 2, within(10), Departure())
+    await preprocessor.prepare([LARGE], within(10), Disconnect())
+    await preprocessor.prepare([LARGE] * 2, within(10), Disconnect())
     with pytest.raises(InvalidImageError):
         await preprocessor.prepare(
-            [encode(Image.fromarray(noise))[:-5_000]], within(10), Departure()
+            [encode(Image.fromarray(noise))[:-5_000]], within(10), Disconnect()
         )
-    await preprocessor.prepare([WHITE], within(10), Departure())  # on the event loop
+    await preprocessor.prepare([WHITE], within(10), Disconnect())  # on the event loop
 
     assert [threads for _, threads in told] == [1] * 4
     assert all(seconds >= DECODE_S for seconds, _ in told[:3])
@@ -204,7 +204,7 @@ async def test_headers_of_several_pictures_do_not_wait_for_the_pool(
     preprocessor.pool.submit(release.wait, 20)
     monkeypatch.setattr(prepare, "open_image", noting)
 
-    asked = asyncio.create_task(preprocessor.prepare([LARGE] * 2, within(20), Departure()))
+    asked = asyncio.create_task(preprocessor.prepare([LARGE] * 2, within(20), Disconnect()))
     were_opened = [await asyncio.to_thread(opened.acquire, timeout=10) for _ in range(2)]
     release.set()
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.cancellation import Departure
-from service.errors import ClientLeftError
+from service.cancellation import Disconnect
+from service.errors import ClientDisconnectedError
 from service.preprocessing import decode, prepare
 from service.preprocessing.prepare import Preprocessor
 from tests.service.decoding import LIMIT, SPEC, within
@@ -49,7 +49,7 @@ async def test_what_a_picture_was_decoded_to_is_gone_before_the_next(
     preprocessor = Preprocessor(SPEC, LIMIT)
     payload = encode(striped(300, 200), file_format)
 
-    ready = await preprocessor.prepare([payload] * 6, within(10), Departure())
+    ready = await preprocessor.prepare([payload] * 6, within(10), Disconnect())
 
     assert len(ready) == 6
     assert alive == [0] * 6
@@ -63,7 +63,7 @@ async def test_the_header_of_a_large_file_is_not_read_on_the_event_loop(
     payload = encode(Image.fromarray(noise))
     assert (len(payload) <= prepare.SMALL_BYTES) is is_at_once
 
-    await Preprocessor(SPEC, LIMIT).prepare([payload], within(10), Departure())
+    await Preprocessor(SPEC, LIMIT).prepare([payload], within(10), Disconnect())
 
     assert (threading.get_ident() in openers) is is_at_once
 
@@ -92,7 +92,7 @@ async def test_a_small_file_that_tells_of_itself_is_not_opened_on_the_event_loop
 ) -> None:
     assert len(TOLD[kind]) <= prepare.SMALL_BYTES
 
-    await Preprocessor(SPEC, LIMIT).prepare([TOLD[kind]], within(10), Departure())
+    await Preprocessor(SPEC, LIMIT).prepare([TOLD[kind]], within(10), Disconnect())
 
     assert len(openers) == 1
     assert threading.get_ident() not in openers
@@ -102,7 +102,7 @@ async def test_a_small_file_that_tells_of_itself_is_not_opened_on_the_event_loop
 async def test_a_small_file_of_pixels_alone_is_opened_on_the_event_loop(
     file_format: str, openers: list[int]
 ) -> None:
-    await Preprocessor(SPEC, LIMIT).prepare([encode(SMALL, file_format)], within(10), Departure())
+    await Preprocessor(SPEC, LIMIT).prepare([encode(SMALL, file_format)], within(10), Disconnect())
 
     assert openers == [threading.get_ident()]
 
@@ -112,8 +112,8 @@ async def test_nothing_is_opened_for_a_client_that_left_within_its_body(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare, "open_image", lambda *_: pytest.fail("it was opened"))
-    departure = Departure()
-    departure()
+    disconnect = Disconnect()
+    disconnect()
 
-    with pytest.raises(ClientLeftError):
-        await Preprocessor(SPEC, LIMIT).prepare([encode(striped())] * count, within(10), departure)
+    with pytest.raises(ClientDisconnectedError):
+        await Preprocessor(SPEC, LIMIT).prepare([encode(striped())] * count, within(10), disconnect)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.cancellation import Departure
+from service.cancellation import Disconnect
 from service.errors import (
-    ClientLeftError,
+    ClientDisconnectedError,
     DeadlineExceededError,
     ImageTooLargeError,
     OverloadedError,
@@ -114,13 +114,13 @@ async def test_a_deadline_that_passes_while_pictures_are_decoded_runs_nothing(
 @pytest.mark.anyio
 async def test_a_client_that_left_before_its_turn_is_never_run(serve: Serve) -> None:
     service = await serve()
-    departure = Departure()
-    departure()
+    disconnect = Disconnect()
+    disconnect()
 
-    with pytest.raises(ClientLeftError):
-        await predict(service, [WHITE], departure=departure)
-    with pytest.raises(ClientLeftError):
-        await predict_tensors(service, [np.zeros((4, 4, 1), np.uint8)], departure)
+    with pytest.raises(ClientDisconnectedError):
+        await predict(service, [WHITE], disconnect=disconnect)
+    with pytest.raises(ClientDisconnectedError):
+        await predict_tensors(service, [np.zeros((4, 4, 1), np.uint8)], disconnect)
 
     assert service.classifier.batcher.executed == 0
     assert service.classifier.admission.in_flight == 0
@@ -136,13 +136,13 @@ async def test_a_run_that_does_not_end_is_stuck(
     task = asyncio.create_task(classify(service, [WHITE]))
     await gate.has_entered()
 
-    before = service.classifier.is_stuck
+    before = service.classifier.is_stalled
     await asyncio.sleep(0.1)
-    during = service.classifier.is_stuck
+    during = service.classifier.is_stalled
     gate.let_through()
     await task
 
-    assert (before, during, service.classifier.is_stuck) == (False, True, False)
+    assert (before, during, service.classifier.is_stalled) == (False, True, False)
 
 
 @pytest.mark.anyio
@@ -163,7 +163,7 @@ async def test_an_engine_whose_thread_has_ended_is_stuck(
     after = await service.client.get("/livez")
 
     assert before.status_code == 200
-    assert (after.status_code, after.json()["code"]) == (503, "engine_stuck")
+    assert (after.status_code, after.json()["code"]) == (503, "engine_stalled")
     assert batcher.stalled_s() == math.inf
     await batcher.stop()
-    assert not service.classifier.is_stuck
+    assert not service.classifier.is_stalled

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.server import closing as uptake
+from service.server import timeouts
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import Listening, listen, wait_until
 
@@ -41,7 +41,7 @@ def unread(listening: Listening) -> int:
 
 @pytest.mark.parametrize("requests", [1, 2])
 @pytest.mark.parametrize("is_all", [False, True])
-def test_a_client_that_takes_nothing_is_left(
+def test_a_client_that_reads_nothing_is_disconnected(
     requests: int, is_all: bool, listening: Listening
 ) -> None:
     with listening.connect() as deaf:
@@ -60,7 +60,7 @@ def test_a_client_that_takes_nothing_is_left(
 def test_a_client_that_reads_slowly_gets_all(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uptake, "SLOWEST_BYTES_S", 1_000)
+    monkeypatch.setattr(timeouts, "MIN_WRITE_RATE", 1_000)
     received = 0
     with listening.connect() as slow:
         slow.sendall(ASK)
@@ -72,7 +72,7 @@ def test_a_client_that_reads_slowly_gets_all(
 
 
 @pytest.mark.parametrize("requests", [1, 2])
-def test_a_client_that_takes_nothing_does_not_hold_up_the_end(
+def test_a_client_that_reads_nothing_does_not_delay_the_end(
     requests: int, listening: Listening
 ) -> None:
     with listening.connect() as deaf:
@@ -118,17 +118,17 @@ class Written:
         ((500, 399, 399, 298, 298, 197, 197, 96, 96, 0), False),
     ],
 )
-async def test_who_takes_less_than_the_slowest_may_is_left(
+async def test_a_client_that_reads_too_slowly_is_disconnected(
     sizes: tuple[int, ...], is_aborted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uptake, "SLOWEST_BYTES_S", 2_000)
+    monkeypatch.setattr(timeouts, "MIN_WRITE_RATE", 2_000)
     transport = Written(*sizes)
-    looking = uptake.Uptake(cast(asyncio.Transport, transport), 0.05)
+    timeout = timeouts.WriteTimeout(cast(asyncio.Transport, transport), 0.05)
 
-    looking.watch()
-    looking.watch()  # it looks already
+    timeout.start()
+    timeout.start()  # it has started already
     async with asyncio.timeout(10):
-        while looking._timer is not None:  # noqa: ASYNC110  # nobody would set an event
+        while timeout._timer is not None:  # noqa: ASYNC110  # nobody would set an event
             await asyncio.sleep(0.01)
 
     assert transport.is_aborted == is_aborted

@@ -23,9 +23,11 @@ def listening(make_artifact: MakeArtifact) -> Iterator[Listening]:
         yield started
 
 
-def departures(listening: Listening) -> float:
+def disconnects(listening: Listening) -> float:
     registry = listening.server.state.telemetry.registry
-    found = registry.get_sample_value("resnet_request_failures_total", {"code": "client_left"})
+    found = registry.get_sample_value(
+        "resnet_request_failures_total", {"code": "client_disconnected"}
+    )
     return found or 0.0
 
 
@@ -154,7 +156,7 @@ def test_who_leaves_after_a_large_last_chunk_is_noticed(
             time.sleep(0.1)
             leaving.sendall(padded)
             wait_until(lambda: listening.admission.in_flight == 2)
-        wait_until(lambda: departures(listening) == 1)
+        wait_until(lambda: disconnects(listening) == 1)
 
     assert listening.gate.batches == [[0]]
 

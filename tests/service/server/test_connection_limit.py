@@ -146,7 +146,7 @@ def test_nothing_that_fails_in_the_watch_loop_ends_the_server(
         answer = ask(listening, LIVEZ)
 
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert [each.getMessage() for each in caplog.records].count("watch failed") == 1
+    assert [each.getMessage() for each in caplog.records].count("periodic check failed") == 1
 
 
 def test_the_memory_in_use_is_read_without_opening_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

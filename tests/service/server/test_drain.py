@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.server.listen import bind, take_no_more
+from service.server.listen import bind, drop_new_connections
 from service.server.server import Server, configure
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact
@@ -64,9 +64,9 @@ def test_connections_that_nobody_accepted_yet_are_accepted_at_the_end(
         while len(late) < 5:  # the event loop is busy here, so they wait in the kernel
             late.append(socket.create_connection(sock.getsockname(), timeout=10))
             late[-1].sendall(REQUEST)
-        take_no_more(sock)
+        drop_new_connections(sock)
 
-    monkeypatch.setattr("service.server.server.take_no_more", with_late_ones)
+    monkeypatch.setattr("service.server.server.drop_new_connections", with_late_ones)
     with listen(make_artifact()) as listening:
         listening.gate.let_through(9)
         listening.server.should_exit = True

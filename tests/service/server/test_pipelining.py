@@ -6,9 +6,9 @@ from typing import Any, cast
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
 
-from service.server.protocol import PatientProtocol
+from service.server.connections import Connections, Limits
+from service.server.protocol import HttpProtocol
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 OFFER = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: a\r\n\r\n"
@@ -52,9 +52,9 @@ async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"x"})
 
 
-def connect() -> tuple[PatientProtocol, Wire]:
-    config = uvicorn.Config(answer, http=PatientProtocol, ws="none", log_config=None)
-    protocol = PatientProtocol(config=config, server_state=ServerState(), app_state={})
+def connect() -> tuple[HttpProtocol, Wire]:
+    config = uvicorn.Config(answer, http=HttpProtocol, ws="none", log_config=None)
+    protocol = HttpProtocol(config=config, server_state=Connections(Limits()), app_state={})
     wire = Wire()
     protocol.connection_made(cast(asyncio.Transport, wire))
     return protocol, wire

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.log import BunchHandler, TextFormatter, log
+from service.log import BufferedHandler, TextFormatter, log
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, Listening, listen, wait_until
 from tests.service.process import read_answer
@@ -131,7 +131,7 @@ def test_a_request_under_way_is_answered_before_the_end(listening: Listening) ->
 def test_a_signal_waits_for_no_lock_that_its_own_thread_may_hold(
     listening: Listening, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    handler = BunchHandler()
+    handler = BufferedHandler()
     handler.setFormatter(TextFormatter())
     monkeypatch.setattr(log, "handlers", [handler])
     caplog.set_level(logging.INFO, "service")
@@ -139,7 +139,7 @@ def test_a_signal_waits_for_no_lock_that_its_own_thread_may_hold(
         target=listening.server.handle_exit, args=(signal.SIGTERM, None), daemon=True
     )
 
-    with handler._keeping:  # as if the signal came within a line
+    with handler._buffer_lock:  # as if the signal came within a line
         term.start()
         term.join(5)
         has_returned = not term.is_alive()

@@ -54,8 +54,8 @@ def test_sigterm_works_where_no_thread_can_be_started(
 def test_a_process_whose_thread_never_ends_ends_in_time(code: int) -> None:
     program = (
         "import threading; from concurrent.futures import ThreadPoolExecutor; "
-        "from service.server.shutdown import end_within; "
-        f"ThreadPoolExecutor(1).submit(threading.Event().wait); end_within(0.3, {code})"
+        "from service.server.shutdown import exit_within; "
+        f"ThreadPoolExecutor(1).submit(threading.Event().wait); exit_within(0.3, {code})"
     )
 
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=20, check=False)

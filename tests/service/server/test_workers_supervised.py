@@ -7,7 +7,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors.multiprocess import Process
 
 from service.server import workers as supervisor
 from service.server.server import Server, configure
@@ -221,10 +223,13 @@ def test_sighup_waits_for_a_worker_that_is_still_loading(
     assert told == [signal.SIGHUP]
 
 
-def test_a_worker_runs_our_own_server() -> None:
+def test_a_worker_runs_our_own_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    run: list[uvicorn.Server] = []
+    monkeypatch.setattr(Process, "target", lambda worker, _: run.append(worker.server))
     worker = StandIn()
     worker.config = configure(Settings(), "service.app:worker_app", factory=True)
-    worker._server = None  # what uvicorn's own constructor would set
 
-    assert isinstance(worker.server, Server)
-    assert worker.server is worker.server
+    worker.target([])
+
+    assert [type(server) for server in run] == [Server]
+    assert worker.server is run[0]

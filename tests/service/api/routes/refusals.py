@@ -49,7 +49,7 @@ async def model_not_found(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response
 
 
 @case
-async def client_left(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
+async def client_disconnected(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
     """Nobody reads this one, so it is asked for by hand."""
     service = await serve()
     scope = httpx_scope("/predict")
@@ -83,7 +83,7 @@ async def method_not_allowed(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Respo
 
 
 @case
-async def receive_timeout(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
+async def request_timeout(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
     service = await serve(body_timeout_s=0.05)
 
     async def trickle() -> Any:
@@ -142,7 +142,7 @@ async def not_ready(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
 
 
 @case
-async def engine_stuck(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> httpx.Response:
+async def engine_stalled(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> httpx.Response:
     monkeypatch.setattr(classifier, "STALL_TIMEOUT_S", 0.02)
     response, _ = await while_the_engine_is_busy(
         serve, lambda service: service.client.get("/livez")

@@ -56,7 +56,7 @@ async def test_a_stuck_engine_is_neither_alive_nor_ready_until_it_moves(
     await task
     moving = await service.client.get(path)
 
-    assert (stuck.status_code, stuck.json()["code"]) == (503, "engine_stuck")
+    assert (stuck.status_code, stuck.json()["code"]) == (503, "engine_stalled")
     assert moving.status_code == 200
 
 

@@ -11,7 +11,7 @@ from service.api.compression import compress
 from service.api.v2 import infer as inference_v2
 from service.api.v2.names import View
 from service.api.v2.routing import view_of
-from service.cancellation import ON_LEAVE
+from service.cancellation import DISCONNECT
 from service.inference.outputs import BatchOutputs
 from tests.service.conftest import Service, replace_run
 from tests.service.v2 import (
@@ -129,7 +129,7 @@ async def test_a_client_that_leaves_is_never_run() -> None:
             leaving = asyncio.create_task(other.post(INFER, content=bytes(784), headers=RAW))
             while not service.classifier.batcher.queued():  # noqa: ASYNC110  # nobody would set it
                 await asyncio.sleep(0.01)
-            scopes[0][ON_LEAVE]()
+            scopes[0][DISCONNECT]()
             left = await leaving
         gate.open()
         await busy
