@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.artifact.trust import Speed
 from training.export.checkpoint import Options
 from training.export.latency import measure_speed, processor_name

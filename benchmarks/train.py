@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.accuracy import keep, measure_accuracy, report
-from model.architecture.spec import Architecture, get_architecture
+from model.architecture.family import get_architecture
+from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
 from model.cli import CommandError
 from model.network.resnet import ResNet

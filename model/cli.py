@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from model.architecture.family import ARCHITECTURES, get_architecture
 from model.architecture.layers import Summary
 from model.architecture.plan import ShortcutRule
-from model.architecture.spec import ARCHITECTURES, get_architecture
 from model.architecture.summary import summarize
 from model.drawing.mermaid import draw_mermaid
 from model.drawing.svg import draw

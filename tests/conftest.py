@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.architecture.summary import summarize
 from model.artifact.golden import pack
 from model.artifact.manifest import Golden, Input, Manifest, ModelFile, Precision, Provenance

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from model.architecture.family import get_architecture
 from model.architecture.plan import StemKind
-from model.architecture.spec import Architecture, get_architecture
+from model.architecture.spec import Architecture
 from model.network.blocks import (
     GlobalAveragePool,
     PointwiseLinear,

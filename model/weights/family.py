@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from model.architecture.spec import ARCHITECTURES, Architecture
+from model.architecture.family import ARCHITECTURES
+from model.architecture.spec import Architecture
 from model.weights.file import Weights, WeightsError
 from model.weights.loading import fit_to_weights, match_weights
 from model.weights.names import COUNTER, name_keys, shapes_of, shown

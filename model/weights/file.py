@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model.architecture.spec import ARCHITECTURES, Architecture
+from model.architecture.family import ARCHITECTURES
+from model.architecture.spec import Architecture
 from model.weights.kinds import (
     AGAIN,
     SAVE,

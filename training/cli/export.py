@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from model.architecture.spec import Architecture, get_architecture
+from model.architecture.family import get_architecture
+from model.architecture.spec import Architecture
 from model.artifact.folder import Artifact
 from model.artifact.manifest import Precision
 from model.weights.normalization import NORMALIZATIONS

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from model.architecture.spec import Architecture, get_architecture
+from model.architecture.family import get_architecture
+from model.architecture.spec import Architecture
 from model.weights.family import refuse_misfit
 from model.weights.file import Weights, read_weights
 from model.weights.loading import fit_to_weights, load_weights, match_weights

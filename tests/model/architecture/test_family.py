@@ -2,8 +2,9 @@
 
 import pytest
 
+from model.architecture.family import ARCHITECTURES, get_architecture
 from model.architecture.plan import BlockPlan
-from model.architecture.spec import ARCHITECTURES, Architecture, get_architecture
+from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
 
 PUBLISHED = {  # torchvision's and timm's documentation: parameters, and GMAC at 224 x 224

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.architecture.summary import Layer, Summary, summarize
 
 

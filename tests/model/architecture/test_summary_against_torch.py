@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor, nn
 
-from model.architecture.spec import ARCHITECTURES
+from model.architecture.family import ARCHITECTURES
 from model.architecture.summary import summarize
 from model.network.blocks import GlobalAveragePool
 from model.network.resnet import ResNet

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.architecture.summary import summarize
 from model.artifact.card import card
 from model.artifact.card_figures import NOT_RECORDED, wilson

@@ -5,8 +5,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from model.architecture.family import ARCHITECTURES, get_architecture
 from model.architecture.layers import Summary
-from model.architecture.spec import ARCHITECTURES, Architecture, get_architecture
+from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
 from model.drawing.mermaid import draw_mermaid
 from model.drawing.outline import Row, outline

@@ -7,8 +7,9 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
+from model.architecture.family import ARCHITECTURES, get_architecture
 from model.architecture.plan import BlockKind, BlockPlan
-from model.architecture.spec import ARCHITECTURES, Architecture, get_architecture
+from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
 from model.network.blocks import (
     BareBlock,

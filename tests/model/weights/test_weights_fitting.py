@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.network.resnet import ResNet, build
 from model.weights.loading import fit_to_weights, load_weights
 from tests.model.published import CHECKPOINTS, TWO, cifar_resnet, timm_resnetv2, torchvision_resnet

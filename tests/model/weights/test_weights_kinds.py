@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.weights.file import WeightsError, read_weights
 from model.weights.loading import match_weights
 from tests.model.published import cifar_resnet

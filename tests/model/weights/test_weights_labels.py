@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.network.resnet import build
 from model.weights.labels import IMAGENET, name_labels, read_labels
 from model.weights.loading import fit_to_weights, load_weights

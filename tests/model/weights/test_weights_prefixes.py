@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.weights.file import WeightsError, read_weights
 from model.weights.loading import fit_to_weights, match_weights
 from model.weights.report import LoadReport

@@ -10,7 +10,8 @@ pytest.importorskip("torch")
 import numpy as np
 from PIL import Image
 
-from model.architecture.spec import ARCHITECTURES, Architecture
+from model.architecture.family import ARCHITECTURES
+from model.architecture.spec import Architecture
 from service.app import create_app
 from service.settings import Settings
 from tests.in_process import ask, get, post
