@@ -2,7 +2,7 @@
 
 Each run is a process of its own, in a folder named after recipe, data, changes and seed. One
 that is finished is not run again, one that was stopped goes on, and one of another recipe or
-of other pictures under that name is refused. Each run tells, from its own record, when it began, by
+of other images under that name is refused. Each run tells, from its own record, when it began, by
 which commit, with which torch and where (of `fast` and `default`, which are older than that: when
 they were written down, and by which).
 """
@@ -33,24 +33,24 @@ MARKS = (0.90, 0.921, 0.94, 0.95)
 def measure_accuracy(
     name: str, seeds: int, changes: list[str], out: Path, data: Path | None = None
 ) -> Row:
-    """Train and judge a recipe once a seed, on Fashion-MNIST or another folder's pictures.
+    """Train and judge a recipe once a seed, on Fashion-MNIST or another folder's images.
 
     Returns:
         Test accuracy and CPU seconds of each seed, with the epochs' validation accuracy.
 
     Raises:
         CheckpointError: If a run's folder is there, and its record cannot be read.
-        DatasetError: If the pictures cannot be read.
+        DatasetError: If the images cannot be read.
         RecipeError: If there is no such recipe, or a change does not fit it.
-        TrainingError: If a run that is there is of another recipe or of other pictures.
+        TrainingError: If a run that is there is of another recipe or of other images.
     """
     recipe = get_recipe(name, changes)
     place = [] if data is None else ["--data", str(data)]
     settings = [part for change in changes for part in ("--set", change)]
     runs = []
     for seed in range(seeds):
-        pictures, sha256 = _identity(data, seed, recipe.size)
-        run = RunFolder(out / "-".join([name, pictures, *changes, str(seed)]))
+        images, sha256 = _identity(data, seed, recipe.size)
+        run = RunFolder(out / "-".join([name, images, *changes, str(seed)]))
         if run.record.exists():
             _refuse_another(run, recipe, sha256)
         if not _evaluation(run).exists():
@@ -61,11 +61,11 @@ def measure_accuracy(
         runs.append(_figures(run, seed))
         top1, cpu = runs[-1]["test_top1"], runs[-1]["cpu_seconds"]
         print(f"{run.path.name}: {top1:.2%} on the test split after {cpu:,.0f} CPU s", flush=True)
-    return {"recipe": name, "data": pictures, "changes": changes, "runs": runs}
+    return {"recipe": name, "data": images, "changes": changes, "runs": runs}
 
 
 def _identity(data: Path | None, seed: int, size: int | None) -> tuple[str, str]:
-    """Give the name and SHA-256 that a run of this seed knows its pictures by; let go of them."""
+    """Give the name and SHA-256 that a run of this seed knows its images by; let go of them."""
     dataset = read_dataset(data, seed, size)
     return dataset.name, dataset.sha256
 
@@ -74,7 +74,7 @@ def _refuse_another(run: RunFolder, recipe: Recipe, sha256: str) -> None:
     """Refuse to take a run for what is asked.
 
     Raises:
-        TrainingError: If its recipe or its pictures are others.
+        TrainingError: If its recipe or its images are others.
     """
     for what, was, is_now in _compared(read_record(run.path), recipe, sha256):
         if was != is_now:

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.client import prepare
-from benchmarks.pictures import picture
+from benchmarks.images import make_image
 from benchmarks.process import Process, ours, serving, write_result
 from benchmarks.rounds import Round, closed_round
 
@@ -27,7 +27,7 @@ WAYS = {
 def measure(server: Process, seconds: float) -> Round:
     """One round."""
     url = server.url("/predict")
-    return closed_round(server, url, prepare(url, picture(28)), CONNECTIONS, seconds)
+    return closed_round(server, url, prepare(url, make_image(28)), CONNECTIONS, seconds)
 
 
 def compare(artifact: str, precision: str, seconds: float) -> dict[str, dict[str, float]]:

@@ -1,6 +1,6 @@
 """The ceiling: the bare session, by threads, runs side by side and batch size.
 
-`python -m benchmarks.engine [ARTIFACT]`: pictures a second; each cell is the best of
+`python -m benchmarks.engine [ARTIFACT]`: images a second; each cell is the best of
 several short runs, since other work on the machine only ever slows one down.
 """
 
@@ -21,7 +21,7 @@ RUNS, RUN_S = 5, 0.4
 
 
 def per_second(engine: Engine, batch: Pixels, instances: int) -> float:
-    """Pictures a second with so many runs side by side."""
+    """Images a second with so many runs side by side."""
 
     def work(end: float, done: list[int]) -> None:
         while time.perf_counter() < end:

@@ -19,7 +19,7 @@ import onnx
 from onnx.utils import Extractor
 
 from benchmarks.client import closed_loop, prepare
-from benchmarks.pictures import picture
+from benchmarks.images import make_image
 from benchmarks.process import Process, ours, pin_to, serving, write_result
 from model.artifact.folder import Artifact, read, write
 from model.artifact.manifest import Precision
@@ -86,7 +86,7 @@ def over_http(bare: Process, shipped: Process, side: int, seconds: float) -> dic
         for kind, url in order if turn % 2 else reversed(order):
             server = bare if kind == BARE else shipped
             before = server.cpu_s()
-            load = asyncio.run(closed_loop(url, prepare(url, picture(side)), 1, seconds))
+            load = asyncio.run(closed_loop(url, prepare(url, make_image(side)), 1, seconds))
             spent[kind].append(1000 * (server.cpu_s() - before) / len(load.latencies))
     against = {
         kind: [a / b for a, b in zip(spent[kind], spent[PLAIN], strict=True)] for kind in spent

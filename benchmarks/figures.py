@@ -40,7 +40,7 @@ def error_of_honest_answers(confidence: Floats, tries: int = 200) -> float:
 
 
 def area_under_curve(ordinary: Floats, strange: Floats) -> float:
-    """Chance that an ordinary picture scores higher than a strange one; ties count half."""
+    """Chance that an ordinary image scores higher than a strange one; ties count half."""
     ascending = np.sort(strange)
     below = np.searchsorted(ascending, ordinary, side="left")
     below_or_equal = np.searchsorted(ascending, ordinary, side="right")

@@ -1,4 +1,4 @@
-"""Ours against the floor: same model, same precision, same picture, alternating, in one run.
+"""Ours against the floor: same model, same precision, same image, alternating, in one run.
 
 `python -m benchmarks.load [ARTIFACT] [SECONDS]`: the server on one core, the load on
 another; 16 connections with raw bodies and with forms, and one connection; requests a
@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks.client import prepare
-from benchmarks.pictures import form, picture
+from benchmarks.images import form, make_image
 from benchmarks.process import Process, ours, pin_to, serving, write_result
 from benchmarks.rounds import Observed, by_stage, observe
 from model.artifact.folder import read
@@ -30,7 +30,7 @@ class Case(NamedTuple):
 
 
 def cases(payload: bytes) -> list[Case]:
-    """All kinds of traffic for one picture file."""
+    """All kinds of traffic for one image file."""
     return [
         Case("raw, 16 connections", 16, payload, "image/png"),
         Case("form, 16 connections", 16, *form(payload), "/form"),
@@ -75,7 +75,7 @@ def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> Non
             serving(command, environment, cores={0}) as us,
             serving(floor, environment, cores={0}) as them,
         ):
-            for case in cases(picture(28)):
+            for case in cases(make_image(28)):
                 found = compare(us, them, case, float(seconds))
                 measured[f"{precision}, {case.name}"] = found
                 print(f"{precision}, {case.name}", *found.items(), sep="\n  ", flush=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.client import Connection, Load, closed_loop, prepare
+from benchmarks.images import make_image
 from benchmarks.open_loop import open_loop
-from benchmarks.pictures import picture
 from benchmarks.process import Process, ours, pin_to, serving, write_result
 
 DEADLINE_MS = 1_000
@@ -56,7 +56,7 @@ def full(server: Process, request: bytes, seconds: float) -> tuple[float, float]
 def measure(server: Process, length: float) -> list[dict[str, object]]:
     """Capacity, overload, capacity again, for each factor."""
     rows: list[dict[str, object]] = []
-    request = prepare(server.url("/predict"), picture(28))
+    request = prepare(server.url("/predict"), make_image(28))
     capacity, cpu_s = full(server, request, length)
     before = server.resident_bytes()
     for factor in (2, 4):

@@ -3,7 +3,7 @@
 `python -m benchmarks.photos ARTIFACT [SECONDS]`: JPEG files of 100 KB, 8 connections, server
 and load on all cores; ours, the floor in FastAPI's thread pool, and LitServe with a worker a
 core (in batches of up to 8, and one by one), beside threads that decode, preprocess and run
-one picture after the other without any server. Make the artifact with
+one image after the other without any server. Make the artifact with
 `export-model --architecture resnet50 --random --precision all`.
 """
 
@@ -17,8 +17,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.client import prepare
+from benchmarks.images import form, make_image
 from benchmarks.peers.compare import LITSERVE, installed, interpreter
-from benchmarks.pictures import form, picture
 from benchmarks.process import Process, ours, serving, write_result
 from benchmarks.rounds import Round, closed_round
 from model.artifact.folder import read
@@ -88,7 +88,7 @@ def alternate(sides: dict[str, Callable[[float], Round]], seconds: float) -> dic
 
 def main(artifact: str, seconds: str = "4") -> None:
     """Measure and print."""
-    payload, measured = picture(500, "JPEG", 100_000), {}
+    payload, measured = make_image(500, "JPEG", 100_000), {}
     floor = [sys.executable, "-m", "benchmarks.peers.floor"]
     litserve = [interpreter(LITSERVE), LITSERVE.program]
     one_thread = {"RESNET_THREADS": "1", "PEER_WORKERS": str(usable_cores())}

@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     results: dict[str, object] = {}
-    print(f"| architecture | float32 pictures/s | {options.precision} pictures/s | ratio |")
+    print(f"| architecture | float32 images/s | {options.precision} images/s | ratio |")
     print("| --- | --- | --- | --- |")
     for name in options.names:
         speed = measure(name, options.precision, options.batch, options.pairs, options.threads)

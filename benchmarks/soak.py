@@ -4,7 +4,7 @@
 artifact and a real server process under load:
 
 - terminations: SIGTERM 20 times; a request that was accepted and not answered is lost.
-- departures: 1,000 clients leave while queued; how many pictures were executed all the same.
+- departures: 1,000 clients leave while queued; how many images were executed all the same.
 - reloads: 50 good versions and 40 bad ones on SIGHUP; no request may fail, no bad one serve.
 """
 
@@ -20,19 +20,19 @@ from collections import Counter
 from collections.abc import Callable
 
 from benchmarks.client import Clients, Connection, prepare
-from benchmarks.pictures import form, picture
+from benchmarks.images import form, make_image
 from benchmarks.process import Process, ours, serving, write_result
 from benchmarks.versions import reloads
 
 TERMINATIONS = 20
 LEAVERS, LEAVERS_AT_ONCE = 1_000, 250
-PATIENT, PICTURES = 24, 64
-"""Requests ahead of those who leave, and pictures in each: a second of work and more."""
+PATIENT, IMAGES = 24, 64
+"""Requests ahead of those who leave, and images in each: a second of work and more."""
 
 
 async def _terminate_under_load(server: Process, after_s: float) -> tuple[Counter[int], int]:
     """Give the statuses that the clients saw (0: accepted and lost), and the exit code."""
-    clients = Clients(server.url("/predict"), picture(28), 16)
+    clients = Clients(server.url("/predict"), make_image(28), 16)
     asking = asyncio.create_task(clients.ask())
     await asyncio.sleep(after_s)
     server.started.send_signal(signal.SIGTERM)
@@ -80,12 +80,12 @@ async def _leave_while_queued(server: Process) -> tuple[int, Counter[int]]:
     """Queue patient requests, then clients who leave; count what was run beyond the patient."""
     url = server.url("/predict")
     before = metric(server, "resnet_images_executed_total")
-    body, content_type = form(picture(28), PICTURES)
+    body, content_type = form(make_image(28), IMAGES)
     ahead = [await Connection.open("127.0.0.1", server.port) for _ in range(PATIENT)]
     asking = [asyncio.create_task(each.ask(prepare(url, body, content_type))) for each in ahead]
     leaving = [await Connection.open("127.0.0.1", server.port) for _ in range(LEAVERS_AT_ONCE)]
-    await _until(lambda: metric(server, "resnet_images_in_flight") > PATIENT * PICTURES / 2)
-    left = [asyncio.create_task(each.ask(prepare(url, picture(28)))) for each in leaving]
+    await _until(lambda: metric(server, "resnet_images_in_flight") > PATIENT * IMAGES / 2)
+    left = [asyncio.create_task(each.ask(prepare(url, make_image(28)))) for each in leaving]
     await asyncio.sleep(0.2)  # the server reads them: a small part of the time of those ahead
     for each in leaving:
         each.close()
@@ -93,11 +93,11 @@ async def _leave_while_queued(server: Process) -> tuple[int, Counter[int]]:
     await asyncio.gather(*left)
     await _until(lambda: metric(server, "resnet_images_in_flight") == 0)
     executed = metric(server, "resnet_images_executed_total") - before
-    return int(executed) - PATIENT * PICTURES, Counter(answer.status for answer in answers)
+    return int(executed) - PATIENT * IMAGES, Counter(answer.status for answer in answers)
 
 
 def departures() -> dict[str, object]:
-    """Clients leave while their pictures wait; what was executed tells for whom work was done."""
+    """Clients leave while their images wait; what was executed tells for whom work was done."""
     statuses: Counter[int] = Counter()
     executed = 0
     command, environment = ours(

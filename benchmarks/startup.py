@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.client import closed_loop, prepare
-from benchmarks.pictures import picture
+from benchmarks.images import make_image
 from benchmarks.process import ours, serving, write_result
 
 
@@ -21,7 +21,7 @@ def main(artifact: str = "artifacts/fashion-mnist/1") -> None:
     for _ in range(5):
         with serving(command, environment) as server:
             url = server.url("/predict")
-            asyncio.run(closed_loop(url, prepare(url, picture(28)), 4, 0.5))
+            asyncio.run(closed_loop(url, prepare(url, make_image(28)), 4, 0.5))
             ready.append(server.ready_s)
             resident.append(server.resident_bytes() / 1e6)
     measured = {

@@ -1,6 +1,6 @@
 """How fast training is, and what accuracy it buys.
 
-    python -m benchmarks.train speed [ARCHITECTURE ...]       # pictures/s and share of the peak
+    python -m benchmarks.train speed [ARCHITECTURE ...]       # images/s and share of the peak
     python -m benchmarks.train accuracy RECIPE [--seeds 3] [--data FOLDER]   # against CPU seconds
 
 The peak is not the data sheet's but what one large matrix product reaches here, in the same
@@ -34,7 +34,7 @@ RESULTS = Path(__file__).parent / "results"
 FIGURE = Path(__file__).parents[1] / "docs" / "images" / "accuracy-against-cpu.png"
 NAMES = ("mini_resnet", "resnet20", "resnet18", "resnet50")
 SIDES = {"mini_resnet": 28}
-"""Of the pictures of members that take any, in pixels."""
+"""Of the images of members that take any, in pixels."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SIDE = 2048
 """Of the square matrices whose product is the peak."""
@@ -71,7 +71,7 @@ def _median_seconds(way: Callable[[], Tensor], repeats: int) -> float:
 
 
 def training_speed(spec: Architecture, batch: int, precision: torch.dtype, steps: int) -> float:
-    """Pictures per second of forward, backward and a plain step, on random pictures."""
+    """Images per second of forward, backward and a plain step, on random images."""
     size = _side(spec)
     network = ResNet(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
@@ -97,7 +97,7 @@ def _side(spec: Architecture) -> int:
 def measure_speed(names: Iterable[str], budget: float) -> list[dict[str, Any]]:
     """Measure members in each precision; batches hold about `budget` multiply-adds."""
     rows: list[dict[str, Any]] = []
-    print("| architecture | precision | batch | pictures/s | share of the peak |")
+    print("| architecture | precision | batch | images/s | share of the peak |")
     print("| --- | --- | --- | --- | --- |")
     for name in names:
         spec = get_architecture(name)

@@ -1,11 +1,11 @@
 """What a served model's word is worth: the manifest's figures, anew and from outside.
 
-Nothing is read but what the service answers over HTTP: each picture goes out as a PNG file,
+Nothing is read but what the service answers over HTTP: each image goes out as a PNG file,
 and the figures are computed here in NumPy. Without --url the artifact is served once in each
 of its precisions; the first is float32, and the others are held against it. Ends with 1 if a
 goal is missed.
 
-    python -m benchmarks.trust [ARTIFACT] [--url URL] [--data FOLDER] [--pictures 2000]
+    python -m benchmarks.trust [ARTIFACT] [--url URL] [--data FOLDER] [--images 2000]
 """
 
 import argparse
@@ -35,7 +35,7 @@ from benchmarks.process import ours, serving, write_result
 from model.artifact.folder import read
 from training.data.fashion_mnist import read_fashion_mnist
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 A_REQUEST = 50
 EXPLAINED = 1_000
 COVERAGES = (0.90, 0.95, 0.99)
@@ -46,15 +46,15 @@ DARK = 20
 
 @dataclass(frozen=True)
 class Asked:
-    """Ordinary pictures with their truth, and strange ones; uint8 (N, S, S)."""
+    """Ordinary images with their truth, and strange ones; uint8 (N, S, S)."""
 
-    images: Pictures
+    images: Images
     targets: NDArray[np.int64]
-    strange: dict[str, Pictures]
+    strange: dict[str, Images]
 
 
 def prepare(folder: Path | None, count: int, seed: int) -> Asked:
-    """Draw pictures of the test split, and make strange ones."""
+    """Draw images of the test split, and make strange ones."""
     test, dice = read_fashion_mnist(folder).test, np.random.default_rng(seed)
     chosen = np.sort(dice.permutation(len(test))[:count])
     images, targets = test.images.numpy()[chosen, :, :, 0], test.targets.numpy()[chosen]
@@ -63,8 +63,8 @@ def prepare(folder: Path | None, count: int, seed: int) -> Asked:
     return Asked(images, targets, {"digits": digits, "noise": noise})
 
 
-def ask(url: str, images: Pictures, query: str) -> Iterator[dict[str, Any]]:
-    """Send pictures, some a request, and give the results one by one.
+def ask(url: str, images: Images, query: str) -> Iterator[dict[str, Any]]:
+    """Send images, some a request, and give the results one by one.
 
     Raises:
         OSError: If the service cannot be reached or refuses.
@@ -81,7 +81,7 @@ def ask(url: str, images: Pictures, query: str) -> Iterator[dict[str, Any]]:
             yield from json.load(answer)["results"]
 
 
-def _png(image: Pictures) -> bytes:
+def _png(image: Images) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
@@ -121,7 +121,7 @@ def _flagged(results: Sequence[dict[str, Any]]) -> float:
     return float(np.mean([not result["in_distribution"] for result in results]))
 
 
-def _explanations(url: str, images: Pictures) -> dict[str, float]:
+def _explanations(url: str, images: Images) -> dict[str, float]:
     """Hold maps against logits, and see what covering their top tenth does.
 
     Beside a random tenth of all cells, many of which are black anyway, stands one of the cells
@@ -179,10 +179,10 @@ def main() -> int:
     parser.add_argument("artifact", nargs="?", default="artifacts/fashion-mnist/1")
     parser.add_argument("--url", help="of a service that runs already")
     parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's four files")
-    parser.add_argument("--pictures", type=int, default=2_000)
-    parser.add_argument("--seed", type=int, default=0, help="which pictures")
+    parser.add_argument("--images", type=int, default=2_000)
+    parser.add_argument("--seed", type=int, default=0, help="which images")
     options = parser.parse_args()
-    asked = prepare(options.data, options.pictures, options.seed)
+    asked = prepare(options.data, options.images, options.seed)
     judged: dict[str, dict[str, float]] = {}
     if options.url:
         judged["as served"], _ = judge(options.url.rstrip("/"), asked)

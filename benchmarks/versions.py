@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmarks.client import Clients
-from benchmarks.pictures import picture
+from benchmarks.images import make_image
 from benchmarks.process import Process, ours, serving
 
 SHIPPED = Path("artifacts/fashion-mnist/1")
@@ -110,7 +110,7 @@ def _ready(server: Process) -> dict[str, Any]:
 
 async def _bring(shelf: Shelf, server: Process) -> dict[str, object]:
     """Bring good and bad versions by turns, under load."""
-    clients = Clients(server.url("/predict"), picture(28), 4)
+    clients = Clients(server.url("/predict"), make_image(28), 4)
     asking = asyncio.create_task(clients.ask())
     good, bad = [], []
     damages = list(DAMAGES.values())

@@ -73,7 +73,7 @@ def read_leniently(
 
 
 def _remove(fields: Any, place: tuple[int | str, ...]) -> bool:
-    """Take a field out of its object; tell whether it was there."""
+    """Take a field out of its object; False if it was not there."""
     try:
         for step in place[:-1]:
             fields = fields[step]

@@ -114,7 +114,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture(scope="session")
 def fashion() -> "Dataset":
-    """480 + 120 + 300 pictures of Fashion-MNIST."""
+    """480 + 120 + 300 images of Fashion-MNIST."""
     from training.data.fashion_mnist import read_fashion_mnist  # noqa: PLC0415  # needs torch
 
     return read_fashion_mnist(FASHION_MNIST, sha256=None)
@@ -157,15 +157,15 @@ def trained(
     return train(small_fashion, small_recipe, tmp_path_factory.mktemp("run") / "trained", seed=3)
 
 
-MakePictures = Callable[..., Path]
+MakeImages = Callable[..., Path]
 
 
 @pytest.fixture
-def make_pictures(tmp_path: Path) -> MakePictures:
-    """Save real pictures as `<root>/<label>/<n>.png`, so many for each label, `side` pixels."""
+def make_images(tmp_path: Path) -> MakeImages:
+    """Save real images as `<root>/<label>/<n>.png`, so many for each label, `image_size` pixels."""
 
     def make(
-        root: str = "pictures", labels: Mapping[str, int] | None = None, side: int = 28
+        root: str = "images", labels: Mapping[str, int] | None = None, image_size: int = 28
     ) -> Path:
         images = np.frombuffer(
             gzip.decompress((FASHION_MNIST / "train-images-idx3-ubyte.gz").read_bytes()),
@@ -177,8 +177,8 @@ def make_pictures(tmp_path: Path) -> MakePictures:
             folder = tmp_path / root / label
             folder.mkdir(parents=True, exist_ok=True)
             for index in range(count):
-                picture = Image.fromarray(images[position % len(images)])
-                picture.resize((side, side)).save(folder / f"{index}.png")
+                image = Image.fromarray(images[position % len(images)])
+                image.resize((image_size, image_size)).save(folder / f"{index}.png")
                 position += 1
         return tmp_path / root
 

@@ -16,7 +16,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.client import prepare
-from benchmarks.pictures import form, picture
+from benchmarks.images import form, make_image
 from benchmarks.process import Process, ours, pin_to, serving, write_result
 from benchmarks.rounds import closed_round
 
@@ -36,12 +36,12 @@ class Peer(NamedTuple):
 
 
 def _form(url: str) -> bytes:
-    return prepare(url, *form(picture(28)))
+    return prepare(url, *form(make_image(28)))
 
 
 def _tensor(url: str) -> bytes:
-    """One picture file as a BYTES tensor of the V2 protocol, and binary numbers back."""
-    payload = picture(28)
+    """One image file as a BYTES tensor of the V2 protocol, and binary numbers back."""
+    payload = make_image(28)
     element = struct.pack("<I", len(payload)) + payload
     about = {
         "inputs": [

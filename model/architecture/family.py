@@ -91,7 +91,7 @@ def get_architecture(  # noqa: PLR0913  # each may be fitted alone
     size: int | None = None,
     shortcuts: ShortcutRule | None = None,
 ) -> Architecture:
-    """Look a member of the family up, and fit it to other labels, channels or picture sizes.
+    """Look a member of the family up, and fit it to other labels, channels or image sizes.
 
     Raises:
         ValueError: If there is no such member, or a value is out of its range.

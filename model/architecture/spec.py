@@ -20,7 +20,7 @@ from model.architecture.plan import (
     StagePlan,
     StemKind,
 )
-from model.limits import Channels, Depths, Side
+from model.limits import Channels, Depths, ImageSize
 from model.printable import Text
 from model.validation import first_fault
 
@@ -50,7 +50,7 @@ class Architecture(BaseModel):
     width: Channels = Field(64, description="Channels of stage 1; they double per stage.")
     stem: StemKind = Field(
         "standard",
-        description="`standard`: 7x7 stride 2 and 3x3 max pool, for pictures of about 224 pixels; "
+        description="`standard`: 7x7 stride 2 and 3x3 max pool, for images of about 224 pixels; "
         "`small`: 3x3 stride 1, for 28 to 64; `bare`: the same without a norm; `flatten`: a "
         "linear layer over all pixels.",
     )
@@ -67,7 +67,7 @@ class Architecture(BaseModel):
     bias: bool = Field(False, description="Whether convolutions have biases.")
     projection_norm: bool = Field(True, description="Whether a projection ends in a norm.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share dropped before the linear head.")
-    size: Side | None = Field(None, description="Of its pictures; None: what its stem says.")
+    size: ImageSize | None = Field(None, description="Of its images; None: what its stem says.")
     in_channels: Literal[1, 3] = 3
     num_classes: int = Field(1000, ge=1, le=1_000_000)
 
@@ -90,8 +90,8 @@ class Architecture(BaseModel):
         return self
 
     @property
-    def side(self) -> int:
-        """Side of the pictures that the network is made for, in pixels."""
+    def image_size(self) -> int:
+        """Side of the images that the network is made for, in pixels."""
         return self.size or (224 if self.stem == "standard" else 28)
 
     @property
@@ -111,7 +111,7 @@ class Architecture(BaseModel):
 
     @property
     def stages(self) -> tuple[StagePlan, ...]:
-        """The plan of the residual part, in the order in which a picture passes."""
+        """The plan of the residual part, in the order in which an image passes."""
         stages = []
         in_channels = self.width
         for stage, depth in enumerate(self.depths):
@@ -134,7 +134,7 @@ class Architecture(BaseModel):
             channels=channels,
             out_channels=out_channels,
             stride=2 if stage > 0 and index == 0 else 1,
-            waist=channels * self.width_per_group // 64 * self.groups,
+            mid_channels=channels * self.width_per_group // 64 * self.groups,
             groups=self.groups,
             squeeze=_squeezed(out_channels, self.squeeze) if self.squeeze else 0,
             bias=self.bias,

@@ -1,8 +1,8 @@
 """The artifact: all that passes from training to serving.
 
 A folder `<name>/<version>/` with `manifest.json` and one ONNX file for each precision,
-in the layout of a Triton model repository. The exporter writes it, whole or not at all;
-the server reads it and trusts nothing that it has not checked.
+in the layout of a Triton model repository. The exporter writes all of it or nothing.
+The server checks every file that it reads.
 
 Errors:
     ArtifactError
@@ -11,7 +11,7 @@ Errors:
     ├── FileDamagedError     a file's length or SHA-256 is not the manifest's
     ├── ExternalDataError    a model keeps numbers outside its file
     ├── ControlFlowError     a model has loops or branches
-    └── ArtifactExistsError  the place to write to is taken
+    └── ArtifactExistsError  the target folder exists already
 """
 
 import hashlib
@@ -68,7 +68,7 @@ class ControlFlowError(ArtifactError):
 
 
 class ArtifactExistsError(ArtifactError):
-    """The place to write to is taken."""
+    """The target folder exists already."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +110,17 @@ class Artifact:
         return content
 
     def golden_images(self) -> Pixels:
-        """Unpack the golden pictures: uint8 (N, S, S, C).
+        """Unpack the golden images: uint8 (N, S, S, C).
 
         Raises:
-            ManifestError: If one is no picture of the network's size.
+            ManifestError: If one is not an image of the network's size.
         """
         try:
             return np.stack(
                 [unpack(golden.png, self.manifest.input) for golden in self.manifest.golden]
             )
         except ValueError as error:
-            raise ManifestError(f"A golden picture in the manifest {error}") from error
+            raise ManifestError(f"A golden image in the manifest {error}") from error
 
 
 def _refuse_external_data(path: Path, content: bytes) -> None:
@@ -211,7 +211,7 @@ def write(
         ArtifactExistsError: If the folder is there already, and `overwrite` is off.
         ArtifactError: If the files do not fit the manifest, or cannot be written.
     """
-    refuse_taken(folder, overwrite=overwrite)
+    check_free(folder, overwrite=overwrite)
     if set(models) != set(manifest.files):
         raise ArtifactError(
             f"{folder}: the manifest lists {', '.join(manifest.files)}; "
@@ -235,8 +235,8 @@ def write(
     return Artifact(folder, manifest)
 
 
-def refuse_taken(folder: Path, *, overwrite: bool = False) -> None:
-    """Say early that `write` would refuse.
+def check_free(folder: Path, *, overwrite: bool = False) -> None:
+    """Check early that `write` may write to a folder.
 
     Raises:
         ArtifactExistsError: If something is there already, and `overwrite` is off.

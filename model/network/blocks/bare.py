@@ -17,7 +17,7 @@ class BareBlock(nn.Module):
     Args:
         in_channels: Channels that enter.
         channels: Channels of both convolutions, and of the output.
-        stride: 2 halves the picture.
+        stride: 2 halves the image.
 
     Source:
         Chollet, "Deep Learning with Python", 2nd edition, section 9.3.2; the projection has

@@ -22,7 +22,7 @@ class PreactBasicBlock(nn.Module):
     Args:
         in_channels: Channels that enter.
         channels: Channels of both convolutions, and of the output.
-        stride: Of the first convolution; 2 halves the picture.
+        stride: Of the first convolution; 2 halves the image.
     """
 
     expansion: Final[int] = EXPANSION["preact_basic"]
@@ -56,8 +56,8 @@ class PreactBottleneck(nn.Module):
 
     Args:
         in_channels: Channels that enter.
-        channels: Channels of the waist; the output has four times as many.
-        stride: Of the 3x3 convolution; 2 halves the picture.
+        channels: Channels of the 3x3 convolution; the output has four times as many.
+        stride: Of the 3x3 convolution; 2 halves the image.
     """
 
     expansion: Final[int] = EXPANSION["preact_bottleneck"]

@@ -34,7 +34,7 @@ def _macs(module: nn.Module, output: tuple[int, ...]) -> int:
 
 
 def _run(network: ResNet, height: int, width: int) -> dict[str, list[Seen]]:
-    """Send one picture through and note what each leaf module gave, call by call."""
+    """Send one image through and note what each leaf module gave, call by call."""
     seen: dict[str, list[Seen]] = defaultdict(list)
 
     def watch(name: str) -> Any:
@@ -77,7 +77,7 @@ def test_every_layer_has_the_shape_parameters_and_macs_of_its_module(
     assert summary.parameters == sum(p.numel() for p in network.parameters())
 
 
-def test_the_pool_of_the_head_is_the_mean_over_the_picture() -> None:
+def test_the_pool_of_the_head_is_the_mean_over_the_image() -> None:
     features = torch.rand(2, 5, 3, 4)
 
     pooled = GlobalAveragePool()(features)

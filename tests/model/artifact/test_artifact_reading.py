@@ -1,4 +1,4 @@
-"""The artifact's folder is read with every check: its files, its manifest, its golden pictures."""
+"""The artifact's folder is read with every check: its files, its manifest, its golden images."""
 
 import base64
 import contextlib
@@ -272,7 +272,7 @@ def test_a_declared_length_beyond_what_the_network_has_numbers_for_is_refused_un
     assert "`files.float32.bytes` (=1,900,000,000) must be at most" in str(refusal)
 
 
-# Golden pictures
+# Golden images
 
 
 def _as_png(pixels: "np.ndarray[tuple[int, ...], np.dtype[Any]]") -> str:
@@ -293,7 +293,7 @@ def _as_png(pixels: "np.ndarray[tuple[int, ...], np.dtype[Any]]") -> str:
         (_as_png(np.zeros((4000, 4000), np.uint8))[:60], r"has shape \(4000, 4000\)"),
     ],
 )
-def test_a_golden_picture_of_another_shape_or_kind_is_refused(
+def test_a_golden_image_of_another_shape_or_kind_is_refused(
     tiny: Artifact, png: str, cause: str
 ) -> None:
     golden = tiny.manifest.golden[0].model_copy(update={"png": png})
@@ -307,7 +307,7 @@ def test_a_golden_picture_of_another_shape_or_kind_is_refused(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_packed_picture_comes_back_bit_for_bit(tiny: Artifact, channels: int) -> None:
+def test_a_packed_image_comes_back_bit_for_bit(tiny: Artifact, channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, channels), dtype=np.uint8)
     golden = tiny.manifest.golden[0].model_copy(update={"png": pack(pixels)})
     border = tiny.manifest.input.model_copy(update={"channels": channels})

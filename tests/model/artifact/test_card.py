@@ -116,7 +116,7 @@ def test_the_card_tells_what_the_data_are_and_what_training_took() -> None:
 
     text = card(whole.model_copy(update={"data": data, "provenance": provenance}))
 
-    assert "- licence of the data: MIT\n- pictures: 55,000 train, 10,000 test\n" in text
+    assert "- licence of the data: MIT\n- images: 55,000 train, 10,000 test\n" in text
     assert "- cost: 85 epochs, 100 minutes, 11,000 CPU seconds, 2 threads of AVX512\n" in text
 
 

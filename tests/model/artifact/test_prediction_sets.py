@@ -48,7 +48,7 @@ def test_a_coverage_between_two_entries_takes_the_higher_one(
     assert threshold(_sets((0.5, 0.9), (0.1, 0.5)), coverage) == expected
 
 
-def test_only_the_doubtful_picture_gets_an_empty_set() -> None:
+def test_only_the_doubtful_image_gets_an_empty_set() -> None:
     chosen = members(PROBABILITIES, _sets((0.5, 0.9), (0.15, 0.15)), 0.6)
 
     assert chosen.tolist() == [[False, False, False], [False, False, True]]

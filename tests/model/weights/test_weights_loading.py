@@ -22,7 +22,7 @@ def test_a_published_checkpoint_loads_whole_and_gives_the_same_logits(
     write, run, side = CHECKPOINTS[name]
     state = write()
     torch.save(state, tmp_path / "weights.pth")
-    pictures = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
     network = build(name).eval()
 
     report = load_weights(network, read_weights(tmp_path / "weights.pth"))
@@ -30,7 +30,7 @@ def test_a_published_checkpoint_loads_whole_and_gives_the_same_logits(
     assert report.loaded == report.total == len(state)
     assert not report.adapted + report.mismatched + report.missing + report.unused
     with torch.no_grad():
-        expected, actual = run(state, pictures), network(pictures)
+        expected, actual = run(state, images), network(images)
     assert (expected - actual).abs().max() <= 1e-4
 
 

@@ -54,7 +54,7 @@ def test_every_twin_has_a_member_of_its_kind_at_full_depth() -> None:
 
 
 def _picture(spec: Architecture) -> bytes:
-    side = spec.side
+    side = spec.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
