@@ -21,8 +21,9 @@ from onnx.utils import Extractor
 from benchmarks.client import closed_loop, prepare
 from benchmarks.images import make_image
 from benchmarks.process import Process, ours, pin_to, serving, write_result
-from model.artifact.folder import Artifact, read, write
+from model.artifact.folder import Artifact, read
 from model.artifact.manifest import Precision
+from model.artifact.writing import write
 from training.evaluation.predict import onnx_session
 
 ROUNDS, PAIRS = 9, 400

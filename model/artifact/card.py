@@ -15,7 +15,8 @@ import json
 from typing import Any
 
 from model.artifact.card_figures import NOT_RECORDED, bullets, evaluation, precisions, trust
-from model.artifact.manifest import Cost, Manifest, Provenance
+from model.artifact.manifest import Manifest
+from model.artifact.provenance import Cost, Provenance
 
 KNOWN = frozenset(
     {

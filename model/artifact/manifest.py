@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import from_json
 
 from model.architecture.layers import Summary
 from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
+from model.artifact.provenance import Data, Provenance
 from model.artifact.trust import (
     Calibration,
     CalibrationFigures,
@@ -28,8 +30,10 @@ from model.artifact.trust import (
 from model.limits import Amount, Count, ImageSize, Number, Positive, Share, Whole
 from model.preprocessing import Preprocessing
 from model.printable import Label, Text, as_seen
+from model.validation import read_leniently
 
 NEWEST_SCHEMA = 2
+"""One more with each field that is renamed or dropped; an earlier one is read leniently."""
 
 Precision = Literal["float32", "float16", "int8"]
 FILE_NAMES: Mapping[Precision, str] = MappingProxyType(
@@ -93,44 +97,6 @@ class Golden(Part):
     top1: Count
     label: Label | None = Field(None, description="The name of `top1`; None: not recorded.")
     probabilities: tuple[Share, ...]
-
-
-class Data(Part):
-    """The labelled images that the weights were trained on."""
-
-    licence: str | None = Field(description="Of the images; None: not known.")
-    splits: Mapping[Text, Count] = Field(description="Images in each.")
-
-
-class Cost(Part):
-    """What training took, over all parts of a run that was resumed."""
-
-    epochs: Whole
-    seconds: Amount
-    cpu_seconds: Amount
-    threads: Whole
-    processor: Text = Field(description="The instructions that it computed with, or the GPU.")
-
-
-class Provenance(Part):
-    """Where the weights came from."""
-
-    recipe: Text | None = Field(description="None: the weights were not trained here.")
-    changes: Mapping[Text, bool | Count | Number | Text | None] = Field(
-        {}, description="Fields of the recipe that were set otherwise."
-    )
-    cost: Cost | None = Field(
-        None, description="None: not trained here, or not recorded. Without that of `weights`."
-    )
-    weights: Text | None = Field(
-        None, description="File that training began with, and its SHA-256; None: there was none."
-    )
-    seed: int = Field(ge=-(2**63), lt=2**64)
-    dataset_sha256: Text | None = Field(description="Of what trained the weights.")
-    commit: Text | None = Field(description="Of the code that trained them, or else exported them.")
-    torch: Text = Field(description="Its version, likewise.")
-    onnx_opset: Whole
-    created: Text = Field(description="UTC, ISO 8601.")
 
 
 class Manifest(Part):
@@ -218,3 +184,39 @@ class Manifest(Part):
 def _outline(summary: Summary) -> tuple[object, ...]:
     layers = [layer.path for layer, _ in summary.layers()]
     return summary.input_shape, summary.parameters, layers
+
+
+ESSENTIAL = frozenset(Manifest.model_fields) - {
+    "metrics", "provenance", "data", "calibration", "refusal", "reference", "head_bias"
+}  # fmt: skip
+"""What decides what is computed and checked; the other fields describe the model."""
+MAX_PASSED_OVER = 100
+
+
+def parse_manifest(content: bytes) -> tuple[Manifest, tuple[str, ...]]:
+    """Read a manifest, and one of an earlier schema as far as it goes.
+
+    In an earlier schema, fields that this version does not know are passed over. Nothing is
+    passed over in the essential ones, and every value must keep its rules.
+
+    Returns:
+        The manifest, and the dotted names of what was passed over.
+
+    Raises:
+        ValidationError: If it breaks a rule.
+    """
+    try:
+        return Manifest.model_validate_json(content), ()
+    except ValidationError as error:
+        if not _is_of_earlier_schema(content) or error.error_count() > MAX_PASSED_OVER:
+            raise
+    return read_leniently(Manifest, content, ESSENTIAL, unknown_only=True)
+
+
+def _is_of_earlier_schema(content: bytes) -> bool:
+    try:
+        fields = from_json(content)
+    except ValueError:
+        return False
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    return type(version) is int and 1 <= version < NEWEST_SCHEMA

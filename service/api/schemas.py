@@ -14,7 +14,8 @@ from pydantic import Field
 
 from model.architecture.layers import Section, Stage
 from model.architecture.spec import Architecture
-from model.artifact.manifest import Input, Metrics, ModelFile, Precision, Provenance
+from model.artifact.manifest import Input, Metrics, ModelFile, Precision
+from model.artifact.provenance import Provenance
 from model.artifact.trust import Calibration, OodDetector
 from model.preprocessing import Preprocessing
 from service.postprocessing.schemas import ModelInfo, Result, Schema

@@ -11,21 +11,20 @@ from torch import Tensor
 
 from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
-from model.artifact.folder import check_free
 from model.artifact.golden import pack
 from model.artifact.manifest import (
     FILE_NAMES,
     MAX_TOLERANCE,
-    Cost,
     Golden,
     Input,
     Manifest,
     ModelFile,
     Name,
     Precision,
-    Provenance,
     Version,
 )
+from model.artifact.provenance import Cost, Provenance
+from model.artifact.writing import check_free
 from model.preprocessing import Preprocessing
 from model.validation import first_fault
 from training.errors import ExportError
