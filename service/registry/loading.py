@@ -44,6 +44,9 @@ def load_classifier(settings: Settings, served: Iterable[Classifier] = ()) -> Cl
         raise StartError(str(error)) from error
     if engine.provider != "cpu":
         _tell_passed_over(settings, engine.provider)
+    if artifact.passed_over:
+        which, why = ", ".join(artifact.passed_over), f"An earlier version wrote {artifact.folder}."
+        log.warning("passed over", extra={"fields": {"which": which, "why": why}})
     log.info(
         "measured",
         extra={
