@@ -7,7 +7,6 @@ one core and the load on another: plain requests to both, and explained ones.
 
 import asyncio
 import hashlib
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,12 +17,14 @@ import numpy as np
 import onnx
 from onnx.utils import Extractor
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder, Seconds
 from benchmarks.client import closed_loop, prepare
 from benchmarks.images import make_image
 from benchmarks.process import Process, ours, pin_to, serving, write_result
 from model.artifact.folder import Artifact, read
 from model.artifact.manifest import Precision
 from model.artifact.writing import write
+from model.cli import script
 from training.evaluation.predict import onnx_session
 
 ROUNDS, PAIRS = 9, 400
@@ -98,9 +99,9 @@ def over_http(bare: Process, shipped: Process, side: int, seconds: float) -> dic
     }
 
 
-def main(path: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> None:
+def main(path: ArtifactFolder = SHIPPED, seconds: Seconds = 2) -> None:
     """Measure and print."""
-    artifact = read(Path(path))
+    artifact = read(path)
     measured: dict[str, object] = {}
     pin_to({1})
     with tempfile.TemporaryDirectory() as folder:
@@ -113,15 +114,13 @@ def main(path: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> None:
                 measured[name] = round(session_alone(artifact, precision, batch), 4)
                 print(f"{name}: {measured[name]}")
             bare = ours(artifact=str(stripped), precision=precision)
-            whole = ours(artifact=path, precision=precision)
+            whole = ours(artifact=str(path), precision=precision)
             with serving(*bare, cores={0}) as cannot, serving(*whole, cores={0}) as can:
                 name = f"HTTP, {precision}"
-                measured[name] = over_http(
-                    cannot, can, artifact.manifest.input.size, float(seconds)
-                )
+                measured[name] = over_http(cannot, can, artifact.manifest.input.size, seconds)
                 print(name, measured[name])
-    print(write_result(f"explain-{Path(path).parent.name}", measured))
+    print(write_result(f"explain-{path.parent.name}", measured))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

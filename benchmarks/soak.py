@@ -13,16 +13,19 @@ import random
 import re
 import resource
 import signal
-import sys
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from typing import Annotated
+
+import typer
 
 from benchmarks.client import Clients, Connection, prepare
 from benchmarks.images import form, make_image
 from benchmarks.process import Process, ours, serving, write_result
 from benchmarks.versions import reloads
+from model.cli import script
 
 TERMINATIONS = 20
 LEAVERS, LEAVERS_AT_ONCE = 1_000, 250
@@ -111,17 +114,21 @@ def departures() -> dict[str, object]:
             statuses += found
         metrics = server.url("/metrics")
         with urllib.request.urlopen(metrics, timeout=30) as response:  # noqa: S310
-            told = re.search(r'code="client_left"} (\S+)', response.read().decode())
+            counted = re.search(r'code="client_left"} (\S+)', response.read().decode())
     return {
         "left": LEAVERS,
-        "told_client_left": float(told[1]) if told else 0.0,
+        "told_client_left": float(counted[1]) if counted else 0.0,
         "executed": executed,
         "never_executed": LEAVERS - executed,
         "patient_statuses": dict(statuses),
     }
 
 
-def main(*names: str) -> None:
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="terminations, departures, reloads; all if none.")
+    ] = None,
+) -> None:
     """Run what was named, or all."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
@@ -130,10 +137,12 @@ def main(*names: str) -> None:
         "departures": departures,
         "reloads": reloads,
     }
+    if unknown := set(names or ()) - set(runs):
+        raise typer.BadParameter(f"{', '.join(unknown)} is none of {', '.join(runs)}")
     for name in names or runs:
         measured = runs[name]()
         print(measured, write_result(f"soak-{name}", measured), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

@@ -1,29 +1,29 @@
-"""What a served model's word is worth: the manifest's figures, anew and from outside.
+"""The manifest's figures, measured anew over HTTP.
 
 Nothing is read but what the service answers over HTTP: each image goes out as a PNG file,
 and the figures are computed here in NumPy. Without --url the artifact is served once in each
-of its precisions; the first is float32, and the others are held against it. Ends with 1 if a
+of its precisions; the first is float32, and the others are compared with it. Ends with 1 if a
 goal is missed.
 
     python -m benchmarks.trust [ARTIFACT] [--url URL] [--data FOLDER] [--images 2000]
 """
 
-import argparse
 import base64
 import io
 import json
-import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder
 from benchmarks.figures import (
     area_under_curve,
     cover,
@@ -33,6 +33,7 @@ from benchmarks.figures import (
 )
 from benchmarks.process import ours, serving, write_result
 from model.artifact.folder import read
+from model.cli import script
 from training.data.fashion_mnist import read_fashion_mnist
 
 Images = NDArray[np.uint8]
@@ -46,7 +47,7 @@ DARK = 20
 
 @dataclass(frozen=True)
 class Asked:
-    """Ordinary images with their truth, and strange ones; uint8 (N, S, S)."""
+    """Images of the test split with their labels, and OOD images; uint8 (N, S, S)."""
 
     images: Images
     targets: NDArray[np.int64]
@@ -173,39 +174,40 @@ def missed(figures: dict[str, float]) -> list[str]:
     return [goal for goal, is_met in goals.items() if not is_met]
 
 
-def main() -> int:
-    """Judge every precision, print a table, and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("artifact", nargs="?", default="artifacts/fashion-mnist/1")
-    parser.add_argument("--url", help="of a service that runs already")
-    parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's four files")
-    parser.add_argument("--images", type=int, default=2_000)
-    parser.add_argument("--seed", type=int, default=0, help="which images")
-    options = parser.parse_args()
-    asked = prepare(options.data, options.images, options.seed)
+def main(
+    artifact: ArtifactFolder = SHIPPED,
+    url: Annotated[str | None, typer.Option(help="Of a service that runs already.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Fashion-MNIST's four files.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1)] = 2_000,
+    seed: Annotated[int, typer.Option(help="Which images.")] = 0,
+) -> None:
+    """Judge every precision, print a table, and write the results; exit with 1 for a miss."""
+    asked = prepare(data, images, seed)
     judged: dict[str, dict[str, float]] = {}
-    if options.url:
-        judged["as served"], _ = judge(options.url.rstrip("/"), asked)
+    if url:
+        judged["as served"], _ = judge(url.rstrip("/"), asked)
     else:
         full: NDArray[np.int64] | None = None
-        for precision in read(Path(options.artifact)).manifest.files:
-            with serving(*ours(artifact=options.artifact, precision=precision)) as server:
+        for precision in read(artifact).manifest.files:
+            with serving(*ours(artifact=str(artifact), precision=precision)) as server:
                 judged[precision], top = judge(server.url(""), asked)
             full = top if full is None else full
             judged[precision]["same label as float32 %"] = 100 * float((top == full).mean())
             float32 = judged["float32"]["top-1 %"]
             judged[precision]["lost, points"] = float32 - judged[precision]["top-1 %"]
-    _tell(judged)
+    _print_table(judged)
     misses = {name: missed(figures) for name, figures in judged.items()}
     for name, goals in misses.items():
         print(f"{name}: {'missed: ' + '; '.join(goals) if goals else 'every goal met'}")
-    if not options.url:
-        about = {"artifact": options.artifact, "pictures": len(asked.images), "seed": options.seed}
-        print(write_result(f"trust-{Path(options.artifact).parent.name}", {**about, **judged}))
-    return int(any(misses.values()))
+    if not url:
+        about = {"artifact": str(artifact), "pictures": len(asked.images), "seed": seed}
+        print(write_result(f"trust-{artifact.parent.name}", {**about, **judged}))
+    raise typer.Exit(int(any(misses.values())))
 
 
-def _tell(judged: dict[str, dict[str, float]]) -> None:
+def _print_table(judged: dict[str, dict[str, float]]) -> None:
     names = list(judged)
     print(f"| figure | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}")
     for figure in judged[names[-1]]:
@@ -213,4 +215,4 @@ def _tell(judged: dict[str, dict[str, float]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script(main)()

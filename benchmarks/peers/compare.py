@@ -15,10 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder, Seconds
 from benchmarks.client import prepare
 from benchmarks.images import form, make_image
 from benchmarks.process import Process, ours, pin_to, serving, write_result
 from benchmarks.rounds import closed_round
+from model.cli import script
 
 ROUNDS = 5
 
@@ -125,22 +127,22 @@ def measure(peer: Peer, artifact: str, precision: str, seconds: float) -> dict[s
     }
 
 
-def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> None:
+def main(artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 2) -> None:
     """Measure and print."""
     pin_to({1})
-    path, measured, versions = str(Path(artifact).absolute()), {}, {}
+    path, measured, versions = str(artifact.absolute()), {}, {}
     for peer in PEERS:
         for precision in ("float32", "int8"):
             name = f"{peer.name}, {precision}"
             try:
-                measured[name] = measure(peer, path, precision, float(seconds))
+                measured[name] = measure(peer, path, precision, seconds)
                 versions[peer.name] = installed(peer)
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                 print(f"{name} did not start here: {error}")
                 continue
             print(name, measured[name], flush=True)
-    print(write_result(f"peers-{Path(artifact).parent.name}", measured, versions))
+    print(write_result(f"peers-{artifact.parent.name}", measured, versions))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

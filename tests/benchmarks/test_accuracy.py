@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks import accuracy
 from benchmarks.accuracy import keep, measure_accuracy
-from benchmarks.train import RESULTS, main
+from benchmarks.train import RESULTS, app
 from tests.conftest import Command, MakeImages
 from training.cli.main import evaluate_script, train_script
 from training.fit.setup import TrainingError
@@ -137,4 +137,4 @@ def test_what_is_refused_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sys, "argv", ["benchmarks.train", "accuracy", "slow"])
 
     with pytest.raises(SystemExit, match=r"^error: There is no recipe 'slow'; there are .*\.$"):
-        main()
+        app()
