@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
             self._tell(Answer(int(head[9:12]), head))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Tell whoever waits."""
+        """Call back with the answer."""
         self._tell(BROKEN)
 
     def _tell(self, answer: Answer) -> None:
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
             then(answer)
 
     def send(self, request: bytes, then: Callable[[Answer], None]) -> None:
-        """Send, and have the answer told."""
+        """Send, and wait for the answer."""
         self._then = then
         if self._transport is None or not self.is_open:
             self._tell(BROKEN)

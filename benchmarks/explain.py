@@ -35,8 +35,8 @@ BARE, PLAIN, MAP, LAYER = "plain, graph without maps", "plain", "explain=true", 
 def without_maps(model: bytes) -> bytes:
     """Cut every node off that nothing but `maps` and `features` needs."""
     loaded = onnx.load_from_string(model)
-    held = [output.name for output in loaded.graph.output if output.name in KEPT]
-    cut: Any = Extractor(loaded).extract_model(["images"], held)
+    kept = [output.name for output in loaded.graph.output if output.name in KEPT]
+    cut: Any = Extractor(loaded).extract_model(["images"], kept)
     return bytes(cut.SerializeToString())
 
 
@@ -83,9 +83,9 @@ def over_http(bare: Process, shipped: Process, side: int, seconds: float) -> dic
         LAYER: shipped.url("/predict?explain=png"),
     }
     spent: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for turn in range(ROUNDS):
+    for number in range(ROUNDS):
         order = list(kinds.items())
-        for kind, url in order if turn % 2 else reversed(order):
+        for kind, url in order if number % 2 else reversed(order):
             server = bare if kind == BARE else shipped
             before = server.cpu_s()
             load = asyncio.run(closed_loop(url, prepare(url, make_image(side)), 1, seconds))

@@ -29,7 +29,7 @@ async def overload(
     ask = f"GET /livez HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
     slowest = 0.0
 
-    async def look() -> None:
+    async def poll_health() -> None:
         nonlocal slowest
         connection = await Connection.open("127.0.0.1", server.port)
         while True:
@@ -40,9 +40,9 @@ async def overload(
             slowest = max(slowest, time.perf_counter() - began)
             await asyncio.sleep(0.1)
 
-    looking = asyncio.create_task(look())
+    polling = asyncio.create_task(poll_health())
     load = await open_loop(server.url("/predict"), request, rate, seconds)
-    looking.cancel()
+    polling.cancel()
     return load, 1000 * slowest
 
 

@@ -29,8 +29,8 @@ from model.cli import script
 
 TERMINATIONS = 20
 LEAVERS, LEAVERS_AT_ONCE = 1_000, 250
-PATIENT, IMAGES = 24, 64
-"""Requests ahead of those who leave, and images in each: a second of work and more."""
+WAITING, IMAGES = 24, 64
+"""Requests ahead of those that leave, and images in each: a second of work and more."""
 
 
 async def _terminate_under_load(server: Process, after_s: float) -> tuple[Counter[int], int]:
@@ -80,14 +80,14 @@ async def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 async def _leave_while_queued(server: Process) -> tuple[int, Counter[int]]:
-    """Queue patient requests, then clients who leave; count what was run beyond the patient."""
+    """Queue requests, then clients that leave; count the images run beyond those requests."""
     url = server.url("/predict")
     before = metric(server, "resnet_images_executed_total")
     body, content_type = form(make_image(28), IMAGES)
-    ahead = [await Connection.open("127.0.0.1", server.port) for _ in range(PATIENT)]
+    ahead = [await Connection.open("127.0.0.1", server.port) for _ in range(WAITING)]
     asking = [asyncio.create_task(each.ask(prepare(url, body, content_type))) for each in ahead]
     leaving = [await Connection.open("127.0.0.1", server.port) for _ in range(LEAVERS_AT_ONCE)]
-    await _until(lambda: metric(server, "resnet_images_in_flight") > PATIENT * IMAGES / 2)
+    await _until(lambda: metric(server, "resnet_images_in_flight") > WAITING * IMAGES / 2)
     left = [asyncio.create_task(each.ask(prepare(url, make_image(28)))) for each in leaving]
     await asyncio.sleep(0.2)  # the server reads them: a small part of the time of those ahead
     for each in leaving:
@@ -96,11 +96,11 @@ async def _leave_while_queued(server: Process) -> tuple[int, Counter[int]]:
     await asyncio.gather(*left)
     await _until(lambda: metric(server, "resnet_images_in_flight") == 0)
     executed = metric(server, "resnet_images_executed_total") - before
-    return int(executed) - PATIENT * IMAGES, Counter(answer.status for answer in answers)
+    return int(executed) - WAITING * IMAGES, Counter(answer.status for answer in answers)
 
 
 def departures() -> dict[str, object]:
-    """Clients leave while their images wait; what was executed tells for whom work was done."""
+    """Clients leave while their images wait; count those that were executed all the same."""
     statuses: Counter[int] = Counter()
     executed = 0
     command, environment = ours(

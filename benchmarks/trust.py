@@ -51,16 +51,16 @@ class Asked:
 
     images: Images
     targets: NDArray[np.int64]
-    strange: dict[str, Images]
+    ood: dict[str, Images]
 
 
 def prepare(folder: Path | None, count: int, seed: int) -> Asked:
-    """Draw images of the test split, and make strange ones."""
-    test, dice = read_fashion_mnist(folder).test, np.random.default_rng(seed)
-    chosen = np.sort(dice.permutation(len(test))[:count])
+    """Draw images of the test split, and make OOD images."""
+    test, rng = read_fashion_mnist(folder).test, np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(len(test))[:count])
     images, targets = test.images.numpy()[chosen, :, :, 0], test.targets.numpy()[chosen]
     digits = (load_digits().images * (255 / 16)).round().astype(np.uint8)
-    noise = dice.integers(0, 256, images[:2_000].shape, dtype=np.uint8)
+    noise = rng.integers(0, 256, images[:2_000].shape, dtype=np.uint8)
     return Asked(images, targets, {"digits": digits, "noise": noise})
 
 
@@ -73,7 +73,7 @@ def ask(url: str, images: Images, query: str) -> Iterator[dict[str, Any]]:
     for start in range(0, len(images), A_REQUEST):
         files = [_png(image) for image in images[start : start + A_REQUEST]]
         body = json.dumps({"images": [base64.b64encode(file).decode() for file in files]})
-        request = urllib.request.Request(  # noqa: S310  # whoever runs this gives the address
+        request = urllib.request.Request(  # noqa: S310  # the address is the user's own
             f"{url}/predict?top_k=1000&{query}",
             body.encode(),
             {"Content-Type": "application/json"},
@@ -105,10 +105,10 @@ def judge(url: str, asked: Asked) -> tuple[dict[str, float], NDArray[np.int64]]:
             {one["index"] for one in result["prediction_set"]}
             for result in ask(url, asked.images, f"coverage={wanted}")
         ]
-        held = [truth in chosen for truth, chosen in zip(asked.targets, sets, strict=True)]
-        figures[f"coverage at {wanted} %"] = 100 * float(np.mean(held))
+        covered = [truth in chosen for truth, chosen in zip(asked.targets, sets, strict=True)]
+        figures[f"coverage at {wanted} %"] = 100 * float(np.mean(covered))
     scores = _scores(results)
-    for name, images in asked.strange.items():
+    for name, images in asked.ood.items():
         figures[f"AUROC {name}"] = area_under_curve(scores, _scores(ask(url, images, "")))
     figures["flagged, test split %"] = 100 * _flagged(results)
     return {**figures, **_explanations(url, asked.images[:EXPLAINED])}, top
@@ -134,12 +134,12 @@ def _explanations(url: str, images: Images) -> dict[str, float]:
     logits = np.array([one["logit"] for one in said])
     biases = np.array([one["bias"] for one in said])
     best = [result["predictions"][0] for result in explained]
-    dice = np.random.default_rng(0).random(maps.shape)
+    rng = np.random.default_rng(0).random(maps.shape)
     side, cell = maps.shape[1], images.shape[1] // maps.shape[1]
     light = images.reshape(-1, side, cell, side, cell).mean((2, 4))
-    lit = dice + (light > DARK)  # all lit cells before any dark one
+    lit = rng + (light > DARK)  # all lit cells before any dark one
     fallen = {}
-    for name, order in (("top", maps), ("random", dice), ("random lit", lit)):
+    for name, order in (("top", maps), ("random", chance), ("random lit", lit)):
         covered = cover(images, highest(order, TENTH))
         drops = [
             one["probability"] - _probability(result, one["index"])
@@ -183,7 +183,7 @@ def main(
     images: Annotated[int, typer.Option(min=1)] = 2_000,
     seed: Annotated[int, typer.Option(help="Which images.")] = 0,
 ) -> None:
-    """Judge every precision, print a table, and write the results; exit with 1 for a miss."""
+    """Measure every precision, print a table, and write the results; exit with 1 for a miss."""
     asked = prepare(data, images, seed)
     judged: dict[str, dict[str, float]] = {}
     if url:

@@ -67,7 +67,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 class Shelf:
-    """A folder of versions, and the server that looks at it when it is told to."""
+    """A folder of versions, and the server that polls it on request."""
 
     def __init__(self, root: Path) -> None:
         """Begin with the shipped artifact as version 1."""
@@ -89,7 +89,7 @@ class Shelf:
         shutil.rmtree(self.folder / str(version))
 
     async def outcome(self, server: Process, version: int) -> str:
-        """Have the server look, and wait until it serves the version or has refused it."""
+        """Have the server poll, and wait until it serves the version or has refused it."""
         server.started.send_signal(signal.SIGHUP)
         end = time.perf_counter() + 60
         while time.perf_counter() < end:

@@ -3,7 +3,7 @@
 `python -m benchmarks.peers.compare [ARTIFACT] [SECONDS]`: LitServe with forms, Triton's
 Python backend with the V2 protocol's binary tensors. Each gets an environment of its own,
 `.venv-litserve` and `.venv-triton`, made at the first call. Servers on one core, load on
-another, 16 connections. A peer that does not start here is told and left out.
+another, 16 connections. A peer that does not start here is named and left out.
 """
 
 import json
@@ -95,7 +95,7 @@ def interpreter(peer: Peer) -> str:
 
 
 def installed(peer: Peer) -> dict[str, str]:
-    """Tell the versions of a peer's Python and packages."""
+    """Give the versions of a peer's Python and packages."""
     packages = (*peer.packages, "numpy", "tritonclient")
     command = [interpreter(peer), "benchmarks/installed.py", *packages]
     found: dict[str, str] = json.loads(subprocess.check_output(command))
