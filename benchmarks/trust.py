@@ -134,10 +134,10 @@ def _explanations(url: str, images: Images) -> dict[str, float]:
     logits = np.array([one["logit"] for one in said])
     biases = np.array([one["bias"] for one in said])
     best = [result["predictions"][0] for result in explained]
-    rng = np.random.default_rng(0).random(maps.shape)
+    chance = np.random.default_rng(0).random(maps.shape)
     side, cell = maps.shape[1], images.shape[1] // maps.shape[1]
     light = images.reshape(-1, side, cell, side, cell).mean((2, 4))
-    lit = rng + (light > DARK)  # all lit cells before any dark one
+    lit = chance + (light > DARK)  # all lit cells before any dark one
     fallen = {}
     for name, order in (("top", maps), ("random", chance), ("random lit", lit)):
         covered = cover(images, highest(order, TENTH))

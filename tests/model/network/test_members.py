@@ -45,7 +45,8 @@ def test_every_member_answers_with_finite_logits_of_the_summarys_shape(name: str
     side = spec.image_size if spec.image_size < 96 else 33  # odd, to see the rounding
     torch.manual_seed(0)
 
-    logits = ResNet(narrow).eval()(torch.rand(2, spec.in_channels, side, side))
+    with torch.no_grad():
+        logits = ResNet(narrow).eval()(torch.rand(2, spec.in_channels, side, side))
 
     assert logits.shape == (2, *summarize(narrow, side, side).head.output_shape)
     assert bool(logits.isfinite().all())
