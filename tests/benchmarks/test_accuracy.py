@@ -56,10 +56,10 @@ def test_a_run_is_taken_as_it_is_and_tells_where_it_comes_from(
 
     assert called == []
     assert (row["recipe"], row["data"], row["changes"]) == ("fast", "images", QUICK)
-    (told,) = row["runs"]
-    assert (told["commit"], told["date"], told["torch"]) == tuple(then.values())
-    assert told["threads"] == record["environment"]["threads"]
-    assert told["processor"] == record["environment"]["processor"]
+    (run_row,) = row["runs"]
+    assert (run_row["commit"], run_row["date"], run_row["torch"]) == tuple(then.values())
+    assert run_row["threads"] == record["environment"]["threads"]
+    assert run_row["processor"] == record["environment"]["processor"]
 
 
 def test_a_run_of_another_recipe_or_of_other_images_is_refused(

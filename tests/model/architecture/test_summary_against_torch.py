@@ -1,6 +1,7 @@
 """The arithmetic of `model.architecture.summary` against the torch network, layer by layer."""
 
 from collections import defaultdict
+from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -45,13 +46,20 @@ def _run(network: ResNet, height: int, width: int) -> dict[str, list[Seen]]:
 
         return note
 
-    for name, module in network.named_modules():
-        if not list(module.children()):
-            module.register_forward_hook(watch(name))
-    channels = network.architecture.in_channels
+    leaves = [(n, module) for n, module in network.named_modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(watch(name)) for name, module in leaves]
     with torch.no_grad(), torch.device("meta"):
-        network.eval()(torch.zeros(1, channels, height, width))
+        network(torch.zeros(1, network.architecture.in_channels, height, width))
+    for hook in hooks:
+        hook.remove()
     return seen
+
+
+@cache
+def _network(name: str) -> ResNet:
+    """Build a member with torch's own shapes, without the numbers."""
+    with torch.device("meta"):
+        return ResNet(ARCHITECTURES[name]).eval()
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (45, 70)])
@@ -61,8 +69,7 @@ def _run(network: ResNet, height: int, width: int) -> dict[str, list[Seen]]:
 def test_every_layer_has_the_shape_parameters_and_macs_of_its_module(
     name: str, height: int, width: int
 ) -> None:
-    with torch.device("meta"):  # torch's own shapes, without the numbers
-        network = ResNet(ARCHITECTURES[name])
+    network = _network(name)
 
     seen = _run(network, height, width)
 

@@ -30,8 +30,8 @@ def test_the_score_is_what_stands_above_and_a_part_of_ones_own() -> None:
 
 
 def test_a_likelier_label_is_never_out_where_a_less_likely_one_is_in() -> None:
-    dice = np.random.default_rng(0)
-    probabilities = dice.dirichlet(np.full(6, 0.4), 500).astype(np.float32)
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(6, 0.4), 500).astype(np.float32)
 
     scores = conformal_scores(probabilities, penalty=0.0, free_labels=1)
 

@@ -36,13 +36,13 @@ def test_a_published_checkpoint_loads_whole_and_gives_the_same_logits(
 
 @pytest.mark.parametrize("name", ["resnet18", "seresnet18", "resnetv2_18"])
 def test_published_names_load_without_any_renaming(name: str) -> None:
-    network = build(name)
+    network, published = build(name), CHECKPOINTS[name][0]()
 
-    network.load_state_dict(CHECKPOINTS[name][0](), strict=True)
+    network.load_state_dict(published, strict=True)
 
-    assert torch.equal(
-        next(iter(network.state_dict().values())), next(iter(CHECKPOINTS[name][0]().values()))
-    )
+    first = next(iter(published))
+    assert next(iter(network.state_dict())) == first
+    assert torch.equal(network.state_dict()[first], published[first])
 
 
 def test_every_key_that_does_not_match_is_listed() -> None:
