@@ -1,4 +1,4 @@
-"""Weights behind any wrapper and prefix are found, and the place is named; the best of several is taken."""
+"""Weights behind any wrapper and prefix are found, and the best of several is taken."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
