@@ -90,7 +90,6 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection; `ask` sends a request and waits for its answer."""
 
     def __init__(self) -> None:
-        """Not connected yet."""
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._then: Callable[[Answer], None] | None = None

@@ -25,7 +25,6 @@ class OpenLoop:
     """
 
     def __init__(self, url: str, request: bytes) -> None:
-        """Prepare; no connection is open yet."""
         parts = urlsplit(url)
         self.load = Load()
         self._address = parts.hostname or "", parts.port or 80

@@ -34,7 +34,6 @@ class LinearBlock(nn.Module):
     expansion: Final[int] = EXPANSION["linear"]
 
     def __init__(self, in_features: int, hidden: int, out_features: int, depth: int = 1) -> None:
-        """Build both layers, and draw their weights."""
         super().__init__()
         if in_features != out_features:
             raise ValueError(
@@ -125,7 +124,6 @@ class FlattenedLinear(nn.Module):
     """
 
     def __init__(self, channels: int, image_size: int, out_features: int) -> None:
-        """Build the layer."""
         super().__init__()
         self.shape = (channels, image_size, image_size)
         self.flatten = nn.Flatten(1)

@@ -52,7 +52,6 @@ class PadShortcut(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        """Work out the padding."""
         super().__init__()
         missing = out_channels - in_channels
         if missing < 0:

@@ -28,7 +28,6 @@ class PreactBasicBlock(nn.Module):
     expansion: Final[int] = EXPANSION["preact_basic"]
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
-        """Build the branch, and a projection where the shape changes."""
         super().__init__()
         self.downsample = _projection(in_channels, channels, stride)
         self.norm1 = nn.BatchNorm2d(in_channels)
@@ -63,7 +62,6 @@ class PreactBottleneck(nn.Module):
     expansion: Final[int] = EXPANSION["preact_bottleneck"]
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
-        """Build the branch, and a projection where the shape changes."""
         super().__init__()
         out_channels = channels * self.expansion
         self.downsample = _projection(in_channels, out_channels, stride)

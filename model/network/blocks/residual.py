@@ -32,7 +32,6 @@ class SqueezeExcite(nn.Module):
     """
 
     def __init__(self, channels: int, squeezed: int) -> None:
-        """Build both convolutions, with biases."""
         super().__init__()
         self.fc1 = conv(channels, squeezed, 1, bias=True)
         self.relu = nn.ReLU()
@@ -61,7 +60,6 @@ class ConcatFuse(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        """Build the mixing convolution and its norm."""
         super().__init__()
         self.concat = Concat()
         self.conv = conv(in_channels, out_channels, 1)
@@ -101,7 +99,6 @@ class BasicBlock(nn.Module):
         join: ConcatFuse | None = None,
         plain: bool = False,
     ) -> None:
-        """Build the branch; the shortcut comes ready."""
         super().__init__()
         self.conv1 = conv(in_channels, channels, 3, stride, bias=bias)
         self.bn1 = nn.BatchNorm2d(channels)
@@ -161,7 +158,6 @@ class Bottleneck(nn.Module):
         join: ConcatFuse | None = None,
         plain: bool = False,
     ) -> None:
-        """Build the branch; the shortcut comes ready."""
         super().__init__()
         mid_channels = mid_channels or channels
         out_channels = channels * self.expansion
