@@ -2,9 +2,9 @@
 
 Each run is a process of its own, in a folder named after recipe, data, changes and seed. One
 that is finished is not run again, one that was stopped goes on, and one of another recipe or
-of other pictures under that name is refused. Each run tells, from its own record, when it began, by
-which commit, with which torch and where (of `fast` and `default`, which are older than that: when
-they were written down, and by which).
+of other images under that name is refused. The result has, from each run's record, when it began,
+with which commit, which torch and where. (For `fast` and `default`, which are older: when and
+with which commit the result was written.)
 """
 
 import csv
@@ -27,30 +27,31 @@ Row = dict[str, Any]
 """A recipe's name, its data's, what was changed in it, and its runs; as JSON."""
 
 MARKS = (0.90, 0.921, 0.94, 0.95)
-"""Validation accuracies whose first epoch is told; 92.1 % is the best that `baseline` saw."""
+"""Validation accuracies: the first epoch that reaches each is reported. The best of `baseline` is
+92.1 %."""
 
 
 def measure_accuracy(
     name: str, seeds: int, changes: list[str], out: Path, data: Path | None = None
 ) -> Row:
-    """Train and judge a recipe once a seed, on Fashion-MNIST or another folder's pictures.
+    """Train and evaluate a recipe once a seed, on Fashion-MNIST or another folder's images.
 
     Returns:
         Test accuracy and CPU seconds of each seed, with the epochs' validation accuracy.
 
     Raises:
         CheckpointError: If a run's folder is there, and its record cannot be read.
-        DatasetError: If the pictures cannot be read.
+        DatasetError: If the images cannot be read.
         RecipeError: If there is no such recipe, or a change does not fit it.
-        TrainingError: If a run that is there is of another recipe or of other pictures.
+        TrainingError: If a run that is there is of another recipe or of other images.
     """
     recipe = get_recipe(name, changes)
     place = [] if data is None else ["--data", str(data)]
     settings = [part for change in changes for part in ("--set", change)]
     runs = []
     for seed in range(seeds):
-        pictures, sha256 = _identity(data, seed, recipe.size)
-        run = RunFolder(out / "-".join([name, pictures, *changes, str(seed)]))
+        images, sha256 = _identity(data, seed, recipe.size)
+        run = RunFolder(out / "-".join([name, images, *changes, str(seed)]))
         if run.record.exists():
             _refuse_another(run, recipe, sha256)
         if not _evaluation(run).exists():
@@ -61,11 +62,11 @@ def measure_accuracy(
         runs.append(_figures(run, seed))
         top1, cpu = runs[-1]["test_top1"], runs[-1]["cpu_seconds"]
         print(f"{run.path.name}: {top1:.2%} on the test split after {cpu:,.0f} CPU s", flush=True)
-    return {"recipe": name, "data": pictures, "changes": changes, "runs": runs}
+    return {"recipe": name, "data": images, "changes": changes, "runs": runs}
 
 
 def _identity(data: Path | None, seed: int, size: int | None) -> tuple[str, str]:
-    """Give the name and SHA-256 that a run of this seed knows its pictures by; let go of them."""
+    """Give the name and SHA-256 that a run of this seed knows its images by; let go of them."""
     dataset = read_dataset(data, seed, size)
     return dataset.name, dataset.sha256
 
@@ -74,13 +75,13 @@ def _refuse_another(run: RunFolder, recipe: Recipe, sha256: str) -> None:
     """Refuse to take a run for what is asked.
 
     Raises:
-        TrainingError: If its recipe or its pictures are others.
+        TrainingError: If its recipe or its images are others.
     """
     for what, was, is_now in _compared(read_record(run.path), recipe, sha256):
         if was != is_now:
             raise TrainingError(
                 f"{run.path} is of another {what} ({was}), not {is_now}; "
-                "delete it, or name another place with --out."
+                "delete it, or name another folder with --out."
             )
 
 
@@ -105,7 +106,7 @@ def _call(script: str, arguments: list[str]) -> None:
 
 
 def _figures(run: RunFolder, seed: int) -> dict[str, Any]:
-    """Give what a run came to, and what it tells of itself."""
+    """Give the figures of a run, and the facts of its record."""
     record, evaluation = read_record(run.path), json.loads(_evaluation(run).read_bytes())
     with run.metrics.open(newline="", encoding="utf-8") as file:
         epochs = [
@@ -174,7 +175,7 @@ def report(rows: list[Row], out: Path) -> None:
 
 
 def cpu_to(mark: float, runs: list[dict[str, Any]]) -> str:
-    """Tell after how many CPU seconds each run's validation accuracy had come so far, on average.
+    """Give the CPU seconds, on average, until the validation accuracy reached a mark.
 
     An epoch is as fine as it gets; a dash stands where some run never did.
     """

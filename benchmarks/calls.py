@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks.pictures import picture
+from benchmarks.images import picture
 from benchmarks.process import pin_to
 from service.app import create_app
 from service.log import set_up_logging

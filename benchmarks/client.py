@@ -90,7 +90,6 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection; `ask` sends a request and waits for its answer."""
 
     def __init__(self) -> None:
-        """Not connected yet."""
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._then: Callable[[Answer], None] | None = None
@@ -126,7 +125,7 @@ class Connection(asyncio.Protocol):
             self._tell(Answer(int(head[9:12]), head))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Tell whoever waits."""
+        """Call back with the answer."""
         self._tell(BROKEN)
 
     def _tell(self, answer: Answer) -> None:
@@ -135,7 +134,7 @@ class Connection(asyncio.Protocol):
             then(answer)
 
     def send(self, request: bytes, then: Callable[[Answer], None]) -> None:
-        """Send, and have the answer told."""
+        """Send, and wait for the answer."""
         self._then = then
         if self._transport is None or not self.is_open:
             self._tell(BROKEN)

@@ -6,14 +6,15 @@ load takes is left out by processor time: `cores_of_requests` is how many reques
 would answer by what a request costs, as a multiple of what one core does.
 """
 
-import sys
 from pathlib import Path
 from statistics import median
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder, Seconds
 from benchmarks.client import prepare
-from benchmarks.pictures import picture
+from benchmarks.images import make_image
 from benchmarks.process import Process, ours, serving, write_result
 from benchmarks.rounds import Round, closed_round
+from model.cli import script
 
 ROUNDS, CONNECTIONS = 5, 16
 WAYS = {
@@ -27,15 +28,15 @@ WAYS = {
 def measure(server: Process, seconds: float) -> Round:
     """One round."""
     url = server.url("/predict")
-    return closed_round(server, url, prepare(url, picture(28)), CONNECTIONS, seconds)
+    return closed_round(server, url, prepare(url, make_image(28)), CONNECTIONS, seconds)
 
 
-def compare(artifact: str, precision: str, seconds: float) -> dict[str, dict[str, float]]:
+def compare(artifact: Path, precision: str, seconds: float) -> dict[str, dict[str, float]]:
     """Measure each way in turns; medians."""
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
     for _ in range(ROUNDS):
         for name, (cores, settings) in WAYS.items():
-            command, environment = ours(artifact=artifact, precision=precision, **settings)
+            command, environment = ours(artifact=str(artifact), precision=precision, **settings)
             with serving(command, environment, cores=cores) as server:
                 measure(server, 0.3)
                 rounds[name].append(measure(server, seconds))
@@ -51,13 +52,13 @@ def compare(artifact: str, precision: str, seconds: float) -> dict[str, dict[str
     return found
 
 
-def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "1") -> None:
+def main(artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 1) -> None:
     """Measure and print."""
     measured = {
-        precision: compare(artifact, precision, float(seconds)) for precision in ("float32", "int8")
+        precision: compare(artifact, precision, seconds) for precision in ("float32", "int8")
     }
-    print(write_result(f"cores-{Path(artifact).parent.name}", measured))
+    print(write_result(f"cores-{artifact.parent.name}", measured))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

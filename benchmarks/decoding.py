@@ -9,7 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from model.cli import script
 from model.preprocessing import Preprocessing, preprocess
 from service.preprocessing.decode import MAX_SIDE, counted_pixels, open_image, read_image
 
@@ -31,8 +35,14 @@ def measure(path: Path) -> str:
     )
 
 
+def main(files: Annotated[list[Path], typer.Argument(help="Image files.")]) -> None:
+    """Measure each file in a process of its own, and print."""
+    if len(files) == 1:
+        print(measure(files[0]))
+        return
+    for path in files:
+        subprocess.run([sys.executable, "-m", "benchmarks.decoding", str(path)], check=True)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        print(measure(Path(sys.argv[1])))
-    for name in sys.argv[1:] if len(sys.argv) > 2 else ():
-        subprocess.run([sys.executable, "-m", "benchmarks.decoding", name], check=True)
+    script(main)()

@@ -1,18 +1,18 @@
 """The ceiling: the bare session, by threads, runs side by side and batch size.
 
-`python -m benchmarks.engine [ARTIFACT]`: pictures a second; each cell is the best of
+`python -m benchmarks.engine [ARTIFACT]`: images a second; each cell is the best of
 several short runs, since other work on the machine only ever slows one down.
 """
 
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder
 from benchmarks.process import write_result
 from model.artifact.folder import read
+from model.cli import script
 from model.preprocessing import Pixels
 from service.cpus import usable_cores
 from service.inference.engine import Engine
@@ -21,7 +21,7 @@ RUNS, RUN_S = 5, 0.4
 
 
 def per_second(engine: Engine, batch: Pixels, instances: int) -> float:
-    """Pictures a second with so many runs side by side."""
+    """Images a second with so many runs side by side."""
 
     def work(end: float, done: list[int]) -> None:
         while time.perf_counter() < end:
@@ -43,9 +43,9 @@ def per_second(engine: Engine, batch: Pixels, instances: int) -> float:
     return best
 
 
-def main(path: str = "artifacts/fashion-mnist/1") -> None:
+def main(path: ArtifactFolder = SHIPPED) -> None:
     """Measure and print a table."""
-    artifact = read(Path(path))
+    artifact = read(path)
     example = artifact.golden_images()[:1]
     cores, rows = usable_cores(), []
     for precision in artifact.manifest.files:
@@ -67,8 +67,8 @@ def main(path: str = "artifacts/fashion-mnist/1") -> None:
                 }
             )
             print(rows[-1])
-    print(write_result(f"engine-{Path(path).parent.name}", {"artifact": path, "rows": rows}))
+    print(write_result(f"engine-{path.parent.name}", {"artifact": str(path), "rows": rows}))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

@@ -7,7 +7,6 @@ one core and the load on another: plain requests to both, and explained ones.
 
 import asyncio
 import hashlib
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,11 +17,14 @@ import numpy as np
 import onnx
 from onnx.utils import Extractor
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder, Seconds
 from benchmarks.client import closed_loop, prepare
-from benchmarks.pictures import picture
+from benchmarks.images import make_image
 from benchmarks.process import Process, ours, pin_to, serving, write_result
-from model.artifact.folder import Artifact, read, write
+from model.artifact.folder import Artifact, read
 from model.artifact.manifest import Precision
+from model.artifact.writing import write
+from model.cli import script
 from training.evaluation.predict import onnx_session
 
 ROUNDS, PAIRS = 9, 400
@@ -33,8 +35,8 @@ BARE, PLAIN, MAP, LAYER = "plain, graph without maps", "plain", "explain=true", 
 def without_maps(model: bytes) -> bytes:
     """Cut every node off that nothing but `maps` and `features` needs."""
     loaded = onnx.load_from_string(model)
-    held = [output.name for output in loaded.graph.output if output.name in KEPT]
-    cut: Any = Extractor(loaded).extract_model(["images"], held)
+    kept = [output.name for output in loaded.graph.output if output.name in KEPT]
+    cut: Any = Extractor(loaded).extract_model(["images"], kept)
     return bytes(cut.SerializeToString())
 
 
@@ -81,12 +83,12 @@ def over_http(bare: Process, shipped: Process, side: int, seconds: float) -> dic
         LAYER: shipped.url("/predict?explain=png"),
     }
     spent: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for turn in range(ROUNDS):
+    for number in range(ROUNDS):
         order = list(kinds.items())
-        for kind, url in order if turn % 2 else reversed(order):
+        for kind, url in order if number % 2 else reversed(order):
             server = bare if kind == BARE else shipped
             before = server.cpu_s()
-            load = asyncio.run(closed_loop(url, prepare(url, picture(side)), 1, seconds))
+            load = asyncio.run(closed_loop(url, prepare(url, make_image(side)), 1, seconds))
             spent[kind].append(1000 * (server.cpu_s() - before) / len(load.latencies))
     against = {
         kind: [a / b for a, b in zip(spent[kind], spent[PLAIN], strict=True)] for kind in spent
@@ -97,9 +99,9 @@ def over_http(bare: Process, shipped: Process, side: int, seconds: float) -> dic
     }
 
 
-def main(path: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> None:
+def main(path: ArtifactFolder = SHIPPED, seconds: Seconds = 2) -> None:
     """Measure and print."""
-    artifact = read(Path(path))
+    artifact = read(path)
     measured: dict[str, object] = {}
     pin_to({1})
     with tempfile.TemporaryDirectory() as folder:
@@ -112,15 +114,13 @@ def main(path: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> None:
                 measured[name] = round(session_alone(artifact, precision, batch), 4)
                 print(f"{name}: {measured[name]}")
             bare = ours(artifact=str(stripped), precision=precision)
-            whole = ours(artifact=path, precision=precision)
+            whole = ours(artifact=str(path), precision=precision)
             with serving(*bare, cores={0}) as cannot, serving(*whole, cores={0}) as can:
                 name = f"HTTP, {precision}"
-                measured[name] = over_http(
-                    cannot, can, artifact.manifest.input.size, float(seconds)
-                )
+                measured[name] = over_http(cannot, can, artifact.manifest.input.size, seconds)
                 print(name, measured[name])
-    print(write_result(f"explain-{Path(path).parent.name}", measured))
+    print(write_result(f"explain-{path.parent.name}", measured))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

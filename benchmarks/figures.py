@@ -1,7 +1,7 @@
 """How far answers can be trusted, in NumPy alone.
 
 The figures of a manifest come from `training` and torchmetrics; these are written from the
-definitions, so that the one can be held against the other.
+definitions, so that both can be compared.
 """
 
 import numpy as np
@@ -34,17 +34,17 @@ def error_of_honest_answers(confidence: Floats, tries: int = 200) -> float:
         confidence: Probability of the top label, (N,).
         tries: Draws of the truth.
     """
-    dice = np.random.default_rng(0)
-    drawn = (dice.random(len(confidence)) < confidence for _ in range(tries))
+    rng = np.random.default_rng(0)
+    drawn = (rng.random(len(confidence)) < confidence for _ in range(tries))
     return float(np.mean([expected_calibration_error(confidence, right) for right in drawn]))
 
 
-def area_under_curve(ordinary: Floats, strange: Floats) -> float:
-    """Chance that an ordinary picture scores higher than a strange one; ties count half."""
-    ascending = np.sort(strange)
-    below = np.searchsorted(ascending, ordinary, side="left")
-    below_or_equal = np.searchsorted(ascending, ordinary, side="right")
-    return float((below + below_or_equal).sum() / 2 / len(ordinary) / len(strange))
+def area_under_curve(known: Floats, ood: Floats) -> float:
+    """Chance that an in-distribution image scores higher than an OOD one; ties count half."""
+    ascending = np.sort(ood)
+    below = np.searchsorted(ascending, known, side="left")
+    below_or_equal = np.searchsorted(ascending, known, side="right")
+    return float((below + below_or_equal).sum() / 2 / len(known) / len(ood))
 
 
 def cover(images: NDArray[np.uint8], cells: NDArray[np.bool_]) -> NDArray[np.uint8]:

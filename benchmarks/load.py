@@ -1,4 +1,4 @@
-"""Ours against the floor: same model, same precision, same picture, alternating, in one run.
+"""Ours against the floor: same model, same precision, same image, alternating, in one run.
 
 `python -m benchmarks.load [ARTIFACT] [SECONDS]`: the server on one core, the load on
 another; 16 connections with raw bodies and with forms, and one connection; requests a
@@ -6,15 +6,16 @@ second, latency overall and by stage, server CPU a request.
 """
 
 import sys
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder, Seconds
 from benchmarks.client import prepare
-from benchmarks.pictures import form, picture
+from benchmarks.images import form, make_image
 from benchmarks.process import Process, ours, pin_to, serving, write_result
 from benchmarks.rounds import Observed, by_stage, observe
 from model.artifact.folder import read
+from model.cli import script
 
 ROUNDS = 5
 
@@ -30,7 +31,7 @@ class Case(NamedTuple):
 
 
 def cases(payload: bytes) -> list[Case]:
-    """All kinds of traffic for one picture file."""
+    """All kinds of traffic for one image file."""
     return [
         Case("raw, 16 connections", 16, payload, "image/png"),
         Case("form, 16 connections", 16, *form(payload), "/form"),
@@ -64,23 +65,23 @@ def compare(us: Process, them: Process, case: Case, seconds: float) -> dict[str,
     return {**found, "our_stages": by_stage(our.load for our, _ in rounds)}
 
 
-def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> None:
+def main(artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 2) -> None:
     """Measure and print."""
     pin_to({1})
     floor = [sys.executable, "-m", "benchmarks.peers.floor"]
     measured = {}
-    for precision in {"float32", "int8"} & read(Path(artifact)).manifest.files.keys():
-        command, environment = ours(artifact=artifact, precision=precision)
+    for precision in {"float32", "int8"} & read(artifact).manifest.files.keys():
+        command, environment = ours(artifact=str(artifact), precision=precision)
         with (
             serving(command, environment, cores={0}) as us,
             serving(floor, environment, cores={0}) as them,
         ):
-            for case in cases(picture(28)):
-                found = compare(us, them, case, float(seconds))
+            for case in cases(make_image(28)):
+                found = compare(us, them, case, seconds)
                 measured[f"{precision}, {case.name}"] = found
                 print(f"{precision}, {case.name}", *found.items(), sep="\n  ", flush=True)
-    print(write_result(f"load-{Path(artifact).parent.name}", measured))
+    print(write_result(f"load-{artifact.parent.name}", measured))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

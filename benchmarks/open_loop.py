@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from benchmarks.client import BROKEN, Answer, Connection, Load
 
 AT_ONCE = 64
-"""Requests that are sent before answers are looked at again, when the load is late."""
+"""Requests that are sent before answers are read again, when the load is late."""
 PATIENCE_S = 30.0
 """For the last answers."""
 
@@ -25,7 +25,6 @@ class OpenLoop:
     """
 
     def __init__(self, url: str, request: bytes) -> None:
-        """Prepare; no connection is open yet."""
         parts = urlsplit(url)
         self.load = Load()
         self._address = parts.hostname or "", parts.port or 80

@@ -8,16 +8,16 @@ what it would be if nothing else ran on the server's core.
 """
 
 import asyncio
-import sys
 import time
-from pathlib import Path
 
 import uvloop
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder, Seconds
 from benchmarks.client import Connection, Load, closed_loop, prepare
+from benchmarks.images import make_image
 from benchmarks.open_loop import open_loop
-from benchmarks.pictures import picture
 from benchmarks.process import Process, ours, pin_to, serving, write_result
+from model.cli import script
 
 DEADLINE_MS = 1_000
 
@@ -29,7 +29,7 @@ async def overload(
     ask = f"GET /livez HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
     slowest = 0.0
 
-    async def look() -> None:
+    async def poll_health() -> None:
         nonlocal slowest
         connection = await Connection.open("127.0.0.1", server.port)
         while True:
@@ -40,9 +40,9 @@ async def overload(
             slowest = max(slowest, time.perf_counter() - began)
             await asyncio.sleep(0.1)
 
-    looking = asyncio.create_task(look())
+    polling = asyncio.create_task(poll_health())
     load = await open_loop(server.url("/predict"), request, rate, seconds)
-    looking.cancel()
+    polling.cancel()
     return load, 1000 * slowest
 
 
@@ -56,7 +56,7 @@ def full(server: Process, request: bytes, seconds: float) -> tuple[float, float]
 def measure(server: Process, length: float) -> list[dict[str, object]]:
     """Capacity, overload, capacity again, for each factor."""
     rows: list[dict[str, object]] = []
-    request = prepare(server.url("/predict"), picture(28))
+    request = prepare(server.url("/predict"), make_image(28))
     capacity, cpu_s = full(server, request, length)
     before = server.resident_bytes()
     for factor in (2, 4):
@@ -86,21 +86,21 @@ def measure(server: Process, length: float) -> list[dict[str, object]]:
     return rows
 
 
-def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "5") -> None:
+def main(artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 5) -> None:
     """Measure and print."""
     pin_to({1})
     measured = {}
     for precision in ("float32", "int8"):
         command, environment = ours(
-            artifact=artifact,
+            artifact=str(artifact),
             precision=precision,
             deadline_ms=str(DEADLINE_MS),
             log_level="warning",
         )
         with serving(command, environment, cores={0}) as server:
-            measured[precision] = measure(server, float(seconds))
-    print(write_result(f"overload-{Path(artifact).parent.name}", measured))
+            measured[precision] = measure(server, seconds)
+    print(write_result(f"overload-{artifact.parent.name}", measured))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

@@ -3,7 +3,7 @@
 `python -m benchmarks.photos ARTIFACT [SECONDS]`: JPEG files of 100 KB, 8 connections, server
 and load on all cores; ours, the floor in FastAPI's thread pool, and LitServe with a worker a
 core (in batches of up to 8, and one by one), beside threads that decode, preprocess and run
-one picture after the other without any server. Make the artifact with
+one image after the other without any server. Make the artifact with
 `export-model --architecture resnet50 --random --precision all`.
 """
 
@@ -16,13 +16,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.arguments import ArtifactFolder, Seconds
 from benchmarks.client import prepare
+from benchmarks.images import form, make_image
 from benchmarks.peers.compare import LITSERVE, installed, interpreter
-from benchmarks.pictures import form, picture
 from benchmarks.process import Process, ours, serving, write_result
 from benchmarks.rounds import Round, closed_round
 from model.artifact.folder import read
 from model.artifact.manifest import Precision
+from model.cli import script
 from model.preprocessing import preprocess
 from service.cpus import usable_cores
 from service.inference.engine import Engine
@@ -31,9 +33,9 @@ from service.preprocessing.decode import open_image, read_image
 ROUNDS, CONNECTIONS = 5, 8
 
 
-def bare(artifact_path: str, precision: Precision, payload: bytes) -> Callable[[float], Round]:
+def bare(path: Path, precision: Precision, payload: bytes) -> Callable[[float], Round]:
     """Prepare a measurement of as many threads as cores, each with runs of one thread."""
-    artifact = read(Path(artifact_path))
+    artifact = read(path)
     spec = artifact.manifest.preprocessing
     model = artifact.model(precision)
     engine = Engine(model, artifact.manifest, precision, "cpu", threads=1)
@@ -86,14 +88,14 @@ def alternate(sides: dict[str, Callable[[float], Round]], seconds: float) -> dic
     return found
 
 
-def main(artifact: str, seconds: str = "4") -> None:
+def main(artifact: ArtifactFolder, seconds: Seconds = 4) -> None:
     """Measure and print."""
-    payload, measured = picture(500, "JPEG", 100_000), {}
+    payload, measured = make_image(500, "JPEG", 100_000), {}
     floor = [sys.executable, "-m", "benchmarks.peers.floor"]
     litserve = [interpreter(LITSERVE), LITSERVE.program]
     one_thread = {"RESNET_THREADS": "1", "PEER_WORKERS": str(usable_cores())}
     for precision in ("float32", "int8"):
-        command, environment = ours(artifact=artifact, precision=precision)
+        command, environment = ours(artifact=str(artifact), precision=precision)
         other = {**environment, **one_thread}
         print(precision)
         with (
@@ -109,9 +111,9 @@ def main(artifact: str, seconds: str = "4") -> None:
                 "litserve, batches": served(batching, "/predict", *form(payload)),
                 "litserve, one by one": served(one_by_one, "/predict", *form(payload)),
             }
-            measured[precision] = alternate(sides, float(seconds))
+            measured[precision] = alternate(sides, seconds)
     print(write_result("photos", measured, {LITSERVE.name: installed(LITSERVE)}))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

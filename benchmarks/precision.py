@@ -7,24 +7,27 @@ other work on the machine hits both alike; the ratio is the median over the pair
     python -m benchmarks.precision [ARCHITECTURE ...] [--precision int8] [--batch 8]
 """
 
-import argparse
 import json
 import platform
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import onnxruntime as ort
+import typer
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.artifact.trust import Speed
+from model.cli import script
 from training.export.checkpoint import Options
 from training.export.latency import measure_speed, processor_name
 from training.export.precisions import SPEED_BATCH, SPEED_THREADS, chosen_precisions
 from training.export.uncalibrated import export_random
 from training.runs.environment import commit
 
+NAMES = ("mini_resnet", "resnet18", "resnet50")
 RESULTS = Path(__file__).parent / "results" / "precision.json"
 
 
@@ -36,8 +39,8 @@ def measure(name: str, precision: str, batch: int, pairs: int, threads: int) -> 
             get_architecture(name), Path(folder) / name / "1", Options(("float32", reduced))
         )
         size, channels = artifact.manifest.input.size, artifact.manifest.input.channels
-        dice = np.random.default_rng(0)
-        images = dice.integers(0, 256, (batch, size, size, channels), dtype=np.uint8)
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (batch, size, size, channels), dtype=np.uint8)
         return measure_speed(
             artifact.model(reduced),
             artifact.model("float32"),
@@ -47,38 +50,37 @@ def measure(name: str, precision: str, batch: int, pairs: int, threads: int) -> 
         )
 
 
-def main() -> None:
+def main(  # noqa: PLR0913, PLR0917  # the command's options
+    names: Annotated[list[str] | None, typer.Argument(help="Architectures.")] = None,
+    precision: Annotated[Literal["int8", "float16"], typer.Option()] = "int8",
+    batch: Annotated[int, typer.Option(min=1)] = SPEED_BATCH,
+    pairs: Annotated[int, typer.Option(min=1)] = 15,
+    threads: Annotated[int, typer.Option(min=1)] = SPEED_THREADS,
+    out: Annotated[Path, typer.Option(metavar="FILE")] = RESULTS,
+) -> None:
     """Measure, print a table, and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=["mini_resnet", "resnet18", "resnet50"])
-    parser.add_argument("--precision", choices=["int8", "float16"], default="int8")
-    parser.add_argument("--batch", type=int, default=SPEED_BATCH)
-    parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=SPEED_THREADS)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
     results: dict[str, object] = {}
-    print(f"| architecture | float32 pictures/s | {options.precision} pictures/s | ratio |")
+    print(f"| architecture | float32 images/s | {precision} images/s | ratio |")
     print("| --- | --- | --- | --- |")
-    for name in options.names:
-        speed = measure(name, options.precision, options.batch, options.pairs, options.threads)
+    for name in names or NAMES:
+        speed = measure(name, precision, batch, pairs, threads)
         results[name] = speed.model_dump()
         print(
             f"| {name} | {speed.float32_images_per_second:,.0f} | {speed.images_per_second:,.0f} "
             f"| {speed.ratio:.2f} |",
             flush=True,
         )
-    options.out.parent.mkdir(exist_ok=True)
+    out.parent.mkdir(exist_ok=True)
     about = {
-        "precision": options.precision,
+        "precision": precision,
         "processor": processor_name(),
         "system": platform.platform(),
         "onnxruntime": ort.__version__,
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    options.out.write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
+    out.write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    script(main)()

@@ -27,7 +27,6 @@ class Process:
     """A server and its children, as the operating system sees them."""
 
     def __init__(self, started: "subprocess.Popen[bytes]", port: int, ready_s: float) -> None:
-        """Remember what was started."""
         self.started = started
         self.port = port
         self.ready_s = ready_s

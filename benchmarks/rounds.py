@@ -33,7 +33,7 @@ def observe(
     """Ask for so long.
 
     Raises:
-        RuntimeError: If a request was refused: a comparison of speed has no place for it.
+        RuntimeError: If a request was refused: a comparison of speed must not have any.
     """
     before = server.cpu_s()
     load = uvloop.run(closed_loop(url, request, connections, seconds))

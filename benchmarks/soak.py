@@ -4,7 +4,7 @@
 artifact and a real server process under load:
 
 - terminations: SIGTERM 20 times; a request that was accepted and not answered is lost.
-- departures: 1,000 clients leave while queued; how many pictures were executed all the same.
+- departures: 1,000 clients leave while queued; how many images were executed all the same.
 - reloads: 50 good versions and 40 bad ones on SIGHUP; no request may fail, no bad one serve.
 """
 
@@ -13,26 +13,29 @@ import random
 import re
 import resource
 import signal
-import sys
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from typing import Annotated
+
+import typer
 
 from benchmarks.client import Clients, Connection, prepare
-from benchmarks.pictures import form, picture
+from benchmarks.images import form, make_image
 from benchmarks.process import Process, ours, serving, write_result
 from benchmarks.versions import reloads
+from model.cli import script
 
 TERMINATIONS = 20
 LEAVERS, LEAVERS_AT_ONCE = 1_000, 250
-PATIENT, PICTURES = 24, 64
-"""Requests ahead of those who leave, and pictures in each: a second of work and more."""
+WAITING, IMAGES = 24, 64
+"""Requests ahead of those that leave, and images in each: a second of work and more."""
 
 
 async def _terminate_under_load(server: Process, after_s: float) -> tuple[Counter[int], int]:
     """Give the statuses that the clients saw (0: accepted and lost), and the exit code."""
-    clients = Clients(server.url("/predict"), picture(28), 16)
+    clients = Clients(server.url("/predict"), make_image(28), 16)
     asking = asyncio.create_task(clients.ask())
     await asyncio.sleep(after_s)
     server.started.send_signal(signal.SIGTERM)
@@ -77,15 +80,15 @@ async def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 async def _leave_while_queued(server: Process) -> tuple[int, Counter[int]]:
-    """Queue patient requests, then clients who leave; count what was run beyond the patient."""
+    """Queue requests, then clients that leave; count the images run beyond those requests."""
     url = server.url("/predict")
     before = metric(server, "resnet_images_executed_total")
-    body, content_type = form(picture(28), PICTURES)
-    ahead = [await Connection.open("127.0.0.1", server.port) for _ in range(PATIENT)]
+    body, content_type = form(make_image(28), IMAGES)
+    ahead = [await Connection.open("127.0.0.1", server.port) for _ in range(WAITING)]
     asking = [asyncio.create_task(each.ask(prepare(url, body, content_type))) for each in ahead]
     leaving = [await Connection.open("127.0.0.1", server.port) for _ in range(LEAVERS_AT_ONCE)]
-    await _until(lambda: metric(server, "resnet_images_in_flight") > PATIENT * PICTURES / 2)
-    left = [asyncio.create_task(each.ask(prepare(url, picture(28)))) for each in leaving]
+    await _until(lambda: metric(server, "resnet_images_in_flight") > WAITING * IMAGES / 2)
+    left = [asyncio.create_task(each.ask(prepare(url, make_image(28)))) for each in leaving]
     await asyncio.sleep(0.2)  # the server reads them: a small part of the time of those ahead
     for each in leaving:
         each.close()
@@ -93,11 +96,11 @@ async def _leave_while_queued(server: Process) -> tuple[int, Counter[int]]:
     await asyncio.gather(*left)
     await _until(lambda: metric(server, "resnet_images_in_flight") == 0)
     executed = metric(server, "resnet_images_executed_total") - before
-    return int(executed) - PATIENT * PICTURES, Counter(answer.status for answer in answers)
+    return int(executed) - WAITING * IMAGES, Counter(answer.status for answer in answers)
 
 
 def departures() -> dict[str, object]:
-    """Clients leave while their pictures wait; what was executed tells for whom work was done."""
+    """Clients leave while their images wait; count those that were executed all the same."""
     statuses: Counter[int] = Counter()
     executed = 0
     command, environment = ours(
@@ -111,17 +114,21 @@ def departures() -> dict[str, object]:
             statuses += found
         metrics = server.url("/metrics")
         with urllib.request.urlopen(metrics, timeout=30) as response:  # noqa: S310
-            told = re.search(r'code="client_disconnected"} (\S+)', response.read().decode())
+            counted = re.search(r'code="client_disconnected"} (\S+)', response.read().decode())
     return {
         "left": LEAVERS,
-        "told_client_left": float(told[1]) if told else 0.0,
+        "told_client_left": float(counted[1]) if counted else 0.0,
         "executed": executed,
         "never_executed": LEAVERS - executed,
         "patient_statuses": dict(statuses),
     }
 
 
-def main(*names: str) -> None:
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="terminations, departures, reloads; all if none.")
+    ] = None,
+) -> None:
     """Run what was named, or all."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
@@ -130,10 +137,12 @@ def main(*names: str) -> None:
         "departures": departures,
         "reloads": reloads,
     }
+    if unknown := set(names or ()) - set(runs):
+        raise typer.BadParameter(f"{', '.join(unknown)} is none of {', '.join(runs)}")
     for name in names or runs:
         measured = runs[name]()
         print(measured, write_result(f"soak-{name}", measured), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

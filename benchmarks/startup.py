@@ -5,32 +5,32 @@ requests; resident memory of all its processes.
 """
 
 import asyncio
-import sys
-from pathlib import Path
 from statistics import median
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder
 from benchmarks.client import closed_loop, prepare
-from benchmarks.pictures import picture
+from benchmarks.images import make_image
 from benchmarks.process import ours, serving, write_result
+from model.cli import script
 
 
-def main(artifact: str = "artifacts/fashion-mnist/1") -> None:
+def main(artifact: ArtifactFolder = SHIPPED) -> None:
     """Measure and print."""
-    command, environment = ours(artifact=artifact)
+    command, environment = ours(artifact=str(artifact))
     ready, resident = [], []
     for _ in range(5):
         with serving(command, environment) as server:
             url = server.url("/predict")
-            asyncio.run(closed_loop(url, prepare(url, picture(28)), 4, 0.5))
+            asyncio.run(closed_loop(url, prepare(url, make_image(28)), 4, 0.5))
             ready.append(server.ready_s)
             resident.append(server.resident_bytes() / 1e6)
     measured = {
-        "artifact": artifact,
+        "artifact": str(artifact),
         "ready_s": round(median(ready), 2),
         "resident_mb": round(median(resident), 1),
     }
-    print(measured, write_result(f"startup-{Path(artifact).parent.name}", measured))
+    print(measured, write_result(f"startup-{artifact.parent.name}", measured))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

@@ -1,13 +1,12 @@
 """How fast training is, and what accuracy it buys.
 
-    python -m benchmarks.train speed [ARCHITECTURE ...]       # pictures/s and share of the peak
+    python -m benchmarks.train speed [ARCHITECTURE ...]       # images/s and share of the peak
     python -m benchmarks.train accuracy RECIPE [--seeds 3] [--data FOLDER]   # against CPU seconds
 
 The peak is not the data sheet's but what one large matrix product reaches here, in the same
 run and precision. Accuracy is measured by whole runs: see `benchmarks.accuracy`.
 """
 
-import argparse
 import json
 import platform
 import sys
@@ -15,13 +14,15 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from torch import Tensor, nn
 
 from benchmarks.accuracy import keep, measure_accuracy, report
-from model.architecture.spec import Architecture, get_architecture
+from model.architecture.family import get_architecture
+from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
 from model.cli import CommandError
 from model.network.resnet import ResNet
@@ -32,8 +33,8 @@ from training.runs.environment import commit, now
 RESULTS = Path(__file__).parent / "results"
 FIGURE = Path(__file__).parents[1] / "docs" / "images" / "accuracy-against-cpu.png"
 NAMES = ("mini_resnet", "resnet20", "resnet18", "resnet50")
-SIDES = {"mini_resnet": 28}
-"""Of the pictures of members that take any, in pixels."""
+IMAGE_SIZES = {"mini_resnet": 28}
+"""Image sizes of members that take any, in pixels."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SIDE = 2048
 """Of the square matrices whose product is the peak."""
@@ -70,8 +71,8 @@ def _median_seconds(way: Callable[[], Tensor], repeats: int) -> float:
 
 
 def training_speed(spec: Architecture, batch: int, precision: torch.dtype, steps: int) -> float:
-    """Pictures per second of forward, backward and a plain step, on random pictures."""
-    size = _side(spec)
+    """Images per second of forward, backward and a plain step, on random images."""
+    size = _image_size(spec)
     network = ResNet(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
     images = torch.randn(batch, spec.in_channels, size, size)
@@ -89,18 +90,18 @@ def training_speed(spec: Architecture, batch: int, precision: torch.dtype, steps
     return batch / median(seconds[1:])
 
 
-def _side(spec: Architecture) -> int:
-    return SIDES.get(spec.name) or spec.size or 224
+def _image_size(spec: Architecture) -> int:
+    return IMAGE_SIZES.get(spec.name) or spec.size or 224
 
 
 def measure_speed(names: Iterable[str], budget: float) -> list[dict[str, Any]]:
     """Measure members in each precision; batches hold about `budget` multiply-adds."""
     rows: list[dict[str, Any]] = []
-    print("| architecture | precision | batch | pictures/s | share of the peak |")
+    print("| architecture | precision | batch | images/s | share of the peak |")
     print("| --- | --- | --- | --- | --- |")
     for name in names:
         spec = get_architecture(name)
-        macs = summarize(spec, _side(spec), _side(spec)).macs
+        macs = summarize(spec, _image_size(spec), _image_size(spec)).macs
         batch = max(8, min(512, int(budget / macs) // 8 * 8))
         for precision, dtype in PRECISIONS.items():
             speed = training_speed(spec, batch, dtype, steps=4)
@@ -132,34 +133,36 @@ def _keep_speed(results: list[dict[str, Any]]) -> None:
     path.write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
 
 
-def main() -> None:
-    """Measure what the command line asks for, and keep the results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    speed = commands.add_parser("speed")
-    speed.add_argument("names", nargs="*", default=NAMES)
-    speed.add_argument("--budget", type=float, default=4e10, help="multiply-adds of a batch")
-    accuracy = commands.add_parser("accuracy")
-    accuracy.add_argument("recipe")
-    accuracy.add_argument("--seeds", type=int, default=3)
-    accuracy.add_argument("--set", dest="changes", action="append", default=[])
-    accuracy.add_argument("--data", type=Path, help="Fashion-MNIST if not said")
-    accuracy.add_argument("--out", type=Path, default=Path("runs/benchmark"))
-    options = parser.parse_args()
-    if options.command == "speed":
-        _keep_speed(measure_speed(options.names, options.budget))
-        return
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def speed(
+    names: Annotated[list[str] | None, typer.Argument(help="Architectures.")] = None,
+    budget: Annotated[float, typer.Option(help="Multiply-adds of a batch.")] = 4e10,
+) -> None:
+    """Measure images a second, and keep the results."""
+    _keep_speed(measure_speed(names or NAMES, budget))
+
+
+@app.command()
+def accuracy(
+    recipe: str,
+    seeds: Annotated[int, typer.Option(min=1)] = 3,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Images; by default Fashion-MNIST.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER")] = Path("runs/benchmark"),
+) -> None:
+    """Train a recipe once a seed, and keep the results."""
     try:
         with told_in_one_line():
-            row = measure_accuracy(
-                options.recipe, options.seeds, options.changes, options.out, options.data
-            )
+            row = measure_accuracy(recipe, seeds, changes or [], out, data)
     except CommandError as error:
         sys.exit(f"error: {error}")
     report(keep(row, RESULTS / "train-accuracy.json"), FIGURE)
 
 
 if __name__ == "__main__":
-    main()
+    app()

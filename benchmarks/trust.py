@@ -1,29 +1,29 @@
-"""What a served model's word is worth: the manifest's figures, anew and from outside.
+"""The manifest's figures, measured anew over HTTP.
 
-Nothing is read but what the service answers over HTTP: each picture goes out as a PNG file,
+Nothing is read but what the service answers over HTTP: each image goes out as a PNG file,
 and the figures are computed here in NumPy. Without --url the artifact is served once in each
-of its precisions; the first is float32, and the others are held against it. Ends with 1 if a
+of its precisions; the first is float32, and the others are compared with it. Ends with 1 if a
 goal is missed.
 
-    python -m benchmarks.trust [ARTIFACT] [--url URL] [--data FOLDER] [--pictures 2000]
+    python -m benchmarks.trust [ARTIFACT] [--url URL] [--data FOLDER] [--images 2000]
 """
 
-import argparse
 import base64
 import io
 import json
-import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder
 from benchmarks.figures import (
     area_under_curve,
     cover,
@@ -33,9 +33,10 @@ from benchmarks.figures import (
 )
 from benchmarks.process import ours, serving, write_result
 from model.artifact.folder import read
+from model.cli import script
 from training.data.fashion_mnist import read_fashion_mnist
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 A_REQUEST = 50
 EXPLAINED = 1_000
 COVERAGES = (0.90, 0.95, 0.99)
@@ -46,25 +47,25 @@ DARK = 20
 
 @dataclass(frozen=True)
 class Asked:
-    """Ordinary pictures with their truth, and strange ones; uint8 (N, S, S)."""
+    """Images of the test split with their labels, and OOD images; uint8 (N, S, S)."""
 
-    images: Pictures
+    images: Images
     targets: NDArray[np.int64]
-    strange: dict[str, Pictures]
+    ood: dict[str, Images]
 
 
 def prepare(folder: Path | None, count: int, seed: int) -> Asked:
-    """Draw pictures of the test split, and make strange ones."""
-    test, dice = read_fashion_mnist(folder).test, np.random.default_rng(seed)
-    chosen = np.sort(dice.permutation(len(test))[:count])
+    """Draw images of the test split, and make OOD images."""
+    test, rng = read_fashion_mnist(folder).test, np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(len(test))[:count])
     images, targets = test.images.numpy()[chosen, :, :, 0], test.targets.numpy()[chosen]
     digits = (load_digits().images * (255 / 16)).round().astype(np.uint8)
-    noise = dice.integers(0, 256, images[:2_000].shape, dtype=np.uint8)
+    noise = rng.integers(0, 256, images[:2_000].shape, dtype=np.uint8)
     return Asked(images, targets, {"digits": digits, "noise": noise})
 
 
-def ask(url: str, images: Pictures, query: str) -> Iterator[dict[str, Any]]:
-    """Send pictures, some a request, and give the results one by one.
+def ask(url: str, images: Images, query: str) -> Iterator[dict[str, Any]]:
+    """Send images, some a request, and give the results one by one.
 
     Raises:
         OSError: If the service cannot be reached or refuses.
@@ -72,7 +73,7 @@ def ask(url: str, images: Pictures, query: str) -> Iterator[dict[str, Any]]:
     for start in range(0, len(images), A_REQUEST):
         files = [_png(image) for image in images[start : start + A_REQUEST]]
         body = json.dumps({"images": [base64.b64encode(file).decode() for file in files]})
-        request = urllib.request.Request(  # noqa: S310  # whoever runs this gives the address
+        request = urllib.request.Request(  # noqa: S310  # the address is the user's own
             f"{url}/predict?top_k=1000&{query}",
             body.encode(),
             {"Content-Type": "application/json"},
@@ -81,7 +82,7 @@ def ask(url: str, images: Pictures, query: str) -> Iterator[dict[str, Any]]:
             yield from json.load(answer)["results"]
 
 
-def _png(image: Pictures) -> bytes:
+def _png(image: Images) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
@@ -104,10 +105,10 @@ def judge(url: str, asked: Asked) -> tuple[dict[str, float], NDArray[np.int64]]:
             {one["index"] for one in result["prediction_set"]}
             for result in ask(url, asked.images, f"coverage={wanted}")
         ]
-        held = [truth in chosen for truth, chosen in zip(asked.targets, sets, strict=True)]
-        figures[f"coverage at {wanted} %"] = 100 * float(np.mean(held))
+        covered = [truth in chosen for truth, chosen in zip(asked.targets, sets, strict=True)]
+        figures[f"coverage at {wanted} %"] = 100 * float(np.mean(covered))
     scores = _scores(results)
-    for name, images in asked.strange.items():
+    for name, images in asked.ood.items():
         figures[f"AUROC {name}"] = area_under_curve(scores, _scores(ask(url, images, "")))
     figures["flagged, test split %"] = 100 * _flagged(results)
     return {**figures, **_explanations(url, asked.images[:EXPLAINED])}, top
@@ -121,7 +122,7 @@ def _flagged(results: Sequence[dict[str, Any]]) -> float:
     return float(np.mean([not result["in_distribution"] for result in results]))
 
 
-def _explanations(url: str, images: Pictures) -> dict[str, float]:
+def _explanations(url: str, images: Images) -> dict[str, float]:
     """Hold maps against logits, and see what covering their top tenth does.
 
     Beside a random tenth of all cells, many of which are black anyway, stands one of the cells
@@ -133,12 +134,12 @@ def _explanations(url: str, images: Pictures) -> dict[str, float]:
     logits = np.array([one["logit"] for one in said])
     biases = np.array([one["bias"] for one in said])
     best = [result["predictions"][0] for result in explained]
-    dice = np.random.default_rng(0).random(maps.shape)
+    chance = np.random.default_rng(0).random(maps.shape)
     side, cell = maps.shape[1], images.shape[1] // maps.shape[1]
     light = images.reshape(-1, side, cell, side, cell).mean((2, 4))
-    lit = dice + (light > DARK)  # all lit cells before any dark one
+    lit = chance + (light > DARK)  # all lit cells before any dark one
     fallen = {}
-    for name, order in (("top", maps), ("random", dice), ("random lit", lit)):
+    for name, order in (("top", maps), ("random", chance), ("random lit", lit)):
         covered = cover(images, highest(order, TENTH))
         drops = [
             one["probability"] - _probability(result, one["index"])
@@ -173,39 +174,40 @@ def missed(figures: dict[str, float]) -> list[str]:
     return [goal for goal, is_met in goals.items() if not is_met]
 
 
-def main() -> int:
-    """Judge every precision, print a table, and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("artifact", nargs="?", default="artifacts/fashion-mnist/1")
-    parser.add_argument("--url", help="of a service that runs already")
-    parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's four files")
-    parser.add_argument("--pictures", type=int, default=2_000)
-    parser.add_argument("--seed", type=int, default=0, help="which pictures")
-    options = parser.parse_args()
-    asked = prepare(options.data, options.pictures, options.seed)
+def main(
+    artifact: ArtifactFolder = SHIPPED,
+    url: Annotated[str | None, typer.Option(help="Of a service that runs already.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Fashion-MNIST's four files.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1)] = 2_000,
+    seed: Annotated[int, typer.Option(help="Which images.")] = 0,
+) -> None:
+    """Measure every precision, print a table, and write the results; exit with 1 for a miss."""
+    asked = prepare(data, images, seed)
     judged: dict[str, dict[str, float]] = {}
-    if options.url:
-        judged["as served"], _ = judge(options.url.rstrip("/"), asked)
+    if url:
+        judged["as served"], _ = judge(url.rstrip("/"), asked)
     else:
         full: NDArray[np.int64] | None = None
-        for precision in read(Path(options.artifact)).manifest.files:
-            with serving(*ours(artifact=options.artifact, precision=precision)) as server:
+        for precision in read(artifact).manifest.files:
+            with serving(*ours(artifact=str(artifact), precision=precision)) as server:
                 judged[precision], top = judge(server.url(""), asked)
             full = top if full is None else full
             judged[precision]["same label as float32 %"] = 100 * float((top == full).mean())
             float32 = judged["float32"]["top-1 %"]
             judged[precision]["lost, points"] = float32 - judged[precision]["top-1 %"]
-    _tell(judged)
+    _print_table(judged)
     misses = {name: missed(figures) for name, figures in judged.items()}
     for name, goals in misses.items():
         print(f"{name}: {'missed: ' + '; '.join(goals) if goals else 'every goal met'}")
-    if not options.url:
-        about = {"artifact": options.artifact, "pictures": len(asked.images), "seed": options.seed}
-        print(write_result(f"trust-{Path(options.artifact).parent.name}", {**about, **judged}))
-    return int(any(misses.values()))
+    if not url:
+        about = {"artifact": str(artifact), "pictures": len(asked.images), "seed": seed}
+        print(write_result(f"trust-{artifact.parent.name}", {**about, **judged}))
+    raise typer.Exit(int(any(misses.values())))
 
 
-def _tell(judged: dict[str, dict[str, float]]) -> None:
+def _print_table(judged: dict[str, dict[str, float]]) -> None:
     names = list(judged)
     print(f"| figure | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}")
     for figure in judged[names[-1]]:
@@ -213,4 +215,4 @@ def _tell(judged: dict[str, dict[str, float]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script(main)()

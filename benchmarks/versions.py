@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmarks.client import Clients
-from benchmarks.pictures import picture
+from benchmarks.images import make_image
 from benchmarks.process import Process, ours, serving
 
 SHIPPED = Path("artifacts/fashion-mnist/1")
@@ -67,7 +67,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 class Shelf:
-    """A folder of versions, and the server that looks at it when it is told to."""
+    """A folder of versions, and the server that polls it on request."""
 
     def __init__(self, root: Path) -> None:
         """Begin with the shipped artifact as version 1."""
@@ -89,7 +89,7 @@ class Shelf:
         shutil.rmtree(self.folder / str(version))
 
     async def outcome(self, server: Process, version: int) -> str:
-        """Have the server look, and wait until it serves the version or has refused it."""
+        """Have the server poll, and wait until it serves the version or has refused it."""
         server.started.send_signal(signal.SIGHUP)
         end = time.perf_counter() + 60
         while time.perf_counter() < end:
@@ -110,7 +110,7 @@ def _ready(server: Process) -> dict[str, Any]:
 
 async def _bring(shelf: Shelf, server: Process) -> dict[str, object]:
     """Bring good and bad versions by turns, under load."""
-    clients = Clients(server.url("/predict"), picture(28), 4)
+    clients = Clients(server.url("/predict"), make_image(28), 4)
     asking = asyncio.create_task(clients.ask())
     good, bad = [], []
     damages = list(DAMAGES.values())

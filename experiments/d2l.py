@@ -12,7 +12,7 @@ from torch import nn
 from experiments.experiment import Experiment, Row, Setting
 from experiments.figures import Rows, draw_lines, final, last_epoch_table
 from experiments.loop import Plan, Trial
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.network.resnet import ResNet
 from training.data.dataset import Dataset, Split
 

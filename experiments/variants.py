@@ -33,7 +33,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def _macs(spec: Architecture) -> int:
-    return summarize(spec, spec.side, spec.side).macs
+    return summarize(spec, spec.image_size, spec.image_size).macs
 
 
 def at_equal_cost(arm: str, dataset: Dataset) -> Architecture:
@@ -47,7 +47,7 @@ def at_equal_cost(arm: str, dataset: Dataset) -> Architecture:
 def _measure(arm: str, setting: Setting) -> Iterator[Row]:
     spec = at_equal_cost(arm, setting.dataset)
     trial = Trial(spec, setting.dataset, setting.seed)
-    summary = summarize(spec, spec.side, spec.side)
+    summary = summarize(spec, spec.image_size, spec.image_size)
     for epoch in trial.fit(Plan(setting.epochs)):
         yield {
             **asdict(epoch),

@@ -1,1 +1,1 @@
-"""What training and serving share: the family, the picture, the artifact."""
+"""What training and serving share: the family of networks, images, the artifact."""

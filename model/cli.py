@@ -1,4 +1,4 @@
-"""The command `describe-model`, and the manners that all our commands share."""
+"""The command `describe-model`, and what all commands share: parsing, errors in one line."""
 
 import json
 import os
@@ -13,16 +13,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from model.architecture.family import ARCHITECTURES, get_architecture
 from model.architecture.layers import Summary
 from model.architecture.plan import ShortcutRule
-from model.architecture.spec import ARCHITECTURES, get_architecture
 from model.architecture.summary import summarize
 from model.drawing.mermaid import draw_mermaid
 from model.drawing.svg import draw
 
 
 class CommandError(Exception):
-    """What a command tells its user, in one line, before it exits with 1."""
+    """A user's error: the command prints its one line and exits with 1."""
 
 
 def script(function: Callable[..., None]) -> Callable[[], None]:
@@ -31,7 +31,7 @@ def script(function: Callable[..., None]) -> Callable[[], None]:
     app.command()(function)
 
     def run() -> None:
-        _settle_streams()
+        _prepare_streams()
         try:
             app()
         except CommandError as error:
@@ -41,8 +41,8 @@ def script(function: Callable[..., None]) -> Callable[[], None]:
     return run
 
 
-def _settle_streams() -> None:
-    """Have streams replace what their encoding lacks; give closed ones a place to go.
+def _prepare_streams() -> None:
+    """Have streams replace what their encoding lacks, and open closed ones on /dev/null.
 
     A file that is opened while a standard stream is closed takes the stream's number, and with it
     whatever a library in C prints.
@@ -68,7 +68,11 @@ def _describe(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(ARCHITECTURES)}.")],
     input_shape: Annotated[
         str | None,
-        typer.Option("--input", metavar="CxHxW", help="Picture; what it was made for if not said."),
+        typer.Option(
+            "--input",
+            metavar="CxHxW",
+            help="By default what the network is made for.",
+        ),
     ] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Labels of the head.")] = None,
     shortcuts: Annotated[
@@ -93,7 +97,7 @@ def _describe(
             in_channels=None if shape is None else shape[0],
             shortcuts=shortcuts,
         )
-        side = architecture.side
+        side = architecture.image_size
         height, width = (side, side) if shape is None else shape[1:]
         summary = summarize(architecture, height, width)
     except ValueError as error:

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-MAX_SIDE = 4_096
+MAX_IMAGE_SIZE = 4_096
 """Of the network's input, in pixels: 48 MB an image in memory."""
 
-Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+ImageSize = Annotated[int, Field(ge=1, le=MAX_IMAGE_SIZE)]
 Channels = Annotated[int, Field(ge=1, le=4_096)]
 """Of the first stage, or of a group."""
 Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=1_000)], ...], Field(max_length=8)]

@@ -1,9 +1,9 @@
-"""Turn a picture into the uint8 tensor that the network reads: one transform for all.
+"""Turn an image into the uint8 tensor that the network reads: one transform for all.
 
 Training data, the evaluation splits and the server call the same two steps, with the
 `Preprocessing` that the artifact's manifest carries, so they cannot drift apart:
 
-1. `upright`: whatever mode and rotation the file had -> an RGB or L image that stands up.
+1. `upright`: whatever mode and rotation the file had -> an upright RGB or L image.
 2. `preprocess`: that image -> uint8 (S, S, C). Scaling to floats, mean and std are in
    the network's graph.
 
@@ -18,7 +18,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.images.orientation import TURNS, orientation
-from model.limits import Share, Side
+from model.limits import ImageSize, Share
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
@@ -29,12 +29,12 @@ STRIP_PIXELS = 65_536
 
 
 class Preprocessing(BaseModel):
-    """How a picture becomes the network's input."""
+    """How an image becomes the network's input."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    resize: Side = Field(description="Length of the shorter side after resizing, in pixels.")
-    crop: Side = Field(description="Side of the square cut from the centre, in pixels.")
+    resize: ImageSize = Field(description="Length of the shorter side after resizing, in pixels.")
+    crop: ImageSize = Field(description="Side of the square cut from the centre, in pixels.")
     channels: Literal[1, 3]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     mean: tuple[Share, ...] = Field(description="Per channel, in [0, 1]; applied in the graph.")
@@ -52,9 +52,9 @@ class Preprocessing(BaseModel):
 
 
 def shrink_on_load(image: Image.Image, spec: Preprocessing) -> None:
-    """Let the JPEG decoder halve a large picture up to three times while it reads.
+    """Let the JPEG decoder halve a large image up to three times while it reads.
 
-    The picture stays at least twice the size that `preprocess` makes of it. To be called
+    The image stays at least twice the size that `preprocess` makes of it. To be called
     on a file just opened; other formats take no notice.
 
     Source:
@@ -64,22 +64,22 @@ def shrink_on_load(image: Image.Image, spec: Preprocessing) -> None:
 
 
 def shrinking(size: tuple[int, int], spec: Preprocessing) -> int:
-    """Tell how much `shrink_on_load` shrinks either side of a JPEG: 1, 2, 4 or 8 times."""
+    """Give the factor by which `shrink_on_load` shrinks a JPEG: 1, 2, 4 or 8."""
     spare = min(size) // (2 * spec.resize)
     return max(scale for scale in (1, 2, 4, 8) if scale <= max(1, spare))
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Bring any picture that our formats can hold to RGB or L, standing up.
+    """Bring any image that our formats can hold to RGB or L, upright.
 
     Alpha goes over white, 16-bit greys lose their lower byte (Pillow's own conversion
     would clip them to white), CMYK is converted, the EXIF rotation is applied.
 
     Raises:
-        OSError: If the picture's data is broken (decoding happens here).
+        OSError: If the image's data is broken (decoding happens here).
         ValueError: If the mode is one that no accepted format has.
     """
-    image.load()  # PNG may tell after the pixels
+    image.load()  # a PNG may have its orientation after the pixels
     turn = TURNS.get(orientation(image.info))
     flat = _to_rgb_or_grey(image)
     return flat if turn is None else flat.transpose(turn)
@@ -141,7 +141,7 @@ def _high_bytes(image: Image.Image) -> Image.Image:
 
 
 def lies_down(image: Image.Image) -> bool:
-    """Tell whether EXIF swaps width and height; to be asked after the file was decoded."""
+    """Whether EXIF swaps width and height; to be called after the file was decoded."""
     return orientation(image.info) in (5, 6, 7, 8)
 
 
@@ -149,12 +149,12 @@ def crop_box(width: int, height: int, spec: Preprocessing) -> Box:
     """Give the square that the network sees.
 
     Args:
-        width: Of the upright picture, in pixels.
-        height: Of the upright picture, in pixels.
+        width: Of the upright image, in pixels.
+        height: Of the upright image, in pixels.
         spec: Sizes; `crop / resize` is the share of the shorter side that is kept.
 
     Returns:
-        (left, top, right, bottom) in pixels of the upright picture, centred.
+        (left, top, right, bottom) in pixels of the upright image, centred.
     """
     side = min(width, height) * spec.crop / spec.resize
     left, top = (width - side) / 2, (height - side) / 2
@@ -164,8 +164,8 @@ def crop_box(width: int, height: int, spec: Preprocessing) -> Box:
 def preprocess(image: Image.Image, spec: Preprocessing) -> Pixels:
     """Cut the centre square and bring it to the network's size in one resampling.
 
-    Only the square is resampled, so a picture of 1 x 10,000 costs no more than another.
-    Pillow's filters antialias when they shrink. A picture that has the size already
+    Only the square is resampled, so an image of 1 x 10,000 costs no more than another.
+    Pillow's filters antialias when they shrink. An image that has the size already
     passes untouched, bit for bit.
 
     Args:

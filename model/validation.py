@@ -38,7 +38,11 @@ def first_fault(error: ValidationError) -> Fault:
 
 
 def read_leniently(
-    kind: type[Record], content: str | bytes, essential: Collection[str]
+    kind: type[Record],
+    content: str | bytes,
+    essential: Collection[str],
+    *,
+    unknown_only: bool = False,
 ) -> tuple[Record, tuple[str, ...]]:
     """Read a record of an earlier version as far as it goes.
 
@@ -49,6 +53,8 @@ def read_leniently(
         kind: The record's model.
         content: JSON.
         essential: Top-level fields of which nothing is passed over.
+        unknown_only: Pass over unknown fields alone: a record that is not trusted must not
+            lose a value that breaks a rule.
 
     Returns:
         The record, and the dotted names of what was passed over.
@@ -62,7 +68,10 @@ def read_leniently(
         try:
             return kind.model_validate_json(content), tuple(passed_over)
         except ValidationError as error:
-            places = [fault["loc"] for fault in error.errors(include_url=False)]
+            faults = error.errors(include_url=False)
+            if unknown_only and any(fault["type"] != "extra_forbidden" for fault in faults):
+                raise
+            places = [fault["loc"] for fault in faults]
             if not all(place and place[0] not in essential for place in places):
                 raise
             fields = from_json(content)
@@ -73,7 +82,7 @@ def read_leniently(
 
 
 def _remove(fields: Any, place: tuple[int | str, ...]) -> bool:
-    """Take a field out of its object; tell whether it was there."""
+    """Take a field out of its object; False if it was not there."""
     try:
         for step in place[:-1]:
             fields = fields[step]

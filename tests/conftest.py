@@ -1,7 +1,6 @@
 """Fixtures that the tests of both sides share; importable where torch is not installed."""
 
 import gzip
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,11 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.architecture.spec import get_architecture
-from model.architecture.summary import summarize
-from model.artifact.golden import pack
-from model.artifact.manifest import Golden, Input, Manifest, ModelFile, Precision, Provenance
-from model.preprocessing import Preprocessing
+from model.artifact.manifest import Manifest, Precision
+from tests.manifests import build_manifest
 
 if TYPE_CHECKING:
     from training.data.dataset import Dataset
@@ -43,45 +39,7 @@ def tiny_onnx() -> bytes:
 @pytest.fixture(scope="session")
 def make_manifest() -> MakeManifest:
     """Describe models that answer as `tiny_onnx` does; figures are made up."""
-
-    def make(models: Mapping[Precision, bytes]) -> Manifest:
-        architecture = get_architecture("mini_resnet", num_classes=2)
-        white = np.full((4, 4, 1), 255, np.uint8)
-        bright = 1 / (1 + np.exp(-3.2))  # 16 pixels of 1.0, weights of -0.1 and 0.1
-        return Manifest(
-            name="tiny",
-            version="1",
-            architecture=architecture,
-            summary=summarize(architecture, 4, 4),
-            labels=("dark", "bright"),
-            input=Input(size=4, channels=1),
-            preprocessing=Preprocessing(resize=4, crop=4, channels=1, mean=(0.0,), std=(1.0,)),
-            temperature=1.0,
-            files={
-                precision: ModelFile(
-                    path=f"model.{precision}.onnx",
-                    sha256=hashlib.sha256(content).hexdigest(),
-                    bytes=len(content),
-                    max_abs_logit_error=0.0,
-                    top1_agreement=1.0,
-                    golden_tolerance=1e-3,
-                )
-                for precision, content in models.items()
-            },
-            metrics=None,
-            golden=(Golden(png=pack(white), top1=1, probabilities=(1 - bright, bright)),),
-            provenance=Provenance(
-                recipe=None,
-                seed=0,
-                dataset_sha256=None,
-                commit=None,
-                torch="none",
-                onnx_opset=17,
-                created="2026-01-01T00:00:00+00:00",
-            ),
-        )
-
-    return make
+    return build_manifest
 
 
 @dataclass(frozen=True)
@@ -114,7 +72,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture(scope="session")
 def fashion() -> "Dataset":
-    """480 + 120 + 300 pictures of Fashion-MNIST."""
+    """480 + 120 + 300 images of Fashion-MNIST."""
     from training.data.fashion_mnist import read_fashion_mnist  # noqa: PLC0415  # needs torch
 
     return read_fashion_mnist(FASHION_MNIST, sha256=None)
@@ -157,15 +115,15 @@ def trained(
     return train(small_fashion, small_recipe, tmp_path_factory.mktemp("run") / "trained", seed=3)
 
 
-MakePictures = Callable[..., Path]
+MakeImages = Callable[..., Path]
 
 
 @pytest.fixture
-def make_pictures(tmp_path: Path) -> MakePictures:
-    """Save real pictures as `<root>/<label>/<n>.png`, so many for each label, `side` pixels."""
+def make_images(tmp_path: Path) -> MakeImages:
+    """Save real images as `<root>/<label>/<n>.png`, so many for each label, `image_size` pixels."""
 
     def make(
-        root: str = "pictures", labels: Mapping[str, int] | None = None, side: int = 28
+        root: str = "pictures", labels: Mapping[str, int] | None = None, image_size: int = 28
     ) -> Path:
         images = np.frombuffer(
             gzip.decompress((FASHION_MNIST / "train-images-idx3-ubyte.gz").read_bytes()),
@@ -177,8 +135,8 @@ def make_pictures(tmp_path: Path) -> MakePictures:
             folder = tmp_path / root / label
             folder.mkdir(parents=True, exist_ok=True)
             for index in range(count):
-                picture = Image.fromarray(images[position % len(images)])
-                picture.resize((side, side)).save(folder / f"{index}.png")
+                image = Image.fromarray(images[position % len(images)])
+                image.resize((image_size, image_size)).save(folder / f"{index}.png")
                 position += 1
         return tmp_path / root
 

@@ -3,7 +3,7 @@
 `python -m benchmarks.peers.compare [ARTIFACT] [SECONDS]`: LitServe with forms, Triton's
 Python backend with the V2 protocol's binary tensors. Each gets an environment of its own,
 `.venv-litserve` and `.venv-triton`, made at the first call. Servers on one core, load on
-another, 16 connections. A peer that does not start here is told and left out.
+another, 16 connections. A peer that does not start here is named and left out.
 """
 
 import json
@@ -15,10 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder, Seconds
 from benchmarks.client import prepare
-from benchmarks.pictures import form, picture
+from benchmarks.images import form, make_image
 from benchmarks.process import Process, ours, pin_to, serving, write_result
 from benchmarks.rounds import closed_round
+from model.cli import script
 
 ROUNDS = 5
 
@@ -36,12 +38,12 @@ class Peer(NamedTuple):
 
 
 def _form(url: str) -> bytes:
-    return prepare(url, *form(picture(28)))
+    return prepare(url, *form(make_image(28)))
 
 
 def _tensor(url: str) -> bytes:
-    """One picture file as a BYTES tensor of the V2 protocol, and binary numbers back."""
-    payload = picture(28)
+    """One image file as a BYTES tensor of the V2 protocol, and binary numbers back."""
+    payload = make_image(28)
     element = struct.pack("<I", len(payload)) + payload
     about = {
         "inputs": [
@@ -93,7 +95,7 @@ def interpreter(peer: Peer) -> str:
 
 
 def installed(peer: Peer) -> dict[str, str]:
-    """Tell the versions of a peer's Python and packages."""
+    """Give the versions of a peer's Python and packages."""
     packages = (*peer.packages, "numpy", "tritonclient")
     command = [interpreter(peer), "benchmarks/installed.py", *packages]
     found: dict[str, str] = json.loads(subprocess.check_output(command))
@@ -125,22 +127,22 @@ def measure(peer: Peer, artifact: str, precision: str, seconds: float) -> dict[s
     }
 
 
-def main(artifact: str = "artifacts/fashion-mnist/1", seconds: str = "2") -> None:
+def main(artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 2) -> None:
     """Measure and print."""
     pin_to({1})
-    path, measured, versions = str(Path(artifact).absolute()), {}, {}
+    path, measured, versions = str(artifact.absolute()), {}, {}
     for peer in PEERS:
         for precision in ("float32", "int8"):
             name = f"{peer.name}, {precision}"
             try:
-                measured[name] = measure(peer, path, precision, float(seconds))
+                measured[name] = measure(peer, path, precision, seconds)
                 versions[peer.name] = installed(peer)
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                 print(f"{name} did not start here: {error}")
                 continue
             print(name, measured[name], flush=True)
-    print(write_result(f"peers-{Path(artifact).parent.name}", measured, versions))
+    print(write_result(f"peers-{artifact.parent.name}", measured, versions))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

@@ -53,19 +53,19 @@ def answer(payload: bytes) -> dict[str, list[dict[str, str | float]]]:
 
 @app.post("/predict")
 async def predict(request: Request) -> dict[str, list[dict[str, str | float]]]:
-    """Take the body for a picture."""
+    """Take the body for an image."""
     return answer(await request.body())
 
 
 @app.post("/form")
 async def predict_form(file: UploadFile) -> dict[str, list[dict[str, str | float]]]:
-    """Take a form with one picture."""
+    """Take a form with one image."""
     return answer(await file.read())
 
 
 @app.post("/pool")
 async def predict_in_pool(request: Request) -> dict[str, list[dict[str, str | float]]]:
-    """Take the body for a picture, and work in a thread of FastAPI's pool."""
+    """Take the body for an image, and work in a thread of FastAPI's pool."""
     return await run_in_threadpool(answer, await request.body())
 
 

@@ -36,7 +36,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]
         self.session = ort.InferenceSession(str(model), options, providers=providers)
 
     def decode_request(self, request: Request) -> Any:
-        """Read the form's file as a picture; LitServe hands over forms and JSON only."""
+        """Read the form's file as an image; LitServe hands over forms and JSON only."""
         opened = Image.open(io.BytesIO(request["file"].file.read()))
         image = opened.convert("L" if CHANNELS == 1 else "RGB").resize((SIZE, SIZE))
         return np.asarray(image, dtype=np.uint8).reshape(SIZE, SIZE, CHANNELS)
@@ -46,7 +46,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]
         return np.stack(inputs)
 
     def predict(self, batch: Any) -> Any:
-        """Run; without batches LitServe hands over one picture and wants one answer."""
+        """Run; without batches LitServe hands over one image and wants one answer."""
         if BATCH == 1:
             return self.session.run(["probabilities"], {"images": batch[None]})[0][0]
         return self.session.run(["probabilities"], {"images": batch})[0]

@@ -26,9 +26,9 @@ class Costed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Text = Field(description="Name of the weights, as in the checkpoint.")
-    output_shape: Shape = Field(description="(C, H, W), or (K,) after pooling; for one picture.")
+    output_shape: Shape = Field(description="(C, H, W), or (K,) after pooling; for one image.")
     parameters: Count
-    macs: Count = Field(description="Multiply-adds for one picture.")
+    macs: Count = Field(description="Multiply-adds for one image.")
 
 
 class Layer(Costed):
@@ -52,7 +52,7 @@ class Block(Costed):
 
 
 class Stage(Costed):
-    """Blocks at one picture size."""
+    """Blocks at one image size."""
 
     blocks: tuple[Block, ...]
 
@@ -68,7 +68,7 @@ class Summary(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input_shape: Shape = Field(description="(C, H, W) of one picture.")
+    input_shape: Shape = Field(description="(C, H, W) of one image.")
     parameters: Count
     macs: Count
     stem: Section
@@ -77,7 +77,7 @@ class Summary(BaseModel):
 
     @property
     def receptive_field(self) -> int | None:
-        """Side of the square of input pixels that one place of the last feature map sees."""
+        """Side of the square of input pixels that one position of the last feature map sees."""
         fields = [layer.receptive_field for layer, _ in self.layers()]
         return max((field for field in fields if field is not None), default=None)
 

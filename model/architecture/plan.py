@@ -35,8 +35,8 @@ class BlockPlan(NamedTuple):
         in_channels: Channels that enter.
         channels: Of the stage; a bottleneck gives four times as many.
         out_channels: Channels that leave.
-        stride: 2 halves the picture.
-        waist: Channels of the middle convolution; 0 means `channels`.
+        stride: 2 halves the image.
+        mid_channels: Channels of the middle convolution; 0 means `channels`.
         groups: Of the 3x3 convolution of a bottleneck.
         squeeze: Channels inside squeeze-and-excitation; 0 means there is none.
         bias: Whether convolutions have biases.
@@ -50,7 +50,7 @@ class BlockPlan(NamedTuple):
     channels: int
     out_channels: int
     stride: int
-    waist: int = 0
+    mid_channels: int = 0
     groups: int = 1
     squeeze: int = 0
     bias: bool = False
@@ -79,7 +79,7 @@ class BlockPlan(NamedTuple):
 
 
 class StagePlan(NamedTuple):
-    """A run of blocks at one picture size and width."""
+    """A run of blocks at one image size and width."""
 
     path: str
     blocks: tuple[BlockPlan, ...]

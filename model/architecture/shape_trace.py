@@ -1,4 +1,4 @@
-"""A picture's shape on its way through layers: what each makes of it, and what it costs.
+"""The shape of an image after each layer, and the cost of the layer.
 
 `model.architecture.summary` calls one method per layer, in the order in which torch runs them.
 Arithmetic alone; no torch here.
@@ -9,13 +9,13 @@ from typing import NamedTuple, Self
 from model.architecture.layers import Layer, LayerKind, Shape
 
 
-class View(NamedTuple):
-    """What stands at one point of the network.
+class Cursor(NamedTuple):
+    """The feature map at one point of the network.
 
     Attributes:
         shape: (C, H, W), or (F,) after pooling.
-        field: Side of the square of input pixels that one place sees; None: all of them.
-        step: Input pixels between two neighbouring places.
+        field: Side of the square of input pixels that one position sees; None: all of them.
+        step: Input pixels between two neighbouring positions.
     """
 
     shape: Shape
@@ -23,20 +23,19 @@ class View(NamedTuple):
     step: int = 1
 
 
-class Walk:
-    """Where the picture is, and the layers it has passed since the last `take`.
+class ShapeTracer:
+    """Follows the shape of an image from layer to layer, and records each layer.
 
     Args:
-        shape: (C, H, W) of the picture.
+        shape: (C, H, W) of the image.
     """
 
     def __init__(self, shape: Shape) -> None:
-        """Stand before the first layer."""
-        self.view = View(shape)
+        self.cursor = Cursor(shape)
         self._layers: list[Layer] = []
 
-    def take(self) -> tuple[Layer, ...]:
-        """Hand over the layers passed."""
+    def collect(self) -> tuple[Layer, ...]:
+        """Give the layers recorded since the last call."""
         layers, self._layers = tuple(self._layers), []
         return layers
 
@@ -51,9 +50,9 @@ class Walk:
         bias: bool = False,
     ) -> Self:
         """Convolve with symmetric padding, `kernel // 2`."""
-        in_channels = self.view.shape[0]
+        in_channels = self.cursor.shape[0]
         self._window(kernel, stride, out_channels)
-        _, height, width = self.view.shape
+        _, height, width = self.cursor.shape
         weights = in_channels // groups * out_channels * kernel * kernel
         return self._note(
             path,
@@ -67,15 +66,15 @@ class Walk:
 
     def norm(self, path: str) -> Self:
         """Scale and shift each channel."""
-        return self._note(path, "norm", 2 * self.view.shape[0])
+        return self._note(path, "norm", 2 * self.cursor.shape[0])
 
     def relu(self, path: str) -> Self:
-        """Cut what is negative."""
+        """Set what is negative to zero."""
         return self._note(path, "activation")
 
     def max_pool(self, path: str, kernel: int, stride: int) -> Self:
         """Keep the largest of each window; an odd side is rounded up."""
-        self._window(kernel, stride, self.view.shape[0])
+        self._window(kernel, stride, self.cursor.shape[0])
         return self._note(path, "pool", kernel=kernel, stride=stride)
 
     def pad(self, path: str, out_channels: int, stride: int) -> Self:
@@ -85,13 +84,13 @@ class Walk:
 
     def average_pool(self, path: str) -> Self:
         """Keep each channel's mean."""
-        self.view = View(self.view.shape[:1], None)
+        self.cursor = Cursor(self.cursor.shape[:1], None)
         return self._note(path, "pool")
 
     def flatten(self, path: str) -> Self:
-        """Lay all values in a row."""
-        channels, height, width = self.view.shape
-        self.view = View((channels * height * width,), None)
+        """Flatten to one dimension."""
+        channels, height, width = self.cursor.shape
+        self.cursor = Cursor((channels * height * width,), None)
         return self._note(path, "flatten")
 
     def dropout(self, path: str) -> Self:
@@ -100,39 +99,39 @@ class Walk:
 
     def linear(self, path: str, out_features: int) -> Self:
         """Weigh all values, and add a bias."""
-        macs = self.view.shape[0] * out_features
-        self.view = View((out_features,), None)
+        macs = self.cursor.shape[0] * out_features
+        self.cursor = Cursor((out_features,), None)
         return self._note(path, "linear", macs + out_features, macs)
 
     def squeeze_excite(self, path: str, squeezed: int) -> Self:
-        """Weigh each channel by what the whole picture shows.
+        """Scale each channel by a gate that depends on the whole image.
 
-        The receptive field stays: the gate is one number a channel, not a place's view.
+        The receptive field stays: the gate is one number a channel.
         """
-        entered = self.view
-        self.view = entered._replace(shape=(entered.shape[0], 1, 1))
+        entered = self.cursor
+        self.cursor = entered._replace(shape=(entered.shape[0], 1, 1))
         self.conv(f"{path}.fc1", squeezed, 1, bias=True).relu(f"{path}.relu")
         self.conv(f"{path}.fc2", entered.shape[0], 1, bias=True)
-        self.view = entered
+        self.cursor = entered
         return self._note(f"{path}.scale", "scale")
 
-    def add(self, path: str, other: View) -> Self:
-        """Add another feature map of the same shape; what one place sees is the wider of both."""
-        self.view = self.view._replace(field=_wider(self.view, other))
+    def add(self, path: str, other: Cursor) -> Self:
+        """Add another feature map of the same shape; the wider receptive field counts."""
+        self.cursor = self.cursor._replace(field=_wider(self.cursor, other))
         return self._note(path, "add")
 
-    def concat(self, path: str, other: View) -> Self:
-        """Lay another feature map of the same size behind."""
-        channels, height, width = self.view.shape
+    def concat(self, path: str, other: Cursor) -> Self:
+        """Concatenate another feature map of the same size."""
+        channels, height, width = self.cursor.shape
         shape = (channels + other.shape[0], height, width)
-        self.view = self.view._replace(shape=shape, field=_wider(self.view, other))
+        self.cursor = self.cursor._replace(shape=shape, field=_wider(self.cursor, other))
         return self._note(path, "concat")
 
     def _window(self, kernel: int, stride: int, out_channels: int) -> None:
-        (_, height, width), field, step = self.view
-        shape = (out_channels, _places(height, stride), _places(width, stride))
+        (_, height, width), field, step = self.cursor
+        shape = (out_channels, _positions(height, stride), _positions(width, stride))
         wider = None if field is None else field + (kernel - 1) * step
-        self.view = View(shape, wider, step * stride)
+        self.cursor = Cursor(shape, wider, step * stride)
 
     def _note(  # noqa: PLR0913  # a layer has as many properties
         self,
@@ -149,24 +148,24 @@ class Walk:
             Layer(
                 path=path,
                 kind=kind,
-                output_shape=self.view.shape,
+                output_shape=self.cursor.shape,
                 parameters=parameters,
                 macs=macs,
                 kernel=kernel,
                 stride=stride,
                 groups=groups,
-                receptive_field=self.view.field,
+                receptive_field=self.cursor.field,
             )
         )
         return self
 
 
-def _places(side: int, stride: int) -> int:
+def _positions(side: int, stride: int) -> int:
     """Positions of a window along one side, with the padding that rounds up."""
     return (side - 1) // stride + 1
 
 
-def _wider(one: View, other: View) -> int | None:
+def _wider(one: Cursor, other: Cursor) -> int | None:
     if one.field is None or other.field is None:
         return None
     return max(one.field, other.field)

@@ -2,8 +2,8 @@
 
 `card` turns a manifest into the README.md of its artifact, in Hugging Face's model card
 format; the service answers `GET /card.md` with the same text. A figure that was never
-measured is printed as "not recorded", and a part of the manifest that this room does not
-know is listed as it is: nothing is dropped. No torch, no templates, no YAML library:
+measured is printed as "not recorded", and a part of the manifest that this module does
+not know is listed as it is: nothing is dropped. No torch, no templates, no YAML library:
 JSON strings are YAML strings.
 
 Source:
@@ -15,7 +15,8 @@ import json
 from typing import Any
 
 from model.artifact.card_figures import NOT_RECORDED, bullets, evaluation, precisions, trust
-from model.artifact.manifest import Cost, Manifest, Provenance
+from model.artifact.manifest import Manifest
+from model.artifact.provenance import Cost, Provenance
 
 KNOWN = frozenset(
     {
@@ -97,14 +98,14 @@ def _title(manifest: Manifest) -> str:
     return (
         f"# {manifest.name}, version {manifest.version}\n\n"
         f"A {manifest.architecture.name} with {summary.parameters:,} parameters and "
-        f"{summary.macs:,} multiply-adds that sorts a {_picture(manifest)} into "
+        f"{summary.macs:,} multiply-adds that sorts a {_image(manifest)} into "
         f"{len(manifest.labels)} labels."
     )
 
 
-def _picture(manifest: Manifest) -> str:
+def _image(manifest: Manifest) -> str:
     colours = "grey" if manifest.input.channels == 1 else "colour"
-    return f"{colours} picture of {manifest.input.size} x {manifest.input.size} pixels"
+    return f"{colours} image of {manifest.input.size} x {manifest.input.size} pixels"
 
 
 def _uses(manifest: Manifest) -> str:
@@ -115,16 +116,16 @@ def _uses(manifest: Manifest) -> str:
     spec = manifest.preprocessing
     return (
         "## Uses\n\n"
-        f"Made for pictures {kind}, each showing one of: {labels}"
+        f"Made for images {kind}, each showing one of: {labels}"
         f"{f', and {more} more' if more > 0 else ''}.\n\n"
         "### Out of scope\n\n"
-        "Pictures of anything else, pictures that show several of these, and decisions about "
+        "Images of anything else, images that show several of these, and decisions about "
         "people.\n\n"
         "## Bias, risks and limitations\n\n"
-        "- It always answers with one of its labels, also when the picture shows none of them.\n"
+        "- It always answers with one of its labels, also when the image shows none of them.\n"
         f"- It sees the centre square alone ({spec.crop} of {spec.resize} parts of the shorter "
         f"side), brought to {spec.crop} x {spec.crop} pixels; what lies outside does not count.\n"
-        "- The figures below are averages over one test split; on other pictures, and for a "
+        "- The figures below are averages over one test split; on other images, and for a "
         "single label, they may be far worse.\n"
         f"- {_weights(manifest)}"
     )
@@ -134,7 +135,7 @@ def _weights(manifest: Manifest) -> str:
     origin = manifest.provenance
     if origin.recipe is None and origin.weights is None:
         return "Its weights are random: it was never trained, and its answers mean nothing."
-    return "Which people, places or makers its training pictures favour was not examined."
+    return "Which people, places or makers its training images favour was not examined."
 
 
 def _training(manifest: Manifest) -> str:
@@ -144,7 +145,7 @@ def _training(manifest: Manifest) -> str:
         {
             "data": dataset,
             "licence of the data": data and data.licence,
-            "pictures": data and ", ".join(f"{n:,} {name}" for name, n in data.splits.items()),
+            "images": data and ", ".join(f"{n:,} {name}" for name, n in data.splits.items()),
             "SHA-256 of the data": provenance.dataset_sha256,
             "weights from elsewhere" if provenance.recipe is None else "first weights": (
                 provenance.weights or "none"
@@ -201,8 +202,8 @@ def _further(manifest: Manifest) -> str:
     """List what a newer exporter may have measured, whatever it is."""
     parts = manifest.model_dump(mode="json", exclude=set(KNOWN))
     known = {name: _short(value) for name, value in parts.items()}
-    told = bullets(known) if known else f"Nothing else: {NOT_RECORDED}."
-    return f"## Further measurements\n\n{told}"
+    listed = bullets(known) if known else f"Nothing else: {NOT_RECORDED}."
+    return f"## Further measurements\n\n{listed}"
 
 
 def _short(value: Any) -> str | None:
@@ -221,7 +222,7 @@ def _start(manifest: Manifest) -> str:
         "## How to get started\n\n"
         "```console\n"
         f"$ serve-model artifacts/{manifest.name}/{manifest.version}\n"
-        "$ curl -s --data-binary @picture.png -H 'content-type: image/png' "
+        "$ curl -s --data-binary @image.png -H 'content-type: image/png' "
         "localhost:8000/predict\n"
         "```"
     )

@@ -30,7 +30,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def evaluation(manifest: Manifest) -> str:
-    """Tell what the test split said, and how far that is chance."""
+    """Report the figures of the test split, with their confidence intervals."""
     metrics = manifest.metrics
     if metrics is None:
         return f"## Evaluation\n\n{NOT_RECORDED}: the weights were never measured."
@@ -41,7 +41,7 @@ def evaluation(manifest: Manifest) -> str:
         ("expected calibration error, 15 bins", f"{metrics.ece:.2%}", NOT_RECORDED),
     ]
     return (
-        f"## Evaluation\n\nMeasured on {metrics.n:,} pictures of {metrics.dataset}, split "
+        f"## Evaluation\n\nMeasured on {metrics.n:,} images of {metrics.dataset}, split "
         f"`{metrics.split}`, with float32. Intervals are Wilson's, 95 %.\n\n"
         + table(("figure", "value", "interval"), rows)
     )
@@ -71,7 +71,7 @@ def precisions(manifest: Manifest) -> str:
 
 
 def trust(manifest: Manifest) -> str:
-    """Tell how honest the probabilities are, and what tells strange pictures."""
+    """Report the calibration errors and the out-of-distribution score."""
     calibration, refusal = manifest.calibration, manifest.refusal
     figures = {}
     for precision, file in manifest.files.items():
@@ -80,11 +80,11 @@ def trust(manifest: Manifest) -> str:
             figures[f"calibration error, {precision}"] = f"{after.ece:.2%} ({before.ece:.2%} raw)"
         if file.refusal is not None:
             sets = (f"{name} {one.auroc:.3f}" for name, one in file.refusal.sets.items())
-            figures[f"AUROC against strange pictures, {precision}"] = ", ".join(sets)
+            figures[f"AUROC against OOD images, {precision}"] = ", ".join(sets)
     return "## Trust\n\n" + bullets(
         {
             "calibrator": calibration and calibration.method,
-            "score that tells strange pictures": refusal and refusal.score,
+            "out-of-distribution (OOD) score": refusal and refusal.score,
             **figures,
         }
     )

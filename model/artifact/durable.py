@@ -19,7 +19,7 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def replace_synced(path: Path, content: bytes) -> None:
-    """Write a file beside its place, and give it its name when the disk has it.
+    """Write a temporary file beside it, sync it, and rename it into place.
 
     The old one stays until then. Processes may do so at once: the last one's file remains.
 

@@ -1,8 +1,7 @@
-"""Read an artifact's files, whatever lies there: a device, a FIFO, a link to elsewhere.
+"""Read an artifact's files safely: no device, no FIFO, no link out of the folder.
 
-A folder may be written to while it is looked at, and by others than its reader. So a file is
-opened once, without waiting, and what was opened must be a regular file inside the folder and
-as long as it may be before its first byte is read.
+Others may write to the folder while it is read. So a file is opened once, without blocking. It must
+be a regular file inside the folder, of an allowed length, before its first byte is read.
 """
 
 import errno
@@ -96,9 +95,9 @@ def versions(path: Path) -> list[Path]:
 
 
 def holds_artifact(folder: Path) -> bool:
-    """Tell whether a folder holds a manifest of whatever kind.
+    """Whether a folder has an entry `manifest.json`, readable or not.
 
-    One that may not be read, or is no file, counts too: its reader says what is wrong with it.
+    One that cannot be read, or is no file, counts too: reading it gives the reason.
     """
     try:
         (folder / MANIFEST).lstat()

@@ -1,8 +1,7 @@
-"""The artifact: all that passes from training to serving.
+"""The artifact: all that passes from training to serving, read with every check.
 
 A folder `<name>/<version>/` with `manifest.json` and one ONNX file for each precision,
-in the layout of a Triton model repository. The exporter writes it, whole or not at all;
-the server reads it and trusts nothing that it has not checked.
+in the layout of a Triton model repository. `model.artifact.writing` writes it.
 
 Errors:
     ArtifactError
@@ -11,21 +10,16 @@ Errors:
     ├── FileDamagedError     a file's length or SHA-256 is not the manifest's
     ├── ExternalDataError    a model keeps numbers outside its file
     ├── ControlFlowError     a model has loops or branches
-    └── ArtifactExistsError  the place to write to is taken
+    └── ArtifactExistsError  the target folder exists already
 """
 
 import hashlib
-import shutil
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
-from model.artifact.card import card
-from model.artifact.durable import move_into_place, write_synced
 from model.artifact.files import (
     MANIFEST,
     holds_artifact,
@@ -34,13 +28,11 @@ from model.artifact.files import (
     versions,
 )
 from model.artifact.golden import unpack
-from model.artifact.manifest import NEWEST_SCHEMA, Manifest, Precision
+from model.artifact.manifest import NEWEST_SCHEMA, Manifest, Precision, parse_manifest
 from model.artifact.misplaced import advice
 from model.artifact.onnx_file import OnnxFormatError, inspect
 from model.preprocessing import Pixels
 from model.validation import first_fault
-
-CARD = "README.md"
 
 
 class ArtifactError(Exception):
@@ -68,15 +60,22 @@ class ControlFlowError(ArtifactError):
 
 
 class ArtifactExistsError(ArtifactError):
-    """The place to write to is taken."""
+    """The target folder exists already."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder whose manifest was read and whose files were checked."""
+    """A folder whose manifest was read and whose files were checked.
+
+    Attributes:
+        folder: `<name>/<version>/`.
+        manifest: What its `manifest.json` says.
+        passed_over: Dotted names of what an earlier schema has and this version does not know.
+    """
 
     folder: Path
     manifest: Manifest
+    passed_over: tuple[str, ...] = ()
 
     def model(self, precision: Precision) -> bytes:
         """Read one ONNX file, and check the very bytes that are returned.
@@ -110,17 +109,17 @@ class Artifact:
         return content
 
     def golden_images(self) -> Pixels:
-        """Unpack the golden pictures: uint8 (N, S, S, C).
+        """Unpack the golden images: uint8 (N, S, S, C).
 
         Raises:
-            ManifestError: If one is no picture of the network's size.
+            ManifestError: If one is not an image of the network's size.
         """
         try:
             return np.stack(
                 [unpack(golden.png, self.manifest.input) for golden in self.manifest.golden]
             )
         except ValueError as error:
-            raise ManifestError(f"A golden picture in the manifest {error}") from error
+            raise ManifestError(f"A golden image in the manifest {error}") from error
 
 
 def _refuse_external_data(path: Path, content: bytes) -> None:
@@ -167,7 +166,7 @@ def read(path: Path) -> Artifact:
         ArtifactError: The first thing that is wrong, in one line.
     """
     folder = resolve(path)
-    artifact = Artifact(folder, read_manifest(folder))
+    artifact = Artifact(folder, *_read_manifest(folder))
     for precision in artifact.manifest.files:
         artifact.model(precision)
     return artifact
@@ -175,73 +174,30 @@ def read(path: Path) -> Artifact:
 
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest in a version folder, and no other file; ManifestError if it is bad."""
+    return _read_manifest(folder)[0]
+
+
+def _read_manifest(folder: Path) -> tuple[Manifest, tuple[str, ...]]:
+    """Read the manifest; of an earlier schema also name what was passed over."""
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json(read_manifest_bytes(folder))
+        manifest, passed_over = parse_manifest(read_manifest_bytes(folder))
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         raise ManifestError(f"{path}: {_cause(error)}") from error
+    return manifest, tuple(_one_line(name) for name in passed_over)
 
 
 def _cause(error: ValidationError) -> str:
-    """Say what is wrong with a manifest, in one line whatever stands in it."""
+    """Say in one line what is wrong with a manifest."""
     where, seen, rule = first_fault(error)
     newer = where == "schema_version" and isinstance(seen, int) and seen > NEWEST_SCHEMA
     way_out = " It was made by a newer version of this software: update it." if newer else ""
     line = f"{where or 'the whole'}: {rule.removesuffix('.')}.{way_out}"
-    return "".join(c if c.isprintable() else " " for c in line[:500])  # a key may be any text
+    return _one_line(line)
 
 
-def write(
-    folder: Path, manifest: Manifest, models: Mapping[Precision, bytes], *, overwrite: bool = False
-) -> Artifact:
-    """Write an artifact: all of it under its name, or nothing.
-
-    The files go to a temporary folder beside the place, are synced, and the folder is
-    renamed into place.
-
-    Args:
-        folder: `<name>/<version>/`, not there yet.
-        manifest: Lists the models with their digests.
-        models: The ONNX files.
-        overwrite: Replace an artifact that is there.
-
-    Raises:
-        ArtifactExistsError: If the folder is there already, and `overwrite` is off.
-        ArtifactError: If the files do not fit the manifest, or cannot be written.
-    """
-    refuse_taken(folder, overwrite=overwrite)
-    if set(models) != set(manifest.files):
-        raise ArtifactError(
-            f"{folder}: the manifest lists {', '.join(manifest.files)}; "
-            f"the models given are {', '.join(models) or 'none'}."
-        )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            for precision, content in models.items():
-                write_synced(temporary / manifest.files[precision].path, content)
-            write_synced(temporary / CARD, card(manifest).encode())
-            write_synced(temporary / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
-            read(temporary)
-            temporary.chmod(0o755)  # mkdtemp's 0700 would hide it from a server's own user
-            move_into_place(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise ArtifactError(f"{folder} cannot be written: {error.strerror}.") from error
-    return Artifact(folder, manifest)
-
-
-def refuse_taken(folder: Path, *, overwrite: bool = False) -> None:
-    """Say early that `write` would refuse.
-
-    Raises:
-        ArtifactExistsError: If something is there already, and `overwrite` is off.
-    """
-    if folder.exists() and not overwrite:
-        raise ArtifactExistsError(
-            f"{folder} is there already; choose the next version, or add --overwrite."
-        )
+def _one_line(text: str) -> str:
+    """Make text of a manifest fit for a log line: a key in it may be any text."""
+    return "".join(c if c.isprintable() else " " for c in text[:500])

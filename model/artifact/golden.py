@@ -1,4 +1,4 @@
-"""The golden pictures of a manifest: packed by the exporter, unpacked by the server."""
+"""The golden images of a manifest: packed by the exporter, unpacked by the server."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from model.artifact.manifest import Input
-from model.images.image_file import BROKEN
+from model.images.image_file import DECODE_ERRORS
 from model.preprocessing import Pixels
 
 
@@ -24,7 +24,7 @@ def unpack(png: str, expected: Input) -> Pixels:
     """A PNG file in base64 -> uint8 (S, S, C).
 
     Raises:
-        ValueError: If it is no such picture; the message goes on after "the picture".
+        ValueError: If it is no such image; the message goes on after "the image".
     """
     try:
         with Image.open(
@@ -32,7 +32,7 @@ def unpack(png: str, expected: Input) -> Pixels:
         ) as image:
             refused = _misfit(image, expected)  # by its header: a large one is not unpacked
             pixels = None if refused else np.array(image, dtype=np.uint8)
-    except BROKEN as error:
+    except DECODE_ERRORS as error:
         raise ValueError("is no PNG file.") from error
     if pixels is None:
         raise ValueError(refused)
@@ -40,7 +40,7 @@ def unpack(png: str, expected: Input) -> Pixels:
 
 
 def _misfit(image: Image.Image, expected: Input) -> str:
-    """Say how a picture is another than the network reads; empty if it is not."""
+    """Say how an image differs from what the network reads; empty if it does not."""
     size, channels = expected.size, expected.channels
     bands = len(image.getbands())
     seen = (image.height, image.width, *((bands,) if bands > 1 else ()))

@@ -1,7 +1,7 @@
-"""How traffic is summed up, so that two lots of it can be compared.
+"""Histograms of traffic, for drift detection.
 
-Training sums up the validation split for the manifest, the service the last pictures it
-answered; both count into the same bins here. NumPy only.
+Training summarises the validation split for the manifest, and the service the last images that
+it answered. Both use the bins of this module. NumPy only.
 """
 
 import numpy as np

@@ -1,48 +1,51 @@
-"""What `manifest.json` says about a model: everything but its numbers.
+"""What `manifest.json` says about a model: everything but its weights.
 
-The exporter fills it, the server believes it only where it can check it: digests,
-shapes and golden answers. One pydantic model, frozen, nothing undeclared. What says how
-far answers can be trusted stands in `model.artifact.trust`.
+The exporter writes it. The server checks what it can: digests, shapes and golden answers.
+`model.artifact.trust` has the parts about calibration, prediction sets and drift.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import from_json
 
 from model.architecture.layers import Summary
 from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
+from model.artifact.provenance import Data, Provenance
 from model.artifact.trust import (
     Calibration,
     CalibrationFigures,
     Diagrams,
+    OodDetector,
+    OodFigures,
     Part,
     PredictionSets,
     Quantization,
     Reference,
-    Refusal,
-    RefusalFigures,
     Speed,
 )
-from model.limits import Amount, Count, Number, Positive, Share, Side, Whole
+from model.limits import Amount, Count, ImageSize, Number, Positive, Share, Whole
 from model.preprocessing import Preprocessing
 from model.printable import Label, Text, as_seen
+from model.validation import read_leniently
 
 NEWEST_SCHEMA = 2
+"""One more with each field that is renamed or dropped; an earlier one is read leniently."""
 
 Precision = Literal["float32", "float16", "int8"]
 FILE_NAMES: Mapping[Precision, str] = MappingProxyType(
     {"float32": "model.onnx", "float16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 )
-MOST_TOLERANCE: Mapping[Precision, float] = MappingProxyType(
+MAX_TOLERANCE: Mapping[Precision, float] = MappingProxyType(
     {"float32": 1e-3, "float16": 0.1, "int8": 0.5}
 )
-"""How far a golden answer's probabilities may ever be off: more, and it is another model."""
-MOST_BYTES_A_PARAMETER = 8
-MOST_OTHER_BYTES = 64 * 2**20
-"""Of a model's file, beside its parameters: the calibrator's, and the graph itself."""
+"""Largest `golden_tolerance` that a manifest may ask for; beyond it, it is another model."""
+MAX_BYTES_PER_PARAMETER = 8
+MAX_OTHER_BYTES = 64 * 2**20
+"""For what is in a model's file besides its parameters: the calibrator and the graph."""
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")]
 
@@ -50,25 +53,25 @@ Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")]
 class Input(Part):
     """What the graph reads: uint8 (N, size, size, channels), colours in RGB order."""
 
-    size: Side = Field(description="Side of the square picture in pixels.")
+    size: ImageSize = Field(description="Side of the square image, in pixels.")
     channels: Literal[1, 3]
 
 
 class ModelFile(Part):
-    """One ONNX file, and what it was measured to be worth when it was made."""
+    """One ONNX file, and the figures that were measured when it was exported."""
 
     path: Name
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: Whole
     top1: Share | None = Field(None, description="On the test split; None: no data was given.")
     max_abs_logit_error: Amount = Field(description="From torch, or for others from float32.")
-    top1_agreement: Share = Field(description="Share of pictures with the same top label.")
+    top1_agreement: Share = Field(description="Share of images with the same top label.")
     golden_tolerance: Positive = Field(description="Allowed difference of a probability.")
     speed: Speed | None = Field(None, description="None: float32, or not recorded.")
     quantization: Quantization | None = Field(None, description="int8 alone.")
     calibration: CalibrationFigures | None = None
     prediction_sets: PredictionSets | None = None
-    refusal: RefusalFigures | None = None
+    refusal: OodFigures | None = None
 
 
 class Metrics(Part):
@@ -88,7 +91,7 @@ class Metrics(Part):
 
 
 class Golden(Part):
-    """A picture and its answer, to be given again by whoever serves the model."""
+    """An image and its answer; a server must give the same answer before it is ready."""
 
     png: str = Field(description="The network's input, as a PNG file in base64.")
     top1: Count
@@ -96,46 +99,8 @@ class Golden(Part):
     probabilities: tuple[Share, ...]
 
 
-class Data(Part):
-    """The labelled pictures that the weights were trained on."""
-
-    licence: str | None = Field(description="Of the pictures; None: not known.")
-    splits: Mapping[Text, Count] = Field(description="Pictures in each.")
-
-
-class Cost(Part):
-    """What training took, over all parts of a run that was resumed."""
-
-    epochs: Whole
-    seconds: Amount
-    cpu_seconds: Amount
-    threads: Whole
-    processor: Text = Field(description="The instructions that it computed with, or the GPU.")
-
-
-class Provenance(Part):
-    """Where the weights came from."""
-
-    recipe: Text | None = Field(description="None: the weights were not trained here.")
-    changes: Mapping[Text, bool | Count | Number | Text | None] = Field(
-        {}, description="Fields of the recipe that were set otherwise."
-    )
-    cost: Cost | None = Field(
-        None, description="None: not trained here, or not recorded. Without that of `weights`."
-    )
-    weights: Text | None = Field(
-        None, description="File that training began with, and its SHA-256; None: there was none."
-    )
-    seed: int = Field(ge=-(2**63), lt=2**64)
-    dataset_sha256: Text | None = Field(description="Of what trained the weights.")
-    commit: Text | None = Field(description="Of the code that trained them, or else exported them.")
-    torch: Text = Field(description="Its version, likewise.")
-    onnx_opset: Whole
-    created: Text = Field(description="UTC, ISO 8601.")
-
-
 class Manifest(Part):
-    """Everything about a model but its numbers."""
+    """Everything about a model but its weights."""
 
     schema_version: Literal[1, 2] = Field(
         2, description="1: nothing of `model.artifact.trust` recorded."
@@ -156,8 +121,8 @@ class Manifest(Part):
     provenance: Provenance
     data: Data | None = Field(None, description="None: not trained here, or not recorded.")
     calibration: Calibration | None = Field(None, description="None: not recorded, or not fitted.")
-    refusal: Refusal | None = Field(None, description="None: there were no pictures to fit it to.")
-    reference: Reference | None = Field(None, description="None: there were no pictures.")
+    refusal: OodDetector | None = Field(None, description="None: no images to fit it to.")
+    reference: Reference | None = Field(None, description="None: there were no images.")
     head_bias: tuple[Number, ...] | None = Field(
         None, description="A label's logit is the mean of its activation map plus this."
     )
@@ -199,19 +164,19 @@ class Manifest(Part):
         if _outline(self.summary) != _outline(counted):
             raise ValueError(
                 f"`summary` must be of `architecture`, with {counted.parameters:,} parameters for "
-                f"pictures of {size} pixels."
+                f"images of {size} pixels."
             )
-        most_bytes = MOST_BYTES_A_PARAMETER * counted.parameters + MOST_OTHER_BYTES
+        most_bytes = MAX_BYTES_PER_PARAMETER * counted.parameters + MAX_OTHER_BYTES
         for precision, file in self.files.items():
             if file.bytes > most_bytes:
                 raise ValueError(
                     f"`files.{precision}.bytes` (={file.bytes:,}) must be at most {most_bytes:,}, "
                     f"for {counted.parameters:,} parameters."
                 )
-            if file.golden_tolerance > MOST_TOLERANCE[precision]:
+            if file.golden_tolerance > MAX_TOLERANCE[precision]:
                 raise ValueError(
                     f"`files.{precision}.golden_tolerance` (={file.golden_tolerance:g}) must be at "
-                    f"most {MOST_TOLERANCE[precision]:g}."
+                    f"most {MAX_TOLERANCE[precision]:g}."
                 )
         return self
 
@@ -219,3 +184,39 @@ class Manifest(Part):
 def _outline(summary: Summary) -> tuple[object, ...]:
     layers = [layer.path for layer, _ in summary.layers()]
     return summary.input_shape, summary.parameters, layers
+
+
+ESSENTIAL = frozenset(Manifest.model_fields) - {
+    "metrics", "provenance", "data", "calibration", "refusal", "reference", "head_bias"
+}  # fmt: skip
+"""What decides what is computed and checked; the other fields describe the model."""
+MAX_PASSED_OVER = 100
+
+
+def parse_manifest(content: bytes) -> tuple[Manifest, tuple[str, ...]]:
+    """Read a manifest, and one of an earlier schema as far as it goes.
+
+    In an earlier schema, fields that this version does not know are passed over. Nothing is
+    passed over in the essential ones, and every value must keep its rules.
+
+    Returns:
+        The manifest, and the dotted names of what was passed over.
+
+    Raises:
+        ValidationError: If it breaks a rule.
+    """
+    try:
+        return Manifest.model_validate_json(content), ()
+    except ValidationError as error:
+        if not _is_of_earlier_schema(content) or error.error_count() > MAX_PASSED_OVER:
+            raise
+    return read_leniently(Manifest, content, ESSENTIAL, unknown_only=True)
+
+
+def _is_of_earlier_schema(content: bytes) -> bool:
+    try:
+        fields = from_json(content)
+    except ValueError:
+        return False
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    return type(version) is int and 1 <= version < NEWEST_SCHEMA

@@ -1,6 +1,6 @@
-"""What lies where an artifact was expected, and how that becomes one.
+"""What a path without an artifact holds instead, and how that becomes an artifact.
 
-Called once nothing was found, to give the refusal a way out; it only looks at names.
+Called where no artifact was found, to give the error a way out. It reads names only.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ OTHER_FRAMEWORKS = frozenset({".h5", ".keras", ".pb", ".tflite", ".engine", ".pl
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".zst", ".7z"})
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 MAX_ENTRIES = 1_000
-"""Of a folder that are looked at."""
+"""Of a folder that are listed."""
 NOTHING = f"there is no {MANIFEST} in it or in a version folder."
 
 
@@ -27,7 +27,7 @@ def advice(path: Path) -> str:
     """
     try:
         return _of_file(path) if path.is_file() else _of_folder(path)
-    except OSError:  # what may not be looked at gets no advice
+    except OSError:  # what cannot be read gets no advice
         return NOTHING
 
 

@@ -40,7 +40,7 @@ _NESTED: Mapping[str, Mapping[int, str]] = MappingProxyType(
 )
 _TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_DEEPEST = 100
+_MAX_DEPTH = 100
 """Protobuf's own limit for messages in messages."""
 
 
@@ -62,7 +62,7 @@ class Findings:
 
 
 def inspect(content: bytes) -> Findings:
-    """Look through a whole file.
+    """Inspect a whole file.
 
     Raises:
         OnnxFormatError: If the bytes end early or are not protobuf messages.
@@ -73,8 +73,8 @@ def inspect(content: bytes) -> Findings:
 
 
 def _walk(message: memoryview, kind: str, found: Findings, depth: int) -> None:
-    if depth > _DEEPEST:
-        raise OnnxFormatError(f"messages lie in one another more than {_DEEPEST} deep")
+    if depth > _MAX_DEPTH:
+        raise OnnxFormatError(f"messages lie in one another more than {_MAX_DEPTH} deep")
     found.subgraphs += kind == "subgraph"
     name, is_external = "", False
     for number, value in _fields(message):

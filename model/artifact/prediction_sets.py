@@ -1,12 +1,12 @@
-"""Sets of labels that hold the truth as often as wanted: the score behind them.
+"""Prediction sets: the score that decides which labels belong into them.
 
 Training finds the thresholds, the service applies them; both score here. NumPy only.
 
 The score is RAPS's: the probability of all labels ranked above, a part of the label's
-own, and a penalty for each label beyond the free ones. The part is a die in the paper;
-here it is the picture's own doubt, 1 - the top probability, so the same picture gets the
-same set, and where a set must be empty to hold the coverage, it is a doubtful picture's.
-Split conformal prediction holds for any fixed score, so for this one too.
+own, and a penalty for each label beyond the free ones. The part is random in the paper.
+Here it is 1 - the top probability: the same image always gets the same set, and where a
+set must be empty to meet the coverage, it is that of an uncertain image. Split conformal
+prediction holds for any fixed score, so for this one too.
 
 Source:
     Angelopoulos et al., "Uncertainty Sets for Image Classifiers using Conformal
@@ -24,7 +24,7 @@ LOWEST_COVERAGE, HIGHEST_COVERAGE = 0.5, 0.999
 def conformal_scores(
     probabilities: NDArray[np.float32], penalty: float, free_labels: int
 ) -> NDArray[np.float64]:
-    """Score every label of every picture; the smaller, the earlier it joins the set.
+    """Score every label of every image; the smaller, the earlier it joins the set.
 
     Args:
         probabilities: float32 (N, K), calibrated.

@@ -1,7 +1,7 @@
-"""What an artifact says about how far its answers can be trusted.
+"""Parts of the manifest that say how far answers can be trusted.
 
-Parts of the manifest: calibration, prediction sets, refusal, speed, and the reference
-that live traffic is held against. `docs/trust.md` says how each figure is measured.
+Calibration, prediction sets, out-of-distribution (OOD) scores, speed, and the reference that
+live traffic is compared with. `docs/trust.md` says how each figure is measured.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Part(BaseModel):
 
 
 class Reliability(Part):
-    """How honest probabilities are; less is better in all three."""
+    """Calibration errors of the probabilities; lower is better in all three."""
 
     ece: Share = Field(description="Expected calibration error of the top label, 15 equal bins.")
     brier: float = Field(ge=0, le=2, description="Mean squared distance from the one-hot truth.")
@@ -50,7 +50,7 @@ class CalibrationFigures(Part):
 
 
 class Calibration(Part):
-    """Which calibrator the graphs hold, and why this one."""
+    """The calibrator in the graphs, and the figures that chose it."""
 
     method: Text = Field(examples=["temperature"])
     coefficients: Mapping[Text, tuple[Number, ...]]
@@ -61,7 +61,7 @@ class Calibration(Part):
 
 
 class Coverage(Part):
-    """How often the sets for one wanted coverage held the truth on the test split."""
+    """How often the sets for one wanted coverage had the true label, on the test split."""
 
     wanted: Share
     measured: Share
@@ -74,7 +74,7 @@ class PredictionSets(Part):
 
     penalty: Amount = Field(description="RAPS: added for each label beyond the free ones.")
     free_labels: Whole = Field(description="RAPS: labels without a penalty.")
-    n: Whole = Field(description="Pictures of the validation split behind the thresholds.")
+    n: Whole = Field(description="Images of the validation split behind the thresholds.")
     coverages: tuple[Share, ...] = Field(min_length=2, description="Ascending.")
     thresholds: tuple[Number, ...] = Field(description="Largest score that is still in the set.")
     measured: tuple[Coverage, ...]
@@ -90,24 +90,24 @@ class PredictionSets(Part):
         return self
 
 
-class StrangeSet(Part):
-    """How the score tells one set of strange pictures from the test split."""
+class OodSet(Part):
+    """How well the score separates one set of OOD images from the test split."""
 
     auroc: Share
-    flagged: Share = Field(description="Pictures under the threshold.")
+    flagged: Share = Field(description="Images under the threshold.")
     n: Whole
 
 
-class RefusalFigures(Part):
-    """The threshold of one precision, and what it does."""
+class OodFigures(Part):
+    """The OOD threshold of one precision, and its effect."""
 
     threshold: Number = Field(description="Scores under it are out of distribution.")
     accepted: Share = Field(description="Of the test split; 0.95 of the validation split.")
-    sets: Mapping[Text, StrangeSet]
+    sets: Mapping[Text, OodSet]
 
 
-class Refusal(Part):
-    """Which score tells strange pictures, and how the others did."""
+class OodDetector(Part):
+    """The OOD score in the graphs, and the AUROC of all that were compared."""
 
     score: Text = Field(examples=["mahalanobis"])
     chosen_on: Text
@@ -117,7 +117,7 @@ class Refusal(Part):
 
 
 class Quantization(Part):
-    """How an int8 model found its ranges."""
+    """How the value ranges of an int8 model were estimated."""
 
     calibrator: Text = Field(examples=["entropy"])
     pictures: Whole = Field(description="Of the training split.")
@@ -127,7 +127,7 @@ class Quantization(Part):
 
 
 class Speed(Part):
-    """Pictures a second beside float32, in one run: pairs of batches, one after the other."""
+    """Images a second compared with float32, measured in alternating pairs of batches."""
 
     images_per_second: Positive
     float32_images_per_second: Positive
@@ -152,7 +152,7 @@ class Histogram(Part):
 
 
 class Reference(Part):
-    """What ordinary traffic looks like, as the float32 model answers it."""
+    """Statistics of the validation split, as the float32 model answers it."""
 
     split: Literal["validation"] = "validation"
     n: Whole
@@ -160,4 +160,4 @@ class Reference(Part):
     confidence: Histogram
     out_of_distribution: Share | None = Field(description="None: there is no score.")
     brightness: Histogram = Field(description="Mean of the network's input, in [0, 1].")
-    side: Histogram = Field(description="Shorter side of the pictures sent, in pixels.")
+    side: Histogram = Field(description="Shorter side of the images, in pixels.")

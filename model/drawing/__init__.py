@@ -1,1 +1,1 @@
-"""The architecture as a picture: SVG, Mermaid."""
+"""The architecture as a drawing: SVG, Mermaid."""

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from model.drawing.outline import Row
 
 SPINE, ARC = 84, 182
-"""Where the picture's way and the shortcuts run."""
+"""X of the main path and of the shortcuts, in pixels."""
 
 BOX, VECTOR_WIDTH = 22, 68
 """Height of a box; its width where there is no feature map, and so no channels."""
@@ -57,7 +57,7 @@ def rectangle(  # noqa: PLR0913  # a box has as many sides
 
 
 def spine(top: float, bottom: float) -> str:
-    """Draw a piece of the picture's way."""
+    """Draw a piece of the main path."""
     return f'<path class="line" d="M{SPINE} {top:g}V{bottom:g}"/>'
 
 
@@ -118,12 +118,12 @@ def _tag(row: Row, middle: float) -> str:
     )
 
 
-def picture_square(centre: float, middle: float, height: int) -> str:
-    """Draw a square for the picture's size."""
+def image_square(centre: float, middle: float, height: int) -> str:
+    """Draw a square for the image's size."""
     side = 4 + 2 * math.log2(height)
     return rectangle(centre - side / 2, middle - side / 2, side, side, "square")
 
 
 def pill(middle: float) -> str:
-    """Draw where the picture enters or the answer leaves."""
+    """Draw where the image enters or the answer leaves."""
     return rectangle(SPINE - 32, middle - 11, 64, 22, "ring", radius=11)

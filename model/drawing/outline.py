@@ -59,8 +59,8 @@ class Row:
 
 
 def outline(summary: Summary) -> list[Row]:
-    """List everything from the picture to the logits."""
-    rows = [Row("input", "", "Input picture", summary.input_shape)]
+    """List everything from the image to the logits."""
+    rows = [Row("input", "", "Input image", summary.input_shape)]
     rows += _section("Stem", summary.stem)
     entered = summary.stem.output_shape
     for number, stage in enumerate(summary.stages, 1):
@@ -167,7 +167,7 @@ def _block(run: list[Block], into: Shape) -> Row:
     if any(layer.kind == "scale" for layer in first.layers):
         title += ", squeeze-excite"
     if len(into) == 3 and into[1:] != first.output_shape[1:]:
-        title += ", halves the picture"
+        title += ", halves the image"
     if len(run) > 1:
         title += f" × {len(run)}, all alike"
     tail = f" … {run[-1].path.rpartition('.')[2]}" if len(run) > 1 else ""

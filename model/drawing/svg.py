@@ -1,16 +1,16 @@
-"""A network as an SVG picture, and as a mermaid flowchart: read downwards.
+"""A network as an SVG drawing, to be read downwards.
 
-The dark line is the picture's way through; each arc is a shortcut. A row is a group with a
-title, in the order of walking, so that a screen reader reads a list. Colours follow the
-reader's light or dark setting; form and label say everything that colour says. Text goes
-in, text comes out: no torch, no file, no other host.
+The dark line is the main path; each arc is a shortcut. A row is a group with a title, in the
+order of the layers, so that a screen reader reads a list. Colours follow the
+reader's light or dark setting; form and label repeat what the colour says. No torch, no
+file, no other host.
 """
 
 from typing import Literal
 from xml.sax.saxutils import escape, quoteattr
 
 from model.architecture.layers import Costed, Shape, Summary
-from model.drawing.glyphs import STYLE, arc, box, picture_square, pill, rectangle, spine, text
+from model.drawing.glyphs import STYLE, arc, box, image_square, pill, rectangle, spine, text
 from model.drawing.outline import Row, outline
 
 WIDTH, LEFT = 1180, 24
@@ -32,7 +32,7 @@ LEGEND = (
 
 
 def draw(name: str, summary: Summary) -> str:
-    """Draw a network, from the picture to the logits.
+    """Draw a network, from the image to the logits.
 
     Args:
         name: Of the network, for the title.
@@ -52,8 +52,8 @@ def draw(name: str, summary: Summary) -> str:
         top += height
     legend, bottom = _legend(rows, top + 16)
     heading = headline(name, summary)
-    said = (
-        f"Read it downwards: the line is the picture's way through, each arc a shortcut. "
+    explanation = (
+        f"Read it downwards: the line is the way of the image, each arc a shortcut. "
         f"Input {dimensions(summary.input_shape)}."
     )
     return "\n".join(
@@ -61,11 +61,11 @@ def draw(name: str, summary: Summary) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom:g}" '
             f'width="{WIDTH}" height="{bottom:g}" role="group" aria-labelledby="t d">',
             f'<title id="t">{escape(heading)}</title>',
-            f'<desc id="d">{escape(said)}</desc>',
+            f'<desc id="d">{escape(explanation)}</desc>',
             f"<style>{STYLE}</style>",
             rectangle(0, 0, WIDTH, bottom, "paper"),
             text(LEFT, 44, heading, "title"),
-            text(LEFT, 70, said + _sees(summary), "small muted"),
+            text(LEFT, 70, explanation + _sees(summary), "small muted"),
             *parts,
             '<g role="list">',
             *groups,
@@ -167,7 +167,7 @@ def _figures(row: Row, middle: float, largest: int) -> list[str]:
     drawn = [text(NAME, middle + 5, row.title, weight, path=row.path)]
     drawn.append(text(SHAPE, middle + 5, dimensions(row.shape), weight, anchor="end"))
     if len(row.shape) == 3:
-        drawn.append(picture_square(SQUARE, middle, row.shape[1]))
+        drawn.append(image_square(SQUARE, middle, row.shape[1]))
     if row.parameters:
         count = short(row.parameters)
         drawn.append(text(PARAMETERS, middle + 5, count, weight, anchor="end"))

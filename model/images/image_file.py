@@ -25,9 +25,9 @@ from model.images.metadata import without_metadata
 from model.images.signatures import recognise
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-"""The only decoders that a picture reaches, in training and in serving alike."""
+"""The only decoders that an image reaches, in training and in serving alike."""
 
-BROKEN = (
+DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -64,7 +64,7 @@ may have Pillow's own limit of 89 million."""
 
 
 def file_format(data: bytes) -> str | None:
-    """Tell from its first bytes which of our formats a file has; None if none."""
+    """Give the accepted format that a file has by its first bytes; None if none."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if data.startswith(b"\xff\xd8\xff"):
@@ -119,7 +119,7 @@ def open_image_path(path: Path) -> ImageFile:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return Image.open(path, formats=FORMATS)
-    except BROKEN:
+    except DECODE_ERRORS:
         image = open_image_file(path.read_bytes())
     limit = MAX_JPEG_PIXELS if image.format == "JPEG" else Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:

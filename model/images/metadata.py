@@ -2,16 +2,16 @@
 
 Texts, colour profiles, comments, previews and animations say nothing that a network reads. A
 decoder would unpack and parse them, refuse the file for their size or their faults, or keep them in
-memory. What may tell which way up the image is comes back beside the file's bytes. Where a file is
-not what its format says, the rest of it stays as it is: its decoder says what is wrong.
+memory. What may give the image's orientation is returned beside the file's bytes. Where a file
+breaks its format, the rest of it stays as it is: its decoder says what is wrong.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from model.images.metadata_png import bare_png
+from model.images.metadata_png import strip_png
 from model.images.orientation import EXIF, XMP
-from model.images.pieces import Bare, Walk
+from model.images.pieces import Stripped, Stripper
 
 MAX_EXIF_SEGMENTS = 16
 """Of a JPEG, 64 KB each. The orientation is in the first."""
@@ -28,35 +28,35 @@ ALONE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 EXIF_HEAD, XMP_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
 
-def _bare_jpeg(data: bytes) -> Bare:
-    walk = Walk(data)
-    walk.info[SCANNED_CHANNELS] = 0
+def _strip_jpeg(data: bytes) -> Stripped:
+    stripper = Stripper(data)
+    stripper.info[SCANNED_CHANNELS] = 0
     exif: list[bytes] = []
-    for marker, at, end in _segments(walk):
+    for marker, at, end in _segments(stripper):
         if marker == SCAN:
-            walk.info[SCANNED_CHANNELS] = int.from_bytes(data[at + 4 : at + 5])
+            stripper.info[SCANNED_CHANNELS] = int.from_bytes(data[at + 4 : at + 5])
         elif marker == COMMENT or marker in APPLICATION:
             head = data[at + 4 : at + 4 + len(XMP_HEAD)]
             if not _tells_colours(marker, head, end - at - 4):
-                walk.drop(at, end)
+                stripper.drop(at, end)
             if head.startswith(EXIF_HEAD):
                 exif.append(data[at + 10 : end])
             elif head == XMP_HEAD:
-                walk.info[XMP] = data[at + 4 + len(head) : end]
+                stripper.info[XMP] = data[at + 4 + len(head) : end]
     if exif:
-        walk.info[EXIF] = b"".join(exif[:MAX_EXIF_SEGMENTS])
-    return walk.bare()
+        stripper.info[EXIF] = b"".join(exif[:MAX_EXIF_SEGMENTS])
+    return stripper.result()
 
 
-def _segments(walk: Walk) -> Iterator[tuple[int, int, int]]:
+def _segments(stripper: Stripper) -> Iterator[tuple[int, int, int]]:
     """Give marker, start and end of each segment, up to the header of the first scan."""
-    data, at = walk.data, 2
+    data, at = stripper.data, 2
     while 0 <= at <= len(data) - 4:
-        walk.count()
+        stripper.count()
         marker = data[at + 1]
         if data[at] != 0xFF:  # neither a marker nor part of a segment
             end = data.find(b"\xff", at)
-            walk.drop(at, end if end > 0 else len(data))
+            stripper.drop(at, end if end > 0 else len(data))
             at = end
         elif marker == 0xFF:  # padding
             at += 1
@@ -71,7 +71,7 @@ def _segments(walk: Walk) -> Iterator[tuple[int, int, int]]:
 
 
 def _tells_colours(marker: int, head: bytes, length: int) -> bool:
-    """Tell whether a decoder learns from a segment how the colours are stored."""
+    """Whether a decoder learns from a segment how the colours are stored."""
     if marker == 0xE0:
         return head.startswith(b"JFIF\0") and length >= 14
     return marker == 0xEE and head.startswith(b"Adobe") and length >= 12
@@ -84,29 +84,29 @@ ICC_EXIF_XMP = 0x20 | 0x08 | 0x04
 """The flags in VP8X that announce them."""
 
 
-def _bare_webp(data: bytes) -> Bare:
-    walk = Walk(data)
+def _strip_webp(data: bytes) -> Stripped:
+    stripper = Stripper(data)
     at, file_end = 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     while at + 8 <= file_end:
-        walk.count()
+        stripper.count()
         name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         end = at + 8 + length + length % 2
         if name not in NEEDED_CHUNKS:
-            walk.drop(at, end)
+            stripper.drop(at, end)
             if name in (b"EXIF", b"XMP "):
-                walk.info.setdefault(
+                stripper.info.setdefault(
                     EXIF if name == b"EXIF" else XMP, data[at + 8 : at + 8 + length]
                 )
         at = end
-    if not walk.has_dropped:
-        return walk.bare()
-    walk.drop(at, len(data))  # what follows the file
-    bare, info = walk.bare()
+    if not stripper.has_dropped:
+        return stripper.result()
+    stripper.drop(at, len(data))  # what follows the file
+    bare, info = stripper.result()
     whole = bytearray(bare)
     whole[4:8] = (len(whole) - 8).to_bytes(4, "little")
     if whole[12:16] == b"VP8X" and len(whole) > 20:
         whole[20] &= ~ICC_EXIF_XMP
-    return Bare(bytes(whole), info)
+    return Stripped(bytes(whole), info)
 
 
 # GIF (GIF89a, 15 to 26)
@@ -115,29 +115,29 @@ EXTENSION, CONTROL = 0x21, 0xF9
 """The control extension tells which colour is transparent."""
 
 
-def _bare_gif(data: bytes) -> Bare:
-    walk = Walk(data)
+def _strip_gif(data: bytes) -> Stripped:
+    stripper = Stripper(data)
     flags = data[10] if len(data) > 10 else 0
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     while at + 2 < len(data) and data[at] == EXTENSION:
-        walk.count()
+        stripper.count()
         start, label, first = at, data[at + 1], data[at + 2]
         at += 2
         while at < len(data) and (size := data[at]):
-            walk.count()
+            stripper.count()
             at += 1 + size
         at += 1
         if label != CONTROL or first < 4:
-            walk.drop(start, at)
-    return walk.bare()
+            stripper.drop(start, at)
+    return stripper.result()
 
 
-_BARE: Mapping[str, Callable[[bytes], Bare]] = MappingProxyType(
-    {"PNG": bare_png, "JPEG": _bare_jpeg, "WEBP": _bare_webp, "GIF": _bare_gif}
+_STRIPPERS: Mapping[str, Callable[[bytes], Stripped]] = MappingProxyType(
+    {"PNG": strip_png, "JPEG": _strip_jpeg, "WEBP": _strip_webp, "GIF": _strip_gif}
 )
 
 
-def without_metadata(data: bytes, file_format: str) -> Bare:
+def without_metadata(data: bytes, file_format: str) -> Stripped:
     """Take out what is not needed for the pixels.
 
     Args:
@@ -147,5 +147,5 @@ def without_metadata(data: bytes, file_format: str) -> Bare:
     Raises:
         ValueError: If the file has very many tiny pieces.
     """
-    take_out = _BARE.get(file_format)
-    return Bare(data, {}) if take_out is None else take_out(data)
+    take_out = _STRIPPERS.get(file_format)
+    return Stripped(data, {}) if take_out is None else take_out(data)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import MappingProxyType
 
 from model.images.orientation import EXIF, EXIF_AS_TEXT, XMP_AS_TEXT
-from model.images.pieces import Bare, Walk
+from model.images.pieces import Stripped, Stripper
 
 CHUNK = struct.Struct(">I4s")
 PIXELS, TRANSPARENCY, END, FRAME = b"IDAT", b"tRNS", b"IEND", b"fcTL"
@@ -29,38 +29,38 @@ TRANSPARENCY_BYTES = MappingProxyType({0: 2, 2: 6, 3: 1})
 """At least, for each colour type."""
 
 
-def bare_png(data: bytes) -> Bare:
+def strip_png(data: bytes) -> Stripped:
     """Keep what the pixels need: critical chunks, and transparency if it is sound.
 
     Raises:
         ValueError: If there are very many tiny chunks.
     """
     if data[37:41] == PIXELS and int.from_bytes(data[33:37]) + PLAIN_BYTES == len(data):
-        return Bare(data, {})
-    walk = Walk(data)
+        return Stripped(data, {})
+    stripper = Stripper(data)
     texts: dict[str, tuple[bytes, bytes]] = {}
-    for name, at, end in _ancillary_chunks(walk):
+    for name, at, end in _ancillary_chunks(stripper):
         if name != TRANSPARENCY or not _is_sound_transparency(data, at, end):
-            walk.drop(at, end)
+            stripper.drop(at, end)
         if name == b"eXIf" and _has_its_checksum(data, at, end):
-            walk.info[EXIF] = data[at + 8 : end - 4]
+            stripper.info[EXIF] = data[at + 8 : end - 4]
         elif name in (b"tEXt", b"zTXt", b"iTXt"):
             keyword = data[at + 8 : min(at + 88, end - 4)].partition(b"\0")[0]
             if keyword in TEXTS:
                 texts[TEXTS[keyword]] = name, data[at + 9 + len(keyword) : end - 4]
     for key, text in texts.items():
-        walk.info.setdefault(key, _unpacked(*text))
-    return walk.bare()
+        stripper.info.setdefault(key, _unpacked(*text))
+    return stripper.result()
 
 
-def _ancillary_chunks(walk: Walk) -> Iterator[tuple[bytes, int, int]]:
+def _ancillary_chunks(stripper: Stripper) -> Iterator[tuple[bytes, int, int]]:
     """Give name, start and end of each chunk that one can do without.
 
     The last may be all that follows the first image of an animation.
     """
-    data, at, has_pixels = walk.data, 8, False
+    data, at, has_pixels = stripper.data, 8, False
     while at + 12 <= len(data):
-        walk.count()
+        stripper.count()
         length, name = CHUNK.unpack_from(data, at)
         end = at + 12 + length
         has_pixels = has_pixels or name == PIXELS

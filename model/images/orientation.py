@@ -1,6 +1,6 @@
-"""Which way up an image is, from the metadata that its file carries.
+"""The orientation of an image, from the metadata in its file.
 
-Only the one number is looked for: a full parser of EXIF copies whatever a directory refers to, and
+Only this one number is read: a full parser of EXIF copies whatever a directory refers to, and
 a directory of some kilobytes may refer to gigabytes.
 """
 

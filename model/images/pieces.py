@@ -1,24 +1,27 @@
-"""The pieces of an image file, of which only some are passed on to its decoder."""
+"""Leaving pieces of an image file out before it is decoded."""
 
 from typing import Any, NamedTuple
 
 MAX_PIECES, BYTES_A_PIECE = 4_096, 256
 """A file may have so many chunks, segments or blocks, and one more for each so many of its bytes.
-Photographs have some hundreds; to walk 45,000, the most in 10 MB, takes 20 ms."""
+Photographs have some hundreds; to read 45,000, the most in 10 MB, takes 20 ms."""
 
 
-class Bare(NamedTuple):
-    """A file without its metadata, and what is to be known of it, for Pillow's `image.info`."""
+class Stripped(NamedTuple):
+    """A file without its metadata, and what Pillow's `image.info` must have of it."""
 
     data: bytes
     info: dict[str, Any]
 
 
-class Walk:
-    """The pieces of a file, one after another; notes which stay."""
+class Stripper:
+    """Collects which pieces of a file stay, one after another.
+
+    Args:
+        data: The whole file.
+    """
 
     def __init__(self, data: bytes) -> None:
-        """Keep all of a file."""
         self.data = data
         self.left = MAX_PIECES + len(data) // BYTES_A_PIECE
         self.info: dict[str, Any] = {}
@@ -45,8 +48,8 @@ class Walk:
         """Whether anything was left out."""
         return bool(self._kept)
 
-    def bare(self) -> Bare:
-        """Give what is left."""
+    def result(self) -> Stripped:
+        """Give the file without the pieces that were dropped."""
         if not self.has_dropped:
-            return Bare(self.data, self.info)
-        return Bare(b"".join((*self._kept, memoryview(self.data)[self._from :])), self.info)
+            return Stripped(self.data, self.info)
+        return Stripped(b"".join((*self._kept, memoryview(self.data)[self._from :])), self.info)

@@ -109,7 +109,7 @@ MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
 """Where in the file, which bytes, what it is."""
 
 HEAD_BYTES = 1_024
-"""Of a text are looked at."""
+"""Of a text that are compared."""
 DECODE = 'Decode it, or send it as JSON: {"images": ["..."]}.'
 FETCH = "Send the image itself, not its address."
 SVG = Kind("an SVG drawing", RENDER)

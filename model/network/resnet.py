@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from model.architecture.family import get_architecture
 from model.architecture.plan import StemKind
-from model.architecture.spec import Architecture, get_architecture
+from model.architecture.spec import Architecture
 from model.network.blocks import (
     GlobalAveragePool,
     PointwiseLinear,
@@ -25,7 +26,7 @@ from model.preprocessing import Preprocessing
 
 
 class Normalize(nn.Module):
-    """Pictures as they are stored -> what the first convolution reads.
+    """Images as they are stored -> what the first convolution reads.
 
     Args:
         mean: Per channel, in [0, 1].
@@ -48,7 +49,7 @@ class ResNet(nn.Module):
     """Stem, stages of residual blocks, global average pool, linear head.
 
     Pre-activated networks have a norm and a ReLU between the last block and the pool; an
-    MLP has no picture left to pool.
+    MLP has no image left to pool.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -89,7 +90,7 @@ class ResNet(nn.Module):
         return layer
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised pictures (N, C, H, W) -> the last feature map (N, F, h, w)."""
+        """Normalised images (N, C, H, W) -> the last feature map (N, F, h, w)."""
         for name in self._passes:
             x = getattr(self, name)(x)
         return x
@@ -101,7 +102,7 @@ class ResNet(nn.Module):
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised pictures (N, C, H, W) -> logits (N, K)."""
+        """Normalised images (N, C, H, W) -> logits (N, K)."""
         return self.forward_head(self.forward_features(x))
 
 
@@ -125,5 +126,5 @@ def build(
 def build_parts(
     architecture: Architecture, preprocessing: Preprocessing
 ) -> tuple[Normalize, ResNet]:
-    """Build the two halves of the way from stored pictures to logits."""
+    """Build the normalisation and the network: together, stored images -> logits."""
     return Normalize(preprocessing.mean, preprocessing.std), ResNet(architecture)

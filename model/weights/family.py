@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
-from model.architecture.spec import ARCHITECTURES, Architecture
+from model.architecture.family import ARCHITECTURES
+from model.architecture.spec import Architecture
 from model.weights.file import Weights, WeightsError
 from model.weights.loading import fit_to_weights, match_weights
 from model.weights.names import COUNTER, name_keys, shapes_of, shown
 from model.weights.report import LoadReport
 
 
-def refuse_misfit(
+def check_fit(
     architecture: Architecture,
     weights: Weights,
     report: LoadReport,
@@ -51,7 +52,7 @@ def refuse_misfit(
     raise WeightsError(f"The file does not fit: {seen}. {way}.")
 
 
-def refuse_chance(
+def check_trained(
     architecture: Architecture, weights: Weights, report: LoadReport, *, new_head: bool
 ) -> None:
     """Refuse to export tensors that nobody trained, or less than what was trained.
@@ -59,7 +60,7 @@ def refuse_chance(
     Raises:
         WeightsError: If the body does not fit, or the head does not and no new one is wanted.
     """
-    refuse_misfit(architecture, weights, report, "--architecture ")
+    check_fit(architecture, weights, report, "--architecture ")
     if report.head_gap and not new_head:
         raise WeightsError(
             f"The file gives {architecture.name} no head: {report.head_gap}. Export a network with "

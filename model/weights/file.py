@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model.architecture.spec import ARCHITECTURES, Architecture
+from model.architecture.family import ARCHITECTURES
+from model.architecture.spec import Architecture
 from model.weights.kinds import (
     AGAIN,
     SAVE,
@@ -38,8 +39,8 @@ Weights = Mapping[str, Tensor]
 OWN_RECORD, OWN_PREFIX = "run", "network."
 """In checkpoints of `train-model`: the record of the run, and what stands before its network."""
 
-DEEPEST = 6
-"""Wrappers within one another that are looked into."""
+MAX_DEPTH = 6
+"""Nested wrappers that are searched."""
 
 UNREADABLE = (
     OSError,
@@ -88,7 +89,7 @@ def read_weights(
     Args:
         path: The file; its content decides how it is read, not its name.
         architecture: Of several networks in a file the one that fits it best is taken.
-        tell: Hears where in the file the weights were found.
+        tell: Called with the place in the file where the weights were found.
 
     Raises:
         WeightsError: If it cannot be read, or holds no tensors.
@@ -182,7 +183,7 @@ def _networks(
     content: Any, place: str = "", depth: int = 0
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Find each dict of tensors by name, however deep a training script has put it."""
-    if not isinstance(content, Mapping) or depth > DEEPEST:
+    if not isinstance(content, Mapping) or depth > MAX_DEPTH:
         return
     tensors = {
         key: value

@@ -1,7 +1,7 @@
-"""What a file is that was named as weights: by its first bytes, whatever its name says.
+"""What a file is that was given as weights, by its first bytes.
 
-`model.weights.file` asks before it reads, so that a page from the web or a pointer of Git LFS
-is called what it is.
+`model.weights.file` checks before it reads, so that the error names a web page or a Git LFS
+pointer as such.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HEAD = 4096
-"""Bytes that are looked at."""
+"""Bytes that are compared."""
 
 SAVE = "Save `network.state_dict()` as .pth or .safetensors where it was trained."
 UNPACK = "Unpack it, and name the file of weights in it."
@@ -66,7 +66,7 @@ def check_place(path: Path) -> Kind | None:
     """Say what stands at a path if it is no regular file with something in it.
 
     Raises:
-        OSError: If it cannot be asked for.
+        OSError: If its status cannot be read.
     """
     found = path.stat()
     if stat.S_ISDIR(found.st_mode):
@@ -149,7 +149,7 @@ def _zipped(path: Path) -> Kind | None:
     except (zipfile.BadZipFile, ValueError, LookupError, NotImplementedError):
         return Kind("a zip file that is cut short or damaged", AGAIN)
     leaves = {name.split("/", 1)[-1] for name in names}
-    if "model.weights.loading.h5" in leaves:
+    if "model.weights.h5" in leaves:
         return Kind("a model of Keras", SAVE)
     if "archive_format" in leaves or any(leaf.startswith("models/") for leaf in leaves):
         return Kind("a program of `torch.export`", SAVE)

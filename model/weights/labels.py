@@ -7,10 +7,11 @@ import ast
 import codecs
 import json
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from model.printable import MAX_LABEL_LENGTH, as_seen, hidden_in
 
 IMAGENET = Path(__file__).parent / "imagenet_labels.txt"
 """ImageNet's 1,000 labels in the order of the ILSVRC 2012 synsets, one a line.
@@ -40,7 +41,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
     by number, or numbers by name; ImageNet's index file has pairs of synset and name.
 
     Raises:
-        ValueError: If the file cannot be read, or a name is missing, empty or there twice.
+        ValueError: If the file cannot be read, or a name is missing, empty, there twice, too long
+            or has a character that cannot be seen.
     """
     text = _read(path)
     if text.lstrip().startswith(("[", "{")):
@@ -51,12 +53,12 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise ValueError(f"{path} must name labels, {FORMS}; it names none.")
     seen: dict[str, int] = {}
     for number, name in enumerate(names):
-        if not name or not name.isprintable():
+        if not as_seen(name) or hidden_in(name) or len(name) > MAX_LABEL_LENGTH:
             raise ValueError(
                 f"{path} must name labels, {FORMS}; name {number + 1} is "
                 f"{ascii(name[:40]) if name else 'empty'}."
             )
-        first = seen.setdefault(unicodedata.normalize("NFC", " ".join(name.split())), number)
+        first = seen.setdefault(as_seen(name), number)
         if first != number:
             raise ValueError(
                 f"{path} must name labels, each once; it names {name!r} twice, as the outputs "

@@ -61,7 +61,7 @@ def load_weights(network: ResNet, weights: Weights) -> LoadReport:
     """Copy every tensor that fits into the network.
 
     Three input channels become one by summing the first convolution over them: the answer to
-    a grey picture is what three equal channels would give. One becomes three by a third each.
+    a grey image is what three equal channels would give. One becomes three by a third each.
 
     Raises:
         WeightsError: If no tensor fits, or one holds what no training leaves behind.

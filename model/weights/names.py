@@ -79,12 +79,12 @@ def shown(names: Iterable[str], most: int = 3) -> str:
 
 
 def is_preferred(name: str) -> bool:
-    """Tell whether a name says that these weights are averaged, or the best epoch's."""
+    """Whether a name says that these weights are averaged, or the best epoch's."""
     return PREFERRED.search(name) is not None
 
 
 def is_auxiliary(name: str) -> bool:
-    """Tell whether a tensor is of a part that only training needs, by its name in the network."""
+    """Whether a tensor is of a part that only training needs, by its name in the network."""
     return AUXILIARY.search(name.rpartition(".")[0]) is not None
 
 
@@ -195,7 +195,7 @@ def _votes(
 
 
 def _tails(name: str) -> Iterator[tuple[str, str]]:
-    """Part a name at each of its dots, the whole name first: prefix with its dot, rest."""
+    """Split a name at each of its dots, the whole name first: prefix with its dot, rest."""
     start = 0
     while True:
         yield name[:start], name[start:]
@@ -218,7 +218,7 @@ def _filled(ours: str, found: re.Match[str]) -> str:
 
 
 def _is_under(name: str, prefix: str, others: tuple[str, ...]) -> bool:
-    """Tell whether the chosen prefix is the longest that stands before a name."""
+    """Whether the chosen prefix is the longest that stands before a name."""
     longest = max((other for other in others if name.startswith(other)), key=len, default="")
     return name.startswith(prefix) and len(prefix) > len(longest)
 

@@ -12,7 +12,7 @@ class NormalizationError(ValueError):
 
 
 class Normalization(NamedTuple):
-    """Mean and standard deviation of the pictures that weights were trained on, in [0, 1]."""
+    """Mean and standard deviation of the images that weights were trained on, in [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -41,7 +41,7 @@ def usual_normalization(architecture: Architecture) -> str:
 def get_normalization(text: str, channels: int) -> Normalization:
     """Look a normalisation up, or read one: `0.5,0.5,0.5/0.25,0.25,0.25`.
 
-    Grey pictures take the mean of the three colours' figures.
+    Grey images take the mean of the three colours' figures.
 
     Raises:
         NormalizationError: If it is neither a name nor figures in (0, 1] for each channel.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from model.weights.names import COUNTER, shown
 
-EACH = 5
+MAX_LISTED = 5
 """Keys that are listed one a line; of more, some are named in one line."""
 
 
@@ -75,7 +75,7 @@ def _is_head(note: str) -> bool:
 
 
 def _listed(what: str, notes: Sequence[str]) -> Iterator[str]:
-    if len(notes) <= EACH:
+    if len(notes) <= MAX_LISTED:
         yield from (f"{what}{shown([note])}" for note in notes)
     else:
         names = shown(note.split(": ")[0] for note in notes)

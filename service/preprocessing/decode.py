@@ -12,7 +12,7 @@ from typing import cast
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from model.images.image_file import BROKEN, open_image_file
+from model.images.image_file import DECODE_ERRORS, open_image_file
 from model.images.metadata import SCANNED_CHANNELS
 from model.preprocessing import Preprocessing, shrink_on_load, shrinking, upright
 from service.errors import (
@@ -91,7 +91,7 @@ def open_image(
         raise InvalidImageError(
             f"The file sent ({len(payload):,} bytes) is {error}", index=index
         ) from error
-    except BROKEN as error:
+    except DECODE_ERRORS as error:
         raise _broken(error, index) from error
     _refuse_size(image, max_pixels, index, spec)
     if image.format == "JPEG":
@@ -115,7 +115,7 @@ def read_image(image: Image.Image, spec: Preprocessing, index: int = 0) -> Image
         if image.format == "JPEG":
             shrink_on_load(image, spec)
         return upright(image)
-    except BROKEN as error:
+    except DECODE_ERRORS as error:
         raise _broken(error, index) from error
 
 

@@ -50,6 +50,9 @@ def load_classifier(
         raise StartError(str(error)) from error
     if engine.provider != "cpu":
         _log_ignored_settings(settings, engine.provider)
+    if artifact.passed_over:
+        which, why = ", ".join(artifact.passed_over), f"An earlier version wrote {artifact.folder}."
+        log.warning("manifest fields passed over", extra={"fields": {"which": which, "why": why}})
     log.info(
         "measured",
         extra={

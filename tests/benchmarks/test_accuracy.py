@@ -13,8 +13,8 @@ from PIL import Image
 
 from benchmarks import accuracy
 from benchmarks.accuracy import keep, measure_accuracy
-from benchmarks.train import RESULTS, main
-from tests.conftest import Command, MakePictures
+from benchmarks.train import RESULTS, app
+from tests.conftest import Command, MakeImages
 from training.cli.main import evaluate_script, train_script
 from training.fit.setup import TrainingError
 from training.recipe.recipe import get_recipe
@@ -23,8 +23,8 @@ QUICK = ["epochs=1", "batch_size=16"]
 
 
 @pytest.fixture
-def pictures(make_pictures: MakePictures) -> Path:
-    return make_pictures(labels={"boot": 14, "coat": 14}, side=14)
+def images(make_images: MakeImages) -> Path:
+    return make_images(labels={"boot": 14, "coat": 14}, image_size=14)
 
 
 @pytest.fixture
@@ -43,53 +43,53 @@ def called(command: Command, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_run_is_taken_as_it_is_and_tells_where_it_comes_from(
-    called: list[str], pictures: Path, tmp_path: Path
+    called: list[str], images: Path, tmp_path: Path
 ) -> None:
-    measure_accuracy("fast", 1, QUICK, tmp_path, pictures)
+    measure_accuracy("fast", 1, QUICK, tmp_path, images)
     run = tmp_path / "fast-pictures-epochs=1-batch_size=16-0"
     record = json.loads((run / "run.json").read_text())
     then = {"commit": "0123456789ab", "created": "2026-01-01T00:00:00+00:00", "torch": "2.0"}
     (run / "run.json").write_text(json.dumps({**record, **then}))
     called.clear()
 
-    row = measure_accuracy("fast", 1, QUICK, tmp_path, pictures)
+    row = measure_accuracy("fast", 1, QUICK, tmp_path, images)
 
     assert called == []
     assert (row["recipe"], row["data"], row["changes"]) == ("fast", "pictures", QUICK)
-    (told,) = row["runs"]
-    assert (told["commit"], told["date"], told["torch"]) == tuple(then.values())
-    assert told["threads"] == record["environment"]["threads"]
-    assert told["processor"] == record["environment"]["processor"]
+    (run_row,) = row["runs"]
+    assert (run_row["commit"], run_row["date"], run_row["torch"]) == tuple(then.values())
+    assert run_row["threads"] == record["environment"]["threads"]
+    assert run_row["processor"] == record["environment"]["processor"]
 
 
-def test_a_run_of_another_recipe_or_of_other_pictures_is_refused(
-    called: list[str], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_of_another_recipe_or_of_other_images_is_refused(
+    called: list[str], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure_accuracy("fast", 1, QUICK, tmp_path, pictures)
+    measure_accuracy("fast", 1, QUICK, tmp_path, images)
     called.clear()
     edited = get_recipe("fast", QUICK).model_copy(update={"shift": 1})
     same = get_recipe("fast", QUICK).model_copy(update={"expected": "measured since"})
 
     monkeypatch.setattr(accuracy, "get_recipe", lambda *_: edited)
     with pytest.raises(TrainingError, match=r"is of another shift \(2\), not 1;") as first:
-        measure_accuracy("fast", 1, QUICK, tmp_path, pictures)
+        measure_accuracy("fast", 1, QUICK, tmp_path, images)
 
     monkeypatch.setattr(accuracy, "get_recipe", lambda *_: same)
-    Image.new("L", (14, 14)).save(pictures / "boot" / "3.png")
+    Image.new("L", (14, 14)).save(images / "boot" / "3.png")
     with pytest.raises(TrainingError, match="is of another data set, by its SHA-256") as second:
-        measure_accuracy("fast", 1, QUICK, tmp_path, pictures)
+        measure_accuracy("fast", 1, QUICK, tmp_path, images)
 
     assert called == []
     assert "\n" not in f"{first.value}{second.value}"
 
 
-def test_a_run_that_was_stopped_goes_on(called: list[str], pictures: Path, tmp_path: Path) -> None:
-    measure_accuracy("fast", 1, QUICK, tmp_path, pictures)
+def test_a_run_that_was_stopped_goes_on(called: list[str], images: Path, tmp_path: Path) -> None:
+    measure_accuracy("fast", 1, QUICK, tmp_path, images)
     (evaluation,) = tmp_path.glob("*/evaluation.json")
     evaluation.unlink()
     called.clear()
 
-    measure_accuracy("fast", 1, QUICK, tmp_path, pictures)
+    measure_accuracy("fast", 1, QUICK, tmp_path, images)
 
     assert [line.split()[0] for line in called] == ["train_script", "evaluate_script"]
     assert called[0].endswith(" --resume")
@@ -137,4 +137,4 @@ def test_what_is_refused_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sys, "argv", ["benchmarks.train", "accuracy", "slow"])
 
     with pytest.raises(SystemExit, match=r"^error: There is no recipe 'slow'; there are .*\.$"):
-        main()
+        app()

@@ -9,7 +9,7 @@ import torch
 from experiments import d2l, transfer, variants
 from experiments.gradients import gradient_norms
 from experiments.loop import Plan, Trial, fitted
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.architecture.summary import summarize
 from model.network.blocks import BasicBlock, PreactBasicBlock
 from model.network.resnet import ResNet

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from model.artifact.folder import Artifact, write
+from model.artifact.folder import Artifact
+from model.artifact.writing import write
 from tests.conftest import MakeManifest
 
 

@@ -19,25 +19,25 @@ class Writer:
 
     def __init__(self, seed: int = 0) -> None:
         self.state: State = {}
-        self.dice = torch.Generator().manual_seed(seed)
+        self.rng = torch.Generator().manual_seed(seed)
 
     def conv(self, name: str, out: int, into: int, kernel: int, *, bias: bool = False) -> None:
         spread = (2 / (into * kernel * kernel)) ** 0.5
         shape = (out, into, kernel, kernel)
-        self.state[f"{name}.weight"] = torch.randn(shape, generator=self.dice) * spread
+        self.state[f"{name}.weight"] = torch.randn(shape, generator=self.rng) * spread
         if bias:
-            self.state[f"{name}.bias"] = torch.randn(out, generator=self.dice) / 10
+            self.state[f"{name}.bias"] = torch.randn(out, generator=self.rng) / 10
 
     def norm(self, name: str, channels: int) -> None:
-        self.state[f"{name}.weight"] = torch.rand(channels, generator=self.dice) / 2 + 0.5
-        self.state[f"{name}.bias"] = torch.randn(channels, generator=self.dice) / 10
-        self.state[f"{name}.running_mean"] = torch.randn(channels, generator=self.dice) / 10
-        self.state[f"{name}.running_var"] = torch.rand(channels, generator=self.dice) + 0.5
+        self.state[f"{name}.weight"] = torch.rand(channels, generator=self.rng) / 2 + 0.5
+        self.state[f"{name}.bias"] = torch.randn(channels, generator=self.rng) / 10
+        self.state[f"{name}.running_mean"] = torch.randn(channels, generator=self.rng) / 10
+        self.state[f"{name}.running_var"] = torch.rand(channels, generator=self.rng) + 0.5
         self.state[f"{name}.num_batches_tracked"] = torch.tensor(7)
 
     def linear(self, name: str, out: int, into: int) -> None:
-        self.state[f"{name}.weight"] = torch.randn(out, into, generator=self.dice) / into**0.5
-        self.state[f"{name}.bias"] = torch.randn(out, generator=self.dice) / 10
+        self.state[f"{name}.weight"] = torch.randn(out, into, generator=self.rng) / into**0.5
+        self.state[f"{name}.bias"] = torch.randn(out, generator=self.rng) / 10
 
 
 def torchvision_resnet(

@@ -55,7 +55,7 @@ def test_another_kind_of_shortcut_can_be_described(run: Callable[..., Result]) -
     assert beside["parameters"] > plain["parameters"]
 
 
-def test_the_picture_is_the_one_the_network_was_made_for(run: Callable[..., Result]) -> None:
+def test_the_image_is_the_one_the_network_was_made_for(run: Callable[..., Result]) -> None:
     assert json.loads(run("resnet18_d2l", "--format", "json").output)["input_shape"] == [1, 96, 96]
 
 

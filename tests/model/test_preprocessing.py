@@ -27,7 +27,7 @@ def _slope(height: int, width: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_picture_of_the_exact_size_passes_bit_for_bit(channels: int) -> None:
+def test_an_image_of_the_exact_size_passes_bit_for_bit(channels: int) -> None:
     image = _noise(28, 28, channels)
     spec = Preprocessing.model_validate(
         {
@@ -54,7 +54,7 @@ def test_the_result_is_the_callers_own_to_write_to() -> None:
     assert pixels.dtype == np.uint8
 
 
-def test_a_picture_of_the_crops_size_is_still_cut_where_the_margin_asks_for_it() -> None:
+def test_an_image_of_the_crops_size_is_still_cut_where_the_margin_asks_for_it() -> None:
     pixels = preprocess(_slope(28, 28), RGB)
 
     assert 10 < pixels[14, 0, 0] < 30  # a sixteenth of the width is cut from the left
@@ -77,7 +77,7 @@ def test_crop_box_is_the_centred_square_with_the_specs_share_of_the_shorter_side
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 256), (256, 64)])
-def test_preprocess_keeps_the_centre_of_a_long_picture(height: int, width: int) -> None:
+def test_preprocess_keeps_the_centre_of_a_long_image(height: int, width: int) -> None:
     spec = RGB.model_copy(update={"resize": 28})
 
     pixels = preprocess(_slope(height, width), spec).astype(int)

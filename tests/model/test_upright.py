@@ -42,7 +42,7 @@ SLOPES: dict[str, Callable[[], Image.Image]] = {
 
 
 @pytest.mark.parametrize("mode", list(SLOPES))
-def test_the_same_picture_gives_the_same_pixels_in_every_mode(mode: str) -> None:
+def test_the_same_image_gives_the_same_pixels_in_every_mode(mode: str) -> None:
     image = SLOPES[mode]()
     assert image.mode == mode
 
@@ -65,7 +65,7 @@ def test_the_same_picture_gives_the_same_pixels_in_every_mode(mode: str) -> None
         ("BMP", "P", {}),
     ],
 )
-def test_the_same_picture_gives_the_same_pixels_from_every_encoder(
+def test_the_same_image_gives_the_same_pixels_from_every_encoder(
     encoder: str, mode: str, options: dict[str, object]
 ) -> None:
     image = _reopened(Image.fromarray(SLOPE).convert(mode), encoder, **options)
@@ -75,7 +75,7 @@ def test_the_same_picture_gives_the_same_pixels_from_every_encoder(
     assert np.abs(pixels[..., 0].astype(int) - SLOPE).max() <= 3
 
 
-def test_a_picture_of_one_bit_becomes_black_and_white() -> None:
+def test_an_image_of_one_bit_becomes_black_and_white() -> None:
     chequered = (np.indices((16, 16)).sum(0) % 2).astype(bool)
     image = _reopened(Image.fromarray(chequered), "PNG")
     assert image.mode == "1"
@@ -160,9 +160,9 @@ def test_greys_of_16_bit_lose_their_lower_byte_and_are_not_clipped_to_white() ->
 
 
 def _stored(standing: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """How a camera stores a picture under an EXIF orientation, in NumPy's words.
+    """How a camera stores an image under an EXIF orientation, in NumPy's words.
 
-    The standard says where row 0 and column 0 of the stored picture lie in the standing one,
+    The standard says where row 0 and column 0 of the stored image lie in the standing one,
     e.g. 6: row 0 is the right side, column 0 the top.
     """
     return {
@@ -179,7 +179,7 @@ def _stored(standing: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("encoder", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_rotated_picture_stands_up_again(orientation: int, encoder: str) -> None:
+def test_a_rotated_image_stands_up_again(orientation: int, encoder: str) -> None:
     standing = np.full((24, 32), 40, np.uint8)
     standing[:8, :8] = 220  # top left, flat 8 x 8 blocks so that JPEG keeps them
     standing[:8, 8:16] = 130

@@ -1,4 +1,4 @@
-"""Large pictures are brought to RGB or L as small ones are, and in little memory."""
+"""Large images are brought to RGB or L as small ones are, and in little memory."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from model.preprocessing import STRIP_PIXELS, upright
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_a_large_picture_lies_over_white_as_a_small_one_does(mode: str) -> None:
+def test_a_large_image_lies_over_white_as_a_small_one_does(mode: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (9, STRIP_PIXELS // 2, 4), np.uint8)
     image = Image.merge(mode, Image.fromarray(noise).split()[-len(mode) :])
 
@@ -23,7 +23,7 @@ def test_a_large_picture_lies_over_white_as_a_small_one_does(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16"])
-def test_a_large_picture_is_converted_in_little_memory(mode: str) -> None:
+def test_a_large_image_is_converted_in_little_memory(mode: str) -> None:
     code = (
         "import resource\n"
         "from PIL import Image\n"

@@ -17,8 +17,8 @@ import pytest
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
-from model.artifact.folder import write
 from model.artifact.manifest import Precision
+from model.artifact.writing import write
 from model.preprocessing import Pixels
 from service.app import create_app
 from service.inference.admission import Admission

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from model.architecture.spec import Architecture, get_architecture
+from model.architecture.family import get_architecture
+from model.architecture.spec import Architecture
 from model.artifact.folder import Artifact
 from model.artifact.manifest import Precision
 from model.weights.normalization import NORMALIZATIONS
@@ -158,7 +159,7 @@ def _export_foreign(  # what, measured on what, where, how
     overwrite: bool,
 ) -> Artifact:
     """Export weights from elsewhere, and tell what became of each key."""
-    dataset = None if data is None else read_data(data, 0, given.architecture.side)
+    dataset = None if data is None else read_data(data, 0, given.architecture.image_size)
     fitted = given if dataset is None else fit_to_data(given, dataset, normalize)
     artifact, report = export_weights(fitted, out, options, dataset=dataset, overwrite=overwrite)
     for line in report.lines():

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from model.images.image_file import BROKEN, open_image_file, open_image_path
+from model.images.image_file import DECODE_ERRORS, open_image_file, open_image_path
 from model.preprocessing import Pixels, Preprocessing, preprocess, shrink_on_load, upright
 from training.data.dataset import Dataset, DatasetError, Split, channel_statistics
 from training.data.labels import refuse_unlearnt, settled, warn_of_none
@@ -123,7 +123,7 @@ def _readable(
             with open_image_path(picture.path) as image:
                 is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
                 good.append((picture, _Header(min(image.size), is_grey)))
-        except BROKEN as error:
+        except DECODE_ERRORS as error:
             bad.append(_reason(picture.path, error))
     return good, bad
 
@@ -164,7 +164,7 @@ def _decode(
             shrink_on_load(image, spec)
             pixels = preprocess(upright(image), spec)
             return hashlib.sha256(data).digest(), pixels, side
-        except BROKEN as error:
+        except DECODE_ERRORS as error:
             return _reason(picture.path, error)
 
     images = make_room((len(pictures), spec.crop, spec.crop, spec.channels))

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.artifact.folder import Artifact, write
-from model.artifact.manifest import Data, Metrics, Precision
+from model.artifact.folder import Artifact
+from model.artifact.manifest import Metrics, Precision
+from model.artifact.provenance import Data
 from model.artifact.trust import Diagrams, Speed
+from model.artifact.writing import write
 from training.data.dataset import Dataset, spread
 from training.errors import ExportError
 from training.evaluation.metrics import bins, draw_answers, evaluate

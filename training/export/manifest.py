@@ -11,21 +11,20 @@ from torch import Tensor
 
 from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
-from model.artifact.folder import refuse_taken
 from model.artifact.golden import pack
 from model.artifact.manifest import (
     FILE_NAMES,
-    MOST_TOLERANCE,
-    Cost,
+    MAX_TOLERANCE,
     Golden,
     Input,
     Manifest,
     ModelFile,
     Name,
     Precision,
-    Provenance,
     Version,
 )
+from model.artifact.provenance import Cost, Provenance
+from model.artifact.writing import check_free
 from model.preprocessing import Preprocessing
 from model.validation import first_fault
 from training.errors import ExportError
@@ -91,7 +90,7 @@ def refuse_place(out: Path, *, overwrite: bool) -> None:
             f"{out}: the name (={name!r}), the part of --out before the version, must be 1 to 64 "
             "letters of the English alphabet, digits, '_', '.' and '-': artifacts/shoes/1."
         )
-    refuse_taken(out, overwrite=overwrite)
+    check_free(out, overwrite=overwrite)
 
 
 def _is_a(form: Any, text: str) -> bool:
@@ -241,7 +240,7 @@ def _golden(pictures: Tensor, probabilities: Tensor, labels: Sequence[str]) -> t
 
 def _tolerance(answers: Mapping[Precision, Tensor], precision: Precision) -> float:
     """Allow float32 the rounding of another processor, and the others what they showed here."""
-    most = MOST_TOLERANCE[precision]
+    most = MAX_TOLERANCE[precision]
     if precision == "float32":
         return most
     error = (answers[precision] - answers["float32"]).abs().max().item()

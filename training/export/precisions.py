@@ -14,9 +14,9 @@ from torch import Tensor
 from model.artifact.manifest import FILE_NAMES, Precision
 from model.artifact.trust import (
     CalibrationFigures,
+    OodFigures,
     PredictionSets,
     Quantization,
-    RefusalFigures,
     Speed,
 )
 from training.data.dataset import Dataset, Split, spread
@@ -58,7 +58,7 @@ class Measured:
     answers: Answers
     calibration: CalibrationFigures
     prediction_sets: PredictionSets
-    refusal: RefusalFigures
+    refusal: OodFigures
 
 
 def chosen_precisions(wanted: tuple[str, ...]) -> tuple[Precision, ...]:

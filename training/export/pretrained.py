@@ -9,7 +9,7 @@ import torch
 from model.architecture.spec import Architecture
 from model.artifact.folder import Artifact
 from model.network.resnet import build_parts
-from model.weights.family import refuse_chance
+from model.weights.family import check_trained
 from model.weights.file import Weights, describe_file, read_weights
 from model.weights.labels import name_labels, read_labels
 from model.weights.loading import fit_to_weights, load_weights, match_weights, without_head
@@ -79,7 +79,7 @@ def read_foreign(  # noqa: PLR0913  # the file, and what it does not say itself
         raise ExportError(" ".join(str(error).split())) from error
     weights = without_head(fitted, weights) if new_head else weights
     _, report = match_weights(fitted, weights)
-    refuse_chance(fitted, weights, report, new_head=new_head)
+    check_trained(fitted, weights, report, new_head=new_head)
     if names is not None and len(names) != fitted.num_classes:
         if not new_head:
             raise ExportError(
@@ -113,10 +113,11 @@ def fit_to_data(foreign: Foreign, dataset: Dataset, normalize: str | None) -> Fo
             f"the weights are for {count}. Leave --data out, or name the data's own with --labels."
         )
     channels, crop = dataset.preprocessing.channels, dataset.preprocessing.crop
-    if crop != foreign.architecture.side:
+    if crop != foreign.architecture.image_size:
         raise ExportError(
             f"{dataset.name} has pictures of {crop} pixels; {foreign.architecture.name} reads "
-            f"{foreign.architecture.side}. Leave --data out, or give a folder of larger pictures."
+            f"{foreign.architecture.image_size}. "
+            "Leave --data out, or give a folder of larger pictures."
         )
     return replace(
         foreign,
@@ -165,7 +166,7 @@ def export_weights(
     preprocessing = preprocessing_for(architecture, *foreign.normalization)
     normalize, network = build_parts(architecture, preprocessing)
     report = load_weights(network, foreign.weights)
-    refuse_chance(architecture, foreign.weights, report, new_head=foreign.new_head)
+    check_trained(architecture, foreign.weights, report, new_head=foreign.new_head)
     subject = Subject(
         Servable(normalize, network),
         preprocessing,

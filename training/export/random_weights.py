@@ -31,7 +31,7 @@ def preprocessing_for(
     architecture: Architecture, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Preprocessing:
     """Cut the square that a network is made for: whole up to 64 pixels, 224 out of 256 above."""
-    side = architecture.side
+    side = architecture.image_size
     return Preprocessing(
         resize=side if side <= 64 else round(side * 256 / 224),
         crop=side,

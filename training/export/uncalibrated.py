@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from model.architecture.spec import Architecture
-from model.artifact.folder import Artifact, write
-from model.artifact.manifest import Precision, Provenance
+from model.artifact.folder import Artifact
+from model.artifact.manifest import Precision
+from model.artifact.provenance import Provenance
+from model.artifact.writing import write
 from model.preprocessing import Preprocessing
 from training.data.dataset import Dataset, Split
 from training.errors import ExportError

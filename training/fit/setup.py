@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from model.architecture.spec import Architecture, get_architecture
-from model.weights.family import refuse_misfit
+from model.architecture.family import get_architecture
+from model.architecture.spec import Architecture
+from model.weights.family import check_fit
 from model.weights.file import Weights, read_weights
 from model.weights.loading import fit_to_weights, load_weights, match_weights
 from model.weights.normalization import get_normalization
@@ -60,7 +61,7 @@ def fit_architecture(
     if start is not None:
         _, report = match_weights(fitted, start)
         spared = frozenset({"conv1.weight", "stem.conv.weight"} if recipe.stem else ())
-        refuse_misfit(fitted, start, report, "--set architecture=", spared)
+        check_fit(fitted, start, report, "--set architecture=", spared)
     return fitted
 
 

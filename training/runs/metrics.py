@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.artifact.durable import replace_synced
-from model.artifact.manifest import Cost
+from model.artifact.provenance import Cost
 from training.recipe.recipe import Recipe
 from training.runs.environment import Environment
 

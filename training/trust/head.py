@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.artifact.trust import Refusal
+from model.artifact.trust import OodDetector
 from model.network.resnet import Normalize, ResNet
 from training.data.dataset import Dataset, Split
 from training.data.loader import at_once
@@ -57,7 +57,7 @@ class Fitted:
 
     judge: Judge
     chosen: Chosen
-    refusal: Refusal
+    refusal: OodDetector
 
 
 def fit_judge(normalize: Normalize, network: ResNet, dataset: Dataset, *, seed: int = 0) -> Fitted:
@@ -82,7 +82,7 @@ def fit_judge(normalize: Normalize, network: ResNet, dataset: Dataset, *, seed: 
         for name, score in scores.items()
     }
     best = max(compared, key=lambda name: sum(compared[name].values()))
-    refusal = Refusal(
+    refusal = OodDetector(
         score=best,
         chosen_on=f"validation split against its own {', '.join(strange)} pictures",
         compared=compared,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
-from model.artifact.trust import RefusalFigures, StrangeSet
+from model.artifact.trust import OodFigures, OodSet
 
 ACCEPTED = 0.95
 """Share of the validation split that the threshold lets pass."""
@@ -129,16 +129,14 @@ def auroc(ordinary: Tensor, strange: Tensor) -> float:
     return float(binary_auroc(ranks, truth))
 
 
-def measure_refusal(
-    validation: Tensor, test: Tensor, strange: Mapping[str, Tensor]
-) -> RefusalFigures:
+def measure_refusal(validation: Tensor, test: Tensor, strange: Mapping[str, Tensor]) -> OodFigures:
     """Find the threshold on the validation split, and see what it does to the other scores."""
     threshold = find_threshold(validation)
-    return RefusalFigures(
+    return OodFigures(
         threshold=threshold,
         accepted=float((test >= threshold).double().mean()),
         sets={
-            name: StrangeSet(
+            name: OodSet(
                 auroc=round(auroc(test, scores), 6),
                 flagged=float((scores < threshold).double().mean()),
                 n=len(scores),

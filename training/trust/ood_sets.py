@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.images.image_file import BROKEN, open_image_file, open_image_path
+from model.images.image_file import DECODE_ERRORS, open_image_file, open_image_path
 from model.preprocessing import Preprocessing, preprocess, shrink_on_load, upright
 from training.data.dataset import DatasetError, spread
 from training.data.tree import SUFFIXES
@@ -79,7 +79,7 @@ def _photographs(folder: Path | None, spec: Preprocessing) -> dict[str, Tensor]:
             image = open_image_file(path.read_bytes())
             shrink_on_load(image, spec)
             pictures.append(preprocess(upright(image), spec))
-        except BROKEN:
+        except DECODE_ERRORS:
             continue
     if not pictures:
         raise _no_picture(folder)
@@ -96,7 +96,7 @@ def refuse_without_photographs(folder: Path) -> None:
         try:
             with open_image_path(path):
                 return
-        except BROKEN:
+        except DECODE_ERRORS:
             continue
     raise _no_picture(folder)
 

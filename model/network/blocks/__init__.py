@@ -1,10 +1,10 @@
 """The parts of a residual network as torch modules: stems, shortcuts, blocks.
 
-`model.network.resnet` strings them together. Names of the parameters follow torchvision
+`model.network.resnet` puts them together. Names of the parameters follow torchvision
 (`conv1`, `bn1`, `downsample.0`), timm's for squeeze-and-excitation and pre-activation,
 so that their checkpoints load unchanged.
 
-Rooms: `parts` (convolutions, shortcuts, initialisation), `residual` (the blocks of 2015),
+Modules: `parts` (convolutions, shortcuts, initialisation), `residual` (the blocks of 2015),
 `preactivated` (of 2016), `bare` (without norms), `linear` (fully connected), `stems`.
 """
 
@@ -25,15 +25,15 @@ from model.network.blocks.parts import (
     projection,
 )
 from model.network.blocks.preactivated import PreactBasicBlock, PreactBottleneck
-from model.network.blocks.residual import BasicBlock, Bottleneck, Join, SqueezeExcite
+from model.network.blocks.residual import BasicBlock, Bottleneck, ConcatFuse, SqueezeExcite
 from model.network.blocks.stems import PointwiseLinear, build_stem, small_stem, standard_stem
 
 __all__ = [
     "BareBlock",
     "BasicBlock",
     "Bottleneck",
+    "ConcatFuse",
     "GlobalAveragePool",
-    "Join",
     "LinearBlock",
     "PadShortcut",
     "PointwiseLinear",
@@ -64,7 +64,7 @@ def build_block(plan: BlockPlan, depth: int = 1) -> nn.Module:
 
     Args:
         plan: From `Architecture.stages`.
-        depth: How many blocks the network has; linear blocks start the calmer for it.
+        depth: How many blocks the network has; linear blocks start with smaller weights.
     """
     match plan.kind:
         case "linear":
@@ -78,7 +78,9 @@ def build_block(plan: BlockPlan, depth: int = 1) -> nn.Module:
         case "basic":
             block: type[BasicBlock] | partial[Bottleneck] = BasicBlock
         case "bottleneck":
-            block = partial(Bottleneck, waist=plan.waist or plan.channels, groups=plan.groups)
+            block = partial(
+                Bottleneck, mid_channels=plan.mid_channels or plan.channels, groups=plan.groups
+            )
     return block(
         plan.in_channels,
         plan.channels,
@@ -86,7 +88,7 @@ def build_block(plan: BlockPlan, depth: int = 1) -> nn.Module:
         _shortcut(plan),
         squeeze=plan.squeeze,
         bias=plan.bias,
-        join=_join(plan),
+        join=_fuse(plan),
         plain=plan.shortcut == "none",
     )
 
@@ -105,15 +107,15 @@ def _shortcut(plan: BlockPlan) -> nn.Module | None:
             return None
 
 
-def _join(plan: BlockPlan) -> Join | None:
+def _fuse(plan: BlockPlan) -> ConcatFuse | None:
     """Build what brings branch and shortcut together, where it is not an addition."""
     if plan.shortcut == "concat":
-        return Join(plan.out_channels + plan.in_channels, plan.out_channels)
+        return ConcatFuse(plan.out_channels + plan.in_channels, plan.out_channels)
     return None
 
 
 def scale_branches(network: nn.Module, factor: float) -> None:
-    """Multiply the last weights of each block's branch: how loud it speaks at the start.
+    """Multiply the last weights of each block's branch: the share of each branch at the start.
 
     With 0, every block begins as the identity on what is not negative ("zero-init").
 

@@ -17,7 +17,7 @@ class BareBlock(nn.Module):
     Args:
         in_channels: Channels that enter.
         channels: Channels of both convolutions, and of the output.
-        stride: 2 halves the picture.
+        stride: 2 halves the image.
 
     Source:
         Chollet, "Deep Learning with Python", 2nd edition, section 9.3.2; the projection has
@@ -27,7 +27,6 @@ class BareBlock(nn.Module):
     expansion: Final[int] = EXPANSION["bare"]
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
-        """Build the branch, and a projection where the shape changes."""
         super().__init__()
         self.conv1 = conv(in_channels, channels, 3, bias=True)
         self.relu = nn.ReLU()

@@ -1,4 +1,4 @@
-"""Residual blocks without pictures: fully connected layers over a vector.
+"""Residual blocks without images: fully connected layers over a vector.
 
 How they start decides whether depth can be stacked. Let q be the mean square of the
 stream, which is not negative after a ReLU. `fc1` is drawn with variance 2 / width, so the
@@ -25,7 +25,7 @@ class LinearBlock(nn.Module):
         in_features: Width of the stream that enters.
         hidden: Width between the two layers.
         out_features: Width that leaves; the sum needs it to be that which enters.
-        depth: How many such blocks follow one another; each starts the calmer for it.
+        depth: How many such blocks follow one another; the more, the smaller the first weights.
 
     Raises:
         ValueError: If the widths differ.
@@ -34,7 +34,6 @@ class LinearBlock(nn.Module):
     expansion: Final[int] = EXPANSION["linear"]
 
     def __init__(self, in_features: int, hidden: int, out_features: int, depth: int = 1) -> None:
-        """Build both layers, and draw their weights."""
         super().__init__()
         if in_features != out_features:
             raise ValueError(
@@ -107,7 +106,7 @@ class ResidualMLP(nn.Module):
 def residual_mlp(input: int, hidden: int, output: int, blocks: int) -> ResidualMLP:  # noqa: A002
     """Build a fully connected residual network, for vectors.
 
-    `ARCHITECTURES["residual_mlp"]` is the same over the pixels of a picture.
+    `ARCHITECTURES["residual_mlp"]` is the same over the pixels of an image.
 
     Raises:
         ValueError: If a width or the number of blocks is under one.
@@ -116,35 +115,34 @@ def residual_mlp(input: int, hidden: int, output: int, blocks: int) -> ResidualM
 
 
 class FlattenedLinear(nn.Module):
-    """All pixels of a picture of one size through a linear layer: the stem of an MLP.
+    """All pixels of an image of one size through a linear layer: the stem of an MLP.
 
     Args:
-        channels: Of the picture.
-        side: Of the picture, in pixels.
+        channels: Of the image.
+        image_size: Of the image, in pixels.
         out_features: Width that leaves.
     """
 
-    def __init__(self, channels: int, side: int, out_features: int) -> None:
-        """Build the layer."""
+    def __init__(self, channels: int, image_size: int, out_features: int) -> None:
         super().__init__()
-        self.shape = (channels, side, side)
+        self.shape = (channels, image_size, image_size)
         self.flatten = nn.Flatten(1)
-        self.linear = nn.Linear(channels * side * side, out_features)
+        self.linear = nn.Linear(channels * image_size * image_size, out_features)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, S, S) -> (N, out).
 
         Raises:
-            ValueError: If the pictures have another shape.
+            ValueError: If the images have another shape.
         """
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(
-                f"`x` has pictures of shape {tuple(x.shape[1:])}; this network reads {self.shape}."
+                f"`x` has images of shape {tuple(x.shape[1:])}; this network reads {self.shape}."
             )
         widened: Tensor = self.linear(self.flatten(x))
         return widened
 
 
-def flattened_stem(channels: int, side: int, width: int) -> "OrderedDict[str, nn.Module]":
-    """Build the stem of an MLP: a picture becomes a vector."""
-    return OrderedDict(fc_in=FlattenedLinear(channels, side, width), relu=nn.ReLU())
+def flattened_stem(channels: int, image_size: int, width: int) -> "OrderedDict[str, nn.Module]":
+    """Build the stem of an MLP: an image becomes a vector."""
+    return OrderedDict(fc_in=FlattenedLinear(channels, image_size, width), relu=nn.ReLU())

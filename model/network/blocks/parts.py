@@ -1,6 +1,6 @@
 """What blocks and stems are made of: convolutions, shortcuts, addition, initialisation.
 
-Convolutions pad symmetrically and carry no bias unless told (the norm after them has one);
+Convolutions pad symmetrically and have no bias by default (the norm after them has one);
 batch norm keeps torch's eps 1e-5 and momentum 0.1.
 """
 
@@ -17,7 +17,7 @@ def conv(  # noqa: PLR0913  # a convolution has as many properties
     groups: int = 1,
     bias: bool = False,
 ) -> nn.Conv2d:
-    """Build a convolution that keeps the picture's size at stride 1."""
+    """Build a convolution that keeps the image's size at stride 1."""
     padding = kernel // 2
     return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=bias)
 
@@ -42,7 +42,7 @@ class PadShortcut(nn.Module):
     Args:
         in_channels: Channels that enter.
         out_channels: Channels that leave; at least as many.
-        stride: 2 halves the picture.
+        stride: 2 halves the image.
 
     Raises:
         ValueError: If channels would have to go.
@@ -52,7 +52,6 @@ class PadShortcut(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        """Work out the padding."""
         super().__init__()
         missing = out_channels - in_channels
         if missing < 0:
@@ -92,7 +91,7 @@ class Concat(nn.Module):
 
 
 class GlobalAveragePool(nn.Module):
-    """The mean over the picture: (N, C, H, W) -> (N, C).
+    """The mean over the image: (N, C, H, W) -> (N, C).
 
     `nn.AdaptiveAvgPool2d(1)` computes the same, but is exported to ONNX as a dozen nodes.
     """

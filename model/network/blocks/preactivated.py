@@ -22,13 +22,12 @@ class PreactBasicBlock(nn.Module):
     Args:
         in_channels: Channels that enter.
         channels: Channels of both convolutions, and of the output.
-        stride: Of the first convolution; 2 halves the picture.
+        stride: Of the first convolution; 2 halves the image.
     """
 
     expansion: Final[int] = EXPANSION["preact_basic"]
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
-        """Build the branch, and a projection where the shape changes."""
         super().__init__()
         self.downsample = _projection(in_channels, channels, stride)
         self.norm1 = nn.BatchNorm2d(in_channels)
@@ -56,14 +55,13 @@ class PreactBottleneck(nn.Module):
 
     Args:
         in_channels: Channels that enter.
-        channels: Channels of the waist; the output has four times as many.
-        stride: Of the 3x3 convolution; 2 halves the picture.
+        channels: Channels of the 3x3 convolution; the output has four times as many.
+        stride: Of the 3x3 convolution; 2 halves the image.
     """
 
     expansion: Final[int] = EXPANSION["preact_bottleneck"]
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
-        """Build the branch, and a projection where the shape changes."""
         super().__init__()
         out_channels = channels * self.expansion
         self.downsample = _projection(in_channels, out_channels, stride)

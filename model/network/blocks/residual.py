@@ -12,8 +12,8 @@ from model.architecture.plan import EXPANSION
 from model.network.blocks.parts import Concat, add_shortcut, conv
 
 
-class Scale(nn.Module):
-    """Each channel times its gate: (N, C, H, W), (N, C, 1, 1) -> (N, C, H, W)."""
+class Gate(nn.Module):
+    """Multiply each channel by its gate: (N, C, H, W), (N, C, 1, 1) -> (N, C, H, W)."""
 
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:
         """The gate is a logit; its sigmoid scales."""
@@ -21,7 +21,7 @@ class Scale(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Look at the whole picture, then turn each channel up or down.
+    """Scale each channel by a gate that depends on the whole image.
 
     Args:
         channels: Of the feature map.
@@ -32,12 +32,11 @@ class SqueezeExcite(nn.Module):
     """
 
     def __init__(self, channels: int, squeezed: int) -> None:
-        """Build both convolutions, with biases."""
         super().__init__()
         self.fc1 = conv(channels, squeezed, 1, bias=True)
         self.relu = nn.ReLU()
         self.fc2 = conv(squeezed, channels, 1, bias=True)
-        self.scale = Scale()
+        self.scale = Gate()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
@@ -46,8 +45,8 @@ class SqueezeExcite(nn.Module):
         return scaled
 
 
-class Join(nn.Module):
-    """Branch and shortcut beside one another, mixed back to the width by a 1x1 convolution.
+class ConcatFuse(nn.Module):
+    """Concatenate branch and shortcut, then mix them back to the width by a 1x1 convolution.
 
     A network that adds hands on a sum; one that concatenates lets the next layer choose,
     and pays for the choice with weights.
@@ -61,7 +60,6 @@ class Join(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        """Build the mixing convolution and its norm."""
         super().__init__()
         self.concat = Concat()
         self.conv = conv(in_channels, out_channels, 1)
@@ -79,7 +77,7 @@ class BasicBlock(nn.Module):
     Args:
         in_channels: Channels that enter.
         channels: Channels of both convolutions, and of the output.
-        stride: Of the first convolution; 2 halves the picture.
+        stride: Of the first convolution; 2 halves the image.
         shortcut: `projection(...)` or `PadShortcut(...)`; None takes the input as it is.
         squeeze: Channels inside squeeze-and-excitation; 0 leaves it out.
         bias: Whether the convolutions have biases.
@@ -98,10 +96,9 @@ class BasicBlock(nn.Module):
         *,
         squeeze: int = 0,
         bias: bool = False,
-        join: Join | None = None,
+        join: ConcatFuse | None = None,
         plain: bool = False,
     ) -> None:
-        """Build the branch; the shortcut comes ready."""
         super().__init__()
         self.conv1 = conv(in_channels, channels, 3, stride, bias=bias)
         self.bn1 = nn.BatchNorm2d(channels)
@@ -134,9 +131,9 @@ class Bottleneck(nn.Module):
     Args:
         in_channels: Channels that enter.
         channels: Of the stage; the output has four times as many.
-        stride: Of the 3x3 convolution; 2 halves the picture.
+        stride: Of the 3x3 convolution; 2 halves the image.
         shortcut: `projection(...)` or `PadShortcut(...)`; None takes the input as it is.
-        waist: Channels of the 3x3 convolution; None means `channels`. Wider in
+        mid_channels: Channels of the 3x3 convolution; None means `channels`. Wider in
             wide ResNets and ResNeXts.
         groups: Of the 3x3 convolution; each sees its own share of the channels (ResNeXt).
         squeeze: Channels inside squeeze-and-excitation; 0 leaves it out.
@@ -154,22 +151,21 @@ class Bottleneck(nn.Module):
         stride: int = 1,
         shortcut: nn.Module | None = None,
         *,
-        waist: int | None = None,
+        mid_channels: int | None = None,
         groups: int = 1,
         squeeze: int = 0,
         bias: bool = False,
-        join: Join | None = None,
+        join: ConcatFuse | None = None,
         plain: bool = False,
     ) -> None:
-        """Build the branch; the shortcut comes ready."""
         super().__init__()
-        waist = waist or channels
+        mid_channels = mid_channels or channels
         out_channels = channels * self.expansion
-        self.conv1 = conv(in_channels, waist, 1, bias=bias)
-        self.bn1 = nn.BatchNorm2d(waist)
-        self.conv2 = conv(waist, waist, 3, stride, groups=groups, bias=bias)
-        self.bn2 = nn.BatchNorm2d(waist)
-        self.conv3 = conv(waist, out_channels, 1, bias=bias)
+        self.conv1 = conv(in_channels, mid_channels, 1, bias=bias)
+        self.bn1 = nn.BatchNorm2d(mid_channels)
+        self.conv2 = conv(mid_channels, mid_channels, 3, stride, groups=groups, bias=bias)
+        self.bn2 = nn.BatchNorm2d(mid_channels)
+        self.conv3 = conv(mid_channels, out_channels, 1, bias=bias)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU()
         self.se = SqueezeExcite(out_channels, squeeze) if squeeze else None

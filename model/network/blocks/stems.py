@@ -1,4 +1,4 @@
-"""Where a picture enters and where the logits leave."""
+"""Where an image enters and where the logits leave."""
 
 from collections import OrderedDict
 
@@ -21,7 +21,7 @@ def build_stem(architecture: Architecture) -> "OrderedDict[str, nn.Module]":
         case "bare":
             return OrderedDict(conv1=conv(channels, width, 3, bias=True), relu=nn.ReLU())
         case "flatten":
-            return flattened_stem(channels, architecture.side, width)
+            return flattened_stem(channels, architecture.image_size, width)
     if architecture.is_preactivated:
         return _without_norm(stem)
     return stem
@@ -30,7 +30,7 @@ def build_stem(architecture: Architecture) -> "OrderedDict[str, nn.Module]":
 def standard_stem(
     in_channels: int, width: int, *, bias: bool = False
 ) -> "OrderedDict[str, nn.Module]":
-    """Build the stem for pictures of about 224 pixels: a quarter of the size comes out."""
+    """Build the stem for images of about 224 pixels: a quarter of the size comes out."""
     return OrderedDict(
         conv1=conv(in_channels, width, 7, 2, bias=bias),
         bn1=nn.BatchNorm2d(width),
@@ -42,7 +42,7 @@ def standard_stem(
 def small_stem(
     in_channels: int, width: int, *, bias: bool = False
 ) -> "OrderedDict[str, nn.Module]":
-    """Build the stem for pictures of 28 to 64 pixels: the size stays."""
+    """Build the stem for images of 28 to 64 pixels: the size stays."""
     return OrderedDict(
         conv1=conv(in_channels, width, 3, bias=bias), bn1=nn.BatchNorm2d(width), relu=nn.ReLU()
     )
@@ -59,7 +59,7 @@ def _without_norm(stem: "OrderedDict[str, nn.Module]") -> "OrderedDict[str, nn.M
 class PointwiseLinear(nn.Linear):
     """A linear layer whose weight is stored as that of a 1x1 convolution, (K, F, 1, 1).
 
-    timm's pre-activated networks end in such a convolution over the pooled picture.
+    timm's pre-activated networks end in such a convolution over the pooled image.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from model.architecture.family import ARCHITECTURES, get_architecture
 from model.architecture.plan import BlockPlan
-from model.architecture.spec import ARCHITECTURES, Architecture, get_architecture
+from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
 
 PUBLISHED = {  # torchvision's and timm's documentation: parameters, and GMAC at 224 x 224
@@ -43,7 +44,7 @@ BY_HAND = {
     # resnet18's and resnet34's published counts, and one SE a block
     "seresnet18": 11_689_512 + 2 * (SE_64 + SE_128 + SE_256 + SE_512),
     "seresnet34": 21_797_672 + 3 * SE_64 + 4 * SE_128 + 6 * SE_256 + 3 * SE_512,
-    # resnet18 for grey pictures and ten labels, no norm on three projections (scale and shift),
+    # resnet18 for grey images and ten labels, no norm on three projections (scale and shift),
     # a bias for the stem, for 4 convolutions of stage 1, and for 4 and a projection of the others
     "resnet18_d2l": 11_175_370 - 2 * (128 + 256 + 512) + 64 + 4 * 64 + 5 * (128 + 256 + 512),
     **{f"resnet{6 * n + 2}": _cifar(n) for n in (3, 5, 7, 9, 18)},
@@ -77,7 +78,7 @@ def test_a_members_cost_is_the_published_one(name: str) -> None:
 def test_a_members_parameters_are_those_of_a_count_by_hand(name: str) -> None:
     spec = get_architecture(name)
 
-    assert summarize(spec, spec.side, spec.side).parameters == BY_HAND[name]
+    assert summarize(spec, spec.image_size, spec.image_size).parameters == BY_HAND[name]
 
 
 def test_the_counts_that_others_have_published_for_small_networks_come_out() -> None:
@@ -92,7 +93,7 @@ def test_every_member_is_counted_here_or_beside_the_first_six() -> None:
     assert set(ARCHITECTURES) == first | set(PUBLISHED) | set(BY_HAND)
 
 
-def test_d2ls_network_costs_what_its_pictures_of_96_pixels_need() -> None:
+def test_d2ls_network_costs_what_its_images_of_96_pixels_need() -> None:
     assert round(summarize(get_architecture("resnet18_d2l"), 96, 96).macs / 1e9, 4) == 0.3187
 
 
@@ -114,7 +115,7 @@ def test_an_mlp_sees_everything_at_once() -> None:
     assert summarize(get_architecture("residual_mlp"), 28, 28).receptive_field is None
 
 
-def test_an_mlp_refuses_a_picture_of_another_size() -> None:
+def test_an_mlp_refuses_an_image_of_another_size() -> None:
     with pytest.raises(ValueError, match=r"\(=32, 32\) must be 28"):
         summarize(get_architecture("residual_mlp"), 32, 32)
 
@@ -174,11 +175,11 @@ def test_what_a_block_cannot_be_is_refused(changes: dict[str, object], cause: st
 
 
 @pytest.mark.parametrize(
-    ("name", "side"),
+    ("name", "image_size"),
     [("resnet18", 224), ("mini_resnet", 28), ("resnet20", 32), ("resnet18_d2l", 96)],
 )
-def test_a_member_knows_the_side_of_its_pictures(name: str, side: int) -> None:
-    assert get_architecture(name).side == side
+def test_a_member_knows_the_size_of_its_images(name: str, image_size: int) -> None:
+    assert get_architecture(name).image_size == image_size
 
 
 def test_a_plain_block_plan_keeps_the_shape_unnamed() -> None:

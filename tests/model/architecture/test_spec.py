@@ -5,7 +5,8 @@ import itertools
 import pytest
 from pydantic import ValidationError
 
-from model.architecture.spec import ARCHITECTURES, Architecture, get_architecture
+from model.architecture.family import ARCHITECTURES, get_architecture
+from model.architecture.spec import Architecture
 
 
 def test_every_member_stands_under_its_own_name() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.architecture.summary import Layer, Summary, summarize
 
 
@@ -23,7 +23,7 @@ def test_cost_is_the_published_one(name: str, parameters: int, gmacs: float) -> 
     assert round(summary.macs / 1e9, 3) == gmacs
 
 
-def test_resnet18_for_grey_pictures_and_ten_labels_has_the_published_parameters() -> None:
+def test_resnet18_for_grey_images_and_ten_labels_has_the_published_parameters() -> None:
     spec = get_architecture("resnet18", num_classes=10, in_channels=1)
 
     assert summarize(spec, 224, 224).parameters == 11_175_370
@@ -111,14 +111,14 @@ def test_dropout_is_listed_only_where_the_architecture_has_it() -> None:
     assert kinds("resnet18") == ["pool", "linear"]
 
 
-def test_a_picture_of_one_pixel_passes_every_stage() -> None:
+def test_an_image_of_one_pixel_passes_every_stage() -> None:
     summary = summarize(get_architecture("resnet18"), 1, 1)
 
     assert [stage.output_shape[1:] for stage in summary.stages] == [(1, 1)] * 4
 
 
 @pytest.mark.parametrize(("height", "width"), [(0, 28), (28, 0), (-1, 28)])
-def test_a_picture_without_pixels_is_refused(height: int, width: int) -> None:
+def test_an_image_without_pixels_is_refused(height: int, width: int) -> None:
     with pytest.raises(ValueError, match=r"`height`, `width`"):
         summarize(get_architecture("mini_resnet"), height, width)
 

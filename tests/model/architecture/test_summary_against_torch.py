@@ -1,6 +1,7 @@
-"""The arithmetic of `model.architecture.summary` against the torch network, hook by hook."""
+"""The arithmetic of `model.architecture.summary` against the torch network, layer by layer."""
 
 from collections import defaultdict
+from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,7 +11,7 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor, nn
 
-from model.architecture.spec import ARCHITECTURES
+from model.architecture.family import ARCHITECTURES
 from model.architecture.summary import summarize
 from model.network.blocks import GlobalAveragePool
 from model.network.resnet import ResNet
@@ -34,7 +35,7 @@ def _macs(module: nn.Module, output: tuple[int, ...]) -> int:
 
 
 def _run(network: ResNet, height: int, width: int) -> dict[str, list[Seen]]:
-    """Send one picture through and note what each leaf module gave, call by call."""
+    """Send one image through and note what each leaf module gave, call by call."""
     seen: dict[str, list[Seen]] = defaultdict(list)
 
     def watch(name: str) -> Any:
@@ -45,13 +46,20 @@ def _run(network: ResNet, height: int, width: int) -> dict[str, list[Seen]]:
 
         return note
 
-    for name, module in network.named_modules():
-        if not list(module.children()):
-            module.register_forward_hook(watch(name))
-    channels = network.architecture.in_channels
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, channels, height, width))
+    leaves = [(n, module) for n, module in network.named_modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(watch(name)) for name, module in leaves]
+    with torch.no_grad(), torch.device("meta"):
+        network(torch.zeros(1, network.architecture.in_channels, height, width))
+    for hook in hooks:
+        hook.remove()
     return seen
+
+
+@cache
+def _network(name: str) -> ResNet:
+    """Build a member with torch's own shapes, without the numbers."""
+    with torch.device("meta"):
+        return ResNet(ARCHITECTURES[name]).eval()
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (45, 70)])
@@ -61,7 +69,7 @@ def _run(network: ResNet, height: int, width: int) -> dict[str, list[Seen]]:
 def test_every_layer_has_the_shape_parameters_and_macs_of_its_module(
     name: str, height: int, width: int
 ) -> None:
-    network = ResNet(ARCHITECTURES[name])
+    network = _network(name)
 
     seen = _run(network, height, width)
 
@@ -77,7 +85,7 @@ def test_every_layer_has_the_shape_parameters_and_macs_of_its_module(
     assert summary.parameters == sum(p.numel() for p in network.parameters())
 
 
-def test_the_pool_of_the_head_is_the_mean_over_the_picture() -> None:
+def test_the_pool_of_the_head_is_the_mean_over_the_image() -> None:
     features = torch.rand(2, 5, 3, 4)
 
     pooled = GlobalAveragePool()(features)

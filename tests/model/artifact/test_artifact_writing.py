@@ -14,8 +14,8 @@ from model.artifact.folder import (
     FileDamagedError,
     read,
     resolve,
-    write,
 )
+from model.artifact.writing import write
 from tests.conftest import MakeManifest
 
 # graph { initializer { name: "w", data_location: EXTERNAL } }; protobuf merges what is appended

@@ -5,61 +5,35 @@ from pathlib import Path
 
 import pytest
 
-from model.architecture.spec import get_architecture
-from model.architecture.summary import summarize
+from model.architecture.family import get_architecture
 from model.artifact.card import card
 from model.artifact.card_figures import NOT_RECORDED, wilson
-from model.artifact.folder import CARD, read_manifest
-from model.artifact.manifest import (
-    Cost,
-    Data,
-    Golden,
-    Input,
-    Manifest,
-    Metrics,
-    ModelFile,
-    Provenance,
-)
+from model.artifact.folder import read_manifest
+from model.artifact.manifest import Manifest, Metrics
+from model.artifact.provenance import Cost, Data
+from model.artifact.writing import CARD
 from model.preprocessing import Preprocessing
+from tests.manifests import PROVENANCE, build_manifest
 
 METRICS = Metrics(
     top1=0.9, top5=0.99, loss=0.25, ece=0.0125, dataset="fashion-mnist", split="test", n=100
 )
 
 
+MODEL = b"m" * 1_234_567
+
+
 def manifest(metrics: Metrics | None = METRICS, recipe: str | None = "default") -> Manifest:
-    architecture = get_architecture("mini_resnet", num_classes=2)
-    return Manifest(
-        name="tiny",
+    origin = {"recipe": recipe, "seed": 7, "commit": "abc123", "torch": "2.13.0", "onnx_opset": 20}
+    return build_manifest(
+        {"float32": MODEL},
+        image_size=28,
         version="3",
-        architecture=architecture,
-        summary=summarize(architecture, 28, 28),
         labels=("dark", 'bright "white"'),
-        input=Input(size=28, channels=1),
         preprocessing=Preprocessing(resize=32, crop=28, channels=1, mean=(0.5,), std=(0.5,)),
         temperature=0.75,
-        files={
-            "float32": ModelFile(
-                path="model.onnx",
-                sha256=hashlib.sha256(b"model").hexdigest(),
-                bytes=1234567,
-                top1=None if metrics is None else metrics.top1,
-                max_abs_logit_error=1e-6,
-                top1_agreement=1.0,
-                golden_tolerance=1e-3,
-            )
-        },
         metrics=metrics,
-        golden=(Golden(png="", top1=1, probabilities=(0.25, 0.75)),),
-        provenance=Provenance(
-            recipe=recipe,
-            seed=7,
-            dataset_sha256=None,
-            commit="abc123",
-            torch="2.13.0",
-            onnx_opset=20,
-            created="2026-01-01T00:00:00+00:00",
-        ),
+        provenance=PROVENANCE.model_copy(update=origin),
     )
 
 
@@ -84,7 +58,7 @@ def test_the_card_holds_every_figure_of_the_manifest() -> None:
     for figure in ("90.00%", "99.00%", "0.2500", "1.25%", "1,234,567", "0.7500", "abc123", "100"):
         assert figure in text
     assert "82.56% to 94.48%" in text
-    assert hashlib.sha256(b"model").hexdigest() in text
+    assert hashlib.sha256(MODEL).hexdigest() in text
     assert "28 of 32 parts of the shorter side" in text
 
 
@@ -116,7 +90,7 @@ def test_the_card_tells_what_the_data_are_and_what_training_took() -> None:
 
     text = card(whole.model_copy(update={"data": data, "provenance": provenance}))
 
-    assert "- licence of the data: MIT\n- pictures: 55,000 train, 10,000 test\n" in text
+    assert "- licence of the data: MIT\n- images: 55,000 train, 10,000 test\n" in text
     assert "- cost: 85 epochs, 100 minutes, 11,000 CPU seconds, 2 threads of AVX512\n" in text
 
 

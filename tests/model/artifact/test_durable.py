@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from model.artifact.durable import replace_synced
-from model.artifact.folder import Artifact, ArtifactError, read, write
+from model.artifact.folder import Artifact, ArtifactError, read
+from model.artifact.writing import write
 from tests.conftest import MakeManifest
 
 

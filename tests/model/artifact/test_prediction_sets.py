@@ -30,8 +30,8 @@ def test_the_score_is_what_stands_above_and_a_part_of_ones_own() -> None:
 
 
 def test_a_likelier_label_is_never_out_where_a_less_likely_one_is_in() -> None:
-    dice = np.random.default_rng(0)
-    probabilities = dice.dirichlet(np.full(6, 0.4), 500).astype(np.float32)
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(6, 0.4), 500).astype(np.float32)
 
     scores = conformal_scores(probabilities, penalty=0.0, free_labels=1)
 
@@ -48,7 +48,7 @@ def test_a_coverage_between_two_entries_takes_the_higher_one(
     assert threshold(_sets((0.5, 0.9), (0.1, 0.5)), coverage) == expected
 
 
-def test_only_the_doubtful_picture_gets_an_empty_set() -> None:
+def test_only_the_doubtful_image_gets_an_empty_set() -> None:
     chosen = members(PROBABILITIES, _sets((0.5, 0.9), (0.15, 0.15)), 0.6)
 
     assert chosen.tolist() == [[False, False, False], [False, False, True]]

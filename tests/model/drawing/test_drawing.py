@@ -5,8 +5,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from model.architecture.family import ARCHITECTURES, get_architecture
 from model.architecture.layers import Summary
-from model.architecture.spec import ARCHITECTURES, Architecture, get_architecture
+from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
 from model.drawing.mermaid import draw_mermaid
 from model.drawing.outline import Row, outline
@@ -17,7 +18,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def _summary(name: str, **changes: object) -> Summary:
     spec = Architecture.model_validate(get_architecture(name).model_dump() | changes)
-    return summarize(spec, spec.side, spec.side)
+    return summarize(spec, spec.image_size, spec.image_size)
 
 
 def _drawn(name: str) -> ET.Element:
@@ -53,7 +54,7 @@ def test_a_projecting_block_is_spoken_with_shape_and_cost() -> None:
     titles = [element.text for element in _drawn("resnet34").iter(f"{SVG}title")]
 
     assert (
-        "Basic block, halves the picture, layer2.0. Projection shortcut 1×1 /2. "
+        "Basic block, halves the image, layer2.0. Projection shortcut 1×1 /2. "
         "Output 128×28×28. 230,144 parameters and 180 M multiply-adds."
     ) in titles
 
@@ -102,10 +103,10 @@ def test_the_glyph_shows_kernels_of_the_branch_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "title"),
     [
-        ("resnext50_32x4d", {}, "Bottleneck, 32 groups, halves the picture"),
-        ("seresnet18", {}, "Basic block, squeeze-excite, halves the picture"),
-        ("resnetv2_18", {}, "Pre-activated block, halves the picture"),
-        ("keras_projection", {}, "Bare block, halves the picture"),
+        ("resnext50_32x4d", {}, "Bottleneck, 32 groups, halves the image"),
+        ("seresnet18", {}, "Basic block, squeeze-excite, halves the image"),
+        ("resnetv2_18", {}, "Pre-activated block, halves the image"),
+        ("keras_projection", {}, "Bare block, halves the image"),
     ],
 )
 def test_a_row_says_what_is_special_about_its_block(

@@ -101,11 +101,11 @@ def test_build_block_gives_a_projection_where_the_plan_needs_one(
     assert block(torch.zeros(1, plan.in_channels, 4, 4)).shape[1] == plan.out_channels
 
 
-def test_the_standard_stem_quarters_the_picture_and_the_small_one_keeps_it() -> None:
-    picture = torch.zeros(1, 3, 64, 48)
+def test_the_standard_stem_quarters_the_image_and_the_small_one_keeps_it() -> None:
+    image = torch.zeros(1, 3, 64, 48)
 
-    assert nn.Sequential(standard_stem(3, 8))(picture).shape == (1, 8, 16, 12)
-    assert nn.Sequential(small_stem(3, 8))(picture).shape == (1, 8, 64, 48)
+    assert nn.Sequential(standard_stem(3, 8))(image).shape == (1, 8, 16, 12)
+    assert nn.Sequential(small_stem(3, 8))(image).shape == (1, 8, 64, 48)
 
 
 def test_initialize_draws_convolutions_from_kaimings_normal_over_the_fan_out() -> None:

@@ -7,13 +7,14 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
+from model.architecture.family import ARCHITECTURES, get_architecture
 from model.architecture.plan import BlockKind, BlockPlan
-from model.architecture.spec import ARCHITECTURES, Architecture, get_architecture
+from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
 from model.network.blocks import (
     BareBlock,
     BasicBlock,
-    Join,
+    ConcatFuse,
     LinearBlock,
     PadShortcut,
     PreactBasicBlock,
@@ -34,17 +35,18 @@ def test_every_member_builds_with_the_parameters_of_its_summary(name: str) -> No
         network = ResNet(spec)
 
     counted = sum(parameter.numel() for parameter in network.parameters())
-    assert counted == summarize(spec, spec.side, spec.side).parameters
+    assert counted == summarize(spec, spec.image_size, spec.image_size).parameters
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_every_member_answers_with_finite_logits_of_the_summarys_shape(name: str) -> None:
     spec = ARCHITECTURES[name]
     narrow = spec.model_copy(update={"width": 16} if spec.block != "linear" else {})
-    side = spec.side if spec.side < 96 else 33  # odd, to see the rounding
+    side = spec.image_size if spec.image_size < 96 else 33  # odd, to see the rounding
     torch.manual_seed(0)
 
-    logits = ResNet(narrow).eval()(torch.rand(2, spec.in_channels, side, side))
+    with torch.no_grad():
+        logits = ResNet(narrow).eval()(torch.rand(2, spec.in_channels, side, side))
 
     assert logits.shape == (2, *summarize(narrow, side, side).head.output_shape)
     assert bool(logits.isfinite().all())
@@ -132,7 +134,7 @@ def test_a_preactivated_projection_reads_the_activated_input() -> None:
 
 
 def test_a_join_lets_the_shortcut_have_other_channels_than_the_branch() -> None:
-    join = Join(5 + 3, 4)
+    join = ConcatFuse(5 + 3, 4)
 
     assert join(torch.rand(2, 5, 6, 6), torch.rand(2, 3, 6, 6)).shape == (2, 4, 6, 6)
 

@@ -66,19 +66,19 @@ def test_features_and_logits_have_the_documented_shapes(
     name: str, features: tuple[int, ...]
 ) -> None:
     network = build(name, num_classes=7, in_channels=1).eval()
-    pictures = torch.rand(2, 1, 28, 28)
+    images = torch.rand(2, 1, 28, 28)
 
-    assert network.forward_features(pictures).shape == (2, *features)
-    assert network(pictures).shape == (2, 7)
+    assert network.forward_features(images).shape == (2, *features)
+    assert network(images).shape == (2, 7)
 
 
 def test_forward_is_the_head_over_the_features() -> None:
     network = build("mini_resnet").eval()
-    pictures = torch.rand(2, 1, 28, 28)
+    images = torch.rand(2, 1, 28, 28)
 
-    logits = network(pictures)
+    logits = network(images)
 
-    pooled = network.forward_features(pictures).flatten(2).mean(2)
+    pooled = network.forward_features(images).flatten(2).mean(2)
     assert torch.allclose(logits, pooled @ network.fc.weight.T + network.fc.bias, atol=1e-6)
 
 
@@ -121,15 +121,13 @@ def test_dropout_falls_only_in_training_mode() -> None:
     assert torch.equal(*while_serving)
 
 
-def test_a_picture_gets_the_same_logits_in_any_batch_once_the_network_is_in_evaluation_mode() -> (
-    None
-):
+def test_an_image_gets_the_same_logits_in_any_batch_in_evaluation_mode() -> None:
     network: ResNet = build("mini_resnet").eval()
-    pictures = torch.rand(5, 1, 28, 28)
+    images = torch.rand(5, 1, 28, 28)
 
-    together = network(pictures)
+    together = network(images)
 
-    one_by_one = torch.cat([network(picture[None]) for picture in pictures])
+    one_by_one = torch.cat([network(image[None]) for image in images])
     assert torch.allclose(together, one_by_one, atol=1e-5)
 
 

@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.network.resnet import ResNet, build
 from model.weights.loading import fit_to_weights, load_weights
 from tests.model.published import CHECKPOINTS, TWO, cifar_resnet, timm_resnetv2, torchvision_resnet
@@ -35,16 +35,16 @@ def test_a_linear_head_fits_a_convolution_and_back() -> None:
 
 
 @pytest.mark.parametrize(("name", "first"), [("resnet18", "conv1"), ("resnetv2_18", "stem.conv")])
-def test_a_grey_picture_gets_the_answer_of_three_equal_channels(name: str, first: str) -> None:
+def test_a_grey_image_gets_the_answer_of_three_equal_channels(name: str, first: str) -> None:
     state = CHECKPOINTS[name][0]()
     grey, colour = build(name, in_channels=1).eval(), build(name).eval()
-    picture = torch.rand(1, 1, 64, 64)
+    image = torch.rand(1, 1, 64, 64)
 
     report = load_weights(grey, state)
 
     load_weights(colour, state)
     with torch.no_grad():
-        answers = grey(picture), colour(picture.expand(-1, 3, -1, -1))
+        answers = grey(image), colour(image.expand(-1, 3, -1, -1))
     assert torch.allclose(*answers, rtol=1e-4, atol=1e-3)
     assert report.adapted == (f"{first}.weight: 3 input channels summed to one",)
 
@@ -76,7 +76,7 @@ def test_a_resnet18_with_a_small_stem_is_recognised() -> None:
 
     fitted = fit_to_weights(get_architecture("resnet18"), state)
 
-    assert (fitted.stem, fitted.side) == ("small", 32)
+    assert (fitted.stem, fitted.image_size) == ("small", 32)
     ResNet(fitted).load_state_dict(state)
 
 

@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.weights.loading import fit_to_weights, match_weights, without_head
 from tests.model.published import TWO, State, cifar_resnet, timm_resnetv2
 

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.weights.file import WeightsError, read_weights
 from model.weights.loading import match_weights
 from tests.model.published import cifar_resnet
@@ -74,7 +74,7 @@ KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
     "xml": (lambda: b'<?xml version="1.0"?><Error><Code>AccessDenied', "a web page"),
     "hdf5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5 file, as Keras writes"),
     "keras": (
-        lambda: _zip("metadata.json", "config.json", "model.weights.loading.h5"),
+        lambda: _zip("metadata.json", "config.json", "model.weights.h5"),
         "model of Keras",
     ),
     "onnx": (lambda: b"\x08\x08\x12\x07pytorch\x1a\x032.0:\xb8\x02", "an ONNX model"),

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.network.resnet import build
 from model.weights.labels import IMAGENET, name_labels, read_labels
 from model.weights.loading import fit_to_weights, load_weights
@@ -68,6 +68,17 @@ def test_labels_are_read_a_line_each(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "labels.txt") == ("cat", "hot dog")
     with pytest.raises(ValueError, match="cannot be read as labels"):
         read_labels(tmp_path / "none.txt")
+
+
+def test_labels_may_have_joiners_and_blanks_of_any_kind(tmp_path: Path) -> None:
+    names = (
+        "\u0645\u06cc\u200c\u0631\u0648\u062f",
+        "\U0001f468\u200d\U0001f52c",
+        "d\u00e9j\u00e0\u00a0vu",
+    )
+    (tmp_path / "labels.txt").write_text("\n".join(names), encoding="utf-8")
+
+    assert read_labels(tmp_path / "labels.txt") == names
 
 
 def test_labels_saved_by_windows_editors_have_no_mark(tmp_path: Path) -> None:
@@ -134,6 +145,10 @@ def test_two_labels_of_one_name_are_told_apart_by_their_synsets(tmp_path: Path) 
         (b'["cat", " "]', "name 2 is empty"),
         (b"cat\n\ndog\n", "name 2 is empty"),
         (b"cat\n d\x07g\n", "name 2 is 'd"),
+        ("cat\nd\u200bog\n".encode(), r"name 2 is 'd\\u200bog'"),
+        ("cat\n\u200d\n".encode(), r"name 2 is '\\u200d'"),
+        (b"cat\n" + b"x" * 501, "name 2 is 'xxxx"),
+        ("cat\nc\u200dat\n".encode(), "twice, as the outputs 0 and 1"),
         ("é\ne\u0301\n".encode(), "twice, as the outputs 0 and 1"),
         (b"hot dog\nhot  dog\n", "twice"),
         ("été".encode("latin-1"), "not text in UTF-8"),

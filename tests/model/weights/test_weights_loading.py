@@ -22,7 +22,7 @@ def test_a_published_checkpoint_loads_whole_and_gives_the_same_logits(
     write, run, side = CHECKPOINTS[name]
     state = write()
     torch.save(state, tmp_path / "weights.pth")
-    pictures = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
     network = build(name).eval()
 
     report = load_weights(network, read_weights(tmp_path / "weights.pth"))
@@ -30,19 +30,19 @@ def test_a_published_checkpoint_loads_whole_and_gives_the_same_logits(
     assert report.loaded == report.total == len(state)
     assert not report.adapted + report.mismatched + report.missing + report.unused
     with torch.no_grad():
-        expected, actual = run(state, pictures), network(pictures)
+        expected, actual = run(state, images), network(images)
     assert (expected - actual).abs().max() <= 1e-4
 
 
 @pytest.mark.parametrize("name", ["resnet18", "seresnet18", "resnetv2_18"])
 def test_published_names_load_without_any_renaming(name: str) -> None:
-    network = build(name)
+    network, published = build(name), CHECKPOINTS[name][0]()
 
-    network.load_state_dict(CHECKPOINTS[name][0](), strict=True)
+    network.load_state_dict(published, strict=True)
 
-    assert torch.equal(
-        next(iter(network.state_dict().values())), next(iter(CHECKPOINTS[name][0]().values()))
-    )
+    first = next(iter(published))
+    assert next(iter(network.state_dict())) == first
+    assert torch.equal(network.state_dict()[first], published[first])
 
 
 def test_every_key_that_does_not_match_is_listed() -> None:

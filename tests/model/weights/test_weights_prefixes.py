@@ -1,4 +1,4 @@
-"""Weights behind any wrapper and prefix are found, and told where; the best of several is taken."""
+"""Weights behind any wrapper and prefix are found, and the best of several is taken."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.weights.file import WeightsError, read_weights
 from model.weights.loading import fit_to_weights, match_weights
 from model.weights.report import LoadReport
@@ -55,19 +55,19 @@ def _behind(prefix: str, state: State) -> State:
     ],
 )
 @pytest.mark.parametrize("loss", [0.4, torch.tensor(0.4), torch.ones(7)])
-def test_weights_are_found_under_any_wrapper_and_it_is_told(
+def test_weights_are_found_under_any_wrapper_and_it_is_named(
     wrapper: str, loss: object, tmp_path: Path
 ) -> None:
     content: dict[str, object] = dict(cifar_resnet(3))
     for name in reversed(wrapper.split(".")):
         content = {"epoch": 5, "loss": loss, name: content, "optimizer": {"state": {0: {}}}}
     torch.save(content, tmp_path / "weights.pth")
-    told: list[str] = []
+    lines: list[str] = []
 
-    report = _loaded(read_weights(tmp_path / "weights.pth", RESNET20, told.append))
+    report = _loaded(read_weights(tmp_path / "weights.pth", RESNET20, lines.append))
 
     assert report.loaded == report.total
-    assert told[0].startswith(f"weights found under `{wrapper}`")
+    assert lines[0].startswith(f"weights found under `{wrapper}`")
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ def test_of_several_networks_averaged_ones_are_taken_and_the_other_named(
 ) -> None:
     state = cifar_resnet(3)
     torch.save({last: _zeros(state), best: state}, tmp_path / "wrapped.pth")
-    told: list[str] = []
+    lines: list[str] = []
 
-    wrapped = read_weights(tmp_path / "wrapped.pth", RESNET20, told.append)
+    wrapped = read_weights(tmp_path / "wrapped.pth", RESNET20, lines.append)
     flat = _behind(f"{last}.", _zeros(state)) | _behind(f"{best}.", state)
     loaded, report = match_weights(RESNET20, flat)
 
-    assert told == [f"weights found under `{best}`; not taken: `{last}`"]
+    assert lines == [f"weights found under `{best}`; not taken: `{last}`"]
     assert torch.equal(wrapped["linear.weight"], state["linear.weight"])
     assert torch.equal(loaded["fc.weight"], state["linear.weight"])
     assert report.loaded == report.total

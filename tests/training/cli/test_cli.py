@@ -15,15 +15,15 @@ pytest.importorskip("torch")
 from PIL import Image
 
 from model.artifact.folder import read
-from tests.conftest import Command, MakePictures
+from tests.conftest import Command, MakeImages
 from training.cli.main import evaluate_script, export_script, train_script
 
 QUICK = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "precision=float32")
 
 
 @pytest.fixture
-def pictures(make_pictures: MakePictures) -> Path:
-    return make_pictures(labels={"boot": 20, "coat": 20}, side=14)
+def pictures(make_images: MakeImages) -> Path:
+    return make_images(labels={"boot": 20, "coat": 20}, image_size=14)
 
 
 @pytest.fixture
@@ -124,9 +124,9 @@ def test_evaluation_writes_where_it_is_told(command: Command, run: Path, tmp_pat
 
 
 def test_evaluation_on_other_pictures_brings_them_to_the_runs_size_and_says_so(
-    command: Command, run: Path, make_pictures: MakePictures
+    command: Command, run: Path, make_images: MakeImages
 ) -> None:
-    larger = make_pictures("larger", {"boot": 20, "coat": 20}, side=20)
+    larger = make_images("larger", {"boot": 20, "coat": 20}, image_size=20)
 
     finished = command(evaluate_script, run, "--data", larger)
 
@@ -150,21 +150,21 @@ def test_pictures_that_a_run_may_have_learnt_from_do_not_measure_it(
 
 
 def test_evaluation_on_pictures_that_do_not_fit_fails_in_one_line(
-    command: Command, run: Path, make_pictures: MakePictures
+    command: Command, run: Path, make_images: MakeImages
 ) -> None:
-    others = make_pictures("others", {"bag": 9, "coat": 9}, side=14)
+    others = make_images("others", {"bag": 9, "coat": 9}, image_size=14)
     _assert_failed(command(evaluate_script, run, "--data", others), "has the labels bag, coat")
 
-    coloured = make_pictures("coloured", {"boot": 9, "coat": 9}, side=14)
+    coloured = make_images("coloured", {"boot": 9, "coat": 9}, image_size=14)
     Image.new("RGB", (14, 14), (200, 0, 0)).save(coloured / "boot" / "red.png")
     _assert_failed(command(evaluate_script, run, "--data", coloured), "3 channels")
 
 
 def test_evaluation_takes_data_with_only_some_of_the_runs_labels(
-    command: Command, run: Path, make_pictures: MakePictures, tmp_path: Path
+    command: Command, run: Path, make_images: MakeImages, tmp_path: Path
 ) -> None:
     for split in ("train", "val", "test"):
-        some = make_pictures(f"some/{split}", {"coat": 3}, side=14).parent
+        some = make_images(f"some/{split}", {"coat": 3}, image_size=14).parent
 
     finished = command(evaluate_script, run, "--data", some, "--out", tmp_path / "report")
 

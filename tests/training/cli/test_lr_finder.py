@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from model.weights.file import read_weights
-from tests.conftest import Command, MakePictures
+from tests.conftest import Command, MakeImages
 from training.cli.lr_finder import changes_for, main
 from training.data.dataset import Dataset
 from training.fit import lr_range_test
@@ -114,9 +114,9 @@ def test_muons_turn_is_suggested_in_step() -> None:
 
 
 def test_the_command_draws_the_curve_and_suggests_a_rate(
-    command: Command, make_pictures: MakePictures, tmp_path: Path
+    command: Command, make_images: MakeImages, tmp_path: Path
 ) -> None:
-    pictures = make_pictures(labels={"boot": 40, "coat": 40}, side=14)
+    pictures = make_images(labels={"boot": 40, "coat": 40}, image_size=14)
     out = tmp_path / "not" / "there" / "lr.png"
 
     finished = command(main, "--data", pictures, "--out", out, "--set", "batch_size=32")
@@ -138,12 +138,12 @@ def test_the_command_draws_the_curve_and_suggests_a_rate(
 )
 def test_what_cannot_end_well_is_refused_before_the_first_step(
     command: Command,
-    make_pictures: MakePictures,
+    make_images: MakeImages,
     tried: list[Classifier],
     option: tuple[str, str],
     cause: str,
 ) -> None:
-    pictures = make_pictures()
+    pictures = make_images()
     (pictures.parent / "file").write_text("no folder")
     name, value = option
 

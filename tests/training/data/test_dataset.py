@@ -113,8 +113,8 @@ def test_channel_statistics_of_one_flat_colour_can_be_divided_by() -> None:
     assert std == (round(1 / 255, 4),)
 
 
-def test_read_dataset_takes_a_folder_of_pictures(make_pictures: Callable[..., Path]) -> None:
-    dataset = read_dataset(make_pictures(), seed=1, size=16)
+def test_read_dataset_takes_a_folder_of_pictures(make_images: Callable[..., Path]) -> None:
+    dataset = read_dataset(make_images(), seed=1, size=16)
 
     assert dataset.labels == ("boot", "coat")
     assert dataset.train.images.shape[1:] == (16, 16, 1)

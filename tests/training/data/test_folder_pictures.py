@@ -9,23 +9,23 @@ pytest.importorskip("torch")
 import torch
 from PIL import Image
 
-from tests.conftest import MakePictures
+from tests.conftest import MakeImages
 from tests.service.pictures import chunk
 from tests.training.data.splits import sizes_of
 from training.data.folder import read_picture_folder
 
 
-def test_grey_pictures_give_one_channel(make_pictures: MakePictures) -> None:
-    dataset = read_picture_folder(make_pictures())
+def test_grey_pictures_give_one_channel(make_images: MakeImages) -> None:
+    dataset = read_picture_folder(make_images())
 
     assert dataset.preprocessing.channels == 1
     assert dataset.train.images.shape[1:] == (28, 28, 1)
 
 
 def test_one_coloured_picture_among_grey_ones_gives_three_channels(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
-    root = make_pictures()
+    root = make_images()
     Image.new("RGB", (28, 28), (200, 10, 10)).save(root / "boot" / "red.png")
 
     dataset = read_picture_folder(root)
@@ -35,8 +35,8 @@ def test_one_coloured_picture_among_grey_ones_gives_three_channels(
 
 
 @pytest.mark.parametrize("mode", ["1", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_pictures_of_every_mode_are_read(make_pictures: MakePictures, mode: str) -> None:
-    root = make_pictures()
+def test_pictures_of_every_mode_are_read(make_images: MakeImages, mode: str) -> None:
+    root = make_images()
     picture = Image.new("L", (30, 20), 77)
     picture.convert(mode).save(root / "boot" / "other.png")
 
@@ -46,8 +46,8 @@ def test_pictures_of_every_mode_are_read(make_pictures: MakePictures, mode: str)
     assert sum(sizes_of(dataset)) == 21
 
 
-def test_small_pictures_keep_their_usual_size(make_pictures: MakePictures) -> None:
-    root = make_pictures(labels={"boot": 10, "coat": 10})
+def test_small_pictures_keep_their_usual_size(make_images: MakeImages) -> None:
+    root = make_images(labels={"boot": 10, "coat": 10})
     Image.new("L", (300, 200)).save(root / "boot" / "large.jpg")
 
     spec = read_picture_folder(root).preprocessing
@@ -55,8 +55,8 @@ def test_small_pictures_keep_their_usual_size(make_pictures: MakePictures) -> No
     assert (spec.resize, spec.crop) == (28, 28)
 
 
-def test_large_pictures_come_to_224_pixels_by_way_of_256(make_pictures: MakePictures) -> None:
-    root = make_pictures(labels={"boot": 4, "coat": 4})
+def test_large_pictures_come_to_224_pixels_by_way_of_256(make_images: MakeImages) -> None:
+    root = make_images(labels={"boot": 4, "coat": 4})
     for path in root.rglob("*.png"):
         Image.new("RGB", (500, 375), (9, 9, 9)).save(path)
 
@@ -66,15 +66,15 @@ def test_large_pictures_come_to_224_pixels_by_way_of_256(make_pictures: MakePict
     assert dataset.train.images.shape == (4, 224, 224, 3)
 
 
-def test_the_size_asked_for_wins(make_pictures: MakePictures) -> None:
-    root = make_pictures()
+def test_the_size_asked_for_wins(make_images: MakeImages) -> None:
+    root = make_images()
 
     assert read_picture_folder(root, size=16).train.images.shape[1:] == (16, 16, 1)
     assert read_picture_folder(root, size=112).preprocessing.resize == 128
 
 
-def test_mean_and_std_are_those_of_the_training_split(make_pictures: MakePictures) -> None:
-    dataset = read_picture_folder(make_pictures())
+def test_mean_and_std_are_those_of_the_training_split(make_images: MakeImages) -> None:
+    dataset = read_picture_folder(make_images())
 
     pixels = dataset.train.images.numpy() / 255
     assert dataset.preprocessing.mean == pytest.approx((pixels.mean(),), abs=1e-4)
@@ -82,9 +82,9 @@ def test_mean_and_std_are_those_of_the_training_split(make_pictures: MakePicture
 
 
 def test_the_digest_changes_with_a_picture_and_not_with_the_place(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
-    root, moved = make_pictures("here"), make_pictures("there/below")
+    root, moved = make_images("here"), make_images("there/below")
     before = read_picture_folder(root).sha256
 
     assert read_picture_folder(moved).sha256 == before
@@ -92,8 +92,8 @@ def test_the_digest_changes_with_a_picture_and_not_with_the_place(
     assert read_picture_folder(root).sha256 != before
 
 
-def test_metadata_leaves_no_picture_out_and_changes_none(make_pictures: MakePictures) -> None:
-    root = make_pictures()
+def test_metadata_leaves_no_picture_out_and_changes_none(make_images: MakeImages) -> None:
+    root = make_images()
     before = read_picture_folder(root)
     texts = (b"iTXt", b"k\0\1\0\0\0" + zlib.compress(bytes(2_000_000))), (b"zTXt", b"k\0\7")
     for path in root.rglob("*.png"):
@@ -107,8 +107,8 @@ def test_metadata_leaves_no_picture_out_and_changes_none(make_pictures: MakePict
     assert torch.equal(after.train.images, before.train.images)
 
 
-def test_a_photograph_over_pillows_limit_is_shrunk_and_read(make_pictures: MakePictures) -> None:
-    root = make_pictures()
+def test_a_photograph_over_pillows_limit_is_shrunk_and_read(make_images: MakeImages) -> None:
+    root = make_images()
     Image.new("L", (10_000, 9_000), 200).save(root / "boot" / "large.jpg")
 
     assert not read_picture_folder(root).unreadable

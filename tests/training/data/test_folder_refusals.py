@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 from PIL import Image
 
-from tests.conftest import MakePictures
+from tests.conftest import MakeImages
 from tests.training.data.splits import sizes_of
 from training.data.dataset import DatasetError
 from training.data.folder import read_picture_folder
@@ -28,9 +28,9 @@ def _refusal(root: Path) -> str:
 
 
 def test_broken_files_are_left_out_and_named_with_the_reason(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
-    root = make_pictures(labels={"boot": 12, "coat": 12})
+    root = make_images(labels={"boot": 12, "coat": 12})
     (root / "boot" / "text.png").write_text("this is no picture")
     (root / "boot" / "empty.jpg").write_bytes(b"")
     (root / "boot" / "notes.txt").write_text("not even named as a picture")
@@ -52,8 +52,8 @@ def test_broken_files_are_left_out_and_named_with_the_reason(
     assert sum(sizes_of(dataset)) == 24
 
 
-def test_a_picture_bomb_is_left_out(make_pictures: MakePictures) -> None:
-    root = make_pictures()
+def test_a_picture_bomb_is_left_out(make_images: MakeImages) -> None:
+    root = make_images()
     Image.new("1", (10_000, 9_500)).save(root / "boot" / "bomb.png")  # over Pillow's 89 million
 
     (reason,) = read_picture_folder(root).unreadable
@@ -61,8 +61,8 @@ def test_a_picture_bomb_is_left_out(make_pictures: MakePictures) -> None:
     assert reason.startswith(f"{root / 'boot' / 'bomb.png'}: the image has 10,000 x 9,500 pixels")
 
 
-def test_a_link_to_nothing_is_left_out_with_a_reason(make_pictures: MakePictures) -> None:
-    root = make_pictures()
+def test_a_link_to_nothing_is_left_out_with_a_reason(make_images: MakeImages) -> None:
+    root = make_images()
     (root / "boot" / "gone.png").symlink_to(root / "nowhere.png")
 
     (reason,) = read_picture_folder(root).unreadable
@@ -70,8 +70,8 @@ def test_a_link_to_nothing_is_left_out_with_a_reason(make_pictures: MakePictures
     assert reason.startswith(f"{root / 'boot' / 'gone.png'}: ")
 
 
-def test_names_that_are_no_unicode_are_told_in_it(make_pictures: MakePictures) -> None:
-    root = make_pictures()
+def test_names_that_are_no_unicode_are_told_in_it(make_images: MakeImages) -> None:
+    root = make_images()
     Path(os.fsdecode(bytes(root / "boot") + b"/bad\xe9.png")).write_bytes(b"broken")
 
     (reason,) = read_picture_folder(root).unreadable
@@ -79,15 +79,15 @@ def test_names_that_are_no_unicode_are_told_in_it(make_pictures: MakePictures) -
     assert reason.encode().startswith(bytes(root / "boot") + b"/bad\\xe9.png: ")
 
 
-def test_a_label_that_is_no_unicode_is_refused(make_pictures: MakePictures) -> None:
-    root = make_pictures()
+def test_a_label_that_is_no_unicode_is_refused(make_images: MakeImages) -> None:
+    root = make_images()
     (root / "boot").rename(os.fsdecode(bytes(root) + b"/caf\xe9"))
 
     assert _refusal(root) == "The label caf\\xe9 must be valid UTF-8; rename its folder."
 
 
-def test_a_path_that_is_no_unicode_is_refused(make_pictures: MakePictures) -> None:
-    root = make_pictures()
+def test_a_path_that_is_no_unicode_is_refused(make_images: MakeImages) -> None:
+    root = make_images()
     moved = root.rename(os.fsdecode(bytes(root.parent) + b"/caf\xe9"))
 
     assert _refusal(moved) == f"The path {root.parent}/caf\\xe9 must be valid UTF-8; rename it."
@@ -111,9 +111,9 @@ def close(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
 @pytest.mark.parametrize("place", ["boot", "boot/older"])
 def test_a_folder_of_pictures_that_may_not_be_read_is_left_out_and_named(
-    make_pictures: MakePictures, close: Callable[[Path], None], place: str
+    make_images: MakeImages, close: Callable[[Path], None], place: str
 ) -> None:
-    root = make_pictures(labels={"boot/older": 4, "boot": 4, "coat": 8, "sock": 3})
+    root = make_images(labels={"boot/older": 4, "boot": 4, "coat": 8, "sock": 3})
     close(root / place)
 
     dataset = read_picture_folder(root)
@@ -124,9 +124,9 @@ def test_a_folder_of_pictures_that_may_not_be_read_is_left_out_and_named(
 
 
 def test_a_closed_folder_without_which_labels_are_too_few_is_named(
-    make_pictures: MakePictures, close: Callable[[Path], None]
+    make_images: MakeImages, close: Callable[[Path], None]
 ) -> None:
-    root = make_pictures()
+    root = make_images()
     close(root / "boot")
 
     assert f"{root / 'boot'}: the folder cannot be read: Permission denied" in _refusal(root)
@@ -134,10 +134,10 @@ def test_a_closed_folder_without_which_labels_are_too_few_is_named(
 
 @pytest.mark.parametrize("place", ["", "train"])
 def test_a_folder_of_labels_that_may_not_be_read_is_refused(
-    make_pictures: MakePictures, close: Callable[[Path], None], place: str
+    make_images: MakeImages, close: Callable[[Path], None], place: str
 ) -> None:
-    make_pictures("pictures/train")
-    root = make_pictures("pictures/test").parent
+    make_images("pictures/train")
+    root = make_images("pictures/test").parent
     close(root / place)
 
     assert _refusal(root) == (
@@ -151,17 +151,17 @@ def test_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels", [{}, {"boot": 5}])
 def test_under_two_labels_are_refused(
-    make_pictures: MakePictures, tmp_path: Path, labels: dict[str, int]
+    make_images: MakeImages, tmp_path: Path, labels: dict[str, int]
 ) -> None:
-    root = make_pictures(labels=labels) if labels else tmp_path
+    root = make_images(labels=labels) if labels else tmp_path
 
     assert "at least two" in _refusal(root)
 
 
 def test_a_folder_with_broken_files_alone_is_refused_with_the_first(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
-    root = make_pictures()
+    root = make_images()
     for path in root.rglob("*.png"):
         path.write_text("broken")
 
@@ -172,9 +172,9 @@ def test_a_folder_with_broken_files_alone_is_refused_with_the_first(
 
 
 def test_a_folder_whose_pictures_break_while_they_are_decoded_is_refused(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
-    root = make_pictures()
+    root = make_images()
     for path in root.rglob("*.png"):
         path.write_bytes(path.read_bytes()[:60])  # the header is whole
 
@@ -184,14 +184,14 @@ def test_a_folder_whose_pictures_break_while_they_are_decoded_is_refused(
     assert "20 files were left out" in refusal
 
 
-def test_too_few_pictures_to_hold_any_out_are_refused(make_pictures: MakePictures) -> None:
+def test_too_few_pictures_to_hold_any_out_are_refused(make_images: MakeImages) -> None:
     assert "no readable picture for test and validation" in _refusal(
-        make_pictures(labels={"boot": 2, "coat": 2})
+        make_images(labels={"boot": 2, "coat": 2})
     )
 
 
-def test_a_training_folder_that_is_missing_is_refused(make_pictures: MakePictures) -> None:
-    make_pictures("pictures/val", {"boot": 4, "coat": 4})
-    root = make_pictures("pictures/test", {"boot": 4, "coat": 4}).parent
+def test_a_training_folder_that_is_missing_is_refused(make_images: MakeImages) -> None:
+    make_images("pictures/val", {"boot": 4, "coat": 4})
+    root = make_images("pictures/test", {"boot": 4, "coat": 4}).parent
 
     assert "no readable picture for train" in _refusal(root)

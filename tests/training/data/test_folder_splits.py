@@ -10,13 +10,13 @@ pytest.importorskip("torch")
 import torch
 from PIL import Image
 
-from tests.conftest import MakePictures
+from tests.conftest import MakeImages
 from tests.training.data.splits import sizes_of
 from training.data.folder import read_picture_folder
 
 
-def test_the_names_of_the_folders_are_the_labels_in_order(make_pictures: MakePictures) -> None:
-    root = make_pictures(labels={"b": 4, "a": 4, "C": 4, "10": 4, "9": 4})
+def test_the_names_of_the_folders_are_the_labels_in_order(make_images: MakeImages) -> None:
+    root = make_images(labels={"b": 4, "a": 4, "C": 4, "10": 4, "9": 4})
 
     dataset = read_picture_folder(root)
 
@@ -25,16 +25,16 @@ def test_the_names_of_the_folders_are_the_labels_in_order(make_pictures: MakePic
     assert dataset.source == str(root)
 
 
-def test_a_flat_folder_holds_a_tenth_of_each_label_out_twice(make_pictures: MakePictures) -> None:
-    dataset = read_picture_folder(make_pictures(labels={"boot": 30, "coat": 10}))
+def test_a_flat_folder_holds_a_tenth_of_each_label_out_twice(make_images: MakeImages) -> None:
+    dataset = read_picture_folder(make_images(labels={"boot": 30, "coat": 10}))
 
     assert sizes_of(dataset) == (32, 4, 4)
     assert dataset.validation.targets.bincount().tolist() == [3, 1]
     assert dataset.test.targets.bincount().tolist() == [3, 1]
 
 
-def test_no_picture_is_in_two_splits_and_none_is_lost(make_pictures: MakePictures) -> None:
-    root = make_pictures(labels={"boot": 12, "coat": 12})
+def test_no_picture_is_in_two_splits_and_none_is_lost(make_images: MakeImages) -> None:
+    root = make_images(labels={"boot": 12, "coat": 12})
     dataset = read_picture_folder(root)
 
     stored = sorted(np.asarray(Image.open(path)).tobytes() for path in root.rglob("*.png"))
@@ -43,8 +43,8 @@ def test_no_picture_is_in_two_splits_and_none_is_lost(make_pictures: MakePicture
     assert read == stored
 
 
-def test_what_is_held_out_depends_on_the_seed_alone(make_pictures: MakePictures) -> None:
-    root = make_pictures(labels={"boot": 20, "coat": 20})
+def test_what_is_held_out_depends_on_the_seed_alone(make_images: MakeImages) -> None:
+    root = make_images(labels={"boot": 20, "coat": 20})
 
     first, again, other = (read_picture_folder(root, seed) for seed in (1, 1, 2))
 
@@ -53,9 +53,9 @@ def test_what_is_held_out_depends_on_the_seed_alone(make_pictures: MakePictures)
     assert not torch.equal(first.test.images, other.test.images)
 
 
-def test_folders_named_as_splits_are_taken_as_they_are(make_pictures: MakePictures) -> None:
+def test_folders_named_as_splits_are_taken_as_they_are(make_images: MakeImages) -> None:
     for split, count in (("train", 6), ("val", 3), ("test", 4)):
-        root = make_pictures(f"pictures/{split}", {"boot": count, "coat": count}).parent
+        root = make_images(f"pictures/{split}", {"boot": count, "coat": count}).parent
 
     dataset = read_picture_folder(root)
 
@@ -64,20 +64,18 @@ def test_folders_named_as_splits_are_taken_as_they_are(make_pictures: MakePictur
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_only_the_split_without_a_folder_is_held_out(
-    make_pictures: MakePictures, name: str
-) -> None:
-    make_pictures("pictures/train", {"boot": 20, "coat": 20})
-    root = make_pictures(f"pictures/{name}", {"boot": 3, "coat": 3}).parent
+def test_only_the_split_without_a_folder_is_held_out(make_images: MakeImages, name: str) -> None:
+    make_images("pictures/train", {"boot": 20, "coat": 20})
+    root = make_images(f"pictures/{name}", {"boot": 3, "coat": 3}).parent
 
     assert sizes_of(read_picture_folder(root)) == (36, 6, 4)
 
 
 def test_a_label_that_one_split_lacks_keeps_its_place_in_the_others(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
-    make_pictures("pictures/train", {"bag": 9, "boot": 9, "coat": 9})
-    root = make_pictures("pictures/test", {"coat": 2}).parent
+    make_images("pictures/train", {"bag": 9, "boot": 9, "coat": 9})
+    root = make_images("pictures/test", {"coat": 2}).parent
 
     dataset = read_picture_folder(root)
 
@@ -85,8 +83,8 @@ def test_a_label_that_one_split_lacks_keeps_its_place_in_the_others(
     assert dataset.test.targets.tolist() == [2, 2]
 
 
-def test_each_picture_lies_beside_its_own_target(make_pictures: MakePictures) -> None:
-    root = make_pictures(labels={"dark": 8, "bright": 8})
+def test_each_picture_lies_beside_its_own_target(make_images: MakeImages) -> None:
+    root = make_images(labels={"dark": 8, "bright": 8})
     for path in root.rglob("*.png"):
         Image.new("L", (28, 28), 10 if path.parent.name == "dark" else 240).save(path)
 
@@ -99,18 +97,18 @@ def test_each_picture_lies_beside_its_own_target(make_pictures: MakePictures) ->
         ]
 
 
-def test_hidden_folders_are_no_labels(make_pictures: MakePictures) -> None:
-    root = make_pictures(labels={"boot": 6, "coat": 6, ".thumbnails": 6})
+def test_hidden_folders_are_no_labels(make_images: MakeImages) -> None:
+    root = make_images(labels={"boot": 6, "coat": 6, ".thumbnails": 6})
 
     assert read_picture_folder(root).labels == ("boot", "coat")
 
 
 @pytest.mark.parametrize(("train", "test"), [("Train", "TEST"), ("training", "testing")])
 def test_splits_are_known_by_their_other_names(
-    train: str, test: str, make_pictures: MakePictures
+    train: str, test: str, make_images: MakeImages
 ) -> None:
-    make_pictures(f"pictures/{train}", {"boot": 9, "coat": 9})
-    root = make_pictures(f"pictures/{test}", {"boot": 3, "coat": 3}).parent
+    make_images(f"pictures/{train}", {"boot": 9, "coat": 9})
+    root = make_images(f"pictures/{test}", {"boot": 3, "coat": 3}).parent
 
     dataset = read_picture_folder(root)
 
@@ -118,10 +116,10 @@ def test_splits_are_known_by_their_other_names(
     assert len(dataset.test) == 6
 
 
-def test_what_lies_beside_splits_is_no_label_and_is_named(make_pictures: MakePictures) -> None:
-    make_pictures("pictures/train", {"boot": 9, "coat": 9})
-    make_pictures("pictures/test", {"boot": 3, "coat": 3})
-    root = make_pictures("pictures/annotations", {"all": 1}).parent
+def test_what_lies_beside_splits_is_no_label_and_is_named(make_images: MakeImages) -> None:
+    make_images("pictures/train", {"boot": 9, "coat": 9})
+    make_images("pictures/test", {"boot": 3, "coat": 3})
+    root = make_images("pictures/annotations", {"all": 1}).parent
 
     dataset = read_picture_folder(root)
 
@@ -131,10 +129,10 @@ def test_what_lies_beside_splits_is_no_label_and_is_named(make_pictures: MakePic
 
 
 @pytest.mark.parametrize("place", ["", "train", "test"])
-def test_pictures_in_no_labels_folder_are_told(make_pictures: MakePictures, place: str) -> None:
-    root = make_pictures("pictures/train").parent
+def test_pictures_in_no_labels_folder_are_told(make_images: MakeImages, place: str) -> None:
+    root = make_images("pictures/train").parent
     for other in ("val", "test"):
-        make_pictures(f"pictures/{other}")
+        make_images(f"pictures/{other}")
     Image.new("L", (14, 14)).save(root / place / "loose.png")
 
     dataset = read_picture_folder(root)
@@ -142,16 +140,16 @@ def test_pictures_in_no_labels_folder_are_told(make_pictures: MakePictures, plac
     assert f"{root / place}: 1 pictures lie in no label's folder" in dataset.unreadable
 
 
-def test_a_label_may_be_called_train(make_pictures: MakePictures) -> None:
-    assert read_picture_folder(make_pictures(labels={"train": 9, "bus": 9})).labels == (
+def test_a_label_may_be_called_train(make_images: MakeImages) -> None:
+    assert read_picture_folder(make_images(labels={"train": 9, "bus": 9})).labels == (
         "bus",
         "train",
     )
 
 
-def test_hidden_folders_within_a_label_are_not_read(make_pictures: MakePictures) -> None:
-    root = make_pictures()
-    make_pictures("pictures/boot", {".ipynb_checkpoints": 4})
+def test_hidden_folders_within_a_label_are_not_read(make_images: MakeImages) -> None:
+    root = make_images()
+    make_images("pictures/boot", {".ipynb_checkpoints": 4})
 
     dataset = read_picture_folder(root)
 
@@ -159,8 +157,8 @@ def test_hidden_folders_within_a_label_are_not_read(make_pictures: MakePictures)
     assert dataset.unreadable == ()
 
 
-def test_what_was_held_out_stays_so_when_pictures_come_and_go(make_pictures: MakePictures) -> None:
-    root = make_pictures(labels={"boot": 30, "coat": 30})
+def test_what_was_held_out_stays_so_when_pictures_come_and_go(make_images: MakeImages) -> None:
+    root = make_images(labels={"boot": 30, "coat": 30})
     before = read_picture_folder(root)
     (root / before.files["train"][0]).unlink()
     (root / before.files["test"][0]).unlink()
@@ -183,9 +181,9 @@ def test_what_was_held_out_stays_so_when_pictures_come_and_go(make_pictures: Mak
 
 
 def test_pictures_that_came_since_do_not_change_what_the_others_become(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
-    root = make_pictures(labels={"boot": 10, "coat": 10}, side=14)
+    root = make_images(labels={"boot": 10, "coat": 10}, image_size=14)
     before = read_picture_folder(root)
     Image.new("RGB", (40, 40), "red").save(root / "boot" / "red.png")
 
@@ -196,9 +194,9 @@ def test_pictures_that_came_since_do_not_change_what_the_others_become(
 
 
 def test_other_pictures_are_split_by_the_seed_whatever_was_held(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
-    root = make_pictures(labels={"boot": 30, "coat": 30})
+    root = make_images(labels={"boot": 30, "coat": 30})
     held = {"train": [f"sock/{number}.png" for number in range(9)], "test": ["boot/1.png"]}
 
     assert read_picture_folder(root, held=held).files == read_picture_folder(root).files

@@ -10,16 +10,16 @@ pytest.importorskip("torch")
 import numpy as np
 import torch
 
-from tests.conftest import MakePictures
+from tests.conftest import MakeImages
 from training.data import memory as room
 from training.data.dataset import DatasetError
 from training.data.folder import read_picture_folder
 
 
 def test_pictures_in_a_file_are_those_in_memory(
-    make_pictures: MakePictures, monkeypatch: pytest.MonkeyPatch
+    make_images: MakeImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = make_pictures(labels={"boot": 30, "coat": 30})
+    root = make_images(labels={"boot": 30, "coat": 30})
     in_memory = read_picture_folder(root)
     monkeypatch.setattr(room, "SHARE", 0.0)
 

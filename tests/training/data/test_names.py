@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.conftest import MakePictures
+from tests.conftest import MakeImages
 from training.data.dataset import DatasetError
 from training.data.folder import read_picture_folder
 from training.data.names import in_order_of, label_of, refuse_alike
@@ -69,9 +69,9 @@ def test_names_that_look_like_one_label_are_refused_but_where_a_run_had_them(
     refuse_alike([second, "dog", first], known=(first, second))
 
 
-def test_names_in_two_unicode_forms_are_one_label(make_pictures: MakePictures) -> None:
+def test_names_in_two_unicode_forms_are_one_label(make_images: MakeImages) -> None:
     for split, name in (("train", "Café"), ("val", DECOMPOSED), ("test", DECOMPOSED)):
-        root = make_pictures(f"pictures/{split}", {name: 4, "dog": 5}, side=8).parent
+        root = make_images(f"pictures/{split}", {name: 4, "dog": 5}, image_size=8).parent
 
     dataset = read_picture_folder(root)
 
@@ -88,9 +88,9 @@ def test_a_label_is_placed_as_the_run_had_it() -> None:
 
 
 def test_a_label_without_a_readable_picture_is_none_and_is_named(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
-    root = make_pictures(labels={"bird": 3, "boot": 9, "coat": 9, "sock": 1}, side=8)
+    root = make_images(labels={"bird": 3, "boot": 9, "coat": 9, "sock": 1}, image_size=8)
     for path in (root / "bird").iterdir():
         path.write_bytes(b"no picture")
     (root / "sock" / "0.png").write_bytes((root / "boot" / "0.png").read_bytes()[:60])
@@ -104,9 +104,9 @@ def test_a_label_without_a_readable_picture_is_none_and_is_named(
 
 
 def test_of_two_labels_one_without_a_readable_picture_is_refused(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
-    root = make_pictures(labels={"boot": 3, "coat": 9}, side=8)
+    root = make_images(labels={"boot": 3, "coat": 9}, image_size=8)
     for path in (root / "boot").iterdir():
         path.write_bytes(b"no picture")
 
@@ -115,18 +115,18 @@ def test_of_two_labels_one_without_a_readable_picture_is_refused(
 
 
 def test_a_label_that_is_only_measured_is_refused_but_where_a_run_had_it(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
-    make_pictures("pictures/train", {"boot": 6, "coat": 6}, side=8)
-    root = make_pictures("pictures/val", {"boot": 2, "sock": 2}, side=8).parent
+    make_images("pictures/train", {"boot": 6, "coat": 6}, image_size=8)
+    root = make_images("pictures/val", {"boot": 2, "sock": 2}, image_size=8).parent
 
     with pytest.raises(DatasetError, match=r"train on of 1 labels .*\(`sock`\)"):
         read_picture_folder(root)
     assert read_picture_folder(root, known=("boot", "coat", "sock")).labels[2] == "sock"
 
 
-def test_a_runs_data_keep_its_labels_in_their_order(make_pictures: MakePictures) -> None:
-    root = make_pictures(labels={"boot": 9, "coat": 9}, side=8)
+def test_a_runs_data_keep_its_labels_in_their_order(make_images: MakeImages) -> None:
+    root = make_images(labels={"boot": 9, "coat": 9}, image_size=8)
     usual = read_picture_folder(root)
 
     again = read_picture_folder(root, known=("coat", "__MACOSX", "boot"))

@@ -10,7 +10,8 @@ pytest.importorskip("torch")
 import numpy as np
 from PIL import Image
 
-from model.architecture.spec import ARCHITECTURES, Architecture
+from model.architecture.family import ARCHITECTURES
+from model.architecture.spec import Architecture
 from service.app import create_app
 from service.settings import Settings
 from tests.in_process import ask, get, post
@@ -53,7 +54,7 @@ def test_every_twin_has_a_member_of_its_kind_at_full_depth() -> None:
 
 
 def _picture(spec: Architecture) -> bytes:
-    side = spec.side
+    side = spec.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.architecture.summary import summarize
 from model.artifact.folder import Artifact, read
 from model.artifact.manifest import Precision

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.artifact.folder import ArtifactExistsError, read
 from tests.conftest import Command
 from training.cli.main import export_script

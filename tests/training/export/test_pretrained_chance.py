@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from model.weights.file import WeightsError
 from tests.conftest import Command
 from tests.model.published import TWO, State, cifar_resnet, timm_resnetv2, torchvision_resnet

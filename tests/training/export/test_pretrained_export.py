@@ -14,7 +14,7 @@ from model.network.resnet import build
 from model.weights.file import read_weights
 from model.weights.labels import IMAGENET, read_labels
 from model.weights.normalization import NORMALIZATIONS, get_normalization
-from tests.conftest import Command, MakePictures
+from tests.conftest import Command, MakeImages
 from tests.model.published import run_resnet
 from training.cli.main import export_script
 from training.evaluation.predict import onnx_predict
@@ -84,10 +84,10 @@ def test_a_new_head_is_drawn_for_any_labels_where_it_is_asked_for(
 
 
 def test_data_are_measured_and_name_the_labels(
-    command: Command, resnet20: Path, make_pictures: MakePictures, tmp_path: Path
+    command: Command, resnet20: Path, make_images: MakeImages, tmp_path: Path
 ) -> None:
     names = {f"label{index}": 6 for index in range(10)}
-    data = make_pictures(labels=names)
+    data = make_images(labels=names)
     for path in data.rglob("*.png"):
         with Image.open(path) as picture:
             picture.convert("RGB").save(path)

@@ -14,7 +14,7 @@ import onnxruntime as ort
 import torch
 from onnx import TensorProto
 
-from model.architecture.spec import get_architecture
+from model.architecture.family import get_architecture
 from training.data.dataset import Split
 from training.export import precisions
 from training.export.checkpoint import Options

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from tests.conftest import Command, MakePictures
+from tests.conftest import Command, MakeImages
 from tests.training.conftest import limited_files
 from training.cli.main import train_script
 from training.data.dataset import Dataset
@@ -79,9 +79,9 @@ def test_a_checkpoint_never_holds_a_weight_that_is_no_number(
 
 
 def test_the_command_says_so_in_one_line(
-    command: Command, make_pictures: MakePictures, tmp_path: Path
+    command: Command, make_images: MakeImages, tmp_path: Path
 ) -> None:
-    pictures = make_pictures(labels={"boot": 20, "coat": 20}, side=14)
+    pictures = make_images(labels={"boot": 20, "coat": 20}, image_size=14)
     settings = ("epochs=2", "batch_size=8", "learning_rate=1e30", "precision=float32")
     options = [part for change in settings for part in ("--set", change)]
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from model.network.resnet import build
-from tests.conftest import Command, MakePictures
+from tests.conftest import Command, MakeImages
 from training.cli.main import evaluate_script, export_script, train_script
 from training.data.dataset import Dataset, Split
 from training.data.duplicates import across_splits, find_duplicates, name_places, with_two_labels
@@ -131,10 +131,10 @@ def test_slow_steps_are_measured_once_more_at_full_size(
 
 
 def test_the_same_picture_in_two_splits_is_found_whatever_its_files_format(
-    make_pictures: MakePictures,
+    make_images: MakeImages,
 ) -> None:
     for split, count in (("train", 6), ("val", 3), ("test", 4)):
-        root = make_pictures(f"pictures/{split}", {"boot": count, "coat": count}).parent
+        root = make_images(f"pictures/{split}", {"boot": count, "coat": count}).parent
         random = np.random.default_rng(count)
         for path in sorted((root / split).rglob("*.png")):
             Image.fromarray(random.integers(0, 256, (28, 28), np.uint8)).save(path)
@@ -153,9 +153,9 @@ def test_the_same_picture_in_two_splits_is_found_whatever_its_files_format(
 
 
 def test_copies_whose_names_are_no_unicode_are_told_in_it(
-    make_pictures: MakePictures, small_recipe: Recipe, tmp_path: Path
+    make_images: MakeImages, small_recipe: Recipe, tmp_path: Path
 ) -> None:
-    root = make_pictures(side=14)
+    root = make_images(image_size=14)
     original = root / "boot" / "0.png"
     for name in (b"boot/bad\xe9.png", b"coat/bad\xe9.png"):
         Path(os.fsdecode(bytes(root) + b"/" + name)).write_bytes(original.read_bytes())
@@ -168,9 +168,9 @@ def test_copies_whose_names_are_no_unicode_are_told_in_it(
 
 
 def test_of_a_picture_that_lies_everywhere_some_places_are_printed(
-    make_pictures: MakePictures, small_recipe: Recipe, tmp_path: Path
+    make_images: MakeImages, small_recipe: Recipe, tmp_path: Path
 ) -> None:
-    root = make_pictures(labels={"boot": 30, "coat": 30}, side=28)
+    root = make_images(labels={"boot": 30, "coat": 30}, image_size=28)
     original = next(iter(sorted((root / "boot").iterdir())))
     for number in range(40):
         (root / "coat" / f"copy {number}.png").write_bytes(original.read_bytes())
@@ -214,10 +214,10 @@ def test_the_sheet_shows_each_picture_where_it_belongs(tmp_path: Path) -> None:
 
 
 def test_labels_out_of_balance_or_missing_are_told_and_nothing_crashes(
-    command: Command, make_pictures: MakePictures, tmp_path: Path
+    command: Command, make_images: MakeImages, tmp_path: Path
 ) -> None:
     """A label of two pictures is only trained on; the way to the artifact stays open."""
-    pictures = make_pictures(labels={"boot": 40, "coat": 30, "rare": 2}, side=14)
+    pictures = make_images(labels={"boot": 40, "coat": 30, "rare": 2}, image_size=14)
     run = tmp_path / "run"
 
     trained = command(train_script, "--data", pictures, "--out", run, *QUICK)
@@ -269,9 +269,9 @@ def test_imagenets_statistics_can_stand_for_the_datas(
 
 @pytest.mark.parametrize("size", [28, 96])
 def test_the_side_of_the_input_can_be_chosen(
-    command: Command, make_pictures: MakePictures, tmp_path: Path, size: int
+    command: Command, make_images: MakeImages, tmp_path: Path, size: int
 ) -> None:
-    pictures = make_pictures(labels={"boot": 6, "coat": 6}, side=40)
+    pictures = make_images(labels={"boot": 6, "coat": 6}, image_size=40)
     run = tmp_path / "run"
 
     trained = command(

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 
 from model.weights.file import read_weights
-from tests.conftest import Command, MakePictures
+from tests.conftest import Command, MakeImages
 from training.cli.main import train_script
 from training.data.dataset import Dataset
 from training.fit.setup import seen_before
@@ -19,9 +19,9 @@ from training.runs.record import RECORD_KEY, read_checkpoint
 
 
 def test_a_run_begins_with_the_weights_it_is_given(
-    command: Command, resnet20: Path, make_pictures: MakePictures, tmp_path: Path
+    command: Command, resnet20: Path, make_images: MakeImages, tmp_path: Path
 ) -> None:
-    data, out = make_pictures(), tmp_path / "run"
+    data, out = make_images(), tmp_path / "run"
     changes = ("architecture=resnet20", "epochs=1", "batch_size=8", "ema_decay=0")
     still = ("learning_rate=1e-9", "turn=1e-9")
     options = [part for change in (*changes, *still) for part in ("--set", change)]
@@ -38,9 +38,9 @@ def test_a_run_begins_with_the_weights_it_is_given(
 
 
 def test_weights_to_begin_with_bring_their_stem_and_such_a_run_goes_on(
-    command: Command, resnet18: Path, make_pictures: MakePictures, tmp_path: Path
+    command: Command, resnet18: Path, make_images: MakeImages, tmp_path: Path
 ) -> None:
-    arguments = ("--data", make_pictures(), "--out", tmp_path / "run", "--set", "batch_size=8")
+    arguments = ("--data", make_images(), "--out", tmp_path / "run", "--set", "batch_size=8")
     changes = ("--set", "architecture=resnet18", "--set", "epochs=1")
 
     begun = command(train_script, *arguments, *changes, "--init", resnet18)
@@ -55,7 +55,7 @@ def test_weights_to_begin_with_bring_their_stem_and_such_a_run_goes_on(
 
 
 def test_a_recipe_overrules_the_stem_of_the_weights(
-    command: Command, resnet18: Path, make_pictures: MakePictures, tmp_path: Path
+    command: Command, resnet18: Path, make_images: MakeImages, tmp_path: Path
 ) -> None:
     changes = ("architecture=resnet18", "stem=small", "epochs=1", "batch_size=8")
     options = [part for change in changes for part in ("--set", change)]
@@ -63,7 +63,7 @@ def test_a_recipe_overrules_the_stem_of_the_weights(
     finished = command(
         train_script,
         "--data",
-        make_pictures(),
+        make_images(),
         "--out",
         tmp_path / "run",
         "--init",
@@ -91,9 +91,9 @@ def test_a_head_alone_on_random_weights_is_refused(command: Command, tmp_path: P
 
 
 def test_weights_that_may_know_what_is_held_out_now_are_warned_of(
-    command: Command, make_pictures: MakePictures, tmp_path: Path
+    command: Command, make_images: MakeImages, tmp_path: Path
 ) -> None:
-    data, first = make_pictures(labels={"boot": 20, "coat": 20}), tmp_path / "first"
+    data, first = make_images(labels={"boot": 20, "coat": 20}), tmp_path / "first"
     quick = ("--data", data, "--set", "epochs=1", "--set", "batch_size=8")
     assert command(train_script, *quick, "--out", first).code == 0
     init = ("--init", first / "checkpoints" / "best.ckpt")

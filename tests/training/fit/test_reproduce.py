@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 from PIL import Image
 
-from tests.conftest import Command, MakePictures
+from tests.conftest import Command, MakeImages
 from tests.training.run_files import ctrl_c_in
 from training.cli.main import evaluate_script, train_script
 from training.data.folder import read_picture_folder
@@ -23,8 +23,8 @@ QUICK = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "erase=0.3")
 
 
 @pytest.fixture
-def pictures(make_pictures: MakePictures) -> Path:
-    return make_pictures(labels={"boot": 14, "coat": 14}, side=14)
+def pictures(make_images: MakeImages) -> Path:
+    return make_images(labels={"boot": 14, "coat": 14}, image_size=14)
 
 
 @pytest.fixture

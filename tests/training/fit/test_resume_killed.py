@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from tests.conftest import MakePictures
+from tests.conftest import MakeImages
 from tests.training.run_files import assert_same_run, rows_of
 from training.data.folder import read_picture_folder
 from training.fit.train import train
@@ -42,8 +42,8 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def pictures(make_pictures: MakePictures) -> Path:
-    return make_pictures(labels={"bag": 40, "boot": 40, "coat": 40}, side=14)
+def pictures(make_images: MakeImages) -> Path:
+    return make_images(labels={"bag": 40, "boot": 40, "coat": 40}, image_size=14)
 
 
 @pytest.fixture

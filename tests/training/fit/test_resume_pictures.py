@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 
 from PIL import Image
 
-from tests.conftest import Command, MakePictures
+from tests.conftest import Command, MakeImages
 from tests.training.run_files import assert_same_run, ctrl_c_in
 from training.cli.main import train_script
 from training.data.dataset import Dataset
@@ -21,8 +21,8 @@ RECIPE = get_recipe("default", ["epochs=2", "batch_size=8", "shift=1"])
 
 
 @pytest.fixture
-def dataset(make_pictures: MakePictures) -> Dataset:
-    return read_picture_folder(make_pictures(labels={"boot": 14, "coat": 14}, side=14))
+def dataset(make_images: MakeImages) -> Dataset:
+    return read_picture_folder(make_images(labels={"boot": 14, "coat": 14}, image_size=14))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ pytest.importorskip("torch")
 
 from pydantic import ValidationError
 
-from model.architecture.spec import ARCHITECTURES
+from model.architecture.family import ARCHITECTURES
 from training.recipe.recipe import RECIPES, Recipe, RecipeError, get_recipe
 
 

@@ -8,8 +8,8 @@ from typing import Protocol
 import httpx
 import pytest
 
-from model.artifact.folder import write
 from model.artifact.manifest import Manifest, Precision
+from model.artifact.writing import write
 from service.app import create_app
 from service.settings import Settings
 from tests.in_process import ask, get

@@ -1,4 +1,4 @@
-"""Pictures to send: made here, so that a measurement needs no data."""
+"""Images to send: made here, so that a measurement needs no data."""
 
 import io
 
@@ -6,20 +6,21 @@ import numpy as np
 from PIL import Image
 
 
-def picture(side: int, file_format: str = "PNG", target_bytes: int | None = None) -> bytes:
+def make_image(image_size: int, file_format: str = "PNG", target_bytes: int | None = None) -> bytes:
     """Draw soft blots with some grain; as a file.
 
     Args:
-        side: In pixels; RGB over 64, grey below.
+        image_size: In pixels; RGB over 64, grey below.
         file_format: Pillow's name.
         target_bytes: For JPEG: raise the quality until the file is about so large.
     """
     random = np.random.default_rng(0)
-    channels = 3 if side > 64 else 1
+    channels = 3 if image_size > 64 else 1
     coarse = random.integers(0, 256, (8, 8, channels), dtype=np.uint8)
-    image = Image.fromarray(coarse.squeeze()).resize((side, side), Image.Resampling.BICUBIC)
-    grain = random.normal(0, 6, (side, side, channels))
-    pixels = np.asarray(image, dtype=np.float64).reshape(side, side, channels) + grain
+    size = (image_size, image_size)
+    image = Image.fromarray(coarse.squeeze()).resize(size, Image.Resampling.BICUBIC)
+    grain = random.normal(0, 6, (*size, channels))
+    pixels = np.asarray(image, dtype=np.float64).reshape(*size, channels) + grain
     image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8).squeeze())
     for quality in range(50, 96, 3) if target_bytes else (90,):
         file = io.BytesIO()
