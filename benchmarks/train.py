@@ -25,7 +25,7 @@ from model.architecture.spec import Architecture, get_architecture
 from model.architecture.summary import summarize
 from model.cli import CommandError
 from model.network.resnet import ResNet
-from training.cli.data import told_in_one_line
+from training.cli.errors import user_errors
 from training.export.latency import processor_name
 from training.runs.environment import commit, now
 
@@ -152,7 +152,7 @@ def main() -> None:
         _keep_speed(measure_speed(options.names, options.budget))
         return
     try:
-        with told_in_one_line():
+        with user_errors():
             row = measure_accuracy(
                 options.recipe, options.seeds, options.changes, options.out, options.data
             )

@@ -16,8 +16,8 @@ from benchmarks.accuracy import keep, measure_accuracy
 from benchmarks.train import RESULTS, main
 from tests.conftest import Command, MakePictures
 from training.cli.main import evaluate_script, train_script
-from training.fit.setup import TrainingError
-from training.recipe.recipe import get_recipe
+from training.errors import TrainingError
+from training.recipe.presets import get_recipe
 
 QUICK = ["epochs=1", "batch_size=16"]
 
@@ -67,7 +67,7 @@ def test_a_run_of_another_recipe_or_of_other_pictures_is_refused(
 ) -> None:
     measure_accuracy("fast", 1, QUICK, tmp_path, pictures)
     called.clear()
-    edited = get_recipe("fast", QUICK).model_copy(update={"shift": 1})
+    edited = get_recipe("fast", QUICK).model_copy(update={"random_shift": 1})
     same = get_recipe("fast", QUICK).model_copy(update={"expected": "measured since"})
 
     monkeypatch.setattr(accuracy, "get_recipe", lambda *_: edited)

@@ -32,7 +32,8 @@ from training.errors import ExportError
 from training.evaluation.predict import Answers, onnx_outputs, onnx_session
 from training.export.onnx_graph import OPSET, Parity
 from training.export.precisions import Made, Measured
-from training.recipe.recipe import RECIPES, Recipe
+from training.recipe.presets import RECIPES
+from training.recipe.recipe import Recipe
 from training.runs.environment import commit, now
 from training.runs.record import RunRecord
 

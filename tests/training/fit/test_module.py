@@ -1,4 +1,4 @@
-"""One step of training: its loss, its optimiser, its schedule, its dice."""
+"""One step of training: its loss, its optimiser, its schedule, its generator."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from training.data.dataset import Dataset
+from training.fit.loop import Outcome
 from training.fit.module import Classifier
 from training.fit.setup import fit_architecture
-from training.fit.train import Outcome
-from training.recipe.recipe import Recipe, get_recipe
+from training.recipe.presets import get_recipe
+from training.recipe.recipe import Recipe
 from training.runs.metrics import COLUMNS, read_rows
 from training.runs.record import RunRecord
 
@@ -45,7 +46,7 @@ def test_weight_decay_spares_norms_and_biases(small_fashion: Dataset, name: str)
 
 
 def test_muon_turns_convolutions_alone(small_fashion: Dataset) -> None:
-    module = _module(small_fashion, get_recipe("baseline", ["optimizer=muon", "turn=0.2"]))
+    module = _module(small_fashion, get_recipe("baseline", ["optimizer=muon", "muon_lr=0.2"]))
 
     groups = module.configure_optimizers()["optimizer"].param_groups
 
@@ -58,7 +59,7 @@ def test_muon_turns_convolutions_alone(small_fashion: Dataset) -> None:
 
 
 def test_a_slower_backbone_leaves_the_head_its_rate(small_fashion: Dataset) -> None:
-    changes = ["optimizer=sgd", "schedule=plateau", "backbone_rate=0.1", "learning_rate=0.5"]
+    changes = ["optimizer=sgd", "schedule=plateau", "backbone_lr_scale=0.1", "learning_rate=0.5"]
     module = _module(small_fashion, get_recipe("baseline", changes))
 
     groups = module.configure_optimizers()["optimizer"].param_groups
@@ -71,7 +72,7 @@ def test_a_slower_backbone_leaves_the_head_its_rate(small_fashion: Dataset) -> N
 
 
 def test_a_frozen_backbone_stays_as_it_came_norms_included(small_fashion: Dataset) -> None:
-    recipe = get_recipe("baseline", ["backbone_rate=0", "schedule=plateau", "optimizer=sgd"])
+    recipe = get_recipe("baseline", ["backbone_lr_scale=0", "schedule=plateau", "optimizer=sgd"])
     module = _module(small_fashion, recipe)
     before = {name: value.clone() for name, value in module.network.state_dict().items()}
     optimizer = module.configure_optimizers()["optimizer"]
@@ -130,7 +131,7 @@ def test_smoothing_is_in_the_training_loss(small_fashion: Dataset) -> None:
 def test_pictures_are_mixed_until_the_finish(
     small_fashion: Dataset, monkeypatch: pytest.MonkeyPatch, step: int, mixes: bool
 ) -> None:
-    changes = ["mixup=1", "finish=0.25", "flip=false", "shift=0", "first_scale=1"]
+    changes = ["mixup=1", "cooldown=0.25", "flip=false", "random_shift=0", "resolution_start=1"]
     module = _module(small_fashion, get_recipe("fast", changes))
     stands = SimpleNamespace(global_step=step, estimated_stepping_batches=100)
     monkeypatch.setattr(Classifier, "trainer", stands)
@@ -183,7 +184,7 @@ def test_there_are_no_rows_without_a_file(tmp_path: Path) -> None:
 
 
 def test_no_way_back_is_kept_through_a_frozen_backbone(small_fashion: Dataset) -> None:
-    module = _module(small_fashion, get_recipe("finetune", ["backbone_rate=0"]))
+    module = _module(small_fashion, get_recipe("finetune", ["backbone_lr_scale=0"]))
     network = module.network
 
     some = small_fashion.train[:4]

@@ -1,7 +1,9 @@
-"""What is told before the first step, and that telling it changes nothing."""
+"""The report before the first step, and that making it changes nothing."""
 
 import json
+import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,23 +22,38 @@ from training.cli.main import evaluate_script, export_script, train_script
 from training.data.dataset import Dataset, Split
 from training.data.duplicates import across_splits, find_duplicates, name_places, with_two_labels
 from training.data.folder import read_picture_folder
-from training.fit.preflight import Summary, look
+from training.fit.preflight import Summary, run_preflight
 from training.fit.setup import fit_architecture
-from training.fit.step_time import measure_pace
+from training.fit.step_time import measure_step_time
 from training.fit.train import train
 from training.plots.contact_sheet import GAP, LEAST, LINE, Tile, draw_sheet
 from training.recipe.augment import resize
-from training.recipe.recipe import Recipe, get_recipe
-from training.runs.record import RunFolder, RunRecord, balance, read_checkpoint
+from training.recipe.presets import get_recipe
+from training.recipe.recipe import Recipe
+from training.runs.folder import RunFolder
+from training.runs.reading import read_checkpoint
+from training.runs.record import RunRecord, balanced_class_weights
 
 QUICK = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "precision=float32")
 
 
-def _look(dataset: Dataset, recipe: Recipe, folder: RunFolder) -> tuple[Summary, str]:
-    folder.path.mkdir()
-    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed=0)
-    told = "\n".join(look(dataset, record, folder))
-    return Summary.model_validate_json(folder.summary.read_text()), told
+Preflight = Callable[[Dataset, Recipe, RunFolder], tuple[Summary, str]]
+
+
+@pytest.fixture
+def preflight(caplog: pytest.LogCaptureFixture) -> Preflight:
+    """Make the report of a run; give the summary and what was logged."""
+
+    def report(dataset: Dataset, recipe: Recipe, folder: RunFolder) -> tuple[Summary, str]:
+        folder.path.mkdir()
+        record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed=0)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "training"):
+            run_preflight(dataset, record, folder)
+        lines = "\n".join(caplog.messages)
+        return Summary.model_validate_json(folder.summary.read_text()), lines
+
+    return report
 
 
 def test_a_run_that_was_looked_at_first_is_the_very_run_that_was_not(
@@ -46,7 +63,7 @@ def test_a_run_that_was_looked_at_first_is_the_very_run_that_was_not(
     dataset = small_fashion.limited(120)
 
     train(dataset, recipe, tmp_path / "plain")
-    train(dataset, recipe, tmp_path / "looked", look_first=True)
+    train(dataset, recipe, tmp_path / "looked", preflight=True)
 
     states = [
         torch.load(RunFolder(tmp_path / name).last, weights_only=True)
@@ -64,35 +81,37 @@ def test_a_checkpoint_takes_about_what_was_told(
     recipe = small_recipe.model_copy(update={"epochs": 1, **changes})
     folder = RunFolder(tmp_path / "run")
 
-    train(small_fashion.limited(120), recipe, folder.path, look_first=True)
+    train(small_fashion.limited(120), recipe, folder.path, preflight=True)
 
-    told = Summary.model_validate_json(folder.summary.read_text()).checkpoint_bytes
-    assert folder.last.stat().st_size == pytest.approx(told, rel=0.1)
+    logged = Summary.model_validate_json(folder.summary.read_text()).checkpoint_bytes
+    assert folder.last.stat().st_size == pytest.approx(logged, rel=0.1)
 
 
 def test_a_run_of_few_steps_is_warned_of_with_a_batch_that_makes_more(
-    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path, preflight: Preflight
 ) -> None:
     recipe = small_recipe.model_copy(update={"epochs": 30, "batch_size": 512})
 
-    _, told = _look(small_fashion, recipe, RunFolder(tmp_path / "few"))
-    _, fine = _look(
+    _, logged = preflight(small_fashion, recipe, RunFolder(tmp_path / "few"))
+    _, fine = preflight(
         small_fashion, recipe.model_copy(update={"batch_size": 8}), RunFolder(tmp_path / "many")
     )
 
-    assert "30 epochs are 30 steps in all, few to learn from; --set batch_size=8 makes them" in told
+    assert (
+        "30 epochs are 30 steps in all, few to learn from; --set batch_size=8 makes them" in logged
+    )
     assert "few to learn from" not in fine
 
 
 def test_the_summary_counts_labels_parameters_and_bytes(
-    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path, preflight: Preflight
 ) -> None:
-    summary, told = _look(small_fashion, small_recipe, RunFolder(tmp_path / "run"))
+    summary, logged = preflight(small_fashion, small_recipe, RunFolder(tmp_path / "run"))
 
     for target, label in enumerate(small_fashion.labels):
         counted = [int((split.targets == target).sum()) for split in small_fashion.splits.values()]
         assert list(summary.counts[label].values()) == counted
-        assert label in told
+        assert label in logged
     assert summary.parameters == sum(weight.numel() for weight in build("mini_resnet").parameters())
     assert summary.dataset_bytes == 900 * 14 * 14
     assert summary.steps_per_epoch == 10  # 480 pictures, 48 a step
@@ -100,7 +119,7 @@ def test_the_summary_counts_labels_parameters_and_bytes(
     assert summary.peak_bytes is not None
     assert summary.peak_bytes > summary.dataset_bytes
     assert 0 < summary.seconds_per_epoch < 60
-    assert "an epoch takes about" in told
+    assert "an epoch takes about" in logged
 
 
 @pytest.mark.parametrize(("first", "steps"), [(0.7, 2), (1.0, 1)])
@@ -111,22 +130,22 @@ def test_slow_steps_are_measured_once_more_at_full_size(
     first: float,
     steps: int,
 ) -> None:
-    monkeypatch.setattr("training.fit.step_time.ENOUGH_S", 0.0)
+    monkeypatch.setattr("training.fit.step_time.TIME_BUDGET_S", 0.0)
     sides: list[int] = []
 
-    def note(images: Tensor, _recipe: Recipe, _dice: Generator, side: int) -> Tensor:
+    def note(images: Tensor, _recipe: Recipe, _generator: Generator, side: int) -> Tensor:
         sides.append(side)
         return resize(images, side)
 
     monkeypatch.setattr("training.fit.module.augment", note)
-    recipe = small_recipe.model_copy(update={"first_scale": first, "grown_at": 0.6})
+    recipe = small_recipe.model_copy(update={"resolution_start": first, "resolution_ramp": 0.6})
     architecture = fit_architecture(recipe, small_fashion)
     record = RunRecord.of(small_fashion, recipe, architecture, seed=0)
 
-    pace = measure_pace(small_fashion, record)
+    step_time = measure_step_time(small_fashion, record)
 
-    assert pace is not None
-    assert pace.steps == steps
+    assert step_time is not None
+    assert step_time.steps == steps
     assert sides == ([8, 14] if steps == 2 else [14])
 
 
@@ -153,33 +172,37 @@ def test_the_same_picture_in_two_splits_is_found_whatever_its_files_format(
 
 
 def test_copies_whose_names_are_no_unicode_are_told_in_it(
-    make_pictures: MakePictures, small_recipe: Recipe, tmp_path: Path
+    make_pictures: MakePictures, small_recipe: Recipe, tmp_path: Path, preflight: Preflight
 ) -> None:
     root = make_pictures(side=14)
     original = root / "boot" / "0.png"
     for name in (b"boot/bad\xe9.png", b"coat/bad\xe9.png"):
         Path(os.fsdecode(bytes(root) + b"/" + name)).write_bytes(original.read_bytes())
 
-    summary, told = _look(read_picture_folder(root), small_recipe, RunFolder(tmp_path / "run"))
+    summary, logged = preflight(
+        read_picture_folder(root), small_recipe, RunFolder(tmp_path / "run")
+    )
 
     (group,) = summary.two_labels
     assert {"boot/bad\\xe9.png", "coat/bad\\xe9.png"} <= set(group.split())
-    assert f"under more than one label: 1, first {group}" in told
+    assert f"under more than one label: 1, first {group}" in logged
 
 
 def test_of_a_picture_that_lies_everywhere_some_places_are_printed(
-    make_pictures: MakePictures, small_recipe: Recipe, tmp_path: Path
+    make_pictures: MakePictures, small_recipe: Recipe, tmp_path: Path, preflight: Preflight
 ) -> None:
     root = make_pictures(labels={"boot": 30, "coat": 30}, side=28)
     original = next(iter(sorted((root / "boot").iterdir())))
     for number in range(40):
         (root / "coat" / f"copy {number}.png").write_bytes(original.read_bytes())
 
-    summary, told = _look(read_picture_folder(root), small_recipe, RunFolder(tmp_path / "run"))
+    summary, logged = preflight(
+        read_picture_folder(root), small_recipe, RunFolder(tmp_path / "run")
+    )
 
     (group,) = summary.two_labels
     assert group.count("copy") == 40
-    (line,) = (line for line in told.splitlines() if "more than one label" in line)
+    (line,) = (line for line in logged.splitlines() if "more than one label" in line)
     assert line.endswith(" ...")
     assert len(line) < 400
 
@@ -225,11 +248,11 @@ def test_labels_out_of_balance_or_missing_are_told_and_nothing_crashes(
     exported = command(export_script, run, "--out", tmp_path / "artifacts/shoes/1")
 
     assert trained.code == 0, trained.err
-    assert "to train on: from 2 pictures (rare) to 32 (boot); --set class_weights=true" in (
+    assert "to train on: from 2 images (rare) to 32 (boot); --set class_weights=true" in (
         trained.out
     )
     for split in ("validation", "test"):
-        lack = f"warning: no picture for {split}: not measured: 1 of 3 labels (rare)"
+        lack = f"warning: no image for {split}: not measured: 1 of 3 labels (rare)"
         assert lack in trained.out
     assert (run / "samples.png").exists()
     files = json.loads((run / "splits.json").read_text())
@@ -246,7 +269,7 @@ def test_class_weights_make_each_label_count_alike(small_fashion: Dataset, tmp_p
     dataset = replace(small_fashion, train=small_fashion.train[chosen.nonzero().flatten()])
     counts = dataset.train.targets.bincount(minlength=10)
 
-    weights = torch.tensor(balance(dataset))
+    weights = torch.tensor(balanced_class_weights(dataset))
 
     assert torch.allclose(weights * counts, torch.full((10,), len(dataset.train) / 10))
     recipe = get_recipe("default", ["class_weights=true", "epochs=1", "precision=float32"])
@@ -275,7 +298,7 @@ def test_the_side_of_the_input_can_be_chosen(
     run = tmp_path / "run"
 
     trained = command(
-        train_script, "--data", pictures, "--out", run, *QUICK, "--set", f"size={size}"
+        train_script, "--data", pictures, "--out", run, *QUICK, "--set", f"image_size={size}"
     )
     evaluated = command(evaluate_script, run)
 

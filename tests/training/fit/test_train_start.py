@@ -9,9 +9,12 @@ pytest.importorskip("torch")
 
 from tests.training.run_files import figures_of
 from training.data.dataset import Dataset
-from training.fit.setup import TrainingError, fit_architecture
-from training.fit.train import Outcome, train
-from training.recipe.recipe import Recipe, get_recipe
+from training.errors import TrainingError
+from training.fit.loop import Outcome
+from training.fit.setup import fit_architecture
+from training.fit.train import train
+from training.recipe.presets import get_recipe
+from training.recipe.recipe import Recipe
 
 
 def test_a_folder_that_holds_another_run_is_refused(
@@ -62,11 +65,17 @@ def test_a_folder_whose_run_died_in_its_first_epoch_can_be_used_again(
     [
         ({"architecture": "resnet19"}, "Did you mean 'resnet18'"),
         (
-            {"shift": 14, "first_scale": 1},
-            r"`shift` \(=14\) must be under the picture's side \(=14",
+            {"random_shift": 14, "resolution_start": 1},
+            r"`random_shift` \(=14\) must be under the image size \(=14",
         ),
-        ({"shift": 8}, r"`shift` \(=8\) must be under the growing pictures' smallest side \(=8\)"),
-        ({"shift": 8, "first_scale": 1, "last_scale": 0.5}, r"pictures' smallest side \(=8\)"),
+        (
+            {"random_shift": 8},
+            r"`random_shift` \(=8\) must be under the run's smallest image size \(=8\)",
+        ),
+        (
+            {"random_shift": 8, "resolution_start": 1, "resolution_end": 0.5},
+            r"run's smallest image size \(=8\)",
+        ),
     ],
 )
 def test_a_recipe_that_does_not_fit_the_pictures_is_refused_before_anything_is_written(
@@ -86,7 +95,7 @@ def test_a_recipe_that_does_not_fit_the_pictures_is_refused_before_anything_is_w
 def test_a_shift_is_held_against_the_whole_side_where_pictures_do_not_grow(
     small_fashion: Dataset,
 ) -> None:
-    recipe = get_recipe("default", ["architecture=residual_mlp", "shift=13"])
+    recipe = get_recipe("default", ["architecture=residual_mlp", "random_shift=13"])
 
     assert fit_architecture(recipe, small_fashion).stem == "flatten"
 

@@ -7,7 +7,8 @@ pytest.importorskip("torch")
 from pydantic import ValidationError
 
 from model.architecture.spec import ARCHITECTURES
-from training.recipe.recipe import RECIPES, Recipe, RecipeError, get_recipe
+from training.recipe.presets import RECIPES, get_recipe
+from training.recipe.recipe import Recipe, RecipeError
 
 
 def test_every_recipe_stands_under_its_own_name_and_trains_a_member_of_the_family() -> None:
@@ -67,7 +68,7 @@ def test_the_last_change_of_a_field_counts() -> None:
         ("momentum=1", "input should be less than 1"),
         ("optimizer=adamw", "input should be 'adam', 'sgd' or 'muon'"),
         ("flip=perhaps", "input should be a valid boolean"),
-        ("speed=9", "FIELD one of architecture, backbone_rate, batch_size"),
+        ("speed=9", "FIELD one of architecture, backbone_lr_scale, batch_size"),
         ("epochs", "`--set epochs` must be FIELD=VALUE"),
         ("name=mine", "`--set name=mine` must be FIELD=VALUE"),
         ("expected=99", "`--set expected=99` must be FIELD=VALUE"),

@@ -14,10 +14,10 @@ from training.cli.main import train_script
 from training.data.dataset import Dataset
 from training.data.folder import read_picture_folder
 from training.fit.train import train
-from training.recipe.recipe import get_recipe
-from training.runs.record import RunFolder
+from training.recipe.presets import get_recipe
+from training.runs.folder import RunFolder
 
-RECIPE = get_recipe("default", ["epochs=2", "batch_size=8", "shift=1"])
+RECIPE = get_recipe("default", ["epochs=2", "batch_size=8", "random_shift=1"])
 
 
 @pytest.fixture
