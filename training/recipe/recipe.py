@@ -27,20 +27,26 @@ class Recipe(BaseModel):
     name: str = Field(description="Of the preset that it began as.")
     architecture: str = Field("mini_resnet", description="A member of the family.")
     stem: StemKind | None = Field(
-        None, description="None: the architecture's own; a small one for small images."
+        None, description="First layers (docs/family.md); none: chosen by the image size."
     )
-    shortcuts: ShortcutRule | None = Field(None, description="None: the architecture's own.")
+    shortcuts: ShortcutRule | None = Field(
+        None, description="Kind (docs/family.md); none: the architecture's."
+    )
 
     image_size: int | None = Field(
-        None, ge=8, description="Height and width in pixels; None: chosen from the images."
+        None, ge=8, description="Height and width in pixels; none: chosen from the images."
     )
     normalize: Literal["data", "imagenet"] = Field(
-        "data", description="Whose mean and standard deviation to use."
+        "data", description="Mean and standard deviation of the `data`, or of `imagenet`."
     )
 
-    epochs: int = Field(ge=1, description="At most, where early stopping is on.")
+    epochs: int = Field(
+        ge=1, description="Passes over the training images; fewer with early stopping."
+    )
     batch_size: int = Field(ge=1, description="Images a step, over all processes.")
-    optimizer: Literal["adam", "sgd", "muon"] = Field(description="Muon moves convolutions only.")
+    optimizer: Literal["adam", "sgd", "muon"] = Field(
+        description="`adam`, `sgd`, or `muon` for convolutions and SGD for the rest."
+    )
     learning_rate: float = Field(gt=0, description="The peak, where the schedule has one.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; not used by Adam.")
     muon_lr: float = Field(
@@ -52,7 +58,7 @@ class Recipe(BaseModel):
         1.0, ge=0, le=1, description="Learning rate of all but the head, as a share; 0 freezes it."
     )
     schedule: Literal["plateau", "one_cycle", "cosine"] = Field(
-        description="How the learning rate changes over the run."
+        description="Of the learning rate: `plateau`, `one_cycle` or `cosine`."
     )
     warmup: float = Field(
         0.2, ge=0, le=1, description="Share of the schedule's steps up to the peak."
@@ -85,13 +91,14 @@ class Recipe(BaseModel):
     )
     bn_momentum: float = Field(0.1, gt=0, le=1, description="Of the batch norms' statistics.")
     monitor: Literal["val_loss", "val_acc"] = Field(
-        "val_acc", description="What selects the best checkpoint and stops early."
+        "val_acc", description="`val_acc` or `val_loss`: chooses the best checkpoint, stops early."
     )
     early_stopping: int | None = Field(
-        None, ge=1, description="Epochs without progress that end the run; None: never."
+        None, ge=1, description="Epochs without progress that end the run; none: never."
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "bfloat16", description="Falls back to float32 where the processor lacks bfloat16."
+        "bfloat16",
+        description="`bfloat16` or `float32`; float32 where the processor lacks bfloat16.",
     )
 
     flip: bool = Field(False, description="Mirror half of the images left to right.")

@@ -16,6 +16,7 @@ from model.weights.file import read_weights
 from tests.conftest import Command, MakePictures
 from training.cli.lr_finder import changes_for, main
 from training.data.dataset import Dataset
+from training.errors import TrainingError
 from training.fit import lr_range_test
 from training.fit.lr_range_test import MAX_LR, MIN_LR, STEPS, Curve, find_learning_rate
 from training.fit.module import Classifier
@@ -89,6 +90,15 @@ def test_the_pictures_are_normalised_as_the_recipe_says(
     find_learning_rate(small_fashion, get_recipe("default", ["normalize=imagenet"]))
 
     assert tried[0].record.preprocessing.mean == pytest.approx([0.449], abs=1e-4)
+
+
+def test_images_of_another_size_than_the_recipes_are_refused(
+    small_fashion: Dataset, tried: list[Classifier]
+) -> None:
+    with pytest.raises(TrainingError, match="read at 14 pixels"):
+        find_learning_rate(small_fashion, get_recipe("default", ["image_size=28"]))
+
+    assert tried == []
 
 
 def test_the_steps_begin_with_the_weights_that_are_given(

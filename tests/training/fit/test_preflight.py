@@ -4,7 +4,6 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,7 @@ from torch import Generator, Tensor
 from model.network.resnet import build
 from tests.conftest import Command, MakePictures
 from training.cli.main import evaluate_script, export_script, train_script
-from training.data.dataset import Dataset, Split
-from training.data.duplicates import across_splits, find_duplicates, name_places, with_two_labels
+from training.data.dataset import Dataset
 from training.data.folder import read_picture_folder
 from training.fit.preflight import Summary, run_preflight
 from training.fit.setup import fit_architecture
@@ -28,11 +26,9 @@ from training.fit.step_time import measure_step_time
 from training.fit.train import train
 from training.plots.contact_sheet import GAP, LEAST, LINE, Tile, draw_sheet
 from training.recipe.augment import resize
-from training.recipe.presets import get_recipe
 from training.recipe.recipe import Recipe
 from training.runs.folder import RunFolder
-from training.runs.reading import read_checkpoint
-from training.runs.record import RunRecord, balanced_class_weights
+from training.runs.record import RunRecord
 
 QUICK = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "precision=float32")
 
@@ -149,28 +145,6 @@ def test_slow_steps_are_measured_once_more_at_full_size(
     assert sides == ([8, 14] if steps == 2 else [14])
 
 
-def test_the_same_picture_in_two_splits_is_found_whatever_its_files_format(
-    make_pictures: MakePictures,
-) -> None:
-    for split, count in (("train", 6), ("val", 3), ("test", 4)):
-        root = make_pictures(f"pictures/{split}", {"boot": count, "coat": count}).parent
-        random = np.random.default_rng(count)
-        for path in sorted((root / split).rglob("*.png")):
-            Image.fromarray(random.integers(0, 256, (28, 28), np.uint8)).save(path)
-    with Image.open(root / "train/boot/1.png") as image:
-        image.save(root / "test/boot/copy.bmp")
-        image.save(root / "train/coat/other.gif")
-
-    dataset = read_picture_folder(root)
-    groups = find_duplicates(dataset)
-
-    (group,) = across_splits(groups)
-    assert name_places(group, dataset) == (
-        "train train/boot/1.png = train train/coat/other.gif = test test/boot/copy.bmp"
-    )
-    assert with_two_labels(groups, dataset) == [group]
-
-
 def test_copies_whose_names_are_no_unicode_are_told_in_it(
     make_pictures: MakePictures, small_recipe: Recipe, tmp_path: Path, preflight: Preflight
 ) -> None:
@@ -205,16 +179,6 @@ def test_of_a_picture_that_lies_everywhere_some_places_are_printed(
     (line,) = (line for line in logged.splitlines() if "more than one label" in line)
     assert line.endswith(" ...")
     assert len(line) < 400
-
-
-def test_pictures_without_files_are_named_by_their_position(small_fashion: Dataset) -> None:
-    images = small_fashion.test.images.clone()
-    images[7] = small_fashion.train.images[3]
-    dataset = replace(small_fashion, test=Split(images, small_fashion.test.targets))
-
-    found = [name_places(group, dataset) for group in across_splits(find_duplicates(dataset))]
-
-    assert found == ["train 3 = test 7"]
 
 
 def test_the_sheet_shows_each_picture_where_it_belongs(tmp_path: Path) -> None:
@@ -261,46 +225,3 @@ def test_labels_out_of_balance_or_missing_are_told_and_nothing_crashes(
     )
     assert evaluated.code == 0, evaluated.err
     assert exported.code == 0, exported.err
-
-
-def test_class_weights_make_each_label_count_alike(small_fashion: Dataset, tmp_path: Path) -> None:
-    chosen = (small_fashion.train.targets != 3) & (small_fashion.train.targets != 0)
-    chosen[:60] = True
-    dataset = replace(small_fashion, train=small_fashion.train[chosen.nonzero().flatten()])
-    counts = dataset.train.targets.bincount(minlength=10)
-
-    weights = torch.tensor(balanced_class_weights(dataset))
-
-    assert torch.allclose(weights * counts, torch.full((10,), len(dataset.train) / 10))
-    recipe = get_recipe("default", ["class_weights=true", "epochs=1", "precision=float32"])
-    train(dataset, recipe, tmp_path / "run")
-    record, _ = read_checkpoint(tmp_path / "run")
-    assert record.loss_weights == pytest.approx(weights.tolist())
-
-
-def test_imagenets_statistics_can_stand_for_the_datas(
-    small_fashion: Dataset, tmp_path: Path
-) -> None:
-    recipe = get_recipe("default", ["normalize=imagenet", "epochs=1", "precision=float32"])
-
-    train(small_fashion.limited(40), recipe, tmp_path / "run")
-
-    record, _ = read_checkpoint(tmp_path / "run")
-    assert record.preprocessing.mean == pytest.approx([0.449], abs=1e-4)  # of three colours'
-    assert record.preprocessing.std == pytest.approx([0.226], abs=1e-4)
-
-
-@pytest.mark.parametrize("size", [28, 96])
-def test_the_side_of_the_input_can_be_chosen(
-    command: Command, make_pictures: MakePictures, tmp_path: Path, size: int
-) -> None:
-    pictures = make_pictures(labels={"boot": 6, "coat": 6}, side=40)
-    run = tmp_path / "run"
-
-    trained = command(
-        train_script, "--data", pictures, "--out", run, *QUICK, "--set", f"image_size={size}"
-    )
-    evaluated = command(evaluate_script, run)
-
-    assert f"2 labels, {size} x {size} x 1" in trained.out, trained.err
-    assert evaluated.code == 0, evaluated.err

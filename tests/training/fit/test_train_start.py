@@ -11,7 +11,7 @@ from tests.training.run_files import figures_of
 from training.data.dataset import Dataset
 from training.errors import TrainingError
 from training.fit.loop import Outcome
-from training.fit.setup import fit_architecture
+from training.fit.setup import fit_architecture, fit_dataset
 from training.fit.train import train
 from training.recipe.presets import get_recipe
 from training.recipe.recipe import Recipe
@@ -90,6 +90,25 @@ def test_a_recipe_that_does_not_fit_the_pictures_is_refused_before_anything_is_w
 
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("image_size", [28, 16])
+def test_images_of_another_size_than_the_recipes_are_refused_before_anything_is_written(
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path, image_size: int
+) -> None:
+    recipe = small_recipe.model_copy(update={"image_size": image_size})
+
+    with pytest.raises(TrainingError, match=f"read at 14 pixels; .* is {image_size}") as refused:
+        train(small_fashion, recipe, tmp_path / "run")
+
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_the_recipes_size_are_taken(small_fashion: Dataset) -> None:
+    recipe = get_recipe("default", ["image_size=14"])
+
+    assert fit_dataset(small_fashion, recipe) is small_fashion
 
 
 def test_a_shift_is_held_against_the_whole_side_where_pictures_do_not_grow(
