@@ -28,7 +28,7 @@ def pictures(make_pictures: MakePictures) -> Path:
 
 @pytest.fixture
 def run(command: Command, pictures: Path, tmp_path: Path) -> Path:
-    """A run folder of one epoch on those pictures."""
+    """A run folder of one epoch on those images."""
     finished = command(train_script, "--data", pictures, "--out", tmp_path / "run", *QUICK)
     assert finished.code == 0, finished.err
     return tmp_path / "run"
@@ -115,7 +115,9 @@ def test_evaluation_prints_the_figures_that_it_writes(command: Command, run: Pat
     assert f"written: {run / 'evaluation.json'}" in finished.out
 
 
-def test_evaluation_writes_where_it_is_told(command: Command, run: Path, tmp_path: Path) -> None:
+def test_evaluation_writes_to_the_folder_that_is_named(
+    command: Command, run: Path, tmp_path: Path
+) -> None:
     finished = command(evaluate_script, run / "checkpoints" / "last.ckpt", "--out", tmp_path / "r")
 
     assert finished.code == 0
@@ -123,7 +125,7 @@ def test_evaluation_writes_where_it_is_told(command: Command, run: Path, tmp_pat
     assert not (run / "checkpoints" / "evaluation.json").exists()
 
 
-def test_evaluation_on_other_pictures_brings_them_to_the_runs_size_and_says_so(
+def test_evaluation_on_other_images_brings_them_to_the_runs_size_and_says_so(
     command: Command, run: Path, make_pictures: MakePictures
 ) -> None:
     larger = make_pictures("larger", {"boot": 20, "coat": 20}, side=20)
@@ -135,7 +137,7 @@ def test_evaluation_on_other_pictures_brings_them_to_the_runs_size_and_says_so(
     assert "note: these are not the images that the run was trained on" in finished.out
 
 
-def test_pictures_that_a_run_may_have_learnt_from_do_not_measure_it(
+def test_images_that_a_run_may_have_learnt_from_do_not_measure_it(
     command: Command, run: Path, pictures: Path, tmp_path: Path
 ) -> None:
     for path in sorted(pictures.glob("*/*.png")):
@@ -149,7 +151,7 @@ def test_pictures_that_a_run_may_have_learnt_from_do_not_measure_it(
         _assert_failed(refused, "Which of them it was trained on is not known")
 
 
-def test_evaluation_on_pictures_that_do_not_fit_fails_in_one_line(
+def test_evaluation_on_images_that_do_not_fit_fails_in_one_line(
     command: Command, run: Path, make_pictures: MakePictures
 ) -> None:
     others = make_pictures("others", {"bag": 9, "coat": 9}, side=14)

@@ -18,7 +18,7 @@ from training.cli.main import evaluate_script, export_script, train_script
 
 KINDS = ("RGB", "L", "CMYK", "P", "turned")
 EACH = 40
-"""Pictures of a label, of which every twentieth is broken."""
+"""Images of a label, of which every twentieth is broken."""
 ORIENTATION = 0x0112
 SETTINGS = ("epochs=3", "batch_size=8", "image_size=28", "learning_rate=0.003", "precision=float32")
 

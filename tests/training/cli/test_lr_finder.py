@@ -84,7 +84,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Classifier]:
     return modules
 
 
-def test_the_pictures_are_normalised_as_the_recipe_says(
+def test_the_images_are_normalised_as_the_recipe_says(
     small_fashion: Dataset, tried: list[Classifier]
 ) -> None:
     find_learning_rate(small_fashion, get_recipe("default", ["normalize=imagenet"]))

@@ -27,7 +27,7 @@ def test_a_file_that_the_system_refuses_is_named_with_its_cause(
     assert str(told.value) == f"{tmp_path / name}: {cause}."
 
 
-def test_an_error_without_a_file_is_told_in_one_line_too() -> None:
+def test_an_error_without_a_file_is_reported_in_one_line_too() -> None:
     with pytest.raises(CommandError) as told, user_errors():
         raise OSError("the first line\nand another")
 

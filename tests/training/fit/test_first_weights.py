@@ -106,7 +106,7 @@ def test_weights_that_may_know_what_is_held_out_now_are_warned_of(
     assert f"best.ckpt was trained on images of {data} that are held out now" in other.out
 
 
-def test_of_weights_of_another_version_it_is_told_that_nobody_knows_what_they_have_seen(
+def test_weights_of_another_version_are_warned_of(
     trained: Outcome, small_fashion: Dataset, resnet20: Path, tmp_path: Path
 ) -> None:
     content = torch.load(trained.folder.best, weights_only=True)

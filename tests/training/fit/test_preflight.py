@@ -52,7 +52,7 @@ def preflight(caplog: pytest.LogCaptureFixture) -> Preflight:
     return report
 
 
-def test_a_run_that_was_looked_at_first_is_the_very_run_that_was_not(
+def test_the_preflight_does_not_change_the_run(
     small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
 ) -> None:
     recipe = small_recipe.model_copy(update={"epochs": 1})
@@ -71,7 +71,7 @@ def test_a_run_that_was_looked_at_first_is_the_very_run_that_was_not(
 
 
 @pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.0}])
-def test_a_checkpoint_takes_about_what_was_told(
+def test_a_checkpoint_has_about_the_size_that_was_reported(
     changes: dict[str, float], small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
 ) -> None:
     recipe = small_recipe.model_copy(update={"epochs": 1, **changes})
@@ -110,7 +110,7 @@ def test_the_summary_counts_labels_parameters_and_bytes(
         assert label in logged
     assert summary.parameters == sum(weight.numel() for weight in build("mini_resnet").parameters())
     assert summary.dataset_bytes == 900 * 14 * 14
-    assert summary.steps_per_epoch == 10  # 480 pictures, 48 a step
+    assert summary.steps_per_epoch == 10  # 480 images, 48 a step
     assert summary.seconds_per_epoch is not None
     assert summary.peak_bytes is not None
     assert summary.peak_bytes > summary.dataset_bytes
@@ -145,7 +145,7 @@ def test_slow_steps_are_measured_once_more_at_full_size(
     assert sides == ([8, 14] if steps == 2 else [14])
 
 
-def test_copies_whose_names_are_no_unicode_are_told_in_it(
+def test_copies_whose_names_are_no_unicode_are_reported(
     make_pictures: MakePictures, small_recipe: Recipe, tmp_path: Path, preflight: Preflight
 ) -> None:
     root = make_pictures(side=14)
@@ -162,7 +162,7 @@ def test_copies_whose_names_are_no_unicode_are_told_in_it(
     assert f"under more than one label: 1, first {group}" in logged
 
 
-def test_of_a_picture_that_lies_everywhere_some_places_are_printed(
+def test_of_an_image_that_is_everywhere_some_places_are_printed(
     make_pictures: MakePictures, small_recipe: Recipe, tmp_path: Path, preflight: Preflight
 ) -> None:
     root = make_pictures(labels={"boot": 30, "coat": 30}, side=28)
@@ -181,7 +181,7 @@ def test_of_a_picture_that_lies_everywhere_some_places_are_printed(
     assert len(line) < 400
 
 
-def test_the_sheet_shows_each_picture_where_it_belongs(tmp_path: Path) -> None:
+def test_the_sheet_shows_each_image_where_it_belongs(tmp_path: Path) -> None:
     greys = [np.full((28, 28, 1), 40 * number, np.uint8) for number in range(5)]
 
     draw_sheet(
@@ -200,10 +200,10 @@ def test_the_sheet_shows_each_picture_where_it_belongs(tmp_path: Path) -> None:
             assert sheet.getpixel((x, y)) == (40 * number,) * 3
 
 
-def test_labels_out_of_balance_or_missing_are_told_and_nothing_crashes(
+def test_labels_out_of_balance_or_missing_are_reported_and_nothing_crashes(
     command: Command, make_pictures: MakePictures, tmp_path: Path
 ) -> None:
-    """A label of two pictures is only trained on; the way to the artifact stays open."""
+    """A label of two images is only trained on; the way to the artifact stays open."""
     pictures = make_pictures(labels={"boot": 40, "coat": 30, "rare": 2}, side=14)
     run = tmp_path / "run"
 

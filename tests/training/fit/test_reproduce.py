@@ -44,7 +44,7 @@ def run(command: Command, pictures: Path, tmp_path: Path) -> Path:
     return second
 
 
-def test_a_repeated_run_comes_to_the_very_same_weights(command: Command, run: Path) -> None:
+def test_a_reproduced_run_comes_to_the_very_same_weights(command: Command, run: Path) -> None:
     finished = command(train_script, "--reproduce", run)
 
     assert finished.code == 0, finished.err
@@ -73,7 +73,7 @@ def test_a_run_that_was_stopped_is_not_compared_with_its_whole_repetition(
     assert "bit for bit" not in finished.out
 
 
-def test_a_run_is_not_repeated_on_other_pictures(
+def test_a_run_is_not_reproduced_on_other_images(
     command: Command, run: Path, pictures: Path
 ) -> None:
     Image.new("L", (14, 14), 200).save(pictures / "boot" / "3.png")
@@ -85,7 +85,7 @@ def test_a_run_is_not_repeated_on_other_pictures(
     assert not run.with_name("second-again").exists()
 
 
-def test_a_run_is_not_repeated_from_other_weights(
+def test_a_run_is_not_reproduced_from_other_weights(
     command: Command, run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "init.pth").write_bytes(b"others")
@@ -109,7 +109,7 @@ def test_first_weights_may_have_moved(command: Command, run: Path, tmp_path: Pat
     assert f"the last weights are those of {run}, bit for bit" in found.out
 
 
-def test_what_differs_from_then_is_told(command: Command, run: Path) -> None:
+def test_what_differs_from_then_is_reported(command: Command, run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
     record["environment"]["versions"]["numpy"] = "1.0"
     record["commit"] = "0123456789ab"
@@ -137,7 +137,7 @@ def test_a_record_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "option", [("--seed", 3), ("--seed", 0), ("--set", "epochs=2"), ("--resume",)]
 )
-def test_a_repeated_run_takes_no_other_recipe_or_seed(
+def test_a_reproduced_run_takes_no_other_recipe_or_seed(
     command: Command, option: tuple[object, ...]
 ) -> None:
     finished = command(train_script, "--reproduce", "runs/a", *option)
@@ -146,7 +146,7 @@ def test_a_repeated_run_takes_no_other_recipe_or_seed(
     assert "--reproduce" in finished.err
 
 
-def test_a_run_of_an_earlier_recipe_is_evaluated_but_neither_resumed_nor_repeated(
+def test_a_run_of_an_earlier_recipe_is_evaluated_but_neither_resumed_nor_reproduced(
     command: Command, pictures: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

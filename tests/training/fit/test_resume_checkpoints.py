@@ -78,7 +78,7 @@ def _keep_all(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("record", ()),  # mixup and CutMix, a floor, growing pictures, a long average, bfloat16
+        ("record", ()),  # mixup and CutMix, a cooldown, growing images, a long average, bfloat16
         ("finetune", ("architecture=resnet20",)),  # crops, a slow backbone, a cosine, no average
     ],
 )

@@ -33,7 +33,7 @@ def stopped(dataset: Dataset, tmp_path: Path) -> RunFolder:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_pictures_that_came_since_are_left_out(
+def test_images_that_came_since_are_left_out(
     command: Command, dataset: Dataset, stopped: RunFolder, tmp_path: Path, mode: str
 ) -> None:
     Image.new(mode, (20, 20)).save(Path(dataset.source) / "boot" / "0-new.png")
@@ -59,7 +59,7 @@ def test_a_file_that_is_gone_is_named(
     assert f": {gone}. Put them back" in error
 
 
-def test_pictures_that_moved_are_found_where_they_are_said_to_be(
+def test_images_that_moved_are_found_where_they_are_said_to_be(
     command: Command, dataset: Dataset, stopped: RunFolder, tmp_path: Path
 ) -> None:
     moved = Path(dataset.source).rename(tmp_path / "moved")

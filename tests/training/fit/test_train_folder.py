@@ -1,4 +1,4 @@
-"""A run on real pictures: what it leaves in its folder, and which weights it keeps."""
+"""A run on real images: what it leaves in its folder, and which weights it keeps."""
 
 import json
 import math

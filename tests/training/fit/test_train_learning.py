@@ -1,4 +1,4 @@
-"""A run on real pictures: what it learns, and what its seed, splits and precision do."""
+"""A run on real images: what it learns, and what its seed, splits and precision do."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_the_schedule_falls_to_almost_nothing_at_the_end(trained: Outcome) -> No
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam"])
-def test_the_rate_that_is_told_is_the_one_that_the_recipe_names(
+def test_the_rate_that_is_reported_is_the_one_that_the_recipe_names(
     small_fashion: Dataset, tmp_path: Path, optimizer: str
 ) -> None:
     slow = ("muon_lr=0.02", "backbone_lr_scale=0.1", "schedule=plateau", "learning_rate=0.05")
@@ -87,7 +87,7 @@ def test_pixels_alone_are_learnt_from_by_the_default_recipe_too(
     small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
 ) -> None:
     recipe = small_recipe.model_copy(update={"architecture": "residual_mlp", "epochs": 4})
-    assert recipe.resolution_start < 1  # pictures grow, which a layer over all pixels cannot follow
+    assert recipe.resolution_start < 1  # images grow, which a layer over all pixels cannot follow
 
     outcome = train(small_fashion, recipe, tmp_path / "run")
     artifact = export_checkpoint(outcome.folder.path, small_fashion, tmp_path / "mlp" / "1")

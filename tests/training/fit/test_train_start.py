@@ -78,7 +78,7 @@ def test_a_folder_whose_run_died_in_its_first_epoch_can_be_used_again(
         ),
     ],
 )
-def test_a_recipe_that_does_not_fit_the_pictures_is_refused_before_anything_is_written(
+def test_a_recipe_that_does_not_fit_the_images_is_refused_before_anything_is_written(
     small_fashion: Dataset,
     small_recipe: Recipe,
     tmp_path: Path,
@@ -111,7 +111,7 @@ def test_images_of_the_recipes_size_are_taken(small_fashion: Dataset) -> None:
     assert fit_dataset(small_fashion, recipe) is small_fashion
 
 
-def test_a_shift_is_held_against_the_whole_side_where_pictures_do_not_grow(
+def test_a_shift_is_compared_with_the_whole_image_where_images_do_not_grow(
     small_fashion: Dataset,
 ) -> None:
     recipe = get_recipe("default", ["architecture=residual_mlp", "random_shift=13"])
@@ -124,7 +124,7 @@ def test_a_shift_is_held_against_the_whole_side_where_pictures_do_not_grow(
     ("crop", "stem", "expected"),
     [(64, None, "small"), (65, None, "standard"), (28, "standard", "standard")],
 )
-def test_the_stem_follows_the_pictures_size_unless_the_recipe_says(
+def test_the_stem_follows_the_images_size_unless_the_recipe_says(
     fashion: Dataset, name: str, crop: int, stem: str | None, expected: str
 ) -> None:
     spec = fashion.preprocessing.model_copy(update={"crop": crop, "resize": crop})

@@ -35,7 +35,7 @@ def _numbered(count: int, side: int) -> Tensor:
     return picture.expand(count, side, side, 1).contiguous()
 
 
-def test_shift_is_a_cut_from_the_picture_with_numpys_mirrored_border() -> None:
+def test_shift_is_a_cut_from_the_image_with_numpys_mirrored_border() -> None:
     pixels, side = 3, 8
     images = _numbered(200, side)
     padded = np.pad(images[0, ..., 0].numpy(), pixels, mode="reflect")
@@ -68,7 +68,7 @@ def test_a_shift_past_the_opposite_border_is_refused() -> None:
         random_shift(_numbered(1, 4), 4, _generator())
 
 
-def test_flip_mirrors_half_of_the_pictures_left_to_right() -> None:
+def test_flip_mirrors_half_of_the_images_left_to_right() -> None:
     images = _numbered(1_000, 6)
 
     flipped = random_flip(images, _generator())
@@ -80,7 +80,7 @@ def test_flip_mirrors_half_of_the_pictures_left_to_right() -> None:
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_erase_touches_the_share_of_pictures_that_is_asked_for(probability: float) -> None:
+def test_erase_touches_the_share_of_images_that_is_asked_for(probability: float) -> None:
     images = torch.full((1_000, 28, 28, 1), 7, dtype=torch.uint8)
 
     erased = random_erasing(images, probability, _generator())
@@ -139,7 +139,7 @@ def test_augment_does_nothing_that_the_recipe_does_not_ask_for(fashion: Dataset)
     assert torch.equal(augment(images, get_recipe("baseline"), _generator()), images)
 
 
-def test_pictures_grow_from_the_first_to_the_last_scale() -> None:
+def test_images_grow_from_the_first_to_the_last_resolution() -> None:
     recipe = get_recipe("default", ["resolution_start=0.7", "resolution_ramp=0.5"])
 
     sides = [image_size_at(progress, 28, recipe) for progress in (0, 0.2, 0.4, 0.5, 1.0)]
@@ -159,7 +159,7 @@ def test_resize_is_pillows_antialiased_bilinear() -> None:
         assert np.abs(difference).max() <= 1
 
 
-def test_a_random_crop_is_a_smaller_box_of_the_picture() -> None:
+def test_a_random_crop_is_a_smaller_box_of_the_image() -> None:
     rows = torch.linspace(0, 250, 40)[:, None].expand(40, 40)
     ramp = torch.stack([rows, rows.T], dim=2).to(torch.uint8)  # (S, S, 2): where a pixel was
     images = ramp.expand(300, 40, 40, 2)
@@ -176,7 +176,7 @@ def test_a_random_crop_is_a_smaller_box_of_the_picture() -> None:
     assert len(torch.unique(cut[:, 0, 0, 0])) > 30  # they lie everywhere
 
 
-def test_mixup_blends_two_pictures_by_the_share_it_tells() -> None:
+def test_mixup_blends_two_images_by_the_share_it_returns() -> None:
     images = torch.tensor([0, 100, 200], dtype=torch.uint8)[:, None, None, None]
     images = images.expand(3, 8, 8, 1)
     targets = torch.tensor([0, 1, 2])

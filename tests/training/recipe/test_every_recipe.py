@@ -1,4 +1,4 @@
-"""Every recipe starts, steps and goes on, on few pictures; its own numbers but for size."""
+"""Every recipe starts, steps and goes on, on few images; its own numbers but for size."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -97,7 +97,7 @@ def _rates(*changes: str, steps: int = 100) -> list[float]:
     return rates
 
 
-def test_a_cycle_with_a_floor_falls_to_it_and_stays() -> None:
+def test_a_cycle_with_a_final_rate_falls_to_it_and_stays() -> None:
     rates = _rates("warmup=0.2", "final_lr_ratio=0.25")
 
     assert max(rates) == pytest.approx(2.0)
@@ -105,7 +105,7 @@ def test_a_cycle_with_a_floor_falls_to_it_and_stays() -> None:
     assert rates[80:] == [0.5] * 20
 
 
-def test_a_finish_goes_from_the_floor_to_nothing_and_leaves_the_cycle_as_it_was() -> None:
+def test_a_cooldown_goes_from_the_final_rate_to_nothing_and_leaves_the_cycle_as_it_was() -> None:
     cycle = _rates("warmup=0.2", "final_lr_ratio=0.25")
 
     rates = _rates("warmup=0.2", "final_lr_ratio=0.25", "cooldown=0.2", steps=125)

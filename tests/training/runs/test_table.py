@@ -34,7 +34,9 @@ def _write(metrics: Path, rows: list[tuple[str, str]]) -> None:
             table.writerow({"epoch": epoch, "val_acc": accuracy, "seconds": seconds})
 
 
-def test_each_run_is_told_with_its_best_epoch_and_its_state(runs: Path, trained: Outcome) -> None:
+def test_each_run_is_reported_with_its_best_epoch_and_its_state(
+    runs: Path, trained: Outcome
+) -> None:
     rows = {row.name: row for row in read_runs(runs)[0]}
 
     assert set(rows) == {"whole", "deeper/cut", "begun"}
@@ -66,7 +68,7 @@ def test_the_command_prints_the_table(command: Command, runs: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "evaluation.json"])
-def test_a_run_with_a_damaged_file_is_told_among_the_others(
+def test_a_run_with_a_damaged_file_is_reported_among_the_others(
     name: str, command: Command, runs: Path
 ) -> None:
     path = runs / "whole" / name
