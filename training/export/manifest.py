@@ -200,7 +200,7 @@ def _changes(recipe: Recipe) -> dict[str, bool | float | str | None]:
     usual = RECIPES.get(recipe.name)
     return {
         field: value
-        for field, value in recipe.model_dump(exclude={"name", "expected"}).items()
+        for field, value in recipe.model_dump(exclude={"name"}).items()
         if usual is None or value != getattr(usual, field)
     }
 
