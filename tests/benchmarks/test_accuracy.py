@@ -68,13 +68,14 @@ def test_a_run_of_another_recipe_or_of_other_pictures_is_refused(
     measure_accuracy("fast", 1, QUICK, tmp_path, pictures)
     called.clear()
     edited = get_recipe("fast", QUICK).model_copy(update={"random_shift": 1})
-    same = get_recipe("fast", QUICK).model_copy(update={"expected": "measured since"})
 
-    monkeypatch.setattr(accuracy, "get_recipe", lambda *_: edited)
-    with pytest.raises(TrainingError, match=r"is of another shift \(2\), not 1;") as first:
-        measure_accuracy("fast", 1, QUICK, tmp_path, pictures)
+    with monkeypatch.context() as patch:
+        patch.setattr(accuracy, "get_recipe", lambda *_: edited)
+        with pytest.raises(
+            TrainingError, match=r"is of another random_shift \(2\), not 1;"
+        ) as first:
+            measure_accuracy("fast", 1, QUICK, tmp_path, pictures)
 
-    monkeypatch.setattr(accuracy, "get_recipe", lambda *_: same)
     Image.new("L", (14, 14)).save(pictures / "boot" / "3.png")
     with pytest.raises(TrainingError, match="is of another data set, by its SHA-256") as second:
         measure_accuracy("fast", 1, QUICK, tmp_path, pictures)

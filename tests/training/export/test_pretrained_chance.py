@@ -128,7 +128,7 @@ def test_weights_of_another_member_are_refused_with_its_name(
 
 
 def _begin(state: State, dataset: Dataset, *changes: str) -> str:
-    recipe = get_recipe("finetune", ["shift=0", *changes])
+    recipe = get_recipe("finetune", ["random_shift=0", *changes])
     return fit_architecture(recipe, dataset, state).name
 
 
