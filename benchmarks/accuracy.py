@@ -19,9 +19,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from training.data.open import read_dataset
-from training.fit.setup import TrainingError
-from training.recipe.recipe import Recipe, compared, get_recipe
-from training.runs.record import RunFolder, RunRecord, read_record
+from training.errors import TrainingError
+from training.recipe.presets import get_recipe
+from training.recipe.recipe import Recipe, compare_recipes
+from training.runs.folder import RunFolder
+from training.runs.reading import read_record
+from training.runs.record import RunRecord
 
 Row = dict[str, Any]
 """A recipe's name, its data's, what was changed in it, and its runs; as JSON."""
@@ -50,7 +53,7 @@ def measure_accuracy(
     settings = [part for change in changes for part in ("--set", change)]
     runs = []
     for seed in range(seeds):
-        images, sha256 = _identity(data, seed, recipe.size)
+        images, sha256 = _identity(data, seed, recipe.image_size)
         run = RunFolder(out / "-".join([name, images, *changes, str(seed)]))
         if run.record.exists():
             _refuse_another(run, recipe, sha256)
@@ -89,7 +92,7 @@ def _compared(
     record: RunRecord, recipe: Recipe, sha256: str
 ) -> Iterator[tuple[str, object, object]]:
     """Name what makes a run that of a recipe, with the value in the run and the one asked for."""
-    yield from compared(record.recipe, recipe)
+    yield from compare_recipes(record.recipe, recipe)
     yield "data set, by its SHA-256,", record.dataset_sha256, sha256
 
 

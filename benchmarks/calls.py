@@ -15,7 +15,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks.images import picture
 from benchmarks.process import pin_to
 from service.app import create_app
 from service.log import set_up_logging
@@ -97,7 +96,7 @@ def main(artifact: str = "artifacts/fashion-mnist/1") -> None:
     pin_to({0})
     settings = Settings(artifact=Path(artifact), host="127.0.0.1", port=0, log_level="info")
     set_up_logging(settings.log_level, settings.log_format)
-    calls = asyncio.run(measure(settings, picture(28)))
+    calls = asyncio.run(measure(settings, make_image(28)))
     files = Counter(file for file, _ in calls)
     for file, name in calls:
         print(f"{file:45} {name}")

@@ -26,7 +26,7 @@ from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
 from model.cli import CommandError
 from model.network.resnet import ResNet
-from training.cli.data import told_in_one_line
+from training.cli.errors import user_errors
 from training.export.latency import processor_name
 from training.runs.environment import commit, now
 
@@ -157,7 +157,7 @@ def accuracy(
 ) -> None:
     """Train a recipe once a seed, and keep the results."""
     try:
-        with told_in_one_line():
+        with user_errors():
             row = measure_accuracy(recipe, seeds, changes or [], out, data)
     except CommandError as error:
         sys.exit(f"error: {error}")

@@ -11,7 +11,7 @@ from experiments.run import ExperimentError, run
 from model.cli import CommandError, script
 from training.data.dataset import DatasetError
 from training.data.open import read_dataset
-from training.fit.setup import TrainingError
+from training.errors import TrainingError
 
 EXPERIMENTS = {
     module.EXPERIMENT.name: module.EXPERIMENT

@@ -16,7 +16,7 @@ from model.architecture.spec import Architecture
 from model.network.resnet import Normalize, ResNet
 from training.data.dataset import Dataset, Split
 from training.data.loader import loader
-from training.recipe.augment import flip
+from training.recipe.augment import random_flip
 
 EVALUATION_BATCH = 1000
 
@@ -100,7 +100,7 @@ class Trial:
             self.network.train()
             batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
             for images, targets in batches:
-                seen = flip(images, dice) if plan.flip else images
+                seen = random_flip(images, dice) if plan.flip else images
                 loss = nn.functional.cross_entropy(self.logits(seen), targets)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

@@ -20,8 +20,9 @@ from experiments.figures import COLOURS, Rows, arms_of, over_arms, percent, tabl
 from experiments.verdicts import Claim, judge
 from training.data.dataset import Dataset, Split
 from training.evaluation.predict import answer, checkpoint_predict
-from training.fit.train import Outcome, train
-from training.recipe.recipe import get_recipe
+from training.fit.loop import Outcome
+from training.fit.train import train
+from training.recipe.presets import get_recipe
 
 SHOTS = 50
 """Pictures of each new label to learn from, and as many to choose the checkpoint by."""
@@ -35,7 +36,7 @@ OURS = ("architecture=resnet20", "normalize=data")
 ARMS = MappingProxyType(
     {
         "from scratch": ("cifar10", ("ema_decay=0",)),
-        "head alone": ("finetune", (*OURS, "backbone_rate=0")),
+        "head alone": ("finetune", (*OURS, "backbone_lr_scale=0")),
         "fine-tuned": ("finetune", OURS),
     }
 )

@@ -16,7 +16,7 @@ from tests.manifests import build_manifest
 
 if TYPE_CHECKING:
     from training.data.dataset import Dataset
-    from training.fit.train import Outcome
+    from training.fit.loop import Outcome
     from training.recipe.recipe import Recipe
 
 # One thread: these networks are tiny, and OpenMP's threads wait for one another where other
@@ -99,10 +99,10 @@ def small_fashion(fashion: "Dataset") -> "Dataset":
 @pytest.fixture(scope="session")
 def small_recipe() -> "Recipe":
     """The default recipe, every feature on, cut down to three epochs of ten steps."""
-    from training.recipe.recipe import get_recipe  # noqa: PLC0415  # beside its users
+    from training.recipe.presets import get_recipe  # noqa: PLC0415  # beside its users
 
-    changes = ("epochs=3", "batch_size=48", "learning_rate=0.05", "ema_decay=0.5", "shift=1")
-    return get_recipe("default", (*changes, "erase=0.1", "precision=float32"))
+    changes = ("epochs=3", "batch_size=48", "learning_rate=0.05", "ema_decay=0.5", "random_shift=1")
+    return get_recipe("default", (*changes, "random_erasing=0.1", "precision=float32"))
 
 
 @pytest.fixture(scope="session")

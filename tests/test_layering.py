@@ -32,7 +32,7 @@ GROUND: Mapping[str, frozenset[str]] = MappingProxyType(
                 "service.threads",
             }
         ),
-        "training": frozenset({"training.errors"}),
+        "training": frozenset({"training.distributed", "training.errors"}),
     }
 )
 KNOWS: Mapping[str, str] = MappingProxyType(

@@ -3,3 +3,7 @@
 
 class ExportError(Exception):
     """A network cannot be exported as asked; the message says why."""
+
+
+class TrainingError(Exception):
+    """A run cannot start or cannot go on; the message says why and what to do."""

@@ -16,8 +16,8 @@ from benchmarks.accuracy import keep, measure_accuracy
 from benchmarks.train import RESULTS, app
 from tests.conftest import Command, MakeImages
 from training.cli.main import evaluate_script, train_script
-from training.fit.setup import TrainingError
-from training.recipe.recipe import get_recipe
+from training.errors import TrainingError
+from training.recipe.presets import get_recipe
 
 QUICK = ["epochs=1", "batch_size=16"]
 
@@ -67,14 +67,15 @@ def test_a_run_of_another_recipe_or_of_other_images_is_refused(
 ) -> None:
     measure_accuracy("fast", 1, QUICK, tmp_path, images)
     called.clear()
-    edited = get_recipe("fast", QUICK).model_copy(update={"shift": 1})
-    same = get_recipe("fast", QUICK).model_copy(update={"expected": "measured since"})
+    edited = get_recipe("fast", QUICK).model_copy(update={"random_shift": 1})
 
-    monkeypatch.setattr(accuracy, "get_recipe", lambda *_: edited)
-    with pytest.raises(TrainingError, match=r"is of another shift \(2\), not 1;") as first:
-        measure_accuracy("fast", 1, QUICK, tmp_path, images)
+    with monkeypatch.context() as patch:
+        patch.setattr(accuracy, "get_recipe", lambda *_: edited)
+        with pytest.raises(
+            TrainingError, match=r"is of another random_shift \(2\), not 1;"
+        ) as first:
+            measure_accuracy("fast", 1, QUICK, tmp_path, images)
 
-    monkeypatch.setattr(accuracy, "get_recipe", lambda *_: same)
     Image.new("L", (14, 14)).save(images / "boot" / "3.png")
     with pytest.raises(TrainingError, match="is of another data set, by its SHA-256") as second:
         measure_accuracy("fast", 1, QUICK, tmp_path, images)

@@ -13,8 +13,8 @@ from experiments.experiment import Experiment, Row, Setting
 from experiments.figures import Rows
 from experiments.run import ExperimentError, read_rows, run
 from training.data.dataset import Dataset
-from training.fit.train import Outcome
-from training.runs.record import RunFolder
+from training.fit.loop import Outcome
+from training.runs.folder import RunFolder
 
 
 def _counting(calls: list[tuple[str, int]]) -> Experiment:

@@ -15,8 +15,8 @@ def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
 
     The run that all tests share, `trained`, is made before, with them.
     """
-    if "training.progress" in sys.modules:
-        monkeypatch.setattr("training.progress.draw_curves", lambda *_: None)
+    if "training.fit.callbacks.progress" in sys.modules:
+        monkeypatch.setattr("training.fit.callbacks.progress.draw_curves", lambda *_: None)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from training.fit.module import Classifier
-from training.runs.record import RunFolder
+from training.runs.folder import RunFolder
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def state_of(checkpoint: Path) -> dict[str, torch.Tensor]:
     state = {f"averaged {name}": value for name, value in content["state_dict"].items()}
     current = content.get("current_model_state", {})
     state |= {f"current {name}": value for name, value in current.items()}
-    state |= {f"dice {name}": value for name, value in content["random"].items()}
+    state |= {f"generator {name}": value for name, value in content["random"].items()}
     for number, memory in content["optimizer_states"][0]["state"].items():
         state |= {f"memory {number} {name}": value for name, value in memory.items()}
     return state

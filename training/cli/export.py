@@ -11,17 +11,19 @@ from model.architecture.spec import Architecture
 from model.artifact.folder import Artifact
 from model.artifact.manifest import Precision
 from model.weights.normalization import NORMALIZATIONS
-from training.cli.data import DataOption, own_data, read_data, told_in_one_line
+from training.cli.errors import user_errors
+from training.cli.options import DataOption
 from training.export.checkpoint import Options, export_checkpoint, refuse_early
 from training.export.precisions import GATES, chosen_precisions
 from training.export.pretrained import Foreign, export_weights, fit_to_data, read_foreign
 from training.export.report import trust_table
 from training.export.uncalibrated import export_random
-from training.runs.record import read_checkpoint
+from training.runs.dataset import dataset_to_evaluate, open_dataset
+from training.runs.reading import read_checkpoint
 
 UNMEASURED = (
-    "note: without --data the cheaper precisions were held against float32 on random pictures "
-    "alone, which also gave int8 its ranges; what they cost in accuracy is not known"
+    "note: without --data the cheaper precisions were compared with float32 on random images only, "
+    "which also gave int8 its ranges; what they cost in accuracy is not known"
 )
 
 
@@ -124,11 +126,11 @@ def export_model(
     if photographs is not None and checkpoint is None:
         raise typer.BadParameter("needs a CHECKPOINT", param_hint="--photographs")
     options = Options(_precisions(precision), _gates(gates), photographs, licence)
-    with told_in_one_line():
+    with user_errors():
         refuse_early(out, options, overwrite=overwrite)  # the data take a while to read
         if checkpoint is not None:
             record, _ = read_checkpoint(checkpoint)
-            dataset = own_data(record, data, checkpoint)
+            dataset = dataset_to_evaluate(record, data, checkpoint)
             artifact = export_checkpoint(
                 checkpoint, dataset, out, options, overwrite=overwrite, tell=typer.echo
             )
@@ -146,7 +148,7 @@ def export_model(
                 tell=typer.echo,
             )
             artifact = _export_foreign(given, data, normalize, out, options, overwrite=overwrite)
-    _tell_export(artifact)
+    _print_export(artifact)
 
 
 def _export_foreign(  # what, measured on what, where, how
@@ -158,8 +160,8 @@ def _export_foreign(  # what, measured on what, where, how
     *,
     overwrite: bool,
 ) -> Artifact:
-    """Export weights from elsewhere, and tell what became of each key."""
-    dataset = None if data is None else read_data(data, 0, given.architecture.image_size)
+    """Export weights from elsewhere, and print what became of each key."""
+    dataset = None if data is None else open_dataset(data, 0, given.architecture.image_size)
     fitted = given if dataset is None else fit_to_data(given, dataset, normalize)
     artifact, report = export_weights(fitted, out, options, dataset=dataset, overwrite=overwrite)
     for line in report.lines():
@@ -168,7 +170,7 @@ def _export_foreign(  # what, measured on what, where, how
         typer.echo("note: the head has random weights, as --new-head asks: its answers are chance")
     seen = artifact.manifest.preprocessing
     typer.echo(
-        f"pictures are resized to {seen.resize}, cropped to {seen.crop}, and normalised by mean "
+        f"images are resized to {seen.resize}, cropped to {seen.crop}, and normalised by mean "
         f"{_figures(seen.mean)} and deviation {_figures(seen.std)}; --normalize changes the figures"
     )
     if dataset is None and len(artifact.manifest.files) > 1:
@@ -187,7 +189,7 @@ def _member(name: str) -> Architecture:
         raise typer.BadParameter(str(error), param_hint="--architecture") from None
 
 
-def _tell_export(artifact: Artifact) -> None:
+def _print_export(artifact: Artifact) -> None:
     manifest = artifact.manifest
     file = manifest.files["float32"]
     measured = f", top-1 {manifest.metrics.top1:.2%}" if manifest.metrics else ""

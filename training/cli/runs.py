@@ -17,12 +17,11 @@ def _runs(
 
     Example: python -m training.cli.runs runs
     """
-    unreadable: list[str] = []
-    rows = read_runs(folder, unreadable.append) if folder.is_dir() else []
-    for line in unreadable:
+    rows, notes = read_runs(folder) if folder.is_dir() else ([], [])
+    for line in notes:
         typer.echo(line, err=True)
     if not rows:
-        which = "run that can be read" if unreadable else "run"
+        which = "run that can be read" if notes else "run"
         raise CommandError(f"There is no {which} in {folder}; `train-model` makes one.")
     console = Console()
     console.width = max(console.width, 140)  # a narrow pipe would cut the figures

@@ -1,6 +1,5 @@
 """Batches of a split, in an order that depends on the epoch alone."""
 
-import os
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from torch.utils.data import DataLoader, DistributedSampler
 
 from training.data.dataset import Batch, Split
+from training.distributed import processes
 
 
 def at_once(side: int) -> int:
@@ -33,10 +33,11 @@ class EpochOrder(DistributedSampler[Batch]):
 
     def __init__(self, split: Split, seed: int) -> None:
         """Take this process's share."""
+        here = processes()
         super().__init__(
             split,  # type: ignore[arg-type]  # batches come from `__getitems__`
-            num_replicas=int(os.environ.get("WORLD_SIZE", "1")),
-            rank=int(os.environ.get("RANK", "0")),
+            num_replicas=here.world_size,
+            rank=here.rank,
             shuffle=True,
             seed=seed,
         )

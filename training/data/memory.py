@@ -37,7 +37,7 @@ def make_room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
             raise DatasetError(
                 f"The pictures take {size / 1e9:,.1f} GB, too much for memory and for the disk of "
                 f"{folder} ({error.strerror}); set TMPDIR to a folder with room, or make them "
-                "smaller with --set size=."
+                "smaller with --set image_size=."
             ) from error
         return np.memmap(file, np.uint8, "r+", shape=shape)
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from model.network.resnet import Normalize, ResNet, build_parts
 from training.data.dataset import Split
 from training.data.loader import at_once
-from training.runs.record import CheckpointError, RunRecord, read_checkpoint
+from training.runs.reading import read_checkpoint
+from training.runs.record import CheckpointError, RunRecord
 
 Logits = Tensor
 Predict = Callable[[Tensor], Logits]

@@ -28,8 +28,9 @@ from training.export.manifest import (
 )
 from training.export.onnx_graph import Parity, Servable, check_parity, to_onnx
 from training.export.precisions import GATES, Made, Measured, gate, make, measure, speed_of
+from training.runs.folder import RunFolder
 from training.runs.metrics import cost_of
-from training.runs.record import RunFolder, RunRecord
+from training.runs.record import RunRecord
 from training.trust.drift_reference import sum_up
 from training.trust.head import Fitted, fit_judge
 from training.trust.ood_sets import refuse_without_photographs, strange_sets

@@ -31,7 +31,8 @@ from training.errors import ExportError
 from training.evaluation.predict import Answers, onnx_outputs, onnx_session
 from training.export.onnx_graph import OPSET, Parity
 from training.export.precisions import Made, Measured
-from training.recipe.recipe import RECIPES, Recipe
+from training.recipe.presets import RECIPES
+from training.recipe.recipe import Recipe
 from training.runs.environment import commit, now
 from training.runs.record import RunRecord
 
@@ -198,7 +199,7 @@ def _changes(recipe: Recipe) -> dict[str, bool | float | str | None]:
     usual = RECIPES.get(recipe.name)
     return {
         field: value
-        for field, value in recipe.model_dump(exclude={"name", "expected"}).items()
+        for field, value in recipe.model_dump(exclude={"name"}).items()
         if usual is None or value != getattr(usual, field)
     }
 

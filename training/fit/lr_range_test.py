@@ -5,43 +5,42 @@ Source:
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from training.data.dataset import Dataset
 from training.fit.setup import (
-    begun_with,
-    first_weights,
+    build_module,
+    check_backbone_learns,
     fit_architecture,
-    normalized,
-    refuse_frozen,
+    fit_dataset,
+    read_first_weights,
 )
-from training.fit.trainer import throw_away_run
+from training.fit.trainer import run_throw_away_steps
 from training.plots.figures import TRAIN, VALIDATION
 from training.recipe.recipe import Recipe
 from training.runs.record import RunRecord
 
-LOWEST, HIGHEST = 1e-5, 10.0
+MIN_LR, MAX_LR = 1e-5, 10.0
 
 STEPS = 100
 
-SMOOTH = 0.9
+LOSS_SMOOTHING = 0.9
 """Share of the mean so far in the next: single batches jump."""
 
-BROKEN = 4.0
+DIVERGED_AT = 4.0
 """Times the lowest loss so far, at which the run ends."""
 
-SAFE = 0.1
-"""Of the rate where the loss was lowest: there, it is about to break."""
+SUGGESTED_SHARE = 0.1
+"""Of the rate where the loss was lowest: there, it is about to diverge."""
 
-FEWEST = 10
-"""Steps under which a curve tells nothing."""
+MIN_CURVE_STEPS = 10
+"""A shorter curve is not used."""
 
 
 @dataclass(frozen=True)
@@ -55,26 +54,26 @@ class Curve:
         """Give the rate at which the loss was lowest.
 
         Raises:
-            ValueError: If the loss broke, or never fell, before there was a curve.
+            ValueError: If the loss diverged, or never fell, before there was a curve.
         """
-        place = int(np.argmin(self.losses)) if self.losses else 0
-        if place < FEWEST:
+        position = int(np.argmin(self.losses)) if self.losses else 0
+        if position < MIN_CURVE_STEPS:
             raise ValueError(
                 f"The loss did not fall within {len(self.losses)} steps; try a larger batch_size."
             )
-        return self.rates[place]
+        return self.rates[position]
 
     def suggestion(self) -> float:
-        """Give a rate at a safe distance from where the loss breaks loose.
+        """Give a rate at a safe distance from where the loss diverges.
 
         Raises:
-            ValueError: If there is no telling.
+            ValueError: If the curve does not show it.
         """
-        return float(f"{SAFE * self.lowest():.2g}")
+        return float(f"{SUGGESTED_SHARE * self.lowest():.2g}")
 
 
 class _Ramp(Callback):
-    """Raises the learning rate at each step, over whatever the schedule says."""
+    """Raises the learning rate at each step, whatever the schedule."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.rates: list[float] = []
@@ -86,23 +85,22 @@ class _Ramp(Callback):
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
         """Note what share of the rate each group of weights has."""
         groups = trainer.optimizers[0].param_groups
-        peaks = [
-            group.get("initial_lr", group["lr"]) for group in groups
-        ]  # before a schedule's rise
+        # A schedule's warm-up has changed `lr` by now, but not `initial_lr`.
+        peaks = [group.get("initial_lr", group["lr"]) for group in groups]
         self._shares = [peak / self._recipe.learning_rate for peak in peaks]
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        rate = LOWEST * (HIGHEST / LOWEST) ** (len(self.rates) / (STEPS - 1))
+        rate = MIN_LR * (MAX_LR / MIN_LR) ** (len(self.rates) / (STEPS - 1))
         for group, share in zip(trainer.optimizers[0].param_groups, self._shares, strict=True):
             group["lr"] = rate * share
         self.rates.append(rate)
 
     def on_before_backward(self, trainer: Trainer, _: LightningModule, loss: Any) -> None:
-        """Note the smoothed loss; end where it is broken."""
+        """Note the smoothed loss; end where it diverges."""
         count = len(self.rates)
-        self._mean = SMOOTH * self._mean + (1 - SMOOTH) * loss.item()
-        smooth = self._mean / (1 - SMOOTH**count)
-        if not math.isfinite(smooth) or smooth > BROKEN * min(self.losses, default=math.inf):
+        self._mean = LOSS_SMOOTHING * self._mean + (1 - LOSS_SMOOTHING) * loss.item()
+        smooth = self._mean / (1 - LOSS_SMOOTHING**count)
+        if not math.isfinite(smooth) or smooth > DIVERGED_AT * min(self.losses, default=math.inf):
             self.rates.pop()
             trainer.should_stop = True
             return
@@ -115,7 +113,6 @@ def find_learning_rate(
     seed: int = 0,
     *,
     init: Path | None = None,
-    tell: Callable[[str], None] = print,
 ) -> Curve:
     """Train a throw-away network with a rising learning rate, as the recipe's run would begin.
 
@@ -123,21 +120,19 @@ def find_learning_rate(
         dataset: Its training split is read, over and over where it is small.
         recipe: All but the learning rate is taken from it.
         seed: Of the weights and the order.
-        init: Weights to begin with, from a file of any origin.
-        tell: Hears what became of each key of `init`, a line each.
+        init: First weights, from a file of any origin.
 
     Raises:
-        TrainingError: If the recipe does not fit the pictures or the weights.
+        TrainingError: If the recipe does not fit the images or the weights.
         WeightsError: If `init` cannot be read, or none of it fits.
     """
-    dataset = normalized(dataset, recipe)
-    start = None if init is None else first_weights(init, recipe, tell)
+    dataset = fit_dataset(dataset, recipe)
+    start = None if init is None else read_first_weights(init, recipe)
     if start is None:
-        refuse_frozen(recipe)
+        check_backbone_learns(recipe)
     record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset, start), seed, init)
-    seed_everything(seed, verbose=False)
     ramp = _Ramp(recipe)
-    throw_away_run(dataset, begun_with(start, record, tell), ramp, STEPS)
+    run_throw_away_steps(dataset, build_module(record, start), ramp, STEPS)
     return Curve(ramp.rates[: len(ramp.losses)], ramp.losses)
 
 

@@ -3,6 +3,7 @@
 Lightning owns the loop. Every number comes from the `Recipe`.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,27 +16,30 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from model.network.resnet import ResNet, build_parts
 from training.data.dataset import Batch
-from training.recipe.augment import augment, mix, side_at
-from training.recipe.optim import build_optimizer, build_schedule
+from training.fit.position import resumed_within_epoch
+from training.recipe.augment import augment, image_size_at, mix
+from training.recipe.optim import build_optimizer
 from training.recipe.recipe import Recipe
-from training.runs.record import RECORD_KEY, RunRecord
+from training.recipe.schedule import build_schedule
+from training.runs.reading import RECORD_KEY
+from training.runs.record import RunRecord
 
 
 class Classifier(LightningModule):
-    """A residual network that learns as its recipe says.
+    """A residual network, trained as its recipe says.
 
     Args:
-        record: Recipe, architecture and preprocessing; it travels in every checkpoint.
+        record: Recipe, architecture and preprocessing; every checkpoint carries it. Torch's global
+            random state draws the weights.
     """
 
     def __init__(self, record: RunRecord) -> None:
-        """Build the network; torch's global random state draws its weights."""
         super().__init__()
         self.record = record
         self.recipe = recipe = record.recipe
         self.normalize, network = build_parts(record.architecture, record.preprocessing)
-        self.network = _prepared(network, recipe)
-        if not recipe.backbone_rate:  # nothing is kept for a way back through it
+        self.network = _prepare(network, recipe)
+        if not recipe.backbone_lr_scale:  # no gradients are computed for it
             network.requires_grad_(requires_grad=False)
             network.classifier.requires_grad_()
         weights = None if record.loss_weights is None else torch.tensor(record.loss_weights)
@@ -45,8 +49,9 @@ class Classifier(LightningModule):
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")
         for metric in (self.train_loss, self.train_accuracy):
-            metric.persistent(True)  # a checkpoint within an epoch carries its figures so far
+            metric.persistent(True)  # a checkpoint within an epoch has its figures so far
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
+        self._torch_random: Tensor | None = None  # as a checkpoint has it
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (N, S, S, C) -> logits (N, K)."""
@@ -54,16 +59,17 @@ class Classifier(LightningModule):
         return logits
 
     def train(self, mode: bool = True) -> "Classifier":
-        """Switch norms and dropout; a frozen backbone keeps the statistics that it came with."""
+        """Switch norms and dropout; a frozen backbone keeps its batch norms' statistics."""
         super().train(mode)
-        if not self.recipe.backbone_rate:
+        if not self.recipe.backbone_lr_scale:
             self.network.eval()
         return self
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Augment, predict, compare."""
         images, targets = batch
-        images = augment(images.cpu(), self.recipe, self.augmentation, self._side(images.shape[1]))
+        image_size = self._image_size(images.shape[1])
+        images = augment(images.cpu(), self.recipe, self.augmentation, image_size)
         images, others, share = self._mixed(images, targets)
         logits = self(images.to(self.device))
         loss = self._mixed_loss(logits, targets, others, share)
@@ -72,24 +78,40 @@ class Classifier(LightningModule):
         self._log("train", self.train_loss, self.train_accuracy, len(targets))
         return loss
 
-    def _side(self, side: int) -> int:
-        """Side of the pictures at this step: they grow, but not before a layer of fixed width."""
+    def on_train_start(self) -> None:
+        """Restore torch's random state where the run goes on within an epoch.
+
+        The loader has drawn from it once more by then than in a run that was not stopped.
+        """
+        if self._torch_random is not None and resumed_within_epoch(self.trainer):
+            torch.set_rng_state(self._torch_random)
+
+    def on_train_epoch_start(self) -> None:
+        """Reset the epoch's metrics, which the checkpoint at the last epoch's end still holds.
+
+        Lightning does not call this where the run goes on within an epoch.
+        """
+        self.train_loss.reset()
+        self.train_accuracy.reset()
+
+    def _image_size(self, stored: int) -> int:
+        """Image size at this step; a layer over all pixels needs the stored one."""
         if self.record.architecture.stem == "flatten":
-            return side
-        return side_at(self._progress(), side, self.recipe)
+            return stored
+        return image_size_at(self._progress(), stored, self.recipe)
 
     def _progress(self) -> float:
-        """Share of the run's steps that are behind it."""
+        """Share of the run's steps that are done."""
         return self.trainer.global_step / self.trainer.estimated_stepping_batches
 
     def _mixed(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Mix pictures, until the run finishes."""
-        if self._progress() >= 1 - self.recipe.finish:
+        """Mix images, until the cooldown."""
+        if self._progress() >= 1 - self.recipe.cooldown:
             return images, targets, 1.0
         return mix(images, targets, self.recipe, self.augmentation)
 
     def _mixed_loss(self, logits: Tensor, targets: Tensor, others: Tensor, share: float) -> Tensor:
-        """Compare with both targets of mixed pictures, by their shares."""
+        """Compare with both targets of mixed images, by their shares."""
         loss: Tensor = self.loss(logits, targets)
         return loss if share == 1 else share * loss + (1 - share) * self.loss(logits, others)
 
@@ -124,14 +146,27 @@ class Classifier(LightningModule):
                 patience=recipe.plateau_patience,
                 min_lr=recipe.min_learning_rate,
             )
-            schedule = {"scheduler": plateau, "interval": "epoch", "monitor": "val_loss"}
+            schedule = {
+                "scheduler": plateau,
+                "monitor": "val_loss",
+                # Lightning moves a plateau that counts epochs only after the epoch's checkpoint is
+                # written, so that a resumed run would miss one move.
+                "interval": "step",
+                "frequency": self._steps_per_epoch(),
+            }
         else:
             steps = int(self.trainer.estimated_stepping_batches)
             schedule = {"scheduler": build_schedule(optimizer, recipe, steps), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
+    def _steps_per_epoch(self) -> int:
+        """Count the steps of an epoch; of a run that is limited by steps, more than it has."""
+        limit = int(self.trainer.estimated_stepping_batches)  # has Lightning count the batches
+        batches = self.trainer.num_training_batches
+        return int(batches) if math.isfinite(batches) else limit + 1
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the record beside the weights, and the state of all dice."""
+        """Add the record and the random states."""
         checkpoint[RECORD_KEY] = self.record.model_dump_json()
         checkpoint["random"] = {
             "augmentation": self.augmentation.get_state(),
@@ -139,15 +174,16 @@ class Classifier(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take up the dice where they lay."""
+        """Restore the random states."""
         self.augmentation.set_state(checkpoint["random"]["augmentation"])
-        torch.set_rng_state(checkpoint["random"]["torch"])
+        self._torch_random = checkpoint["random"]["torch"]
+        torch.set_rng_state(self._torch_random)
 
 
-def _prepared(network: ResNet, recipe: Recipe) -> ResNet:
-    """Lay a network out for training, and give its norms the recipe's momentum."""
+def _prepare(network: ResNet, recipe: Recipe) -> ResNet:
+    """Put the weights in channels-last order; give batch norms the recipe's momentum."""
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
-            part.momentum = recipe.norm_momentum
+            part.momentum = recipe.bn_momentum
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # in place
     return network

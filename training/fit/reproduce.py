@@ -1,10 +1,10 @@
-"""Run a run again, from its folder alone.
+"""Train a run again, from its folder alone.
 
-Same recipe, seed, pictures, first weights and threads: on the same processor and with the
-same versions the weights come out the same, bit for bit.
+With the same recipe, seed, images, first weights and threads, on the same processor and with
+the same versions, the weights come out the same, bit for bit.
 """
 
-from collections.abc import Callable
+import logging
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,37 +13,40 @@ import torch
 from model.weights.file import describe_file
 from training.data.open import read_dataset
 from training.data.splits import as_path
-from training.fit.callbacks.checkpointing import KEEP_EVERY
-from training.fit.setup import TrainingError
-from training.fit.train import Outcome, train
-from training.runs.metrics import read_rows, state
-from training.runs.record import CheckpointError, RunFolder, RunRecord, read_checkpoint, read_record
+from training.errors import TrainingError
+from training.fit.callbacks.checkpointing import CHECKPOINT_EVERY
+from training.fit.loop import Outcome
+from training.fit.train import train
+from training.runs.folder import RunFolder
+from training.runs.metrics import read_rows, run_state
+from training.runs.reading import read_checkpoint, read_record
+from training.runs.record import CheckpointError, RunRecord
+
+log = logging.getLogger(__name__)
 
 
-def repeat(  # noqa: PLR0913  # what, where to, what lies elsewhere by now
+def reproduce(
     run: Path,
     out: Path,
     *,
     data: Path | None = None,
     init: Path | None = None,
-    keep_every: timedelta = KEEP_EVERY,
-    tell: Callable[[str], None] = print,
+    checkpoint_every: timedelta = CHECKPOINT_EVERY,
 ) -> Outcome:
-    """Train as a run was trained, and tell whether the weights are the same.
+    """Train as a run was trained, and log whether the weights are the same.
 
     Args:
         run: The run folder.
         out: The new one.
-        data: Where the pictures are now; None looks where they were.
+        data: Where the images are now; None takes the run's own folder.
         init: Where the first weights are now; likewise.
-        keep_every: Time between checkpoints within an epoch.
-        tell: Hears what differs from then, and what came of it, a line each.
+        checkpoint_every: Time between checkpoints within an epoch.
 
     Raises:
-        CheckpointError: If the folder does not tell of a run, or an earlier version wrote it whose
-            recipe this one does not know.
-        DatasetError: If the pictures cannot be read.
-        TrainingError: If pictures or first weights are not those of the run.
+        CheckpointError: If the folder holds no run, or one of an earlier version whose recipe this
+            one does not know.
+        DatasetError: If the images cannot be read.
+        TrainingError: If images or first weights are not those of the run.
         WeightsError: If the first weights cannot be read.
     """
     record = read_record(run)
@@ -51,7 +54,7 @@ def repeat(  # noqa: PLR0913  # what, where to, what lies elsewhere by now
     if record.environment is not None:
         torch.set_num_threads(record.environment.threads)
     for line in record.differences():
-        tell(line)
+        log.info(line)
     dataset = read_dataset(
         data or as_path(record.dataset_source),
         record.seed,
@@ -60,40 +63,46 @@ def repeat(  # noqa: PLR0913  # what, where to, what lies elsewhere by now
     )
     if dataset.sha256 != record.dataset_sha256:
         raise TrainingError(
-            f"The pictures in {dataset.source} are not those of the run (SHA-256 "
-            f"{dataset.sha256[:16]}..., not {record.dataset_sha256[:16]}...); name them by --data."
+            f"The images in {dataset.source} are not those of the run (SHA-256 "
+            f"{dataset.sha256[:16]}..., not {record.dataset_sha256[:16]}...); name them with "
+            "--data."
         )
     first = _first_weights(record, init)
     outcome = train(
-        dataset, record.recipe, out, seed=record.seed, init=first, keep_every=keep_every, tell=tell
+        dataset,
+        record.recipe,
+        out,
+        seed=record.seed,
+        init=first,
+        checkpoint_every=checkpoint_every,
     )
     if not outcome.interrupted:
-        tell(_compare(RunFolder(run), record, outcome))
+        log.info(_compare(RunFolder(run), record, outcome))
     return outcome
 
 
 def _first_weights(record: RunRecord, init: Path | None) -> Path | None:
     if record.weights is None:
         if init is not None:
-            raise TrainingError(f"The run began with weights of its own, not with {init}.")
+            raise TrainingError(f"The run began with random weights, not with {init}.")
         return None
     path = init or Path(record.init or "")
     if not path.is_file() or _digest(describe_file(path)) != _digest(record.weights):
         raise TrainingError(
-            f"{path} is not what the run began with, {record.weights}; name that by --init."
+            f"{path} is not what the run began with, {record.weights}; name that with --init."
         )
     return path
 
 
 def _digest(description: str) -> str:
-    """Give the digest alone: a file may have another name by now."""
+    """Give the digest without the name: the file may have been renamed."""
     return description.rsplit(maxsplit=1)[-1]
 
 
 def _compare(was: RunFolder, record: RunRecord, outcome: Outcome) -> str:
-    """Say whether two runs came to the same weights, where both came to their end."""
+    """Say whether two runs have the same last weights, where both are finished."""
     rows = read_rows(was.metrics)
-    if len(rows) != outcome.epochs and state(rows, record.recipe) == "not finished":
+    if len(rows) != outcome.epochs and run_state(rows, record.recipe) == "not finished":
         return (
             f"note: {was.path} was not finished: it has {len(rows)} epochs, this run "
             f"{outcome.epochs}, so their weights are not compared"

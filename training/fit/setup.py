@@ -1,8 +1,10 @@
-"""A recipe's network and pictures, fitted to the data and to weights to begin with."""
+"""The images and the network of a run, fitted to its recipe and to its first weights."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import replace
 from pathlib import Path
+
+from pytorch_lightning import seed_everything
 
 from model.architecture.family import get_architecture
 from model.architecture.spec import Architecture
@@ -11,18 +13,36 @@ from model.weights.file import Weights, read_weights
 from model.weights.loading import fit_to_weights, load_weights, match_weights
 from model.weights.normalization import get_normalization
 from training.data.dataset import Dataset
+from training.errors import TrainingError
 from training.fit.module import Classifier
-from training.recipe.augment import side_at
+from training.recipe.augment import image_size_at
 from training.recipe.recipe import Recipe
-from training.runs.record import CheckpointError, OtherVersionError, RunRecord, read_checkpoint
+from training.runs.reading import read_checkpoint
+from training.runs.record import CheckpointError, OtherVersionError, RunRecord
 
-SMALL_SIDE = 64
-"""Pixels up to which a stem that halves nothing pays. At 224 it would cost thirteen times the
-multiply-adds of the standard one, and 28 GB for a batch of 512."""
+MAX_SMALL_IMAGE = 64
+"""Pixels up to which a stem that does not shrink its input is worth its cost. At 224 it would take
+thirteen times the multiply-adds of the standard one, and 28 GB for a batch of 512."""
+
+log = logging.getLogger(__name__)
 
 
-class TrainingError(Exception):
-    """A run cannot start or cannot go on; the message says why and what to do."""
+def fit_dataset(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """Give a data set the recipe's normalisation, and check that it has the recipe's image size.
+
+    Raises:
+        TrainingError: If the images were read at another size.
+    """
+    spec = dataset.preprocessing
+    if recipe.image_size not in (None, spec.crop):
+        raise TrainingError(
+            f"The images were read at {spec.crop} pixels; `image_size` of the recipe is "
+            f"{recipe.image_size}. Read them at that size, or change the recipe."
+        )
+    if recipe.normalize == "data":
+        return dataset
+    statistics = get_normalization(recipe.normalize, spec.channels)._asdict()
+    return replace(dataset, preprocessing=spec.model_copy(update=statistics))
 
 
 def fit_architecture(
@@ -30,15 +50,15 @@ def fit_architecture(
 ) -> Architecture:
     """Give the recipe's architecture the data's labels and channels, and a stem for its size.
 
-    Weights to begin with bring their own stem and kind of shortcut, unless the recipe says more;
-    a stem that the recipe names may keep its initial weights.
+    First weights bring their own stem and kind of shortcut, unless the recipe names others.
+    A stem that the recipe names may keep its random weights.
 
     Raises:
-        TrainingError: If there is no such architecture, or the pictures are too small for it or for
-            the recipe's shift.
-        WeightsError: If the weights leave gaps outside the head.
+        TrainingError: If there is no such architecture, or the images are too small for it or for
+            the recipe's `random_shift`.
+        WeightsError: If weights are missing outside the head.
     """
-    side = dataset.preprocessing.crop
+    image_size = dataset.preprocessing.crop
     stem, shortcuts = recipe.stem, recipe.shortcuts
     try:
         member = get_architecture(recipe.architecture)
@@ -46,112 +66,109 @@ def fit_architecture(
             given = fit_to_weights(member, start)
             stem, shortcuts = stem or given.stem, shortcuts or given.shortcuts
         elif stem is None and member.stem in ("small", "standard"):
-            stem = "small" if side <= SMALL_SIDE else "standard"
+            stem = "small" if image_size <= MAX_SMALL_IMAGE else "standard"
         fitted = get_architecture(
             recipe.architecture,
             num_classes=len(dataset.labels),
             in_channels=dataset.preprocessing.channels,
             stem=stem,
-            size=side if member.size else None,
+            size=image_size if member.size else None,
             shortcuts=shortcuts,
         )
     except ValueError as error:
         raise TrainingError(f"The recipe's architecture: {error}") from error
-    _refuse_wide_shift(recipe, fitted, side)
+    _check_shift(recipe, fitted, image_size)
     if start is not None:
         _, report = match_weights(fitted, start)
-        spared = frozenset({"conv1.weight", "stem.conv.weight"} if recipe.stem else ())
-        check_fit(fitted, start, report, "--set architecture=", spared)
+        may_be_random = frozenset({"conv1.weight", "stem.conv.weight"} if recipe.stem else ())
+        check_fit(fitted, start, report, "--set architecture=", may_be_random)
     return fitted
 
 
-def first_weights(init: Path, recipe: Recipe, tell: Callable[[str], None]) -> Weights:
-    """Read weights to begin with; of several networks in a file the one that the recipe names.
+def _check_shift(recipe: Recipe, architecture: Architecture, image_size: int) -> None:
+    """Check that no image would be moved past its own border.
+
+    Raises:
+        TrainingError: If one would, at the smallest image size of the run.
+    """
+    changes_size = architecture.stem != "flatten"
+    ends = [image_size_at(progress, image_size, recipe) for progress in (0, 1)]
+    smallest = min(ends) if changes_size else image_size
+    if recipe.random_shift >= smallest:
+        which = "the image size" if smallest == image_size else "the run's smallest image size"
+        raise TrainingError(
+            f"`random_shift` (={recipe.random_shift}) must be under {which} (={smallest})."
+        )
+
+
+def read_first_weights(init: Path, recipe: Recipe) -> Weights:
+    """Read the weights to begin with; of several networks in a file the recipe's architecture.
 
     Raises:
         TrainingError: If there is no such architecture.
         WeightsError: If the file cannot be read.
     """
     try:
-        return read_weights(init, get_architecture(recipe.architecture), tell)
+        return read_weights(init, get_architecture(recipe.architecture), log.info)
     except ValueError as error:
         raise TrainingError(f"The recipe's architecture: {error}") from error
 
 
-def _refuse_wide_shift(recipe: Recipe, architecture: Architecture, side: int) -> None:
-    """Say before the first step that a picture would be moved out of itself.
+def check_backbone_learns(recipe: Recipe) -> None:
+    """Check that a run without first weights does not freeze its random backbone.
 
     Raises:
-        TrainingError: If it would, at the smallest of the sides that pictures grow through.
+        TrainingError: If it would.
     """
-    grows = architecture.stem != "flatten"
-    least = min(side_at(share, side, recipe) for share in (0, 1)) if grows else side
-    if recipe.shift >= least:
-        which = "the picture's side" if least == side else "the growing pictures' smallest side"
-        raise TrainingError(f"`shift` (={recipe.shift}) must be under {which} (={least}).")
-
-
-def normalized(dataset: Dataset, recipe: Recipe) -> Dataset:
-    """Put the mean and standard deviation that the recipe names in place of the data's own."""
-    if recipe.normalize == "data":
-        return dataset
-    spec = dataset.preprocessing
-    figures = get_normalization(recipe.normalize, spec.channels)._asdict()
-    return replace(dataset, preprocessing=spec.model_copy(update=figures))
-
-
-def refuse_frozen(recipe: Recipe) -> None:
-    """Refuse to train nothing but a head on weights that were drawn.
-
-    Raises:
-        TrainingError: If the backbone would not learn, and nobody gave its weights.
-    """
-    if not recipe.backbone_rate:
+    if not recipe.backbone_lr_scale:
         raise TrainingError(
-            "`backbone_rate` (=0) would freeze a backbone of random weights. Name weights to begin "
-            "with by --init, or raise it."
+            "`backbone_lr_scale` (=0) would freeze a backbone of random weights. Name first "
+            "weights with --init, or raise it."
         )
 
 
-def seen_before(init: Path, dataset: Dataset) -> list[str]:
-    """Warn of weights that may know pictures which are held out now.
+def notes_on_leakage(init: Path, dataset: Dataset) -> list[str]:
+    """Warn of first weights that may have been trained on images that are held out now.
 
     Args:
-        init: A file of weights; only a run's own checkpoint tells what it was trained on, and only
-            to the version that wrote it.
+        init: A file of weights; only a run's own checkpoint says what it was trained on.
         dataset: As it is split now.
     """
     try:
         earlier, _ = read_checkpoint(init)
     except OtherVersionError as error:
-        return [f"note: what {init} learnt from is not known; accuracy may seem too good: {error}"]
+        return [
+            f"note: what {init} was trained on is not known; accuracy may seem too good: {error}"
+        ]
     except CheckpointError:  # from elsewhere
         return []
-    same_place = earlier.dataset_source == str(Path(dataset.source).absolute())
-    if not (same_place and dataset.is_drawn) or earlier.dataset_sha256 == dataset.sha256:
+    same_source = earlier.dataset_source == str(Path(dataset.source).absolute())
+    if not (same_source and dataset.is_drawn) or earlier.dataset_sha256 == dataset.sha256:
         return []
     return [
-        f"note: {init} learnt from pictures of {dataset.source} that are held out now, so accuracy "
-        f"will seem too good; begin with the same pictures and --seed {earlier.seed}, or put what "
-        "it never saw into folders `val` and `test`"
+        f"note: {init} was trained on images of {dataset.source} that are held out now, so "
+        "accuracy will seem too good; begin with the same images and "
+        f"--seed {earlier.seed}, or put images that it never saw into folders `val` and `test`"
     ]
 
 
-def begun_with(start: Weights | None, record: RunRecord, tell: Callable[[str], None]) -> Classifier:
-    """Draw the weights, then take those that are given, and tell what became of each key.
+def build_module(record: RunRecord, start: Weights | None = None) -> Classifier:
+    """Draw the run's weights, then load the first weights, if any, and log what became of each.
 
     Raises:
-        TrainingError: If weights that nobody gave would never learn.
+        TrainingError: If tensors that the first weights lack would be frozen as they were drawn.
     """
+    seed_everything(record.seed, verbose=False)
     module = Classifier(record)
-    if start is not None:
-        report = load_weights(module.network, start)
-        for line in report.lines():
-            tell(line)
-        holes = report.gaps
-        if holes and not record.recipe.backbone_rate:
-            raise TrainingError(
-                f"`backbone_rate` (=0) would freeze {len(holes)} tensors as they were drawn: "
-                f"{', '.join(holes[:5])}. Name the weights' own architecture and stem, or raise it."
-            )
+    if start is None:
+        return module
+    report = load_weights(module.network, start)
+    for line in report.lines():
+        log.info(line)
+    if report.gaps and not record.recipe.backbone_lr_scale:
+        raise TrainingError(
+            f"`backbone_lr_scale` (=0) would freeze {len(report.gaps)} tensors as they were drawn: "
+            f"{', '.join(report.gaps[:5])}. Name the weights' own architecture and stem, or raise "
+            "it."
+        )
     return module

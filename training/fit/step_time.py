@@ -1,10 +1,9 @@
-"""What an epoch will take: measured on a few steps of a network that is thrown away.
+"""How long an epoch will take, measured on a few steps of a network that is thrown away.
 
-The steps are the run's own, by the run's own loop. Its dice and its weights are not
-touched, so that a run that was measured is the very run that was not.
+The steps are the run's own, in the run's own loop. Measuring does not change the result: the
+random state is restored afterwards.
 """
 
-import os
 import resource
 import sys
 import time
@@ -15,19 +14,20 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from training.data.dataset import Dataset
+from training.distributed import processes
 from training.fit.module import Classifier
-from training.fit.trainer import throw_away_run
+from training.fit.trainer import run_throw_away_steps
 from training.runs.record import RunRecord
 
-STEPS = 5
+TIMED_STEPS = 5
 """The first is not counted: it sets up."""
-ENOUGH_S = 10.0
-"""Seconds after which fewer steps must do."""
-FORWARD = 1 / 3
-"""Share of a training step's time that a picture's way forward takes, about."""
+TIME_BUDGET_S = 10.0
+"""After that time no further step is measured."""
+FORWARD_SHARE = 1 / 3
+"""Of a training step's time, for the forward pass of an image; about."""
 
 
-class Pace(NamedTuple):
+class StepTime(NamedTuple):
     """Seconds of a training step and, estimated from it, of an epoch; peak memory so far."""
 
     steps: int
@@ -50,35 +50,36 @@ class _Clock(Callback):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.seconds.append(time.perf_counter() - self._began)
-        trainer.should_stop = sum(self.seconds) > ENOUGH_S
+        trainer.should_stop = sum(self.seconds) > TIME_BUDGET_S
 
 
-def measure_pace(dataset: Dataset, record: RunRecord) -> Pace | None:
-    """Run a few steps aside; None under torchrun, whose processes would have to meet.
+def measure_step_time(dataset: Dataset, record: RunRecord) -> StepTime | None:
+    """Time a few steps; None under torchrun, where all processes would have to take part.
 
     Args:
         dataset: What the run will learn from.
         record: Of the run.
     """
-    if "LOCAL_WORLD_SIZE" in os.environ:
+    if processes().by_torchrun:
         return None
     recipe = record.recipe
-    seconds = _time_steps(dataset, record, STEPS)
+    seconds = _time_steps(dataset, record, TIMED_STEPS)
     step = mean(seconds[1:] or seconds)
-    if len(seconds) < STEPS and recipe.first_scale < recipe.last_scale:  # not yet at full size
-        grown = recipe.model_copy(update={"first_scale": recipe.last_scale})
-        seconds += _time_steps(dataset, record.model_copy(update={"recipe": grown}), 1)
+    if len(seconds) < TIMED_STEPS and recipe.resolution_start < recipe.resolution_end:
+        # The images were not yet at their full size.
+        full = recipe.model_copy(update={"resolution_start": recipe.resolution_end})
+        seconds += _time_steps(dataset, record.model_copy(update={"recipe": full}), 1)
         step = (step + seconds[-1]) / 2
-    pictures = len(dataset.train) + FORWARD * len(dataset.validation)
-    size = min(recipe.batch_size, len(dataset.train))
-    return Pace(len(seconds), step, step * pictures / size, peak_memory())
+    images = len(dataset.train) + FORWARD_SHARE * len(dataset.validation)
+    batch_size = min(recipe.batch_size, len(dataset.train))
+    return StepTime(len(seconds), step, step * images / batch_size, peak_memory())
 
 
-def _time_steps(dataset: Dataset, record: RunRecord, most: int) -> list[float]:
+def _time_steps(dataset: Dataset, record: RunRecord, max_steps: int) -> list[float]:
     """Take so many steps, or fewer where they are slow; seconds of each."""
     clock = _Clock()
     with torch.random.fork_rng():
-        throw_away_run(dataset, Classifier(record), clock, most)
+        run_throw_away_steps(dataset, Classifier(record), clock, max_steps)
     return clock.seconds
 
 
@@ -86,5 +87,5 @@ def peak_memory() -> int:
     """Most bytes that this process held at once so far; on a GPU, there."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024  # kibibytes on Linux
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kibibytes on Linux

@@ -1,6 +1,5 @@
-"""The loop of a run: Lightning's, with our callbacks, loggers and precision."""
+"""Lightning's trainer, with our callbacks, loggers and precision."""
 
-import os
 import warnings
 from datetime import timedelta
 from typing import Literal
@@ -8,36 +7,48 @@ from typing import Literal
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
 
-from training.data.dataset import Dataset
+from training.data.dataset import Batch, Dataset
 from training.data.loader import loader
+from training.distributed import processes
 from training.fit.callbacks.checkpointing import (
+    BestCheckpoint,
     DurableCheckpoints,
     ExactResume,
-    KeepBest,
-    KeepLast,
-    KeepLastWithinEpoch,
+    LastCheckpoint,
+    LastCheckpointWithinEpoch,
 )
 from training.fit.callbacks.ema import MovingAverage
-from training.fit.callbacks.progress import EpochTable, ProgressBar
-from training.fit.callbacks.terminate_on_nan import FiniteTraining
+from training.fit.callbacks.progress import EpochTable, ProgressBar, quiet_lightning
+from training.fit.callbacks.terminate_on_nan import TerminateOnNaN
 from training.fit.module import Classifier
 from training.recipe.recipe import Recipe
 from training.runs.environment import has_bfloat16
-from training.runs.record import RunFolder
+from training.runs.folder import RunFolder
 
 Precision = Literal["bf16-mixed", "32-true"]
 
 
-def build_trainer(folder: RunFolder, recipe: Recipe, keep_every: timedelta) -> Trainer:
-    """Build the loop of a run: its callbacks, its precision, its devices, its loggers."""
+def build_trainer(
+    folder: RunFolder, recipe: Recipe, checkpoint_every: timedelta, batches: DataLoader[Batch]
+) -> tuple[Trainer, BestCheckpoint]:
+    """Build the trainer of a run, and the callback that knows its best epoch.
+
+    Args:
+        folder: The run's.
+        recipe: Of the run.
+        checkpoint_every: Time between checkpoints within an epoch.
+        batches: Of the training split, shuffled.
+    """
     mode = "max" if recipe.monitor == "val_acc" else "min"
+    best = BestCheckpoint(folder, recipe.monitor, mode)
     callbacks: list[Callback] = [
-        KeepBest(folder, recipe.monitor, mode),
-        KeepLast(folder),
-        KeepLastWithinEpoch(folder, keep_every),
-        ExactResume(),
-        FiniteTraining(folder),
+        best,
+        LastCheckpoint(folder),
+        LastCheckpointWithinEpoch(folder, checkpoint_every),
+        ExactResume(batches),
+        TerminateOnNaN(folder),
         EpochTable(folder.metrics, folder.curves, recipe.name),
         ProgressBar(),
     ]
@@ -45,10 +56,13 @@ def build_trainer(folder: RunFolder, recipe: Recipe, keep_every: timedelta) -> T
         callbacks.append(MovingAverage(recipe.ema_decay))
     if recipe.early_stopping is not None:
         callbacks.append(EarlyStopping(recipe.monitor, patience=recipe.early_stopping, mode=mode))
-    return Trainer(
+    here = processes()
+    trainer = Trainer(
         accelerator="auto",
-        devices=_devices(),
-        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
+        # Lightning would start a process for each GPU by itself, which reads the images and runs
+        # the preflight again and knows its share too late; torchrun's know it from the start.
+        devices=here.local_world_size,
+        num_nodes=here.nodes,
         max_epochs=recipe.epochs,
         precision=precision(recipe),
         callbacks=callbacks,
@@ -58,24 +72,28 @@ def build_trainer(folder: RunFolder, recipe: Recipe, keep_every: timedelta) -> T
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+    return trainer, best
 
 
-def throw_away_run(dataset: Dataset, module: Classifier, watch: Callback, steps: int) -> None:
-    """Train a network that nobody keeps, for so many steps and on one device.
+def run_throw_away_steps(
+    dataset: Dataset, module: Classifier, watch: Callback, max_steps: int
+) -> None:
+    """Train a network that nobody keeps for some steps, on one device.
 
     Args:
         dataset: Its training split is read, over and over where it is small.
         module: The network, and the record of the run that this one is like.
-        watch: Sees the steps; the only callback.
-        steps: At most.
+        watch: The only callback.
+        max_steps: At most.
     """
+    quiet_lightning()
     record = module.record
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on so short a run, and on its validation
         Trainer(
             accelerator="auto",
             devices=1,
-            max_steps=steps,
+            max_steps=max_steps,
             min_epochs=0,
             limit_val_batches=1,
             precision=precision(record.recipe),
@@ -90,15 +108,6 @@ def throw_away_run(dataset: Dataset, module: Classifier, watch: Callback, steps:
             loader(dataset.train, record.recipe.batch_size, record.seed),
             loader(dataset.validation[:1], 1),
         )
-
-
-def _devices() -> int:
-    """Take as many devices as torchrun started processes here; alone, one GPU or the CPU.
-
-    Lightning would start a process for each GPU by itself, which reads the pictures and looks at
-    them again and knows its share of them too late; torchrun's know it from the start.
-    """
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def precision(recipe: Recipe) -> Precision:

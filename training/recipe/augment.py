@@ -1,4 +1,4 @@
-"""What only training does to a batch: crop, shift, flip, erase, mix, on uint8, all at once.
+"""Augmentation of a batch, on uint8: crop, shift, flip, erase, mix.
 
 Each function takes and returns uint8 (N, S, S, C) and draws from the generator given,
 so that a run can be repeated.
@@ -11,80 +11,87 @@ from torch.nn import functional
 
 from training.recipe.recipe import Recipe
 
-STEP = 4
-"""Sides of growing pictures are multiples of it: few shapes, and stages that halve well."""
+SIZE_MULTIPLE = 4
+"""Sizes of growing images are multiples of it: few shapes, and stages that halve well."""
 
 
-def side_at(progress: float, side: int, recipe: Recipe) -> int:
-    """Side in pixels that the recipe trains at.
+def image_size_at(progress: float, image_size: int, recipe: Recipe) -> int:
+    """Image size in pixels that the recipe trains at.
 
     Args:
-        progress: Share of the run's steps that are behind it.
-        side: Of the stored pictures.
-        recipe: Says at which share of it the run begins and ends.
+        progress: Share of the run's steps that are done.
+        image_size: Of the stored images.
+        recipe: At which shares of it the run begins and ends.
     """
-    grown = min(1.0, progress / recipe.grown_at)
-    scale = recipe.first_scale + (recipe.last_scale - recipe.first_scale) * grown
-    return side if scale == 1 else max(STEP, min(side, round(scale * side / STEP) * STEP))
+    ramp = min(1.0, progress / recipe.resolution_ramp)
+    scale = recipe.resolution_start + (recipe.resolution_end - recipe.resolution_start) * ramp
+    if scale == 1:
+        return image_size
+    rounded = round(scale * image_size / SIZE_MULTIPLE) * SIZE_MULTIPLE
+    return max(SIZE_MULTIPLE, min(image_size, rounded))
 
 
 def augment(
-    images: Tensor, recipe: Recipe, generator: Generator, side: int | None = None
+    images: Tensor, recipe: Recipe, generator: Generator, image_size: int | None = None
 ) -> Tensor:
-    """Apply what the recipe asks for, to one picture at a time.
+    """Apply what the recipe asks for, to each image by itself.
 
     Args:
         images: uint8 (N, S, S, C).
-        recipe: Says what and how much.
-        generator: Draws.
-        side: T, of what comes out; None keeps S.
+        recipe: What to do, and how much.
+        generator: Random numbers come from it.
+        image_size: T, of the result; None keeps S.
 
     Returns:
         uint8 (N, T, T, C).
     """
-    side = side or images.shape[1]
-    if recipe.crop_area < 1:
-        images = random_resized_crop(images, side, recipe.crop_area, generator)
-    elif side != images.shape[1]:
-        images = resize(images, side)
-    if recipe.shift:
-        images = shift(images, recipe.shift, generator)
+    image_size = image_size or images.shape[1]
+    if recipe.rrc_min_area < 1:
+        images = random_resized_crop(images, image_size, recipe.rrc_min_area, generator)
+    elif image_size != images.shape[1]:
+        images = resize(images, image_size)
+    if recipe.random_shift:
+        images = random_shift(images, recipe.random_shift, generator)
     if recipe.flip:
-        images = flip(images, generator)
-    if recipe.erase:
-        images = erase(images, recipe.erase, generator)
+        images = random_flip(images, generator)
+    if recipe.random_erasing:
+        images = random_erasing(images, recipe.random_erasing, generator)
     return images
 
 
-def resize(images: Tensor, side: int) -> Tensor:
-    """Make pictures smaller, each new pixel the mean of what it covers."""
+def resize(images: Tensor, image_size: int) -> Tensor:
+    """Make images smaller, each new pixel the mean of what it covers."""
     planes = images.permute(0, 3, 1, 2)
-    small = functional.interpolate(planes, (side, side), mode="bilinear", antialias=True)
+    size = (image_size, image_size)
+    small = functional.interpolate(planes, size, mode="bilinear", antialias=True)
     return small.permute(0, 2, 3, 1)
 
 
-def random_resized_crop(images: Tensor, side: int, least: float, generator: Generator) -> Tensor:
-    """Cut a box of random area and shape out of each picture, and resize it.
+def random_resized_crop(
+    images: Tensor, image_size: int, min_area: float, generator: Generator
+) -> Tensor:
+    """Cut a box of random area and shape out of each image, and resize it.
 
     Args:
         images: uint8 (N, S, S, C).
-        side: T, of what comes out.
-        least: Smallest area, as a share; side ratios go from 3:4 to 4:3.
-        generator: Draws.
+        image_size: T, of the result.
+        min_area: Smallest area, as a share; side ratios go from 3:4 to 4:3.
+        generator: Random numbers come from it.
 
     Source:
         Szegedy et al., "Going deeper with convolutions", 2014, section 6.
     """
     draw = torch.rand(4, len(images), generator=generator)
-    area = least + (1 - least) * draw[0]
+    area = min_area + (1 - min_area) * draw[0]
     ratio = torch.exp((2 * draw[1] - 1) * 0.2877)  # log-uniform in [3/4, 4/3]
     width = (area * ratio).sqrt().clamp(max=1)  # shares of the side
     height = (area / ratio).sqrt().clamp(max=1)
-    theta = torch.zeros(len(images), 2, 3)  # maps [-1, 1] of the new onto the old picture
+    theta = torch.zeros(len(images), 2, 3)  # maps [-1, 1] of the new onto the old image
     theta[:, 0, 0], theta[:, 1, 1] = width, height
     theta[:, 0, 2] = (2 * draw[2] - 1) * (1 - width)
     theta[:, 1, 2] = (2 * draw[3] - 1) * (1 - height)
-    grid = functional.affine_grid(theta, [len(images), 1, side, side], align_corners=False)
+    shape = [len(images), 1, image_size, image_size]
+    grid = functional.affine_grid(theta, shape, align_corners=False)
     planes = images.permute(0, 3, 1, 2).float()
     cut = functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
     return cut.round().to(torch.uint8).permute(0, 2, 3, 1)
@@ -93,18 +100,18 @@ def random_resized_crop(images: Tensor, side: int, least: float, generator: Gene
 def mix(
     images: Tensor, targets: Tensor, recipe: Recipe, generator: Generator
 ) -> tuple[Tensor, Tensor, float]:
-    """Blend each picture with another of the batch, or paste a box of it, as the recipe says.
+    """Blend each image with another of the batch (mixup), or paste a box of it (CutMix).
 
-    Where it asks for both, each batch gets one of them, by the toss of a coin.
+    Where the recipe asks for both, each batch gets one of them, with equal chances.
 
     Args:
         images: uint8 (N, S, S, C).
         targets: int64 (N,).
         recipe: Its `mixup` and `cutmix` are the alphas of symmetric beta distributions.
-        generator: Draws.
+        generator: Random numbers come from it.
 
     Returns:
-        The pictures, the other pictures' targets, and the share that is the first's own.
+        The images, the other images' targets, and the share of the first.
 
     Source:
         Zhang et al., "mixup", 2017 (arXiv 1710.09412); Yun et al., "CutMix", 2019
@@ -129,20 +136,20 @@ def mix(
 
 
 def _beta(alpha: float, generator: Generator) -> float:
-    """Draw from Beta(alpha, alpha), which torch draws from its global state alone."""
+    """Draw from Beta(alpha, alpha); torch can draw it from its global state only."""
     seed = int(torch.randint(2**31, (), generator=generator))
     return float(np.random.default_rng(seed).beta(alpha, alpha))
 
 
-def shift(images: Tensor, pixels: int, generator: Generator) -> Tensor:
-    """Move each picture by up to `pixels` each way; the border is mirrored.
+def random_shift(images: Tensor, pixels: int, generator: Generator) -> Tensor:
+    """Move each image by up to `pixels` each way; the border is mirrored.
 
     Raises:
         ValueError: If a shift reaches past the opposite border.
     """
     count, side = images.shape[:2]
     if pixels >= side:
-        raise ValueError(f"`pixels` (={pixels}) must be under the picture's side (={side}).")
+        raise ValueError(f"`pixels` (={pixels}) must be under the image size (={side}).")
     offsets = torch.randint(-pixels, pixels + 1, (2, count, 1), generator=generator)
     positions = (torch.arange(side) + offsets).abs()  # (2, N, S), mirrored at 0
     rows, columns = (side - 1) - (side - 1 - positions).abs()  # mirrored at S - 1
@@ -150,16 +157,16 @@ def shift(images: Tensor, pixels: int, generator: Generator) -> Tensor:
     return images[each, rows[:, :, None], columns[:, None, :]]  # (N, S, S, C)
 
 
-def flip(images: Tensor, generator: Generator) -> Tensor:
-    """Mirror half of the pictures left to right."""
+def random_flip(images: Tensor, generator: Generator) -> Tensor:
+    """Mirror half of the images left to right."""
     mirrored = torch.rand(images.shape[0], generator=generator) < 0.5
     return torch.where(mirrored[:, None, None, None], images.flip(2), images)
 
 
-def erase(images: Tensor, probability: float, generator: Generator) -> Tensor:
-    """Fill a random box with noise in a share of the pictures.
+def random_erasing(images: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Fill a random box with noise in a share of the images.
 
-    The box covers 2 to 33 % of the picture, with a side ratio of 0.3 to 3.3.
+    The box covers 2 to 33 % of the image, with a side ratio of 0.3 to 3.3.
 
     Source:
         Zhong et al., "Random Erasing Data Augmentation", 2017 (arXiv 1708.04896).

@@ -1,18 +1,16 @@
-"""Which rule moves which weights, and how fast at which step.
+"""The optimisers, and which weights get which rule and rate.
 
-Three kinds of weights: convolutions, which Muon may turn; other matrices, which alone
-decay beside them; norms and biases, which never decay. The head may learn faster than
-the rest, or alone.
+Three kinds of weights: convolutions, which Muon may move; other matrices, to which weight
+decay applies as to convolutions under the other optimisers; norms and biases, which never
+decay. The head may learn faster than the rest, or alone.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from model.network.resnet import ResNet
 from training.recipe.recipe import Recipe
@@ -23,20 +21,17 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
 """They bring the singular values between about 0.7 and 1.2."""
 
-LEAST = 1e-4
-"""Share of the peak that a rate never falls below."""
-
 
 class Muon(Optimizer):
-    """Nesterov SGD, with convolutions turned by orthogonal updates of a fixed angle.
+    """Nesterov SGD, with orthogonal updates of a fixed angle for convolutions.
 
     In a group with `orthogonal=True` the momentum of each weight, as a matrix
     (out, in x k x k), is replaced by the nearest semi-orthogonal one, so that all
     directions learn alike. The step is `lr` times the weight's own norm, and the norm
     stays what the initialisation made it: behind a batch norm only the direction counts,
     so weight decay would do no more than change the rate. Where no norm follows, as in
-    squeeze-and-excitation, it is a limit that this rule sets; a grouped convolution is
-    turned as one matrix. Other groups take plain Nesterov steps with decay.
+    squeeze-and-excitation, the fixed norm is a limit of this rule. A grouped convolution
+    counts as one matrix. Other groups take plain Nesterov steps with decay.
 
     Args:
         groups: As for any optimiser; each may set `lr`, `momentum`, `weight_decay` and
@@ -47,7 +42,6 @@ class Muon(Optimizer):
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
-        """Take the groups over; buffers come with the first step."""
         super().__init__(
             groups, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "orthogonal": False}
         )
@@ -72,7 +66,7 @@ class Muon(Optimizer):
         return loss
 
     def _move(self, weight: Tensor, group: dict[str, Any]) -> None:
-        gradient: Tensor = weight.grad  # type: ignore[assignment]  # `step` has looked
+        gradient: Tensor = weight.grad  # type: ignore[assignment]  # `step` has checked
         if group["weight_decay"]:
             gradient = gradient.add(weight, alpha=group["weight_decay"])
         state = self.state[weight]
@@ -106,8 +100,8 @@ def orthogonalize(matrix: Tensor) -> Tensor:
 
 
 def build_optimizer(network: ResNet, recipe: Recipe) -> Optimizer:
-    """Sort the weights that learn into groups, and give them the recipe's rule."""
-    groups = _sorted(network, recipe)
+    """Put the weights that learn into groups, and give each the recipe's rule."""
+    groups = _parameter_groups(network, recipe)
     match recipe.optimizer:
         case "adam":
             return Adam(groups.values())
@@ -117,54 +111,27 @@ def build_optimizer(network: ResNet, recipe: Recipe) -> Optimizer:
             return Muon(groups.values())
 
 
-def _sorted(network: ResNet, recipe: Recipe) -> dict[tuple[float, str], dict[str, Any]]:
-    """Put weights of one rate and one rule together; frozen ones are in no group."""
+def _parameter_groups(network: ResNet, recipe: Recipe) -> dict[tuple[float, str], dict[str, Any]]:
+    """Group the weights by rate and rule; frozen ones are in no group."""
     groups: dict[tuple[float, str], dict[str, Any]] = {}
     head = {id(parameter) for parameter in network.classifier.parameters()}
     for weight in network.parameters():
-        share = 1.0 if id(weight) in head else recipe.backbone_rate
-        if not share:
+        scale = 1.0 if id(weight) in head else recipe.backbone_lr_scale
+        if not scale:
             continue
         if recipe.optimizer == "muon" and weight.ndim == 4 and id(weight) not in head:
             rule = {
-                "lr": recipe.turn * share,
-                "momentum": recipe.turn_momentum,
+                "lr": recipe.muon_lr * scale,
+                "momentum": recipe.muon_momentum,
                 "orthogonal": True,
             }
-            kind = "turned"
+            kind = "orthogonal"
         else:
-            kind = "decayed" if weight.ndim > 1 else "spared"
-            rule = {"lr": recipe.learning_rate * share, "weight_decay": 0.0}
+            kind = "decayed" if weight.ndim > 1 else "not decayed"
+            rule = {"lr": recipe.learning_rate * scale, "weight_decay": 0.0}
             if kind == "decayed":
                 rule["weight_decay"] = recipe.weight_decay
             if recipe.optimizer == "muon":
                 rule["momentum"] = recipe.momentum
-        groups.setdefault((share, kind), {"params": [], **rule})["params"].append(weight)
+        groups.setdefault((scale, kind), {"params": [], **rule})["params"].append(weight)
     return groups
-
-
-def build_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LambdaLR:
-    """Give each group's rate a rise to its peak and a fall to (nearly) zero, or to a floor.
-
-    A floor with a long average of the weights stands in for the last of the fall: the rate at which
-    the loss on pictures that were not learnt from is lowest is not zero (docs/training-log.md).
-    A finish goes from there to (nearly) zero.
-
-    Args:
-        optimizer: Its groups' rates are the peaks.
-        recipe: Says how long the rise is, and the shape of the fall.
-        steps: Of the whole run.
-    """
-    cycle = max(1, round(steps * (1 - recipe.finish)))
-    rise = min(max(1.0, recipe.warmup * cycle), float(cycle))
-
-    def share(step: int) -> float:
-        if step < rise:
-            return (step + 1) / (rise + 1)
-        if recipe.finish and step >= cycle:
-            return max(LEAST, recipe.floor * (steps - step) / max(1, steps - cycle))
-        rest = max(LEAST, (cycle - step) / max(1.0, cycle - rise))
-        fall = rest if recipe.schedule == "one_cycle" else (1 - math.cos(math.pi * rest)) / 2
-        return max(recipe.floor, fall)
-
-    return LambdaLR(optimizer, share)

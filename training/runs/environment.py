@@ -1,6 +1,5 @@
-"""What a run's last bits depend on, beside its recipe, seed and data; and when it was."""
+"""What a run's last bits depend on besides recipe, seed and data; and when it was."""
 
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -11,6 +10,8 @@ from typing import Any, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
+
+from training.distributed import processes
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "numpy", "pillow")
 
@@ -42,11 +43,11 @@ class Environment(BaseModel):
             },
             processor=_processor(),
             threads=torch.get_num_threads(),
-            processes=int(os.environ.get("WORLD_SIZE", "1")),
+            processes=processes().world_size,
         )
 
     def differences(self) -> list[str]:
-        """Tell how this process differs from the one described, a phrase each."""
+        """List how this process differs from the one described, a phrase each."""
         here = self.present()
         pairs = {
             **{
@@ -65,7 +66,7 @@ class Environment(BaseModel):
 
 
 def has_bfloat16() -> bool:
-    """Tell whether the processor multiplies bfloat16: elsewhere it is emulated and slow."""
+    """Whether the processor multiplies bfloat16; elsewhere it is emulated, and slow."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     capabilities: Mapping[str, Any] = torch.cpu.get_capabilities()
@@ -75,7 +76,7 @@ def has_bfloat16() -> bool:
 
 
 def commit() -> str | None:
-    """Name the project's commit, with a mark if files were changed; None outside git."""
+    """Name the project's commit, with "-dirty" if files were changed; None outside git."""
     command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
     here = Path(__file__).parents[1]
     try:

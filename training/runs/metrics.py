@@ -24,7 +24,7 @@ COLUMNS = (
 
 
 def cost_of(metrics: Path, environment: Environment | None) -> Cost | None:
-    """Sum up what a run cost; None where its table or its record does not tell.
+    """Sum up what a run cost; None where its table or its record does not say.
 
     Args:
         metrics: The run's CSV file.
@@ -53,18 +53,18 @@ def read_rows(metrics: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO((whole + end).decode(), newline="")))
 
 
-def monitored(rows: Sequence[Mapping[str, str]], recipe: Recipe) -> list[float]:
-    """Give the figure that a recipe goes by, of each epoch that has it."""
+def monitored_values(rows: Sequence[Mapping[str, str]], recipe: Recipe) -> list[float]:
+    """List the recipe's `monitor` of each epoch that has it."""
     return [float(row[recipe.monitor]) for row in rows if row[recipe.monitor]]
 
 
-def state(rows: Sequence[Mapping[str, str]], recipe: Recipe) -> str:
-    """Tell from a run's table of epochs whether it came to its end.
+def run_state(rows: Sequence[Mapping[str, str]], recipe: Recipe) -> str:
+    """Find out from a run's table of epochs whether it came to its end.
 
     Returns:
-        "finished", "stopped early", or "not finished": stopped, killed or under way.
+        "finished", "stopped early", or "not finished": interrupted, killed or still running.
     """
-    values, patience = monitored(rows, recipe), recipe.early_stopping
+    values, patience = monitored_values(rows, recipe), recipe.early_stopping
     if values and patience:
         best = (max if recipe.monitor == "val_acc" else min)(values)
         if len(rows) - values.index(best) > patience:

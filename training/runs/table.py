@@ -1,27 +1,29 @@
 """A table of the runs in a folder."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
-from training.runs.metrics import monitored, read_rows, state
-from training.runs.record import CheckpointError, RunFolder, RunRecord, read_record
+from training.runs.folder import RunFolder
+from training.runs.metrics import monitored_values, read_rows, run_state
+from training.runs.reading import read_record
+from training.runs.record import CheckpointError, RunRecord
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the table tells of a run.
+    """What the table shows of a run.
 
     Attributes:
-        name: Its folder, from where the table begins.
+        name: Its folder, relative to where the table begins.
+        record: Of the run.
         epochs: That were finished.
-        best: By the recipe's `monitor`, on the validation split; None before the first epoch.
+        best: The recipe's `monitor`, on the validation split; None before the first epoch.
         test: Top-1 on the test split, where `evaluate-model` was run.
         seconds: Of training, over all its parts where it was resumed.
-        state: As `progress.state` has it, or "damaged".
+        state: As `run_state` has it, or "damaged".
     """
 
     name: str
@@ -33,35 +35,35 @@ class Row:
     state: str
 
 
-def read_runs(root: Path, tell: Callable[[str], None] = print) -> list[Row]:
+MARKS = ("run.json", "recipe.json")
+"""A folder with one of them is a run's; older runs have no run.json."""
+
+
+def read_runs(root: Path) -> tuple[list[Row], list[str]]:
     """Read every run at or below a folder, the latest last.
 
-    Args:
-        root: The folder.
-        tell: Hears of each run whose record cannot be read, and why, a line each.
+    Returns:
+        The runs, and a line for each record that cannot be read or was read in part.
     """
-    found = []
-    for place in sorted({path.parent for name in _MARKS for path in root.rglob(name)}):
+    found: list[Row] = []
+    notes: list[str] = []
+    for place in sorted({path.parent for name in MARKS for path in root.rglob(name)}):
         try:
             record = read_record(place)
         except CheckpointError as error:
-            tell(f"unreadable: {error}")
+            notes.append(f"unreadable: {error}")
             continue
-        for line in record.notes(place):
-            tell(line)
+        notes += record.notes(place)
         try:
             found.append(_row(str(place.relative_to(root)), RunFolder(place), record))
         except (KeyError, TypeError, ValueError):  # a file that was cut off
             found.append(Row(str(place.relative_to(root)), record, 0, None, None, 0.0, "damaged"))
-    return sorted(found, key=lambda row: row.record.created)
-
-
-_MARKS = ("run.json", "recipe.json")  # runs had no run.json once
+    return sorted(found, key=lambda row: row.record.created), notes
 
 
 def _row(name: str, folder: RunFolder, record: RunRecord) -> Row:
     rows, recipe = read_rows(folder.metrics), record.recipe
-    values = monitored(rows, recipe)
+    values = monitored_values(rows, recipe)
     better = max if recipe.monitor == "val_acc" else min
     evaluation = folder.path / "evaluation.json"
     return Row(
@@ -71,7 +73,7 @@ def _row(name: str, folder: RunFolder, record: RunRecord) -> Row:
         best=better(values) if values else None,
         test=json.loads(evaluation.read_bytes())["top1"] if evaluation.is_file() else None,
         seconds=float(rows[-1]["seconds"]) if rows else 0.0,
-        state=state(rows, recipe),
+        state=run_state(rows, recipe),
     )
 
 

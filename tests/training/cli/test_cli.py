@@ -28,7 +28,7 @@ def pictures(make_images: MakeImages) -> Path:
 
 @pytest.fixture
 def run(command: Command, pictures: Path, tmp_path: Path) -> Path:
-    """A run folder of one epoch on those pictures."""
+    """A run folder of one epoch on those images."""
     finished = command(train_script, "--data", pictures, "--out", tmp_path / "run", *QUICK)
     assert finished.code == 0, finished.err
     return tmp_path / "run"
@@ -93,7 +93,7 @@ def test_training_says_what_it_read_and_where_the_weights_are(
     finished = command(train_script, "--data", pictures, "--out", tmp_path / "run", *QUICK)
 
     assert finished.code == 0
-    assert "pictures: 32 + 4 + 4 pictures to train, validate and test, 2 labels, 14 x 14 x 1" in (
+    assert "pictures: 32 + 4 + 4 images to train, validate and test, 2 labels, 14 x 14 x 1" in (
         finished.out
     )
     assert f"1 left out:\n  {pictures / 'boot' / 'broken.png'}" in finished.out
@@ -106,7 +106,7 @@ def test_evaluation_prints_the_figures_that_it_writes(command: Command, run: Pat
 
     figures = json.loads((run / "evaluation.json").read_text())
     assert finished.code == 0
-    assert f"4 test pictures: loss {figures['loss']:.4f}, top-1 {figures['top1']:.2%}" in (
+    assert f"4 test images: loss {figures['loss']:.4f}, top-1 {figures['top1']:.2%}" in (
         finished.out
     )
     assert set(figures["per_label"]) == {"boot", "coat"}
@@ -115,7 +115,9 @@ def test_evaluation_prints_the_figures_that_it_writes(command: Command, run: Pat
     assert f"written: {run / 'evaluation.json'}" in finished.out
 
 
-def test_evaluation_writes_where_it_is_told(command: Command, run: Path, tmp_path: Path) -> None:
+def test_evaluation_writes_to_the_folder_that_is_named(
+    command: Command, run: Path, tmp_path: Path
+) -> None:
     finished = command(evaluate_script, run / "checkpoints" / "last.ckpt", "--out", tmp_path / "r")
 
     assert finished.code == 0
@@ -123,7 +125,7 @@ def test_evaluation_writes_where_it_is_told(command: Command, run: Path, tmp_pat
     assert not (run / "checkpoints" / "evaluation.json").exists()
 
 
-def test_evaluation_on_other_pictures_brings_them_to_the_runs_size_and_says_so(
+def test_evaluation_on_other_images_brings_them_to_the_runs_size_and_says_so(
     command: Command, run: Path, make_images: MakeImages
 ) -> None:
     larger = make_images("larger", {"boot": 20, "coat": 20}, image_size=20)
@@ -132,10 +134,10 @@ def test_evaluation_on_other_pictures_brings_them_to_the_runs_size_and_says_so(
 
     assert finished.code == 0, finished.err
     assert "14 x 14 x 1" in finished.out
-    assert "note: these are not the very pictures that the run was trained on" in finished.out
+    assert "note: these are not the images that the run was trained on" in finished.out
 
 
-def test_pictures_that_a_run_may_have_learnt_from_do_not_measure_it(
+def test_images_that_a_run_may_have_learnt_from_do_not_measure_it(
     command: Command, run: Path, pictures: Path, tmp_path: Path
 ) -> None:
     for path in sorted(pictures.glob("*/*.png")):
@@ -146,10 +148,10 @@ def test_pictures_that_a_run_may_have_learnt_from_do_not_measure_it(
     for script in (evaluate_script, export_script):
         out = ("--out", tmp_path / "renamed" / "1")
         refused = command(script, run, "--data", tmp_path / "renamed", *out)
-        _assert_failed(refused, "Which of them it learnt from is not known")
+        _assert_failed(refused, "Which of them it was trained on is not known")
 
 
-def test_evaluation_on_pictures_that_do_not_fit_fails_in_one_line(
+def test_evaluation_on_images_that_do_not_fit_fails_in_one_line(
     command: Command, run: Path, make_images: MakeImages
 ) -> None:
     others = make_images("others", {"bag": 9, "coat": 9}, image_size=14)
@@ -218,8 +220,8 @@ def test_a_failure_is_one_line_on_stderr_and_exit_1(
     ("change", "cause"),
     [
         ("architecture=resnet19", "Did you mean 'resnet18'"),
-        ("shift=14", "`shift` (=14)"),
-        ("shift=9", "`shift` (=9)"),
+        ("random_shift=14", "`random_shift` (=14)"),
+        ("random_shift=9", "`random_shift` (=9)"),
     ],
 )
 def test_a_recipe_that_does_not_fit_the_data_fails_in_one_line(

@@ -18,15 +18,15 @@ from training.cli.main import evaluate_script, export_script, train_script
 
 KINDS = ("RGB", "L", "CMYK", "P", "turned")
 EACH = 40
-"""Pictures of a label, of which every twentieth is broken."""
+"""Images of a label, of which every twentieth is broken."""
 ORIENTATION = 0x0112
-SETTINGS = ("epochs=3", "batch_size=8", "size=28", "learning_rate=0.003", "precision=float32")
+SETTINGS = ("epochs=3", "batch_size=8", "image_size=28", "learning_rate=0.003", "precision=float32")
 
 
-def _picture(label: str, kind: str, dice: np.random.Generator) -> bytes:
+def _picture(label: str, kind: str, generator: np.random.Generator) -> bytes:
     """A file whose upper or lower half is bright, as a camera or a scanner would write it."""
-    width, height = dice.integers(24, 70, 2)
-    pixels = dice.integers(0, 60, (height, width, 3))
+    width, height = generator.integers(24, 70, 2)
+    pixels = generator.integers(0, 60, (height, width, 3))
     half = slice(None, height // 2) if label == "above" else slice(height // 2, None)
     pixels[half] += np.array([180, 150, 120])
     image = Image.fromarray(pixels.astype(np.uint8))
@@ -44,13 +44,13 @@ def _picture(label: str, kind: str, dice: np.random.Generator) -> bytes:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for label in ("above", "below"):
         folder = tmp_path / "pictures" / label
         folder.mkdir(parents=True)
         for number in range(EACH):
             kind = KINDS[number % len(KINDS)]
-            content = _picture(label, kind, dice)
+            content = _picture(label, kind, generator)
             if number % 20 == 7:
                 content = content[: len(content) // 3]
             suffix = "png" if kind == "P" else "JPG"
@@ -71,11 +71,13 @@ def test_a_mixed_and_partly_broken_folder_becomes_a_service_that_answers(
 
     assert trained.code == evaluated.code == exported.code == 0, exported.err
     assert "4 left out" in trained.out
-    assert "61 + 7 + 8 pictures to train, validate and test, 2 labels, 28 x 28 x 3" in trained.out
-    assert "8 test pictures" in evaluated.out
+    assert "61 + 7 + 8 images to train, validate and test, 2 labels, 28 x 28 x 3" in trained.out
+    assert "8 test images" in evaluated.out
     monkeypatch.setenv("RESNET_ARTIFACT", str(artifact))
-    dice = np.random.default_rng(1)
-    cases = [(label, _picture(label, kind, dice)) for kind in KINDS for label in ("above", "below")]
+    generator = np.random.default_rng(1)
+    cases = [
+        (label, _picture(label, kind, generator)) for kind in KINDS for label in ("above", "below")
+    ]
     requests = [post("/predict?top_k=1", content) for _, content in cases]
     for request in requests:
         request.headers["content-type"] = "application/octet-stream"

@@ -1,5 +1,6 @@
 """The curve of the loss over a rising learning rate."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from model.weights.file import read_weights
 from tests.conftest import Command, MakeImages
 from training.cli.lr_finder import changes_for, main
 from training.data.dataset import Dataset
+from training.errors import TrainingError
 from training.fit import lr_range_test
-from training.fit.lr_range_test import HIGHEST, LOWEST, STEPS, Curve, find_learning_rate
+from training.fit.lr_range_test import MAX_LR, MIN_LR, STEPS, Curve, find_learning_rate
 from training.fit.module import Classifier
 from training.recipe.optim import Muon
-from training.recipe.recipe import get_recipe
+from training.recipe.presets import get_recipe
 
 
 def test_a_tenth_of_the_rate_of_the_lowest_loss_is_suggested() -> None:
@@ -45,7 +47,7 @@ def test_the_rate_rises_evenly_on_a_logarithmic_scale_whatever_the_schedule(
 
     curve = find_learning_rate(small_fashion.limited(64), recipe)
 
-    ramp = np.geomspace(LOWEST, HIGHEST, STEPS)
+    ramp = np.geomspace(MIN_LR, MAX_LR, STEPS)
     assert curve.rates == pytest.approx(ramp[: len(curve.rates)].tolist())
     assert len(curve.losses) == len(curve.rates) > 30
     assert np.isfinite(curve.losses).all()
@@ -66,9 +68,9 @@ def test_the_groups_learn_at_the_rate_that_is_noted(
     monkeypatch.setattr(Muon, "step", watched)
     curve = find_learning_rate(small_fashion.limited(64), recipe)
 
-    turn = recipe.turn / recipe.learning_rate
+    ratio = recipe.muon_lr / recipe.learning_rate
     assert seen[: len(curve.rates)] == [
-        {float(f"{rate:.6g}"), float(f"{rate * turn:.6g}")} for rate in curve.rates
+        {float(f"{rate:.6g}"), float(f"{rate * ratio:.6g}")} for rate in curve.rates
     ]
 
 
@@ -77,12 +79,12 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Classifier]:
     """Take no step; note what would have taken them."""
     modules: list[Classifier] = []
     monkeypatch.setattr(
-        lr_range_test, "throw_away_run", lambda _data, module, *_: modules.append(module)
+        lr_range_test, "run_throw_away_steps", lambda _data, module, *_: modules.append(module)
     )
     return modules
 
 
-def test_the_pictures_are_normalised_as_the_recipe_says(
+def test_the_images_are_normalised_as_the_recipe_says(
     small_fashion: Dataset, tried: list[Classifier]
 ) -> None:
     find_learning_rate(small_fashion, get_recipe("default", ["normalize=imagenet"]))
@@ -90,24 +92,36 @@ def test_the_pictures_are_normalised_as_the_recipe_says(
     assert tried[0].record.preprocessing.mean == pytest.approx([0.449], abs=1e-4)
 
 
-def test_the_steps_begin_with_the_weights_that_are_given(
-    fashion: Dataset, tried: list[Classifier], resnet20: Path
+def test_images_of_another_size_than_the_recipes_are_refused(
+    small_fashion: Dataset, tried: list[Classifier]
 ) -> None:
-    told: list[str] = []
+    with pytest.raises(TrainingError, match="read at 14 pixels"):
+        find_learning_rate(small_fashion, get_recipe("default", ["image_size=28"]))
+
+    assert tried == []
+
+
+def test_the_steps_begin_with_the_weights_that_are_given(
+    fashion: Dataset,
+    tried: list[Classifier],
+    resnet20: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "training")
     recipe = get_recipe("default", ["architecture=resnet20"])
 
-    find_learning_rate(fashion, recipe, init=resnet20, tell=told.append)
+    find_learning_rate(fashion, recipe, init=resnet20)
 
     weight = tried[0].network.state_dict()["layer2.1.conv1.weight"]
     assert torch.equal(weight, read_weights(resnet20)["module.layer2.1.conv1.weight"])
-    assert any("conv1.weight: 3 input channels summed to one" in line for line in told)
+    assert "conv1.weight: 3 input channels summed to one" in caplog.text
 
 
-def test_muons_turn_is_suggested_in_step() -> None:
-    recipe = get_recipe("default", ["learning_rate=0.4", "turn=0.06"])
+def test_muons_own_rate_is_suggested_in_step() -> None:
+    recipe = get_recipe("default", ["learning_rate=0.4", "muon_lr=0.06"])
 
     assert changes_for(recipe, 0.2) == (
-        "--set learning_rate=0.2 --set turn=0.03 (the recipe has 0.4 and 0.06)"
+        "--set learning_rate=0.2 --set muon_lr=0.03 (the recipe has 0.4 and 0.06)"
     )
     sgd = get_recipe("default", ["optimizer=sgd", "learning_rate=0.4"])
     assert changes_for(sgd, 0.2) == "--set learning_rate=0.2 (the recipe has 0.4)"
@@ -130,8 +144,8 @@ def test_the_command_draws_the_curve_and_suggests_a_rate(
 @pytest.mark.parametrize(
     ("option", "cause"),
     [
-        (("--out", "."), "must name a picture's file, such as lr.png."),
-        (("--out", "lr.table"), "lr.table` must name a picture's file"),
+        (("--out", "."), "must name an image file, such as lr.png."),
+        (("--out", "lr.table"), "lr.table` must name an image file"),
         (("--out", "file/lr.png"), "/file: File exists."),
         (("--init", "nowhere.pth"), "There are no weights at"),
     ],

@@ -14,7 +14,7 @@ from PIL import Image
 from training.data.dataset import Dataset, Split
 from training.evaluation.metrics import BINS, evaluate, reliability, write_report
 from training.evaluation.predict import Answers, answer, checkpoint_predict, with_mirror
-from training.fit.train import Outcome
+from training.fit.loop import Outcome
 from training.runs.record import CheckpointError
 
 LABELS = tuple("abcdefg")

@@ -23,10 +23,11 @@ from training.evaluation.predict import onnx_outputs, onnx_session
 from training.export.checkpoint import export_checkpoint
 from training.export.manifest import _tolerance
 from training.export.uncalibrated import export_random
-from training.fit.train import Outcome
-from training.recipe.recipe import get_recipe
+from training.fit.loop import Outcome
+from training.recipe.presets import get_recipe
 from training.runs.metrics import read_rows
-from training.runs.record import RECORD_KEY, CheckpointError, read_checkpoint
+from training.runs.reading import RECORD_KEY, read_checkpoint
+from training.runs.record import CheckpointError
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from training.errors import ExportError
 from training.export import checkpoint as export
 from training.export.checkpoint import CALIBRATED, Options, export_checkpoint
 from training.export.uncalibrated import export_random
-from training.fit.train import Outcome
+from training.fit.loop import Outcome
 
 
 @pytest.fixture

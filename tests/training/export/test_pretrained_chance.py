@@ -18,7 +18,7 @@ from training.data.dataset import Dataset
 from training.errors import ExportError
 from training.export.pretrained import Foreign, fit_to_data, read_foreign
 from training.fit.setup import fit_architecture
-from training.recipe.recipe import get_recipe
+from training.recipe.presets import get_recipe
 
 
 def _read(state: State, tmp_path: Path, labels: str = "", *, new_head: bool = False) -> Foreign:
@@ -128,7 +128,7 @@ def test_weights_of_another_member_are_refused_with_its_name(
 
 
 def _begin(state: State, dataset: Dataset, *changes: str) -> str:
-    recipe = get_recipe("finetune", ["shift=0", *changes])
+    recipe = get_recipe("finetune", ["random_shift=0", *changes])
     return fit_architecture(recipe, dataset, state).name
 
 

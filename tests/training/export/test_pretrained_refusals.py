@@ -84,7 +84,7 @@ def test_data_of_another_size_are_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.cli.data.read_dataset", lambda *_: fashion)
+    monkeypatch.setattr("training.runs.dataset.read_dataset", lambda *_: fashion)
     arguments = ("--architecture", "resnet20", "--weights", resnet20, "--out", tmp_path / "a" / "1")
 
     finished = command(export_script, *arguments, "--data", tmp_path)

@@ -16,7 +16,7 @@ from training.evaluation.predict import onnx_outputs, onnx_session
 from training.export.checkpoint import Options, export_checkpoint
 from training.export.precisions import chosen_precisions
 from training.export.report import trust_table
-from training.fit.train import Outcome
+from training.fit.loop import Outcome
 
 BORDERS = ("logits", "probabilities", "score", "features", "maps")
 

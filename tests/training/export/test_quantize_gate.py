@@ -17,7 +17,7 @@ from training.evaluation.predict import Answers, onnx_outputs
 from training.export import precisions
 from training.export.checkpoint import Options, export_checkpoint
 from training.export.precisions import AccuracyError, chosen_precisions, gate
-from training.fit.train import Outcome
+from training.fit.loop import Outcome
 
 
 def test_a_precision_that_overflows_is_refused_by_name(

@@ -13,21 +13,21 @@ from torch.optim.swa_utils import AveragedModel
 
 from training.data.dataset import Dataset, Split
 from training.evaluation.predict import answer, checkpoint_predict
-from training.fit.callbacks.ema import MovingAverage, kept
+from training.fit.callbacks.ema import MovingAverage, ema_decay_at
 from training.fit.train import train
-from training.recipe.recipe import get_recipe
+from training.recipe.presets import get_recipe
 
 
 @pytest.mark.parametrize(
     ("count", "share"), [(1, 2 / 11), (30, 31 / 40), (889, 0.98999), (900, 0.99), (10**6, 0.99)]
 )
 def test_the_share_that_is_kept_grows_up_to_the_decay(count: int, share: float) -> None:
-    assert kept(0.99, count) == pytest.approx(share, abs=1e-5)
+    assert ema_decay_at(0.99, count) == pytest.approx(share, abs=1e-5)
 
 
 def test_an_average_is_that_of_the_formula() -> None:
     network = nn.Linear(1, 1, bias=False)
-    average = AveragedModel(network, avg_fn=MovingAverage(0.5)._kwargs["avg_fn"])
+    average = AveragedModel(network, avg_fn=MovingAverage(0.5).average)
     expected = 0.0
     for step in range(6):
         nn.init.constant_(network.weight, step**2)
@@ -56,7 +56,7 @@ def test_a_short_run_of_the_default_recipe_keeps_what_it_learnt(
         validation=plain(16),
         test=plain(16),
     )
-    recipe = get_recipe("default", ["epochs=30", "architecture=resnet20", "erase=0"])
+    recipe = get_recipe("default", ["epochs=30", "architecture=resnet20", "random_erasing=0"])
 
     outcome = train(dataset, recipe, tmp_path / "run")
 

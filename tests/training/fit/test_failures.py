@@ -16,11 +16,14 @@ from tests.conftest import Command, MakeImages
 from tests.training.conftest import limited_files
 from training.cli.main import train_script
 from training.data.dataset import Dataset
+from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import DurableCheckpoints
-from training.fit.setup import TrainingError
+from training.fit.resume import resume
 from training.fit.train import train
-from training.recipe.recipe import Recipe, get_recipe
-from training.runs.record import RunFolder, read_checkpoint
+from training.recipe.presets import get_recipe
+from training.recipe.recipe import Recipe
+from training.runs.folder import RunFolder
+from training.runs.reading import read_checkpoint
 
 SMALL_FILES = 300_000
 """Bytes that a file may have: figures and tables fit, a checkpoint does not."""
@@ -37,7 +40,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_batch(
     dataset, folder = small_fashion.limited(100), RunFolder(tmp_path / "run")
 
     with pytest.raises(TrainingError, match=r"^The loss is (nan|inf) in epoch 1, step") as stopped:
-        train(dataset, _diverging("shift=1"), folder.path)
+        train(dataset, _diverging("random_shift=1"), folder.path)
 
     assert "\n" not in str(stopped.value)
     assert "there was no checkpoint yet" in str(stopped.value)
@@ -56,7 +59,7 @@ def test_a_batch_that_cannot_be_kept_does_not_hide_why_the_run_stopped(
     folder.bad_batch.mkdir(parents=True)  # no file can take its place
 
     with pytest.raises(TrainingError, match=r"^The loss is (nan|inf) in epoch 1, step") as stopped:
-        train(small_fashion.limited(100), _diverging("shift=1"), folder.path)
+        train(small_fashion.limited(100), _diverging("random_shift=1"), folder.path)
 
     assert f"The batch could not be written to {folder.bad_batch} (Is a dir" in str(stopped.value)
     assert "A lower learning rate often helps" in str(stopped.value)
@@ -71,7 +74,7 @@ def test_a_checkpoint_never_holds_a_weight_that_is_no_number(
     with pytest.raises(
         TrainingError, match=r"^The (weight|loss) .* in epoch 1, step [2-5]"
     ) as stopped:
-        train(small_fashion.limited(100), _diverging(), folder.path, keep_every=timedelta(0))
+        train(small_fashion.limited(100), _diverging(), folder.path, checkpoint_every=timedelta(0))
 
     assert f"the last good checkpoint is {folder.last}" in str(stopped.value)
     _, weights = read_checkpoint(folder.last)
@@ -127,7 +130,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(
     assert f"Make room and go on with --resume: {folder.last} is whole." in str(stopped.value)
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
     assert torch.load(folder.last, weights_only=True)["epoch"] == 0
-    assert train(dataset, small_recipe, folder.path, seed=3, resume=True).epochs == 3
+    assert resume(folder.path, dataset, recipe=small_recipe, seed=3).epochs == 3
 
 
 def test_a_disk_that_is_full_from_the_start_leaves_no_half_record_of_the_run(

@@ -1,7 +1,8 @@
-"""One step of training: its loss, its optimiser, its schedule, its dice."""
+"""One step of training: its loss, its optimiser, its schedule, its generator."""
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -9,20 +10,27 @@ pytest.importorskip("torch")
 
 import numpy as np
 import torch
+from pytorch_lightning import Trainer
 from torch import nn
 
 from training.data.dataset import Dataset
+from training.fit.loop import Outcome
 from training.fit.module import Classifier
 from training.fit.setup import fit_architecture
-from training.fit.train import Outcome
-from training.recipe.recipe import Recipe, get_recipe
+from training.recipe.presets import get_recipe
+from training.recipe.recipe import Recipe
 from training.runs.metrics import COLUMNS, read_rows
 from training.runs.record import RunRecord
 
 
 def _module(dataset: Dataset, recipe: Recipe, seed: int = 0) -> Classifier:
+    """A module in a run of ten epochs of ten steps."""
     torch.manual_seed(seed)
-    return Classifier(RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed))
+    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset), seed)
+    module = Classifier(record)
+    trainer = SimpleNamespace(estimated_stepping_batches=100, num_training_batches=10)
+    module.trainer = cast("Trainer", trainer)
+    return module
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])
@@ -44,8 +52,8 @@ def test_weight_decay_spares_norms_and_biases(small_fashion: Dataset, name: str)
     assert {id(weight) for weight in spared["params"]} == every - matrices
 
 
-def test_muon_turns_convolutions_alone(small_fashion: Dataset) -> None:
-    module = _module(small_fashion, get_recipe("baseline", ["optimizer=muon", "turn=0.2"]))
+def test_muon_moves_convolutions_only(small_fashion: Dataset) -> None:
+    module = _module(small_fashion, get_recipe("baseline", ["optimizer=muon", "muon_lr=0.2"]))
 
     groups = module.configure_optimizers()["optimizer"].param_groups
 
@@ -58,7 +66,7 @@ def test_muon_turns_convolutions_alone(small_fashion: Dataset) -> None:
 
 
 def test_a_slower_backbone_leaves_the_head_its_rate(small_fashion: Dataset) -> None:
-    changes = ["optimizer=sgd", "schedule=plateau", "backbone_rate=0.1", "learning_rate=0.5"]
+    changes = ["optimizer=sgd", "schedule=plateau", "backbone_lr_scale=0.1", "learning_rate=0.5"]
     module = _module(small_fashion, get_recipe("baseline", changes))
 
     groups = module.configure_optimizers()["optimizer"].param_groups
@@ -71,7 +79,7 @@ def test_a_slower_backbone_leaves_the_head_its_rate(small_fashion: Dataset) -> N
 
 
 def test_a_frozen_backbone_stays_as_it_came_norms_included(small_fashion: Dataset) -> None:
-    recipe = get_recipe("baseline", ["backbone_rate=0", "schedule=plateau", "optimizer=sgd"])
+    recipe = get_recipe("baseline", ["backbone_lr_scale=0", "schedule=plateau", "optimizer=sgd"])
     module = _module(small_fashion, recipe)
     before = {name: value.clone() for name, value in module.network.state_dict().items()}
     optimizer = module.configure_optimizers()["optimizer"]
@@ -111,7 +119,8 @@ def test_the_plateau_halves_the_rate_after_three_epochs_without_progress(
         rates.append(optimizer.param_groups[0]["lr"])
 
     assert rates == [1e-3, 1e-3, 1e-3, 1e-3, 5e-4]
-    assert (schedule["interval"], schedule["monitor"]) == ("epoch", "val_loss")
+    once_an_epoch = (schedule["interval"], schedule["frequency"], schedule["monitor"])
+    assert once_an_epoch == ("step", 10, "val_loss")
 
 
 def test_smoothing_is_in_the_training_loss(small_fashion: Dataset) -> None:
@@ -127,13 +136,13 @@ def test_smoothing_is_in_the_training_loss(small_fashion: Dataset) -> None:
 
 
 @pytest.mark.parametrize(("step", "mixes"), [(0, True), (74, True), (75, False), (99, False)])
-def test_pictures_are_mixed_until_the_finish(
+def test_images_are_mixed_until_the_cooldown(
     small_fashion: Dataset, monkeypatch: pytest.MonkeyPatch, step: int, mixes: bool
 ) -> None:
-    changes = ["mixup=1", "finish=0.25", "flip=false", "shift=0", "first_scale=1"]
+    changes = ["mixup=1", "cooldown=0.25", "flip=false", "random_shift=0", "resolution_start=1"]
     module = _module(small_fashion, get_recipe("fast", changes))
-    stands = SimpleNamespace(global_step=step, estimated_stepping_batches=100)
-    monkeypatch.setattr(Classifier, "trainer", stands)
+    trainer = SimpleNamespace(global_step=step, estimated_stepping_batches=100)
+    monkeypatch.setattr(Classifier, "trainer", trainer)
     monkeypatch.setattr(Classifier, "_log", lambda *_: None)
     seen: list[torch.Tensor] = []
     module.normalize.register_forward_pre_hook(lambda _, images: seen.extend(images))
@@ -144,7 +153,7 @@ def test_pictures_are_mixed_until_the_finish(
     assert torch.equal(seen[0], some.images) is not mixes
 
 
-def test_forward_normalises_stored_pictures(small_fashion: Dataset) -> None:
+def test_forward_normalises_stored_images(small_fashion: Dataset) -> None:
     module = _module(small_fashion, get_recipe("baseline")).eval()
     images = small_fashion.test.images[:3]
 
@@ -155,7 +164,7 @@ def test_forward_normalises_stored_pictures(small_fashion: Dataset) -> None:
     assert torch.allclose(logits, expected, atol=1e-5)
 
 
-def test_a_checkpoint_takes_the_dice_up_where_they_lay(
+def test_a_checkpoint_restores_the_random_states(
     small_fashion: Dataset, small_recipe: Recipe
 ) -> None:
     module = _module(small_fashion, small_recipe)
@@ -183,7 +192,7 @@ def test_there_are_no_rows_without_a_file(tmp_path: Path) -> None:
 
 
 def test_no_way_back_is_kept_through_a_frozen_backbone(small_fashion: Dataset) -> None:
-    module = _module(small_fashion, get_recipe("finetune", ["backbone_rate=0"]))
+    module = _module(small_fashion, get_recipe("finetune", ["backbone_lr_scale=0"]))
     network = module.network
 
     some = small_fashion.train[:4]

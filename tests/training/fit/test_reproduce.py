@@ -15,11 +15,13 @@ from tests.training.run_files import ctrl_c_in
 from training.cli.main import evaluate_script, train_script
 from training.data.folder import read_picture_folder
 from training.fit.train import train
-from training.recipe.recipe import get_recipe
+from training.recipe.presets import get_recipe
 from training.runs.environment import Environment
-from training.runs.record import RECORD_KEY, CheckpointError, RunFolder, read_record
+from training.runs.folder import RunFolder
+from training.runs.reading import RECORD_KEY, read_record
+from training.runs.record import CheckpointError
 
-QUICK = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "erase=0.3")
+QUICK = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "random_erasing=0.3")
 
 
 @pytest.fixture
@@ -42,8 +44,8 @@ def run(command: Command, pictures: Path, tmp_path: Path) -> Path:
     return second
 
 
-def test_a_repeated_run_comes_to_the_very_same_weights(command: Command, run: Path) -> None:
-    finished = command(train_script, "--repeat", run)
+def test_a_reproduced_run_comes_to_the_very_same_weights(command: Command, run: Path) -> None:
+    finished = command(train_script, "--reproduce", run)
 
     assert finished.code == 0, finished.err
     assert f"the last weights are those of {run}, bit for bit" in finished.out
@@ -64,31 +66,31 @@ def test_a_run_that_was_stopped_is_not_compared_with_its_whole_repetition(
     with ctrl_c_in(step=4):  # the second of the second epoch's three
         assert train(read_picture_folder(pictures), recipe, run).interrupted
 
-    finished = command(train_script, "--repeat", run)
+    finished = command(train_script, "--reproduce", run)
 
     assert finished.code == 0, finished.err
     assert f"note: {run} was not finished: it has 1 epochs, this run 2, so" in finished.out
     assert "bit for bit" not in finished.out
 
 
-def test_a_run_is_not_repeated_on_other_pictures(
+def test_a_run_is_not_reproduced_on_other_images(
     command: Command, run: Path, pictures: Path
 ) -> None:
     Image.new("L", (14, 14), 200).save(pictures / "boot" / "3.png")
 
-    finished = command(train_script, "--repeat", run)
+    finished = command(train_script, "--reproduce", run)
 
     assert finished.code == 1
     assert "are not those of the run (SHA-256" in finished.err
     assert not run.with_name("second-again").exists()
 
 
-def test_a_run_is_not_repeated_from_other_weights(
+def test_a_run_is_not_reproduced_from_other_weights(
     command: Command, run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "init.pth").write_bytes(b"others")
 
-    finished = command(train_script, "--repeat", run)
+    finished = command(train_script, "--reproduce", run)
 
     assert finished.code == 1
     assert "is not what the run began with, init.pth sha256:" in finished.err
@@ -97,23 +99,23 @@ def test_a_run_is_not_repeated_from_other_weights(
 def test_first_weights_may_have_moved(command: Command, run: Path, tmp_path: Path) -> None:
     moved = (tmp_path / "init.pth").rename(tmp_path / "elsewhere.pth")
 
-    lost = command(train_script, "--repeat", run)
-    found = command(train_script, "--repeat", run, "--init", moved)
+    lost = command(train_script, "--reproduce", run)
+    found = command(train_script, "--reproduce", run, "--init", moved)
 
     assert lost.code == 1
     assert "init.pth is not what the run began with, init.pth sha256:" in lost.err
-    assert lost.err.rstrip().endswith("; name that by --init.")
+    assert lost.err.rstrip().endswith("; name that with --init.")
     assert found.code == 0, found.err
     assert f"the last weights are those of {run}, bit for bit" in found.out
 
 
-def test_what_differs_from_then_is_told(command: Command, run: Path) -> None:
+def test_what_differs_from_then_is_reported(command: Command, run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
     record["environment"]["versions"]["numpy"] = "1.0"
     record["commit"] = "0123456789ab"
     (run / "run.json").write_text(json.dumps(record))
 
-    finished = command(train_script, "--repeat", run)
+    finished = command(train_script, "--reproduce", run)
 
     assert "note: numpy was 1.0 and is " in finished.out
     assert "note: the commit was 0123456789ab and is " in finished.out
@@ -135,16 +137,16 @@ def test_a_record_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "option", [("--seed", 3), ("--seed", 0), ("--set", "epochs=2"), ("--resume",)]
 )
-def test_a_repeated_run_takes_no_other_recipe_or_seed(
+def test_a_reproduced_run_takes_no_other_recipe_or_seed(
     command: Command, option: tuple[object, ...]
 ) -> None:
-    finished = command(train_script, "--repeat", "runs/a", *option)
+    finished = command(train_script, "--reproduce", "runs/a", *option)
 
     assert finished.code == 2
-    assert "--repeat" in finished.err
+    assert "--reproduce" in finished.err
 
 
-def test_a_run_of_an_earlier_recipe_is_evaluated_but_neither_resumed_nor_repeated(
+def test_a_run_of_an_earlier_recipe_is_evaluated_but_neither_resumed_nor_reproduced(
     command: Command, pictures: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -153,7 +155,7 @@ def test_a_run_of_an_earlier_recipe_is_evaluated_but_neither_resumed_nor_repeate
 
     evaluated = command(evaluate_script, run)
     resumed = command(train_script, "--resume", "--out", run)
-    repeated = command(train_script, "--repeat", run)
+    repeated = command(train_script, "--reproduce", run)
 
     assert evaluated.code == 0, evaluated.err
     assert f"an earlier version wrote {run}; passed over: recipe.mutual" in evaluated.out

@@ -14,11 +14,14 @@ import torch
 
 from tests.training.run_files import assert_same_run, ctrl_c_in, rows_of, state_of
 from training.data.dataset import Dataset, Split
+from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import DurableCheckpoints
-from training.fit.setup import TrainingError
-from training.fit.train import Outcome, train
-from training.recipe.recipe import Recipe, get_recipe
-from training.runs.record import RunFolder
+from training.fit.loop import Outcome
+from training.fit.resume import resume
+from training.fit.train import train
+from training.recipe.presets import get_recipe
+from training.recipe.recipe import Recipe
+from training.runs.folder import RunFolder
 
 
 def test_every_checkpoint_that_a_run_wrote_leads_to_the_same_end(
@@ -26,12 +29,18 @@ def test_every_checkpoint_that_a_run_wrote_leads_to_the_same_end(
 ) -> None:
     """Within epochs and after them, with a plateau that falls and early stopping that comes."""
     kept = _keep_all(tmp_path / "kept", monkeypatch)
-    changes = ["epochs=9", "batch_size=25", "plateau_patience=0", "early_stopping=2", "shift=1"]
+    changes = [
+        "epochs=9",
+        "batch_size=25",
+        "plateau_patience=0",
+        "early_stopping=2",
+        "random_shift=1",
+    ]
     recipe = get_recipe("baseline", changes)
     dataset = small_fashion.limited(50)
     guessed = dataset.train.targets.flip(0)  # nothing to learn but the training split
     dataset = replace(dataset, train=Split(dataset.train.images, guessed))
-    whole = train(dataset, recipe, tmp_path / "whole", keep_every=timedelta(0))
+    whole = train(dataset, recipe, tmp_path / "whole", checkpoint_every=timedelta(0))
     rates = {row["learning_rate"] for row in rows_of(whole.folder)}
     assert 2 < whole.epochs < 9, "early stopping did not come"
     assert len(rates) > 1, "the plateau did not fall"
@@ -45,7 +54,7 @@ def test_every_checkpoint_that_a_run_wrote_leads_to_the_same_end(
         shutil.copy(whole.folder.best, folder.best)
         shutil.copy(whole.folder.metrics, folder.metrics)
 
-        resumed = train(dataset, recipe, folder.path, resume=True)
+        resumed = resume(folder.path, dataset, recipe=recipe)
 
         assert (resumed.epochs, resumed.best) == (whole.epochs, whole.best)
         assert_same_run(folder, whole.folder)
@@ -69,7 +78,7 @@ def _keep_all(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("record", ()),  # mixup and CutMix, a floor, growing pictures, a long average, bfloat16
+        ("record", ()),  # mixup and CutMix, a cooldown, growing images, a long average, bfloat16
         ("finetune", ("architecture=resnet20",)),  # crops, a slow backbone, a cosine, no average
     ],
 )
@@ -79,11 +88,11 @@ def test_a_recipe_that_is_interrupted_goes_on_to_the_very_same_weights(
     recipe = get_recipe(name, ["epochs=2", "batch_size=16", *changes])
     dataset = small_fashion.limited(64)
     with ctrl_c_in(step=5):  # the second of the second epoch's four
-        stopped = train(dataset, recipe, tmp_path / "run", keep_every=timedelta(0))
+        stopped = train(dataset, recipe, tmp_path / "run", checkpoint_every=timedelta(0))
     assert stopped.interrupted
     assert torch.load(stopped.folder.last, weights_only=True)["global_step"] == 6
 
-    resumed = train(dataset, recipe, tmp_path / "run", resume=True)
+    resumed = resume(tmp_path / "run", dataset, recipe=recipe)
 
     whole = train(dataset, recipe, tmp_path / "whole")
     assert (resumed.epochs, resumed.best) == (whole.epochs, whole.best)
@@ -98,7 +107,7 @@ def test_a_finished_run_can_be_resumed_and_stays_as_it_was(
     first = train(data, recipe, tmp_path / "run")
     before = state_of(first.folder.last)
 
-    resumed = train(data, recipe, tmp_path / "run", resume=True)
+    resumed = resume(tmp_path / "run", data, recipe=recipe)
 
     after = state_of(resumed.folder.last)
     assert resumed.best == first.best
@@ -110,14 +119,14 @@ def test_there_must_be_something_to_resume(
     small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingError, match="There is nothing to resume: There is no checkpoint"):
-        train(small_fashion, small_recipe, tmp_path / "run", resume=True)
+        resume(tmp_path / "run", small_fashion, recipe=small_recipe)
 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("field", ["epochs", "seed", "data set", "architecture"])
+@pytest.mark.parametrize("field", ["epochs", "seed", "data set", "image size", "architecture"])
 def test_a_run_is_not_resumed_as_another(
-    trained: Outcome, small_fashion: Dataset, small_recipe: Recipe, field: str
+    trained: Outcome, fashion: Dataset, small_fashion: Dataset, small_recipe: Recipe, field: str
 ) -> None:
     dataset, recipe, seed = small_fashion, small_recipe, 3
     if field == "epochs":
@@ -126,13 +135,14 @@ def test_a_run_is_not_resumed_as_another(
         seed = 4
     elif field == "data set":
         dataset = replace(small_fashion, sha256="0" * 64)
+    elif field == "image size":
+        dataset = fashion
     else:
         dataset = replace(small_fashion, labels=("a", "b"))
-        recipe = small_recipe.model_copy(update={"expected": "measured since"})  # is no difference
     before = trained.folder.last.stat().st_mtime_ns
 
     with pytest.raises(TrainingError, match=f"was trained with another {field}") as refused:
-        train(dataset, recipe, trained.folder.path, seed=seed, resume=True)
+        resume(trained.folder.path, dataset, recipe=recipe, seed=seed)
 
     assert "\n" not in str(refused.value)
     assert trained.folder.last.stat().st_mtime_ns == before

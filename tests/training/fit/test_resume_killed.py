@@ -17,9 +17,10 @@ import torch
 from tests.conftest import MakeImages
 from tests.training.run_files import assert_same_run, rows_of
 from training.data.folder import read_picture_folder
+from training.fit.resume import resume
 from training.fit.train import train
-from training.recipe.recipe import get_recipe
-from training.runs.record import RunFolder
+from training.recipe.presets import get_recipe
+from training.runs.folder import RunFolder
 
 # Every source of chance and every state that a checkpoint must carry: order, augmentation,
 # dropout, momentum, a schedule by steps, averaged weights.
@@ -29,8 +30,8 @@ CHANGES = (
     "learning_rate=0.05",
     "precision=float32",
     "ema_decay=0.9",
-    "shift=1",
-    "erase=0.2",
+    "random_shift=1",
+    "random_erasing=0.2",
 )
 TRAIN = (  # a shell that starts us in the background makes our children deaf to Ctrl+C
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -94,7 +95,7 @@ def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
         table.writerows({**row, "seconds": "7000", "cpu_seconds": "9000"} for row in rows)
     dataset, recipe = read_picture_folder(pictures), get_recipe("default", CHANGES)
 
-    resumed = train(dataset, recipe, folder.path, resume=True)
+    resumed = resume(folder.path, dataset, recipe=recipe)
 
     whole = train(dataset, recipe, tmp_path / "whole")
     assert resumed.epochs == whole.epochs == 4
@@ -111,7 +112,7 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
     folder = RunFolder(tmp_path / "killed")
     changes = (*CHANGES, "epochs=2", "batch_size=6")  # 16 steps an epoch
     more = [part for change in changes for part in ("--set", change)]
-    process = start(folder.path, *more, "--keep-every", "0")
+    process = start(folder.path, *more, "--checkpoint-minutes", "0")
     deadline = time.monotonic() + 120
     while not folder.last.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -120,7 +121,7 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
     assert torch.load(folder.last, weights_only=True)["global_step"] % 16 != 0
     dataset, recipe = read_picture_folder(pictures), get_recipe("default", changes)
 
-    resumed = train(dataset, recipe, folder.path, resume=True)
+    resumed = resume(folder.path, dataset, recipe=recipe)
 
     whole = train(dataset, recipe, tmp_path / "whole")
     assert resumed.best == whole.best
@@ -135,9 +136,9 @@ def test_ctrl_c_ends_a_run_with_its_weights_kept_and_resume_takes_it_up(
     _wait_for_epoch(process, folder)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert "stopped by hand after" in out, err
+    assert "interrupted after" in out, err
     assert process.returncode == 130  # a chain of commands ends here
-    assert f"to go on: train-model --resume --out {folder.path}" in out
+    assert f"to continue: train-model --resume --out {folder.path}" in out
     assert folder.best.exists()
 
     again = subprocess.run(  # as it says

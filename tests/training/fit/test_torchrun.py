@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 import numpy as np
 from PIL import Image
 
-from training.runs.record import read_checkpoint
+from training.runs.reading import read_checkpoint
 
 
 def test_torchrun_trains_one_run_in_two_processes(tmp_path: Path) -> None:

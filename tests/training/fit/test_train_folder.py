@@ -1,4 +1,4 @@
-"""A run on real pictures: what it leaves in its folder, and which weights it keeps."""
+"""A run on real images: what it leaves in its folder, and which weights it keeps."""
 
 import json
 import math
@@ -18,10 +18,13 @@ from tests.training.run_files import ctrl_c_in, figures_of
 from training.data.dataset import Dataset, Split
 from training.evaluation.metrics import evaluate
 from training.evaluation.predict import answer, checkpoint_predict
+from training.fit.loop import Outcome
 from training.fit.module import Classifier
-from training.fit.train import Outcome, train
-from training.recipe.recipe import Recipe, get_recipe
-from training.runs.record import read_checkpoint
+from training.fit.resume import resume
+from training.fit.train import train
+from training.recipe.presets import get_recipe
+from training.recipe.recipe import Recipe
+from training.runs.reading import read_checkpoint
 
 
 def _measure(checkpoint: Path, split: Split, labels: tuple[str, ...]) -> tuple[float, float]:
@@ -85,8 +88,8 @@ def test_early_stopping_keeps_the_best_weights_of_a_run_that_gets_worse(
 ) -> None:
     changes = ["epochs=12", "batch_size=32", "learning_rate=0.003", "early_stopping=2"]
     recipe = get_recipe("baseline", [*changes, f"monitor={monitor}"])
-    dice = torch.Generator().manual_seed(1)
-    shuffled = torch.randperm(120, generator=dice)  # nothing to learn but the training split
+    generator = torch.Generator().manual_seed(1)
+    shuffled = torch.randperm(120, generator=generator)  # nothing to learn but the training split
     train_split = Split(small_fashion.train.images[:120], small_fashion.train.targets[shuffled])
     dataset = replace(small_fashion, train=train_split)
 
@@ -124,7 +127,7 @@ def test_of_epochs_with_the_same_figure_the_latest_is_kept_and_is_no_progress(
     with ctrl_c_in(step=5):  # within the third epoch
         train(dataset, recipe, tmp_path / "run")
 
-    outcome = train(dataset, recipe, tmp_path / "run", resume=True)
+    outcome = resume(tmp_path / "run", dataset, recipe=recipe)
 
     assert torch.load(outcome.folder.best, weights_only=True)["epoch"] == 2
     assert outcome.best == (0.25 if monitor == "val_loss" else 0.75)

@@ -1,4 +1,4 @@
-"""A run on real pictures: what it learns, and what its seed, splits and precision do."""
+"""A run on real images: what it learns, and what its seed, splits and precision do."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,11 @@ import torch
 from tests.training.run_files import figures_of
 from training.data.dataset import Dataset, Split
 from training.export.checkpoint import export_checkpoint
-from training.fit.train import Outcome, train
-from training.recipe.recipe import Recipe, get_recipe
-from training.runs.record import read_checkpoint
+from training.fit.loop import Outcome
+from training.fit.train import train
+from training.recipe.presets import get_recipe
+from training.recipe.recipe import Recipe
+from training.runs.reading import read_checkpoint
 
 
 def test_the_loss_falls_and_the_accuracy_rises(trained: Outcome) -> None:
@@ -68,10 +70,10 @@ def test_the_schedule_falls_to_almost_nothing_at_the_end(trained: Outcome) -> No
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam"])
-def test_the_rate_that_is_told_is_the_one_that_the_recipe_names(
+def test_the_rate_that_is_reported_is_the_one_that_the_recipe_names(
     small_fashion: Dataset, tmp_path: Path, optimizer: str
 ) -> None:
-    slow = ("turn=0.02", "backbone_rate=0.1", "schedule=plateau", "learning_rate=0.05")
+    slow = ("muon_lr=0.02", "backbone_lr_scale=0.1", "schedule=plateau", "learning_rate=0.05")
     quick = ("epochs=1", "batch_size=30", f"optimizer={optimizer}")
     recipe = get_recipe("default", (*slow, *quick))
 
@@ -85,7 +87,7 @@ def test_pixels_alone_are_learnt_from_by_the_default_recipe_too(
     small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
 ) -> None:
     recipe = small_recipe.model_copy(update={"architecture": "residual_mlp", "epochs": 4})
-    assert recipe.first_scale < 1  # pictures grow, which a layer over all pixels cannot follow
+    assert recipe.resolution_start < 1  # images grow, which a layer over all pixels cannot follow
 
     outcome = train(small_fashion, recipe, tmp_path / "run")
     artifact = export_checkpoint(outcome.folder.path, small_fashion, tmp_path / "mlp" / "1")

@@ -9,9 +9,12 @@ pytest.importorskip("torch")
 
 from tests.training.run_files import figures_of
 from training.data.dataset import Dataset
-from training.fit.setup import TrainingError, fit_architecture
-from training.fit.train import Outcome, train
-from training.recipe.recipe import Recipe, get_recipe
+from training.errors import TrainingError
+from training.fit.loop import Outcome
+from training.fit.setup import fit_architecture, fit_dataset
+from training.fit.train import train
+from training.recipe.presets import get_recipe
+from training.recipe.recipe import Recipe
 
 
 def test_a_folder_that_holds_another_run_is_refused(
@@ -62,14 +65,20 @@ def test_a_folder_whose_run_died_in_its_first_epoch_can_be_used_again(
     [
         ({"architecture": "resnet19"}, "Did you mean 'resnet18'"),
         (
-            {"shift": 14, "first_scale": 1},
-            r"`shift` \(=14\) must be under the picture's side \(=14",
+            {"random_shift": 14, "resolution_start": 1},
+            r"`random_shift` \(=14\) must be under the image size \(=14",
         ),
-        ({"shift": 8}, r"`shift` \(=8\) must be under the growing pictures' smallest side \(=8\)"),
-        ({"shift": 8, "first_scale": 1, "last_scale": 0.5}, r"pictures' smallest side \(=8\)"),
+        (
+            {"random_shift": 8},
+            r"`random_shift` \(=8\) must be under the run's smallest image size \(=8\)",
+        ),
+        (
+            {"random_shift": 8, "resolution_start": 1, "resolution_end": 0.5},
+            r"run's smallest image size \(=8\)",
+        ),
     ],
 )
-def test_a_recipe_that_does_not_fit_the_pictures_is_refused_before_anything_is_written(
+def test_a_recipe_that_does_not_fit_the_images_is_refused_before_anything_is_written(
     small_fashion: Dataset,
     small_recipe: Recipe,
     tmp_path: Path,
@@ -83,10 +92,29 @@ def test_a_recipe_that_does_not_fit_the_pictures_is_refused_before_anything_is_w
     assert not (tmp_path / "run").exists()
 
 
-def test_a_shift_is_held_against_the_whole_side_where_pictures_do_not_grow(
+@pytest.mark.parametrize("image_size", [28, 16])
+def test_images_of_another_size_than_the_recipes_are_refused_before_anything_is_written(
+    small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path, image_size: int
+) -> None:
+    recipe = small_recipe.model_copy(update={"image_size": image_size})
+
+    with pytest.raises(TrainingError, match=f"read at 14 pixels; .* is {image_size}") as refused:
+        train(small_fashion, recipe, tmp_path / "run")
+
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_the_recipes_size_are_taken(small_fashion: Dataset) -> None:
+    recipe = get_recipe("default", ["image_size=14"])
+
+    assert fit_dataset(small_fashion, recipe) is small_fashion
+
+
+def test_a_shift_is_compared_with_the_whole_image_where_images_do_not_grow(
     small_fashion: Dataset,
 ) -> None:
-    recipe = get_recipe("default", ["architecture=residual_mlp", "shift=13"])
+    recipe = get_recipe("default", ["architecture=residual_mlp", "random_shift=13"])
 
     assert fit_architecture(recipe, small_fashion).stem == "flatten"
 
@@ -96,7 +124,7 @@ def test_a_shift_is_held_against_the_whole_side_where_pictures_do_not_grow(
     ("crop", "stem", "expected"),
     [(64, None, "small"), (65, None, "standard"), (28, "standard", "standard")],
 )
-def test_the_stem_follows_the_pictures_size_unless_the_recipe_says(
+def test_the_stem_follows_the_images_size_unless_the_recipe_says(
     fashion: Dataset, name: str, crop: int, stem: str | None, expected: str
 ) -> None:
     spec = fashion.preprocessing.model_copy(update={"crop": crop, "resize": crop})

@@ -12,18 +12,19 @@ from torch import Generator, Tensor
 from training.data.dataset import Dataset
 from training.recipe.augment import (
     augment,
-    erase,
-    flip,
+    image_size_at,
     mix,
+    random_erasing,
+    random_flip,
     random_resized_crop,
+    random_shift,
     resize,
-    shift,
-    side_at,
 )
-from training.recipe.recipe import Recipe, get_recipe
+from training.recipe.presets import get_recipe
+from training.recipe.recipe import Recipe
 
 
-def _dice(seed: int = 0) -> Generator:
+def _generator(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
@@ -34,7 +35,7 @@ def _numbered(count: int, side: int) -> Tensor:
     return picture.expand(count, side, side, 1).contiguous()
 
 
-def test_shift_is_a_cut_from_the_picture_with_numpys_mirrored_border() -> None:
+def test_shift_is_a_cut_from_the_image_with_numpys_mirrored_border() -> None:
     pixels, side = 3, 8
     images = _numbered(200, side)
     padded = np.pad(images[0, ..., 0].numpy(), pixels, mode="reflect")
@@ -44,7 +45,7 @@ def test_shift_is_a_cut_from_the_picture_with_numpys_mirrored_border() -> None:
         for left in range(2 * pixels + 1)
     }
 
-    shifted = {image.numpy().tobytes() for image in shift(images, pixels, _dice())}
+    shifted = {image.numpy().tobytes() for image in random_shift(images, pixels, _generator())}
 
     assert shifted <= cuts
     assert len(shifted) > 0.9 * len(cuts)  # 200 draws out of 49 miss few
@@ -54,23 +55,23 @@ def test_shift_moves_both_channels_of_a_pixel_together() -> None:
     grey = _numbered(20, 8)
     images = torch.cat([grey, 255 - grey, grey], dim=3)
 
-    moved = shift(images, 2, _dice())
+    moved = random_shift(images, 2, _generator())
 
     assert torch.equal(moved[..., 1], 255 - moved[..., 0])
     assert torch.equal(moved[..., 2], moved[..., 0])
 
 
 def test_a_shift_past_the_opposite_border_is_refused() -> None:
-    assert shift(_numbered(1, 4), 3, _dice()).shape == (1, 4, 4, 1)
+    assert random_shift(_numbered(1, 4), 3, _generator()).shape == (1, 4, 4, 1)
 
     with pytest.raises(ValueError, match=r"`pixels` \(=4\) must be under .* \(=4\)"):
-        shift(_numbered(1, 4), 4, _dice())
+        random_shift(_numbered(1, 4), 4, _generator())
 
 
-def test_flip_mirrors_half_of_the_pictures_left_to_right() -> None:
+def test_flip_mirrors_half_of_the_images_left_to_right() -> None:
     images = _numbered(1_000, 6)
 
-    flipped = flip(images, _dice())
+    flipped = random_flip(images, _generator())
 
     is_mirrored = (flipped == images.flip(2)).all(dim=(1, 2, 3))
     is_kept = (flipped == images).all(dim=(1, 2, 3))
@@ -79,10 +80,10 @@ def test_flip_mirrors_half_of_the_pictures_left_to_right() -> None:
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_erase_touches_the_share_of_pictures_that_is_asked_for(probability: float) -> None:
+def test_erase_touches_the_share_of_images_that_is_asked_for(probability: float) -> None:
     images = torch.full((1_000, 28, 28, 1), 7, dtype=torch.uint8)
 
-    erased = erase(images, probability, _dice())
+    erased = random_erasing(images, probability, _generator())
 
     touched = int((erased != images).any(dim=3).flatten(1).any(dim=1).sum())
     assert touched == pytest.approx(1_000 * probability, abs=75)
@@ -92,7 +93,7 @@ def test_erase_touches_the_share_of_pictures_that_is_asked_for(probability: floa
 def test_erase_fills_one_box_of_2_to_33_percent_with_noise() -> None:
     images = torch.full((300, 28, 28, 1), 7, dtype=torch.uint8)
 
-    changed = (erase(images, 1.0, _dice()) != images)[..., 0]
+    changed = (random_erasing(images, 1.0, _generator()) != images)[..., 0]
 
     for mask in changed:
         rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
@@ -105,7 +106,7 @@ def test_erase_fills_one_box_of_2_to_33_percent_with_noise() -> None:
 
 
 def test_erase_draws_noise_of_every_brightness() -> None:
-    noise = erase(torch.zeros(200, 28, 28, 3, dtype=torch.uint8), 1.0, _dice())
+    noise = random_erasing(torch.zeros(200, 28, 28, 3, dtype=torch.uint8), 1.0, _generator())
 
     values = torch.unique(noise[noise > 0])
     assert (int(values.min()), int(values.max())) == (1, 255)
@@ -114,7 +115,7 @@ def test_erase_draws_noise_of_every_brightness() -> None:
 
 @pytest.fixture
 def everything() -> Recipe:
-    return get_recipe("default", ["shift=2", "flip=true", "erase=0.5"])
+    return get_recipe("default", ["random_shift=2", "flip=true", "random_erasing=0.5"])
 
 
 def test_augment_keeps_type_and_shape_and_repeats_by_its_generator(
@@ -123,7 +124,7 @@ def test_augment_keeps_type_and_shape_and_repeats_by_its_generator(
     images = fashion.train.images[:50]
     before = images.clone()
 
-    first, again, other = (augment(images, everything, _dice(seed)) for seed in (1, 1, 2))
+    first, again, other = (augment(images, everything, _generator(seed)) for seed in (1, 1, 2))
 
     assert first.dtype == torch.uint8
     assert first.shape == images.shape
@@ -135,20 +136,20 @@ def test_augment_keeps_type_and_shape_and_repeats_by_its_generator(
 def test_augment_does_nothing_that_the_recipe_does_not_ask_for(fashion: Dataset) -> None:
     images = fashion.train.images[:50]
 
-    assert torch.equal(augment(images, get_recipe("baseline"), _dice()), images)
+    assert torch.equal(augment(images, get_recipe("baseline"), _generator()), images)
 
 
-def test_pictures_grow_from_the_first_to_the_last_scale() -> None:
-    recipe = get_recipe("default", ["first_scale=0.7", "grown_at=0.5"])
+def test_images_grow_from_the_first_to_the_last_resolution() -> None:
+    recipe = get_recipe("default", ["resolution_start=0.7", "resolution_ramp=0.5"])
 
-    sides = [side_at(progress, 28, recipe) for progress in (0, 0.2, 0.4, 0.5, 1.0)]
+    sides = [image_size_at(progress, 28, recipe) for progress in (0, 0.2, 0.4, 0.5, 1.0)]
 
     assert sides == [20, 24, 28, 28, 28]
-    assert side_at(0.3, 30, get_recipe("baseline")) == 30  # as it is, where nothing is asked
+    assert image_size_at(0.3, 30, get_recipe("baseline")) == 30  # as it is, where nothing is asked
 
 
 def test_resize_is_pillows_antialiased_bilinear() -> None:
-    noise = torch.randint(0, 256, (2, 28, 28, 3), dtype=torch.uint8, generator=_dice())
+    noise = torch.randint(0, 256, (2, 28, 28, 3), dtype=torch.uint8, generator=_generator())
 
     small = resize(noise, 20)
 
@@ -158,12 +159,12 @@ def test_resize_is_pillows_antialiased_bilinear() -> None:
         assert np.abs(difference).max() <= 1
 
 
-def test_a_random_crop_is_a_smaller_box_of_the_picture() -> None:
+def test_a_random_crop_is_a_smaller_box_of_the_image() -> None:
     rows = torch.linspace(0, 250, 40)[:, None].expand(40, 40)
     ramp = torch.stack([rows, rows.T], dim=2).to(torch.uint8)  # (S, S, 2): where a pixel was
     images = ramp.expand(300, 40, 40, 2)
 
-    cut = random_resized_crop(images, 24, 0.25, _dice()).int()
+    cut = random_resized_crop(images, 24, 0.25, _generator()).int()
 
     assert cut.shape == (300, 24, 24, 2)
     heights = (cut[:, -1, 0, 0] - cut[:, 0, 0, 0]) / 250
@@ -175,12 +176,12 @@ def test_a_random_crop_is_a_smaller_box_of_the_picture() -> None:
     assert len(torch.unique(cut[:, 0, 0, 0])) > 30  # they lie everywhere
 
 
-def test_mixup_blends_two_pictures_by_the_share_it_tells() -> None:
+def test_mixup_blends_two_images_by_the_share_it_returns() -> None:
     images = torch.tensor([0, 100, 200], dtype=torch.uint8)[:, None, None, None]
     images = images.expand(3, 8, 8, 1)
     targets = torch.tensor([0, 1, 2])
 
-    mixed, others, share = mix(images, targets, get_recipe("default", ["mixup=1"]), _dice())
+    mixed, others, share = mix(images, targets, get_recipe("default", ["mixup=1"]), _generator())
 
     expected = share * targets * 100 + (1 - share) * others * 100
     assert torch.allclose(mixed[:, 3, 3, 0].float(), expected, atol=0.51)
@@ -193,7 +194,7 @@ def test_cutmix_pastes_a_box_whose_area_is_the_others_share() -> None:
     recipe = get_recipe("default", ["cutmix=1"])
     shares = []
     for seed in range(20):
-        mixed, others, share = mix(images, torch.tensor([0, 1, 2]), recipe, _dice(seed))
+        mixed, others, share = mix(images, torch.tensor([0, 1, 2]), recipe, _generator(seed))
         shares.append(share)
         for picture, own, other in zip(mixed, (0, 1, 2), others, strict=True):
             if own != other:
@@ -207,7 +208,7 @@ def test_cutmix_pastes_a_box_whose_area_is_the_others_share() -> None:
 def test_without_mixing_a_batch_stays_as_it_is(fashion: Dataset) -> None:
     images, targets = fashion.train.images[:5], fashion.train.targets[:5]
 
-    mixed, others, share = mix(images, targets, get_recipe("baseline"), _dice())
+    mixed, others, share = mix(images, targets, get_recipe("baseline"), _generator())
 
     assert mixed is images
     assert others is targets

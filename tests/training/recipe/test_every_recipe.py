@@ -1,4 +1,4 @@
-"""Every recipe starts, steps and goes on, on few pictures; its own numbers but for size."""
+"""Every recipe starts, steps and goes on, on few images; its own numbers but for size."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -11,8 +11,9 @@ from tests.conftest import MakeImages
 from tests.training.run_files import assert_same_run, ctrl_c_in
 from training.data.dataset import Dataset
 from training.data.folder import read_picture_folder
+from training.fit.resume import resume
 from training.fit.train import train
-from training.recipe.recipe import RECIPES, get_recipe
+from training.recipe.presets import RECIPES, get_recipe
 from training.runs.metrics import read_rows
 
 SMALL = (
@@ -32,7 +33,7 @@ def test_a_recipe_trains_and_is_taken_up_again(
     recipe = get_recipe(name, SMALL)
 
     first = train(dataset, recipe, tmp_path / "run")
-    again = train(dataset, recipe, tmp_path / "run", resume=True)
+    again = resume(tmp_path / "run", dataset, recipe=recipe)
 
     rows = read_rows(first.folder.metrics)
     assert [row["epoch"] for row in rows] == ["0", "1"]
@@ -47,9 +48,9 @@ def test_the_imagenet_recipe_takes_a_thousand_labels_and_goes_on_where_it_was_in
     dataset = read_picture_folder(make_images(labels=labels, image_size=16))
     recipe = get_recipe("imagenet", [*SMALL, "batch_size=500"])
     with ctrl_c_in(step=5):  # the second of the second epoch's four
-        stopped = train(dataset, recipe, tmp_path / "run", keep_every=timedelta(0))
+        stopped = train(dataset, recipe, tmp_path / "run", checkpoint_every=timedelta(0))
 
-    resumed = train(dataset, recipe, tmp_path / "run", resume=True)
+    resumed = resume(tmp_path / "run", dataset, recipe=recipe)
 
     whole = train(dataset, recipe, tmp_path / "whole")
     assert (stopped.interrupted, resumed.epochs) == (True, 2)

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.recipe.optim import Muon, build_schedule, orthogonalize
-from training.recipe.recipe import get_recipe
+from training.recipe.optim import Muon, orthogonalize
+from training.recipe.presets import get_recipe
+from training.recipe.schedule import build_schedule
 
 
 @pytest.mark.parametrize("shape", [(16, 144), (144, 16), (8, 8)])
@@ -96,18 +97,18 @@ def _rates(*changes: str, steps: int = 100) -> list[float]:
     return rates
 
 
-def test_a_cycle_with_a_floor_falls_to_it_and_stays() -> None:
-    rates = _rates("warmup=0.2", "floor=0.25")
+def test_a_cycle_with_a_final_rate_falls_to_it_and_stays() -> None:
+    rates = _rates("warmup=0.2", "final_lr_ratio=0.25")
 
     assert max(rates) == pytest.approx(2.0)
     assert all(np.diff(rates[20:80]) < 0)
     assert rates[80:] == [0.5] * 20
 
 
-def test_a_finish_goes_from_the_floor_to_nothing_and_leaves_the_cycle_as_it_was() -> None:
-    cycle = _rates("warmup=0.2", "floor=0.25")
+def test_a_cooldown_goes_from_the_final_rate_to_nothing_and_leaves_the_cycle_as_it_was() -> None:
+    cycle = _rates("warmup=0.2", "final_lr_ratio=0.25")
 
-    rates = _rates("warmup=0.2", "floor=0.25", "finish=0.2", steps=125)
+    rates = _rates("warmup=0.2", "final_lr_ratio=0.25", "cooldown=0.2", steps=125)
 
     assert rates[:100] == cycle
     assert rates[100] == 0.5

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from training.evaluation.predict import load_network
 from training.fit.callbacks.checkpointing import DurableCheckpoints
-from training.fit.train import Outcome
+from training.fit.loop import Outcome
 from training.recipe.recipe import Recipe
 from training.runs.environment import commit, now
-from training.runs.record import RECORD_KEY, CheckpointError, read_checkpoint, read_record
+from training.runs.reading import RECORD_KEY, read_checkpoint, read_record
+from training.runs.record import CheckpointError
 
 
 class _Bomb:
@@ -112,7 +113,7 @@ def _write_record(trained: Outcome, folder: Path, change: Mapping[str, Any]) -> 
     ("change", "why"),
     [
         ({"recipe.mutual": 0.5}, "`recipe.mutual` is not a field of it"),
-        ({"schema_version": 99}, "schema_version 99; this one reads up to 2"),
+        ({"schema_version": 99}, "schema_version 99; this one reads up to 3"),
         ({"schema_version": 99, "recipe.mutual": 0.5}, "schema_version 99"),
         ({"schema_version": 1, "recipe.epochs": "many"}, "`recipe.epochs`: Field required"),
         ({"schema_version": 1, "architecture.blur": True}, "`architecture.blur`: Extra inputs"),
@@ -126,7 +127,7 @@ def test_a_record_that_this_version_cannot_read_is_called_another_versions(
 
     for refusal in (_refusal(tmp_path / "best.ckpt"), _refusal(tmp_path, read_record)):
         assert f"a run's record of another version ({why}" in refusal
-        assert refusal.endswith("take the one that wrote it, commit 7bc23c0a7cb2.")
+        assert refusal.endswith("use the version that wrote it, commit 7bc23c0a7cb2.")
 
 
 def test_a_record_of_an_earlier_version_is_read_as_far_as_it_goes(
@@ -149,7 +150,7 @@ def test_a_record_of_an_earlier_version_is_read_as_far_as_it_goes(
 
 def test_a_record_without_a_number_is_the_first_versions(trained: Outcome, tmp_path: Path) -> None:
     record = json.loads(trained.folder.record.read_text())
-    assert record.pop("schema_version") == 2
+    assert record.pop("schema_version") == 3
     (tmp_path / "run.json").write_text(json.dumps(record))
 
     read = read_record(tmp_path)

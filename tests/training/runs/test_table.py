@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from tests.conftest import Command
 from training.cli.runs import main
-from training.fit.train import Outcome
+from training.fit.loop import Outcome
 from training.runs.metrics import COLUMNS
 from training.runs.table import read_runs
 
@@ -34,8 +34,10 @@ def _write(metrics: Path, rows: list[tuple[str, str]]) -> None:
             table.writerow({"epoch": epoch, "val_acc": accuracy, "seconds": seconds})
 
 
-def test_each_run_is_told_with_its_best_epoch_and_its_state(runs: Path, trained: Outcome) -> None:
-    rows = {row.name: row for row in read_runs(runs)}
+def test_each_run_is_reported_with_its_best_epoch_and_its_state(
+    runs: Path, trained: Outcome
+) -> None:
+    rows = {row.name: row for row in read_runs(runs)[0]}
 
     assert set(rows) == {"whole", "deeper/cut", "begun"}
     whole, cut, begun = rows["whole"], rows["deeper/cut"], rows["begun"]
@@ -51,7 +53,7 @@ def test_a_run_that_stopped_early_is_finished_in_its_way(runs: Path) -> None:
     record.write_text(record.read_text().replace('"early_stopping": null', '"early_stopping": 1'))
     _write(runs / "deeper/cut/metrics.csv", [("0.30", "1"), ("0.25", "2")])
 
-    states = {row.name: row.state for row in read_runs(runs)}
+    states = {row.name: row.state for row in read_runs(runs)[0]}
 
     assert states["deeper/cut"] == "stopped early"
 
@@ -66,7 +68,7 @@ def test_the_command_prints_the_table(command: Command, runs: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "evaluation.json"])
-def test_a_run_with_a_damaged_file_is_told_among_the_others(
+def test_a_run_with_a_damaged_file_is_reported_among_the_others(
     name: str, command: Command, runs: Path
 ) -> None:
     path = runs / "whole" / name

@@ -1,13 +1,13 @@
-"""What makes a stopped run go on as if it had not been stopped.
+"""Checkpoints: when and how they are written, and how a run continues from one.
 
-Lightning restores weights, optimiser, schedule and position; the callbacks here see to the
-rest: when a checkpoint is written, and that all that it must hold is in it by then.
+A resumed run comes to the weights of one that was not stopped. Lightning restores weights,
+optimiser, schedule and position; the callbacks here do the rest.
 """
 
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -17,7 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from model.artifact.durable import sync_folder
-from training.runs.record import RunFolder
+from training.data.dataset import Batch
+from training.data.loader import EpochOrder
+from training.fit.position import resumed_within_epoch, steps_done
+from training.runs.folder import RunFolder
 
 
 class WriteError(Exception):
@@ -55,7 +58,7 @@ class DurableCheckpoints(TorchCheckpointIO):
 
 
 def _cause(error: BaseException) -> str:
-    """Find what the system said, under what torch made of it."""
+    """Find the system's own message among the errors that torch wrapped around it."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError):
@@ -64,33 +67,37 @@ def _cause(error: BaseException) -> str:
     return str(error).splitlines()[0]
 
 
-KEEP_EVERY = timedelta(minutes=5)
-"""How much work a kill may cost, at most, beside the checkpoint's own time."""
+CHECKPOINT_EVERY = timedelta(minutes=5)
+"""Work that a kill may cost at most, beside the checkpoint's own time."""
 
 
-class _Keeper(ModelCheckpoint):
-    """Is found again in a checkpoint by its name, whatever the options of that run were."""
+class _NamedCheckpoint(ModelCheckpoint):
+    """Finds its state in a checkpoint by a fixed name, whatever the options of that run were."""
+
+    NAME: ClassVar[str]
+    """In files that people have: it stays when the class is renamed."""
 
     @property
     def state_key(self) -> str:
         """Name this callback's part of a checkpoint."""
-        return type(self).__qualname__
+        return self.NAME
 
 
-class KeepBest(_Keeper):
-    """Keeps the epoch that did best on the validation split; of equals the latest.
+class BestCheckpoint(_NamedCheckpoint):
+    """Keeps the epoch that is best on the validation split; of equals the latest.
 
-    Where few pictures validate, many epochs have the same accuracy. The rate has fallen
-    furthest in the last of them, and the loss with it.
+    Where few images validate, many epochs have the same accuracy. The rate has fallen furthest
+    in the last of them, and the loss with it.
 
     Args:
         folder: The run's.
-        monitor: The figure that tells what is best.
+        monitor: The figure that decides.
         mode: Whether a higher ("max") or a lower one ("min") is better.
     """
 
+    NAME = "KeepBest"
+
     def __init__(self, folder: RunFolder, monitor: str, mode: str) -> None:
-        """Write `best.ckpt`, and no other file."""
         super().__init__(
             dirpath=folder.best.parent,
             filename=folder.best.stem,
@@ -100,16 +107,16 @@ class KeepBest(_Keeper):
         )
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
-        """Keep an epoch that is as good as the best so far, too; Lightning asks for a better one.
+        """Accept an epoch that is as good as the best so far, too; Lightning's must be better.
 
-        Every process of a group has the same figures, so they agree without asking.
+        Every process of a group has the same figures, so all decide alike.
         """
         is_better = super().check_monitor_top_k(trainer, current)
         best = self.best_model_score
         return is_better or (current is not None and best is not None and bool(current == best))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best figure so far, also where the run folder was moved since."""
+        """Restore the best figure so far, also where the run folder was moved since."""
         if state_dict["best_model_score"] is None:  # stopped within the first epoch
             return
         here = str(Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name)
@@ -122,15 +129,16 @@ class KeepBest(_Keeper):
         super().load_state_dict({**state_dict, **moved})
 
 
-class KeepLast(_Keeper):
+class LastCheckpoint(_NamedCheckpoint):
     """Keeps the state after the last epoch.
 
     Args:
         folder: The run's.
     """
 
+    NAME = "KeepLast"
+
     def __init__(self, folder: RunFolder, **when: Any) -> None:
-        """Write `last.ckpt`, and no other file."""
         super().__init__(
             dirpath=folder.last.parent,
             filename=folder.last.stem,
@@ -139,71 +147,51 @@ class KeepLast(_Keeper):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember nothing: there is one file, and each replaces the one before."""
+        """Restore nothing: there is one file, and each replaces the one before."""
 
 
-class KeepLastWithinEpoch(KeepLast):
-    """Keeps the state of long epochs, too, in the same file.
+class LastCheckpointWithinEpoch(LastCheckpoint):
+    """Keeps the state within long epochs, too, in the same file.
 
     Args:
         folder: The run's.
         every: Time between two checkpoints.
     """
 
+    NAME = "KeepLastWithinEpoch"
+
     def __init__(self, folder: RunFolder, every: timedelta) -> None:
-        """Look at the clock after each step."""
         super().__init__(folder, train_time_interval=every)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the state, but after the epoch's last step: validation still has to follow."""
+        """Keep the state, except after the epoch's last step: validation has to follow."""
         if not trainer.is_last_batch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 class ExactResume(Callback):
-    """Closes what Lightning leaves open between a checkpoint and what followed it."""
+    """Continues an epoch, and early stopping, where the checkpoint has them.
 
-    def __init__(self) -> None:
-        """Begin without dice to put back."""
-        self._dice: Tensor | None = None
+    Args:
+        batches: Of the training split, shuffled.
+    """
 
-    def on_load_checkpoint(
-        self,
-        trainer: Trainer,  # noqa: ARG002
-        pl_module: LightningModule,  # noqa: ARG002
-        checkpoint: dict[str, Any],
-    ) -> None:
-        """Remember torch's dice, as they lay."""
-        self._dice = checkpoint["random"]["torch"]
+    def __init__(self, batches: DataLoader[Batch]) -> None:
+        if not isinstance(batches.sampler, EpochOrder):
+            raise TypeError("`batches` must be shuffled by an `EpochOrder`.")
+        self._order = batches.sampler
+        self._batch_size = batches.batch_size or 1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Begin where the run was, and have plateaus moved before the checkpoint.
+        """Leave out the images that the epoch has seen; stop a run that had stopped early.
 
-        Lightning knows how many steps of the epoch were done, and leaves it to the loader
-        to pass over their pictures; the loader has by then drawn once more from torch's dice
-        than it had in the run that was stopped. And Lightning moves a plateau that counts
-        epochs only after the epoch's checkpoint is written; one that counts as many steps as
-        the epoch has is moved before it.
+        Lightning knows how many steps of the epoch were done, and leaves it to the loader to
+        leave out their images.
         """
-        loop, pictures = trainer.fit_loop, trainer.train_dataloader
-        if loop.restarted_mid_epoch and isinstance(pictures, DataLoader):
-            pictures.sampler.seen = (loop.batch_idx + 1) * (pictures.batch_size or 1)  # type: ignore[attr-defined]
-            if self._dice is not None:
-                torch.set_rng_state(self._dice)
-        for schedule in trainer.lr_scheduler_configs:
-            if schedule.reduce_on_plateau:
-                schedule.interval = "step"
-                schedule.frequency = int(trainer.num_training_batches)
+        if resumed_within_epoch(trainer):
+            self._order.seen = steps_done(trainer) * self._batch_size
         for stopping in trainer.early_stopping_callbacks:
             if isinstance(stopping, EarlyStopping) and stopping.wait_count >= stopping.patience:
                 trainer.should_stop = True
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Count anew: the last epoch's checkpoint holds its figures, at their end.
-
-        Lightning does not call this where it goes on within an epoch.
-        """
-        for metric in (pl_module.train_loss, pl_module.train_accuracy):
-            metric.reset()  # type: ignore[operator, union-attr]

@@ -1,8 +1,8 @@
 """Ctrl+C ends a run between two steps.
 
 Python raises `KeyboardInterrupt` wherever the main thread happens to be. About once in ten times,
-with steps of some milliseconds, the end then waited for two minutes: most likely the place was
-within the queue of TensorBoard's writer, whose thread slept on until its next look.
+with steps of some milliseconds, the process then ended two minutes later: most likely the main
+thread was in the queue of TensorBoard's writer, whose own thread slept until its next flush.
 """
 
 import signal
@@ -21,14 +21,14 @@ class _Listener(Callback):
     def __init__(self) -> None:
         self.was_asked = False
 
-    def heard(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Handle the signal."""
         if self.was_asked:
             raise KeyboardInterrupt
         self.was_asked = True
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Stop, if that was asked for."""
+        """Stop if Ctrl+C was pressed."""
         if self.was_asked:
             raise KeyboardInterrupt
 
@@ -38,18 +38,18 @@ class _Listener(Callback):
 
 
 @contextmanager
-def stopped_between_steps(trainer: Trainer) -> Iterator[None]:
+def interrupted_between_steps(trainer: Trainer) -> Iterator[None]:
     """Let Ctrl+C end the run of a trainer between two steps, and a second one at once.
 
-    Outside the main thread, and where a shell has made us deaf to Ctrl+C, nothing changes.
+    Outside the main thread, and where Ctrl+C is ignored, nothing changes.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
     listener = _Listener()
-    trainer.callbacks.append(listener)  # type: ignore[attr-defined]  # after those that write
-    signal.signal(signal.SIGINT, listener.heard)
+    trainer.callbacks.append(listener)  # type: ignore[attr-defined]  # after those that write files
+    signal.signal(signal.SIGINT, listener.handle)
     try:
         yield
     finally:

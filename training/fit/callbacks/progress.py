@@ -27,11 +27,11 @@ class ProgressBar(RichProgressBar):
 class EpochTable(Callback):
     """Add a row to `metrics.csv` after each epoch, and draw the curves anew.
 
-    Lightning's own CSV logger empties the file when a run is resumed; this one goes on. Each
-    time the whole table takes the old one's place: wherever a run is killed, no row is cut.
-    Seconds count from the start of training, CPU seconds from the start of the process; a
-    resumed run goes on from its last row, so that the last one tells what the run cost in all,
-    without what a killed process had spent on the epoch that it did not end.
+    Lightning's own CSV logger empties the file when a run is resumed; this one continues it. Each
+    time the whole table replaces the old one: wherever a run is killed, no row is cut. Seconds
+    count from the start of training, CPU seconds from the start of the process. A resumed run
+    adds to its last row, so that the last row is the cost of the whole run, without what a killed
+    process had spent on an unfinished epoch.
 
     Args:
         metrics: The CSV file.
@@ -40,7 +40,6 @@ class EpochTable(Callback):
     """
 
     def __init__(self, metrics: Path, curves: Path, title: str) -> None:
-        """Remember where to write."""
         self.metrics = metrics
         self.curves = curves
         self.title = title
@@ -49,7 +48,7 @@ class EpochTable(Callback):
         self._before = {"seconds": 0.0, "cpu_seconds": 0.0}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Start the clock; keep the rows of the epochs that a resumed run does not repeat."""
+        """Start the clock; keep the rows of epochs that are done."""
         self._started = time.perf_counter()
         if not trainer.is_global_zero:
             return
@@ -83,6 +82,6 @@ class EpochTable(Callback):
 
 
 def quiet_lightning() -> None:
-    """Silence Lightning's remarks about hardware and its vendor's services."""
+    """Silence Lightning's messages about hardware and its vendor's services."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

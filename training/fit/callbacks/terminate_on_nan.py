@@ -1,8 +1,7 @@
-"""The watch over a run's figures: NaN or infinity stops it before anything is lost.
+"""Stop a run at the first NaN or infinity, before anything is lost.
 
-A loss that is no number ruins every weight in the next step. So the loss is looked at
-before it is followed back, and the weights before they are written: a checkpoint is
-always whole and finite.
+A loss that is not finite ruins every weight in the next step. So the loss is checked before the
+backward pass, and the weights before they are written: every checkpoint is finite.
 """
 
 import io
@@ -15,36 +14,36 @@ from torch import Tensor
 
 from model.artifact.durable import replace_synced
 from training.data.dataset import Batch
-from training.runs.record import RunFolder
+from training.runs.folder import RunFolder
 
 
 class NotFiniteError(Exception):
-    """Training came to NaN or infinity; the message says where, and what was kept."""
+    """A loss or weight is NaN or infinite; the message says where, and what was kept."""
 
 
-class FiniteTraining(Callback):
+class TerminateOnNaN(Callback):
     """Stops a run at the first loss, or the first weight, that is not finite.
 
     Args:
-        folder: Where the batch that did it is put.
+        folder: The run's; the batch is written there.
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        """Remember where to write."""
         self.folder = folder
         self._batch: Batch | None = None
-        self._dice = torch.empty(0)
+        self._step = 0
+        self._augmentation = torch.empty(0)
 
     def on_train_batch_start(
         self,
         trainer: Trainer,  # noqa: ARG002
         pl_module: LightningModule,
         batch: Batch,
-        batch_idx: int,  # noqa: ARG002
+        batch_idx: int,
     ) -> None:
-        """Remember the batch, and the dice that will augment it."""
-        self._batch = batch
-        self._dice = pl_module.augmentation.get_state()  # type: ignore[operator, union-attr]
+        """Remember the batch, and the random state that will augment it."""
+        self._batch, self._step = batch, batch_idx
+        self._augmentation = pl_module.augmentation.get_state()  # type: ignore[operator, union-attr]
 
     def on_before_backward(
         self,
@@ -69,14 +68,14 @@ class FiniteTraining(Callback):
                 self._stop(trainer, f"The weight {name} is not finite", math.nan)
 
     def _stop(self, trainer: Trainer, what: str, loss: float) -> None:
-        """Put the batch beside the run, and say what was kept.
+        """Write the batch into the run folder, and say what was kept.
 
         Raises:
             NotFiniteError: Always.
         """
-        epoch, step = trainer.current_epoch, trainer.fit_loop.batch_idx
-        place = {"epoch": epoch, "step": step, "loss": loss}
-        batch = self._keep_batch(place) if trainer.is_global_zero else "was not kept here"
+        epoch, step = trainer.current_epoch, self._step
+        position = {"epoch": epoch, "step": step, "loss": loss}
+        batch = self._write_batch(position) if trainer.is_global_zero else "was not kept here"
         kept = (
             f"the last good checkpoint is {self.folder.last}"
             if self.folder.last.exists()
@@ -84,18 +83,18 @@ class FiniteTraining(Callback):
         )
         raise NotFiniteError(
             f"{what} in epoch {epoch + 1}, step {step + 1}: stopped before it was written; {kept}. "
-            f"The batch {batch}. A lower learning rate often helps: begin anew, or "
+            f"The batch {batch}. A lower learning rate often helps: start a new run, or one "
             "with --init and that checkpoint."
         )
 
-    def _keep_batch(self, place: dict[str, float]) -> str:
-        """Write the batch; say where it is, or what kept it from being written."""
+    def _write_batch(self, position: dict[str, float]) -> str:
+        """Write the batch; say where it is, or why it could not be written."""
         where = self.folder.bad_batch
         if self._batch is not None:
             images, targets = (part.cpu() for part in self._batch)
-            pictures = {"images": images, "targets": targets, "augmentation": self._dice}
-            file = io.BytesIO()  # torch hides what a disk says
-            torch.save({**pictures, **place}, file)
+            batch = {"images": images, "targets": targets, "augmentation": self._augmentation}
+            file = io.BytesIO()  # torch would hide the system's own error
+            torch.save({**batch, **position}, file)
             try:
                 replace_synced(where, file.getvalue())
             except OSError as error:

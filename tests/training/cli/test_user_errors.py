@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch")
 
 from model.cli import CommandError
-from training.cli.data import told_in_one_line
+from training.cli.errors import user_errors
 
 
 @pytest.mark.parametrize(
@@ -21,19 +21,19 @@ def test_a_file_that_the_system_refuses_is_named_with_its_cause(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
 
-    with pytest.raises(CommandError) as told, told_in_one_line():
+    with pytest.raises(CommandError) as told, user_errors():
         (tmp_path / name).read_bytes()
 
     assert str(told.value) == f"{tmp_path / name}: {cause}."
 
 
-def test_an_error_without_a_file_is_told_in_one_line_too() -> None:
-    with pytest.raises(CommandError) as told, told_in_one_line():
+def test_an_error_without_a_file_is_reported_in_one_line_too() -> None:
+    with pytest.raises(CommandError) as told, user_errors():
         raise OSError("the first line\nand another")
 
     assert str(told.value) == "the first line and another."
 
 
 def test_a_reader_that_has_gone_is_no_failure_to_tell() -> None:
-    with pytest.raises(BrokenPipeError), told_in_one_line():
+    with pytest.raises(BrokenPipeError), user_errors():
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")

@@ -14,10 +14,10 @@ from training.cli.main import train_script
 from training.data.dataset import Dataset
 from training.data.folder import read_picture_folder
 from training.fit.train import train
-from training.recipe.recipe import get_recipe
-from training.runs.record import RunFolder
+from training.recipe.presets import get_recipe
+from training.runs.folder import RunFolder
 
-RECIPE = get_recipe("default", ["epochs=2", "batch_size=8", "shift=1"])
+RECIPE = get_recipe("default", ["epochs=2", "batch_size=8", "random_shift=1"])
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def stopped(dataset: Dataset, tmp_path: Path) -> RunFolder:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_pictures_that_came_since_are_left_out(
+def test_images_that_came_since_are_left_out(
     command: Command, dataset: Dataset, stopped: RunFolder, tmp_path: Path, mode: str
 ) -> None:
     Image.new(mode, (20, 20)).save(Path(dataset.source) / "boot" / "0-new.png")
@@ -59,7 +59,7 @@ def test_a_file_that_is_gone_is_named(
     assert f": {gone}. Put them back" in error
 
 
-def test_pictures_that_moved_are_found_where_they_are_said_to_be(
+def test_images_that_moved_are_found_where_they_are_said_to_be(
     command: Command, dataset: Dataset, stopped: RunFolder, tmp_path: Path
 ) -> None:
     moved = Path(dataset.source).rename(tmp_path / "moved")

@@ -13,9 +13,9 @@ from model.weights.file import read_weights
 from tests.conftest import Command, MakeImages
 from training.cli.main import train_script
 from training.data.dataset import Dataset
-from training.fit.setup import seen_before
-from training.fit.train import Outcome
-from training.runs.record import RECORD_KEY, read_checkpoint
+from training.fit.loop import Outcome
+from training.fit.setup import notes_on_leakage
+from training.runs.reading import RECORD_KEY, read_checkpoint
 
 
 def test_a_run_begins_with_the_weights_it_is_given(
@@ -23,7 +23,7 @@ def test_a_run_begins_with_the_weights_it_is_given(
 ) -> None:
     data, out = make_images(), tmp_path / "run"
     changes = ("architecture=resnet20", "epochs=1", "batch_size=8", "ema_decay=0")
-    still = ("learning_rate=1e-9", "turn=1e-9")
+    still = ("learning_rate=1e-9", "muon_lr=1e-9")
     options = [part for change in (*changes, *still) for part in ("--set", change)]
 
     finished = command(train_script, "--data", data, "--out", out, "--init", resnet20, *options)
@@ -74,7 +74,7 @@ def test_a_recipe_overrules_the_stem_of_the_weights(
     assert finished.code == 0, finished.err
     assert "conv1.weight: the file has (64, 3, 7, 7), the network (64, 1, 3, 3)" in finished.out
 
-    frozen = (*options, "--set", "backbone_rate=0", "--out", tmp_path / "frozen")
+    frozen = (*options, "--set", "backbone_lr_scale=0", "--out", tmp_path / "frozen")
     refused = command(train_script, "--data", tmp_path / "pictures", "--init", resnet18, *frozen)
 
     assert refused.code == 1
@@ -82,11 +82,11 @@ def test_a_recipe_overrules_the_stem_of_the_weights(
 
 
 def test_a_head_alone_on_random_weights_is_refused(command: Command, tmp_path: Path) -> None:
-    changes = ("--set", "backbone_rate=0", "--out", tmp_path / "run")
+    changes = ("--set", "backbone_lr_scale=0", "--out", tmp_path / "run")
     refused = command(train_script, "--recipe", "fast", *changes)
 
     assert refused.code == 1
-    assert "would freeze a backbone of random weights. Name weights" in refused.err
+    assert "would freeze a backbone of random weights. Name first weights" in refused.err
     assert not (tmp_path / "run").exists()
 
 
@@ -103,10 +103,10 @@ def test_weights_that_may_know_what_is_held_out_now_are_warned_of(
 
     assert (same.code, other.code) == (0, 0)
     assert "held out now" not in same.out
-    assert f"best.ckpt learnt from pictures of {data} that are held out now" in other.out
+    assert f"best.ckpt was trained on images of {data} that are held out now" in other.out
 
 
-def test_of_weights_of_another_version_it_is_told_that_nobody_knows_what_they_have_seen(
+def test_weights_of_another_version_are_warned_of(
     trained: Outcome, small_fashion: Dataset, resnet20: Path, tmp_path: Path
 ) -> None:
     content = torch.load(trained.folder.best, weights_only=True)
@@ -114,12 +114,12 @@ def test_of_weights_of_another_version_it_is_told_that_nobody_knows_what_they_ha
     record["recipe"]["mutual"] = 0.5
     torch.save({**content, RECORD_KEY: json.dumps(record)}, tmp_path / "old.ckpt")
 
-    (note,) = seen_before(tmp_path / "old.ckpt", small_fashion)
+    (note,) = notes_on_leakage(tmp_path / "old.ckpt", small_fashion)
 
-    assert note.startswith(f"note: what {tmp_path / 'old.ckpt'} learnt from is not known")
+    assert note.startswith(f"note: what {tmp_path / 'old.ckpt'} was trained on is not known")
     assert "`recipe.mutual`" in note
     assert "\n" not in note
-    assert seen_before(resnet20, small_fashion) == []
+    assert notes_on_leakage(resnet20, small_fashion) == []
 
 
 def test_resume_and_init_exclude_each_other(command: Command, resnet20: Path) -> None:

@@ -1,0 +1,23 @@
+"""Options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FOLDER",
+        help="Images as <label>/*.jpg or {train,val,test}/<label>/*.jpg, or Fashion-MNIST's four "
+        "files. Default: the run's own data; for a new run Fashion-MNIST where it is installed.",
+    ),
+]
+InitOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="First weights: .pth, .ckpt or .safetensors."),
+]
+ChangesOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
+]

@@ -1,0 +1,126 @@
+"""Lightning's loop over a run, and what is said when something ends it early."""
+
+import errno
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from training.data.dataset import Dataset
+from training.data.loader import at_once, loader
+from training.distributed import processes
+from training.errors import TrainingError
+from training.fit.callbacks.checkpointing import WriteError
+from training.fit.callbacks.interrupt import interrupted_between_steps
+from training.fit.callbacks.progress import quiet_lightning
+from training.fit.callbacks.terminate_on_nan import NotFiniteError
+from training.fit.module import Classifier
+from training.fit.trainer import build_trainer
+from training.runs.folder import RunFolder
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a disk that is full."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the best epoch's figure on the validation split."""
+
+    folder: RunFolder
+    epochs: int
+    monitor: str
+    best: float
+    interrupted: bool
+
+
+def run_loop(
+    folder: RunFolder,
+    module: Classifier,
+    dataset: Dataset,
+    checkpoint_every: timedelta,
+    checkpoint: Path | None = None,
+) -> Outcome:
+    """Train a module until its recipe's last epoch, early stopping, or Ctrl+C.
+
+    Args:
+        folder: The run's, which must exist.
+        module: The network and the record of its run.
+        dataset: What to learn from.
+        checkpoint_every: Time between checkpoints within an epoch.
+        checkpoint: Go on from there; None begins.
+
+    Raises:
+        TrainingError: If the run was stopped before there were weights to keep.
+    """
+    quiet_lightning()
+    record = module.record
+    batch_size = record.recipe.batch_size // processes().world_size
+    train = loader(dataset.train, batch_size, record.seed)
+    validation = loader(dataset.validation, at_once(record.preprocessing.crop))
+    trainer, best = build_trainer(folder, record.recipe, checkpoint_every, train)
+    interrupted = False
+    try:
+        with _without_remarks(), interrupted_between_steps(trainer):
+            trainer.fit(module, train, validation, ckpt_path=checkpoint, weights_only=True)
+    except (KeyboardInterrupt, SystemExit):
+        interrupted = True
+    _check_validated(folder)
+    score = best.best_model_score
+    return Outcome(
+        folder=folder,
+        epochs=trainer.current_epoch,
+        monitor=record.recipe.monitor,
+        best=float("nan") if score is None else float(score),
+        interrupted=interrupted or trainer.interrupted,
+    )
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Silence what Lightning says about choices that we made on purpose."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own old call
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not.*")
+        # `ExactResume` leaves out the images that the epoch has seen.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+        yield
+
+
+def _check_validated(folder: RunFolder) -> None:
+    """Check that the run was long enough to keep weights.
+
+    Raises:
+        TrainingError: If there are no best weights.
+    """
+    if not folder.best.exists():
+        on = f"; --resume goes on from {folder.last}" if folder.last.exists() else ""
+        where = f"{folder.path} holds no validated weights{on}"
+        raise TrainingError(f"Stopped before the first epoch was over; {where}.")
+
+
+@contextmanager
+def explained_failures(folder: RunFolder) -> Iterator[None]:
+    """Say in one line what ended a run, and how to go on.
+
+    Raises:
+        TrainingError: If a loss or weight was not finite, or the disk refused a file.
+    """
+    try:
+        yield
+    except NotFiniteError as error:
+        raise TrainingError(str(error)) from error
+    except (WriteError, OSError) as error:
+        what = str(error) if isinstance(error, WriteError) else f"The disk refused ({error})."
+        cause = error if isinstance(error, OSError) else error.__cause__
+        is_full = not isinstance(cause, OSError) or cause.errno in NO_SPACE
+        remedy = "Make room" if is_full else "Mend that"
+        if folder.last.exists():
+            way = f"{remedy} and go on with --resume: {folder.last} is whole."
+        else:
+            first = f", delete {folder.path}" if folder.metrics.exists() else ""
+            way = f"{remedy}{first} and begin again: nothing was kept yet."
+        raise TrainingError(f"{what} {way}") from error

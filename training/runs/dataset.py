@@ -1,0 +1,147 @@
+"""The images of a run: read for the first time, or again as the run had them.
+
+What is found is logged. Whether images may measure a run, and whether a run may go on with
+them, is decided here.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from training.data.dataset import Dataset, DatasetError
+from training.data.open import read_dataset
+from training.data.splits import as_path, plain
+from training.runs.folder import RunFolder
+from training.runs.record import RunRecord
+
+MAX_NAMED = 10
+"""Files that were left out are named up to this number."""
+
+log = logging.getLogger(__name__)
+
+
+def open_dataset(
+    source: Path | None,
+    seed: int = 0,
+    image_size: int | None = None,
+    held: Mapping[str, Sequence[str]] | None = None,
+    known: Sequence[str] = (),
+) -> Dataset:
+    """Read a data set, and log how it was read, what was found and what was left out.
+
+    Args:
+        source: A folder; None means Fashion-MNIST, wherever it is installed.
+        seed: Chooses what is held out where the folder does not say.
+        image_size: In pixels, as the recipe has it; None takes the images' usual one.
+        held: Files of each split, as an earlier reading held them.
+        known: Labels of the run whose data they are, which keep their order.
+
+    Raises:
+        DatasetError: If the images cannot be used; the message says why.
+    """
+    dataset = read_dataset(source, seed, image_size, held, known)
+    for note in dataset.notes:
+        log.info(note)
+    height, width, channels = dataset.train.images.shape[1:]
+    log.info(
+        f"{dataset.name}: {len(dataset.train):,} + {len(dataset.validation):,} + "
+        f"{len(dataset.test):,} images to train, validate and test, {len(dataset.labels)} "
+        f"labels, {height} x {width} x {channels}"
+    )
+    if dataset.unreadable:
+        log.info(f"{len(dataset.unreadable)} left out:")
+        for reason in dataset.unreadable[:MAX_NAMED]:
+            log.info(f"  {reason}")
+        if len(dataset.unreadable) > MAX_NAMED:
+            log.info(f"  and {len(dataset.unreadable) - MAX_NAMED} more")
+    return dataset
+
+
+def dataset_to_evaluate(record: RunRecord, source: Path | None, checkpoint: Path) -> Dataset:
+    """Read images that may measure a run: its own, or others that it never saw.
+
+    Args:
+        record: Of the run.
+        source: Where the images are now; None takes the run's own folder.
+        checkpoint: Of the run, or its folder, which has the list of its splits.
+
+    Raises:
+        DatasetError: If the images do not fit the network, or the run may have been trained on
+            those that would measure it.
+    """
+    for line in record.notes(checkpoint):
+        log.info(line)
+    dataset = _open_as_the_run_did(record, source, _held_files(checkpoint))
+    if dataset.sha256 != record.dataset_sha256:
+        if dataset.is_drawn:
+            raise DatasetError(
+                f"{dataset.source} does not hold the run's images under the names that they had. "
+                "Which of them it was trained on is not known, so whatever is measured on them may "
+                "be too good. Name the run's own data with --data, or put images that it never saw "
+                "into folders `val` and `test` of another."
+            )
+        log.info("note: these are not the images that the run was trained on")
+    return dataset
+
+
+def dataset_to_resume(record: RunRecord, source: Path | None, run: Path) -> Dataset:
+    """Read the files that a run began with, without those that were added since.
+
+    Args:
+        record: Of the run.
+        source: Where the images are now; None takes the run's own folder.
+        run: Its folder.
+
+    Raises:
+        DatasetError: If one of them is missing, or they do not fit the network.
+    """
+    held = _held_files(run)
+    dataset = _open_as_the_run_did(record, source, held)
+    found = {name for files in dataset.files.values() for name in files}
+    missing = [plain(name) for files in held.values() for name in files if name not in found]
+    if missing:
+        more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
+        raise DatasetError(
+            f"{dataset.source} lacks files that {run} began with, or they can no longer be read: "
+            f"{', '.join(missing[:5])}{more}. Put them back, or start a new run in another folder."
+        )
+    return dataset
+
+
+def _open_as_the_run_did(
+    record: RunRecord, source: Path | None, held: Mapping[str, Sequence[str]]
+) -> Dataset:
+    """Read a run's data in its splits and at its image size.
+
+    Raises:
+        DatasetError: If the images do not fit the network.
+    """
+    spec = record.preprocessing
+    where = source or as_path(record.dataset_source)
+    dataset = open_dataset(where, record.seed, spec.crop, held, record.labels)
+    if dataset.labels != record.labels:
+        raise DatasetError(
+            f"{dataset.source} has the labels {', '.join(dataset.labels[:5])}...; the run was "
+            f"trained on {', '.join(record.labels[:5])}.... Name the run's own data with --data."
+        )
+    found = dataset.preprocessing
+    if (found.crop, found.channels) != (spec.crop, spec.channels):
+        raise DatasetError(
+            f"{dataset.source} gives images of {found.crop} pixels, {found.channels} channels; "
+            f"the run was trained on {spec.crop} and {spec.channels}."
+        )
+    return dataset
+
+
+def _held_files(path: Path) -> dict[str, list[str]]:
+    """Read which files a run had in each split; none if its data come split, or are unknown.
+
+    Args:
+        path: A checkpoint of the run, or its folder.
+    """
+    try:
+        held = json.loads(RunFolder.of(path).splits.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return held if isinstance(held, dict) else {}
