@@ -15,7 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from benchmarks.arguments import SHIPPED, ArtifactFolder
+from benchmarks.images import make_image
 from benchmarks.process import pin_to
+from model.cli import script
 from service.app import create_app
 from service.log import set_up_logging
 from service.server.listen import bind
@@ -91,10 +94,10 @@ async def measure(settings: Settings, body: bytes) -> list[Call]:
     return min(found, key=len)
 
 
-def main(artifact: str = "artifacts/fashion-mnist/1") -> None:
+def main(artifact: ArtifactFolder = SHIPPED) -> None:
     """Measure and print."""
     pin_to({0})
-    settings = Settings(artifact=Path(artifact), host="127.0.0.1", port=0, log_level="info")
+    settings = Settings(artifact=artifact, host="127.0.0.1", port=0, log_level="info")
     set_up_logging(settings.log_level, settings.log_format)
     calls = asyncio.run(measure(settings, make_image(28)))
     files = Counter(file for file, _ in calls)
@@ -104,4 +107,4 @@ def main(artifact: str = "artifacts/fashion-mnist/1") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    script(main)()

@@ -134,6 +134,8 @@ async def predict(request: Request) -> Response:
     headers = dict(scope["headers"])  # names in lower case; of several of a name the last one
     content_type = text(headers.get(b"content-type"))
     kind = body_kind(content_type)
+    if (name := scope["path_params"].get("name")) is not None:
+        service.models.find(name)  # one that is not known is refused before the body is read
     query = _read_query(request) if scope["query_string"] else NO_QUERY
     timeout_s = limits.deadline_ms / 1000
     if TIMEOUT in headers:
