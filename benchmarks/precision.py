@@ -19,9 +19,11 @@ import onnxruntime as ort
 
 from model.architecture.spec import get_architecture
 from model.artifact.trust import Speed
-from training.export.checkpoint import Options
+from training.evaluation.predict import onnx_session
 from training.export.latency import measure_speed, processor_name
-from training.export.precisions import SPEED_BATCH, SPEED_THREADS, chosen_precisions
+from training.export.options import Options
+from training.export.precisions import SPEED_BATCH, chosen_precisions
+from training.export.session import SPEED_THREADS
 from training.export.uncalibrated import export_random
 from training.runs.environment import commit
 
@@ -36,15 +38,12 @@ def measure(name: str, precision: str, batch: int, pairs: int, threads: int) -> 
             get_architecture(name), Path(folder) / name / "1", Options(("float32", reduced))
         )
         size, channels = artifact.manifest.input.size, artifact.manifest.input.channels
-        dice = np.random.default_rng(0)
-        images = dice.integers(0, 256, (batch, size, size, channels), dtype=np.uint8)
-        return measure_speed(
-            artifact.model(reduced),
-            artifact.model("float32"),
-            images,
-            threads=threads,
-            pairs=pairs,
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (batch, size, size, channels), dtype=np.uint8)
+        session, float32 = (
+            onnx_session(artifact.model(which), threads=threads) for which in (reduced, "float32")
         )
+        return measure_speed(session, float32, images, pairs)
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ class Experiment:
         columns: Of the CSV, after `arm` and `seed`.
         measure: Trains and measures one arm.
         draw: Rows of the CSV -> a figure.
-        sum_up: Rows of the CSV -> a table in Markdown, for the docs.
+        summarize: Rows of the CSV -> a table in Markdown, for the docs.
     """
 
     name: str
@@ -67,4 +67,4 @@ class Experiment:
     columns: tuple[str, ...]
     measure: Measure
     draw: Callable[[Sequence[Mapping[str, str]], Path], None]
-    sum_up: Callable[[Sequence[Mapping[str, str]]], str]
+    summarize: Callable[[Sequence[Mapping[str, str]]], str]

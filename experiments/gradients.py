@@ -160,5 +160,5 @@ EXPERIMENT = Experiment(
     columns=("moment", "block", "path", "output_gradient", "weight_gradient"),
     measure=_measure,
     draw=_draw,
-    sum_up=_sum_up,
+    summarize=_sum_up,
 )

@@ -64,5 +64,5 @@ EXPERIMENT = Experiment(
     columns=("epoch", "train_loss", "train_error", "test_loss", "test_error"),
     measure=_measure,
     draw=_draw,
-    sum_up=_sum_up,
+    summarize=_sum_up,
 )

@@ -95,12 +95,12 @@ class Trial:
             schedule = OneCycleLR(
                 optimizer, plan.learning_rate, total, pct_start=0.2, cycle_momentum=False
             )
-        dice = torch.Generator().manual_seed(self.seed)
+        rng = torch.Generator().manual_seed(self.seed)
         for epoch in range(1, plan.epochs + 1):
             self.network.train()
             batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
             for images, targets in batches:
-                seen = flip(images, dice) if plan.flip else images
+                seen = flip(images, rng) if plan.flip else images
                 loss = nn.functional.cross_entropy(self.logits(seen), targets)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

@@ -43,7 +43,7 @@ def _section(experiment: Experiment, folder: Path) -> str:
     record = json.loads((folder / f"{experiment.name}.json").read_bytes())
     lines += [
         f"**Result.** {_provenance(record)}",
-        experiment.sum_up(rows),
+        experiment.summarize(rows),
         f"![{experiment.title}]({folder.name}/{experiment.name}.png)\n",
     ]
     return "\n\n".join(lines)

@@ -18,7 +18,7 @@ import torch
 
 from experiments.experiment import Experiment, Row, Setting
 from experiments.figures import Rows
-from training.data.dataset import Dataset, Split, spread
+from training.data.dataset import Dataset, Split, random_subset
 from training.runs.environment import commit, now
 
 
@@ -82,7 +82,7 @@ def first(dataset: Dataset, count: int) -> Split:
     """Take so many training pictures; of a folder, whose come label by label, from all over it."""
     if not dataset.files:
         return dataset.train[:count]
-    return dataset.train[spread(len(dataset.train), count)]
+    return dataset.train[random_subset(len(dataset.train), count)]
 
 
 def _resume(path: Path, plan: Mapping[str, Any]) -> dict[str, Any]:

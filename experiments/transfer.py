@@ -19,7 +19,7 @@ from experiments.experiment import Experiment, Row, Setting
 from experiments.figures import COLOURS, Rows, arms_of, over_arms, percent, table
 from experiments.verdicts import Claim, judge
 from training.data.dataset import Dataset, Split
-from training.evaluation.predict import answer, checkpoint_predict
+from training.evaluation.predict import load_network, predict_split
 from training.fit.train import Outcome, train
 from training.recipe.recipe import get_recipe
 
@@ -103,8 +103,8 @@ def _measure(arm: str, setting: Setting) -> Iterator[Row]:
     with TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         outcome = _whole(train(dataset, recipe, run, seed=setting.seed, init=init))
-        _, predict = checkpoint_predict(outcome.folder.best)
-        answers = answer(predict, dataset.test)
+        predict = load_network(outcome.folder.best).predict()
+        answers = predict_split(predict, dataset.test)
     wrong = (answers.logits.argmax(1) != answers.targets).float().mean().item()
     yield {"pictures": len(dataset.train), "test_error": wrong}
 
@@ -146,5 +146,5 @@ EXPERIMENT = Experiment(
     columns=("pictures", "test_error"),
     measure=_measure,
     draw=_draw,
-    sum_up=_sum_up,
+    summarize=_sum_up,
 )

@@ -102,5 +102,5 @@ EXPERIMENT = Experiment(
     ),
     measure=_measure,
     draw=_draw,
-    sum_up=_sum_up,
+    summarize=_sum_up,
 )

@@ -18,12 +18,12 @@ from model.artifact.trust import (
     Calibration,
     CalibrationFigures,
     Diagrams,
+    OodDetector,
+    OodFigures,
     Part,
     PredictionSets,
     Quantization,
     Reference,
-    Refusal,
-    RefusalFigures,
     Speed,
 )
 from model.limits import Amount, Count, Number, Positive, Share, Side, Whole
@@ -68,7 +68,7 @@ class ModelFile(Part):
     quantization: Quantization | None = Field(None, description="int8 alone.")
     calibration: CalibrationFigures | None = None
     prediction_sets: PredictionSets | None = None
-    refusal: RefusalFigures | None = None
+    refusal: OodFigures | None = None
 
 
 class Metrics(Part):
@@ -156,7 +156,9 @@ class Manifest(Part):
     provenance: Provenance
     data: Data | None = Field(None, description="None: not trained here, or not recorded.")
     calibration: Calibration | None = Field(None, description="None: not recorded, or not fitted.")
-    refusal: Refusal | None = Field(None, description="None: there were no pictures to fit it to.")
+    refusal: OodDetector | None = Field(
+        None, description="None: there were no pictures to fit it to."
+    )
     reference: Reference | None = Field(None, description="None: there were no pictures.")
     head_bias: tuple[Number, ...] | None = Field(
         None, description="A label's logit is the mean of its activation map plus this."

@@ -90,7 +90,7 @@ class PredictionSets(Part):
         return self
 
 
-class StrangeSet(Part):
+class OodSet(Part):
     """How the score tells one set of strange pictures from the test split."""
 
     auroc: Share
@@ -98,15 +98,15 @@ class StrangeSet(Part):
     n: Whole
 
 
-class RefusalFigures(Part):
+class OodFigures(Part):
     """The threshold of one precision, and what it does."""
 
     threshold: Number = Field(description="Scores under it are out of distribution.")
     accepted: Share = Field(description="Of the test split; 0.95 of the validation split.")
-    sets: Mapping[Text, StrangeSet]
+    sets: Mapping[Text, OodSet]
 
 
-class Refusal(Part):
+class OodDetector(Part):
     """Which score tells strange pictures, and how the others did."""
 
     score: Text = Field(examples=["mahalanobis"])

@@ -15,7 +15,7 @@ from pydantic import Field
 from model.architecture.layers import Section, Stage
 from model.architecture.spec import Architecture
 from model.artifact.manifest import Input, Metrics, ModelFile, Precision, Provenance
-from model.artifact.trust import Calibration, Refusal
+from model.artifact.trust import Calibration, OodDetector
 from model.preprocessing import Preprocessing
 from service.postprocessing.schemas import ModelInfo, Result, Schema
 
@@ -69,7 +69,7 @@ class ArchitectureResponse(Schema):
     files: dict[Precision, ModelFile]
     metrics: Metrics | None = Field(description="None: the weights were never measured.")
     calibration: Calibration | None
-    refusal: Refusal | None
+    refusal: OodDetector | None
     provenance: Provenance
     serving: Serving
 

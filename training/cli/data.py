@@ -1,7 +1,7 @@
 """The pictures of a command: read, with a word on what was found, or refused in one line."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ from model.artifact.folder import ArtifactError
 from model.cli import CommandError
 from model.weights.file import WeightsError
 from model.weights.normalization import NormalizationError
-from training.data.dataset import Dataset, DatasetError
+from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError
 from training.data.open import read_dataset
 from training.data.splits import as_path, plain
 from training.errors import ExportError
@@ -55,13 +55,20 @@ def told_in_one_line() -> Iterator[None]:
         raise CommandError(f"{where}{cause}.") from error
 
 
-def own_data(record: RunRecord, data: Path | None, checkpoint: Path) -> Dataset:
+def own_data(
+    record: RunRecord,
+    data: Path | None,
+    checkpoint: Path,
+    splits: Collection[str] = SPLIT_NAMES,
+) -> Dataset:
     """Read the data that a run was trained on, from where it lay unless told otherwise.
 
     Args:
         record: Of the run.
         data: Where the pictures are now; None looks where they were.
         checkpoint: Of the run, or its folder, which knows what was held out.
+        splits: The splits to decode; all without a list of the run's files, for only decoding
+            tells then which of them can be read.
 
     Raises:
         DatasetError: If the pictures do not fit the network, or it may have learnt from those
@@ -69,7 +76,8 @@ def own_data(record: RunRecord, data: Path | None, checkpoint: Path) -> Dataset:
     """
     for line in record.notes(checkpoint):
         typer.echo(line)
-    dataset = _as_it_was(record, data, _held(checkpoint))
+    held = _held(checkpoint)
+    dataset = _as_it_was(record, data, held, splits if held else SPLIT_NAMES)
     if dataset.sha256 != record.dataset_sha256:
         if dataset.is_drawn:
             raise DatasetError(
@@ -106,7 +114,12 @@ def data_to_go_on(record: RunRecord, data: Path | None, run: Path) -> Dataset:
     return dataset
 
 
-def _as_it_was(record: RunRecord, data: Path | None, held: Mapping[str, Sequence[str]]) -> Dataset:
+def _as_it_was(
+    record: RunRecord,
+    data: Path | None,
+    held: Mapping[str, Sequence[str]],
+    splits: Collection[str] = SPLIT_NAMES,
+) -> Dataset:
     """Read a run's data in its splits and at its size.
 
     Raises:
@@ -114,7 +127,7 @@ def _as_it_was(record: RunRecord, data: Path | None, held: Mapping[str, Sequence
     """
     spec = record.preprocessing
     source = data or as_path(record.dataset_source)
-    dataset = read_data(source, record.seed, spec.crop, held, record.labels)
+    dataset = read_data(source, record.seed, spec.crop, held, record.labels, splits=splits)
     if dataset.labels != record.labels:
         raise DatasetError(
             f"{dataset.source} has the labels {', '.join(dataset.labels[:5])}...; the run was "
@@ -149,17 +162,14 @@ def read_data(
     size: int | None = None,
     held: Mapping[str, Sequence[str]] | None = None,
     known: Sequence[str] = (),
+    *,
+    splits: Collection[str] = SPLIT_NAMES,
 ) -> Dataset:
     """Read the data and say how, what was found, and what was left out."""
-    dataset = read_dataset(source, seed, size, held, known)
+    dataset = read_dataset(source, seed, size, held, known, splits=splits)
     for note in dataset.notes:
         typer.echo(note)
-    shape = tuple(dataset.train.images.shape[1:])
-    typer.echo(
-        f"{dataset.name}: {len(dataset.train):,} + {len(dataset.validation):,} + "
-        f"{len(dataset.test):,} pictures to train, validate and test, {len(dataset.labels)} "
-        f"labels, {shape[0]} x {shape[1]} x {shape[2]}",
-    )
+    typer.echo(dataset.describe())
     if dataset.unreadable:
         typer.echo(f"{len(dataset.unreadable)} left out:")
         for reason in dataset.unreadable[:10]:

@@ -9,7 +9,7 @@ from model.cli import CommandError
 from training.cli.data import DataOption, own_data, told_in_one_line
 from training.evaluation.metrics import evaluate, write_report
 from training.evaluation.mistakes import draw_mistakes, find_mistakes
-from training.evaluation.predict import answer, load_network, torch_predict, with_mirror
+from training.evaluation.predict import load_network, predict_split, with_mirror
 
 
 def evaluate_model(
@@ -24,30 +24,31 @@ def evaluate_model(
     Example: evaluate-model runs/default-0
     """
     with told_in_one_line():
-        record, normalize, network = load_network(checkpoint)
-        dataset = own_data(record, data, checkpoint)
-        predict = torch_predict(network, normalize)
-        answers = answer(predict, dataset.test)
-        mirrored = answer(with_mirror(predict), dataset.test) if record.recipe.flip else None
+        trained = load_network(checkpoint)
+        record = trained.record
+        dataset = own_data(record, data, checkpoint, splits=("test",))
+        predict = trained.predict()
+        predictions = predict_split(predict, dataset.test)
+        mirrored = predict_split(with_mirror(predict), dataset.test) if record.recipe.flip else None
     figures = evaluate(
-        answers, labels=record.labels, dataset=dataset.name, split="test", mirrored=mirrored
+        predictions, labels=record.labels, dataset=dataset.name, split="test", mirrored=mirrored
     )
     folder = out or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
     try:
-        paths = write_report(folder, figures, answers)
-        mistakes = find_mistakes(answers, dataset)
+        paths = write_report(folder, figures, predictions)
+        mistakes = find_mistakes(predictions, dataset)
         if mistakes:
             paths += (folder / "mistakes.png",)
             draw_mistakes(mistakes, dataset, paths[-1])
     except OSError as error:
         raise CommandError(f"{folder} cannot hold the report: {error.strerror}.") from error
     typer.echo(
-        f"{dataset.name}, {figures.n:,} test pictures: loss {figures.loss:.4f}, "
+        f"{dataset.name}, {figures.n:,} test images: loss {figures.loss:.4f}, "
         f"top-1 {figures.top1:.2%}, top-5 {figures.top5:.2%}, ECE {figures.ece:.2%}"
     )
     if figures.mirrored_top1 is not None:
-        typer.echo(f"with each picture's mirror image as well: top-1 {figures.mirrored_top1:.2%}")
+        typer.echo(f"with each image's mirror image as well: top-1 {figures.mirrored_top1:.2%}")
     for label, accuracy in sorted(figures.per_label.items(), key=lambda item: item[1] or 0):
-        told = "no test" if accuracy is None else f"{accuracy:.2%}"
-        typer.echo(f"  {told:>7}  {label}")
+        shown = "no test" if accuracy is None else f"{accuracy:.2%}"
+        typer.echo(f"  {shown:>7}  {label}")
     typer.echo(f"written: {', '.join(map(str, paths))}")

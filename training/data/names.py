@@ -1,4 +1,4 @@
-"""What a label may be called: text that can be read, and that no other label looks like."""
+"""Names of labels: readable text that no other label looks like."""
 
 import os
 import unicodedata
@@ -9,21 +9,21 @@ from training.data.dataset import DatasetError
 from training.data.splits import plain
 
 JOINERS = "\u200c\u200d"
-"""Shape the letters beside them, as in Persian, and make one sign of several emoji."""
+"""Zero-width characters that shape the letters beside them, as in Persian, and join emoji."""
 
 
 def label_of(folder: str) -> str:
-    """Give the label that a folder's name stands for: in one Unicode form, with single blanks.
+    """Return the label of a folder's name: in one Unicode form, with single blanks.
 
     Raises:
-        DatasetError: If it is no text, or holds what cannot be seen.
+        DatasetError: If it is no text, or has an invisible character.
     """
     label = _text(folder).strip(" ")
     for character in label:
         is_shown = character.isprintable() or unicodedata.category(character) == "Zs"
         if not is_shown and character not in JOINERS:
             raise DatasetError(
-                f"The label {plain(folder)} holds U+{ord(character):04X}, which cannot be seen; "
+                f"The label {plain(folder)} holds U+{ord(character):04X}, which is invisible; "
                 "rename its folder."
             )
     label = " ".join(label.split())
@@ -32,12 +32,12 @@ def label_of(folder: str) -> str:
     return label
 
 
-def refuse_alike(folders: Iterable[str], known: Collection[str] = ()) -> None:
-    """Refuse folders' names that differ by case, blanks or look-alike characters alone.
+def check_labels_differ(folders: Iterable[str], known: Collection[str] = ()) -> None:
+    """Refuse folders' names that differ only in case, blanks or look-alike characters.
 
     Args:
-        folders: Their names; those that differ by Unicode form alone are one.
-        known: Labels of a run, which had them as they are.
+        folders: Their names; those that differ only in Unicode form are the same.
+        known: Labels of an earlier run, which are accepted as they are.
 
     Raises:
         DatasetError: If two are alike.
@@ -55,17 +55,17 @@ def refuse_alike(folders: Iterable[str], known: Collection[str] = ()) -> None:
 
 
 def in_order_of(known: Sequence[str], labels: Sequence[str]) -> list[int] | None:
-    """Give each label's place among those of a run; None if one of them is not there."""
-    exactly = {label: place for place, label in enumerate(known)}
-    alike = {_likeness(label): place for place, label in reversed(list(enumerate(known)))}
-    places = [exactly.get(label, alike.get(_likeness(label))) for label in labels]
-    found = [place for place in places if place is not None]
+    """Return each label's position among an earlier run's; None if the run lacks one of them."""
+    exactly = {label: index for index, label in enumerate(known)}
+    alike = {_likeness(label): index for index, label in reversed(list(enumerate(known)))}
+    positions = [exactly.get(label, alike.get(_likeness(label))) for label in labels]
+    found = [index for index in positions if index is not None]
     return found if len(set(found)) == len(labels) else None
 
 
 def _text(folder: str) -> str:
     try:
-        text = os.fsencode(folder).decode()  # whatever the locale took the bytes for
+        text = os.fsencode(folder).decode()  # whatever encoding the locale has
     except UnicodeDecodeError:
         raise DatasetError(
             f"The label {plain(folder)} must be valid UTF-8; rename its folder."

@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from model.artifact.durable import replace_synced
 from training.data.dataset import Dataset
-from training.data.loader import at_once, loader
+from training.data.loader import eval_batch_size, loader
 from training.fit.callbacks.checkpointing import KEEP_EVERY, WriteError
 from training.fit.callbacks.interrupt import stopped_between_steps
 from training.fit.callbacks.progress import quiet_lightning
@@ -155,7 +155,7 @@ def _fit(trainer: Trainer, module: Classifier, dataset: Dataset, last: Path | No
                 trainer.fit(
                     module,
                     loader(dataset.train, batch, record.seed),
-                    loader(dataset.validation, at_once(record.preprocessing.crop)),
+                    loader(dataset.validation, eval_batch_size(record.preprocessing.crop)),
                     ckpt_path=last,
                     weights_only=True,
                 )

@@ -93,7 +93,7 @@ def test_training_says_what_it_read_and_where_the_weights_are(
     finished = command(train_script, "--data", pictures, "--out", tmp_path / "run", *QUICK)
 
     assert finished.code == 0
-    assert "pictures: 32 + 4 + 4 pictures to train, validate and test, 2 labels, 14 x 14 x 1" in (
+    assert "pictures: 32 + 4 + 4 images to train, validate and test, 2 labels, 14 x 14 x 1" in (
         finished.out
     )
     assert f"1 left out:\n  {pictures / 'boot' / 'broken.png'}" in finished.out
@@ -106,7 +106,7 @@ def test_evaluation_prints_the_figures_that_it_writes(command: Command, run: Pat
 
     figures = json.loads((run / "evaluation.json").read_text())
     assert finished.code == 0
-    assert f"4 test pictures: loss {figures['loss']:.4f}, top-1 {figures['top1']:.2%}" in (
+    assert f"4 test images: loss {figures['loss']:.4f}, top-1 {figures['top1']:.2%}" in (
         finished.out
     )
     assert set(figures["per_label"]) == {"boot", "coat"}

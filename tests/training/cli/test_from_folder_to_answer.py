@@ -71,8 +71,8 @@ def test_a_mixed_and_partly_broken_folder_becomes_a_service_that_answers(
 
     assert trained.code == evaluated.code == exported.code == 0, exported.err
     assert "4 left out" in trained.out
-    assert "61 + 7 + 8 pictures to train, validate and test, 2 labels, 28 x 28 x 3" in trained.out
-    assert "8 test pictures" in evaluated.out
+    assert "61 + 7 + 8 images to train, validate and test, 2 labels, 28 x 28 x 3" in trained.out
+    assert "8 test images" in evaluated.out
     monkeypatch.setenv("RESNET_ARTIFACT", str(artifact))
     dice = np.random.default_rng(1)
     cases = [(label, _picture(label, kind, dice)) for kind in KINDS for label in ("above", "below")]

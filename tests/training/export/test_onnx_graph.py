@@ -26,7 +26,7 @@ from training.export.onnx_graph import (
     to_onnx,
 )
 from training.trust.calibration import Calibrator
-from training.trust.head import Judge
+from training.trust.head import TrustHead
 from training.trust.ood import Distances, Score
 
 SPEC = Preprocessing(resize=28, crop=28, channels=1, mean=(0.286,), std=(0.353,))
@@ -34,15 +34,15 @@ TEMPERATURE = 1.7
 BORDERS = ("logits", "probabilities", "score", "features", "maps")
 
 
-def _judge() -> Judge:
+def _judge() -> TrustHead:
     """A judge of made-up features, with plain temperature scaling."""
-    dice = torch.Generator().manual_seed(0)
-    features, targets = torch.randn(100, 128, generator=dice), torch.arange(100) % 10
+    rng = torch.Generator().manual_seed(0)
+    features, targets = torch.randn(100, 128, generator=rng), torch.arange(100) % 10
     calibrator = Calibrator(())
     with torch.no_grad():
         calibrator.scale.fill_(-np.log(TEMPERATURE))
     score = Score("mahalanobis", features, targets, 10)
-    return Judge(calibrator, Distances(features, targets, 10), score)
+    return TrustHead(calibrator, Distances(features, targets, 10), score)
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from model.weights.normalization import NORMALIZATIONS, get_normalization
 from tests.conftest import Command, MakePictures
 from tests.model.published import run_resnet
 from training.cli.main import export_script
-from training.evaluation.predict import onnx_predict
-from training.export.pretrained import RANDOM_PICTURES
+from training.evaluation.predict import onnx_outputs, onnx_session
+from training.export.pretrained import RANDOM_IMAGES
 
 
 def test_a_cifar_checkpoint_gives_its_own_logits_through_onnx(
@@ -45,7 +45,8 @@ def test_a_cifar_checkpoint_gives_its_own_logits_through_onnx(
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
     seen = ((images / 255 - mean) / std).permute(0, 3, 1, 2)
     state = {key.removeprefix("module."): value for key, value in read_weights(resnet20).items()}
-    logits = onnx_predict(artifact.model("float32"))(images)
+    session = onnx_session(artifact.model("float32"))
+    logits = onnx_outputs(session, images, ("logits",))["logits"]
     assert (logits - run_resnet(state, seen)).abs().max() <= 1e-4
 
 
@@ -122,7 +123,7 @@ def test_precisions_without_data_say_what_is_not_known(
     assert "note: without --data" in finished.out
     int8 = read(tmp_path / "a" / "1").manifest.files["int8"]
     assert int8.quantization is not None
-    assert int8.quantization.pictures == RANDOM_PICTURES
+    assert int8.quantization.pictures == RANDOM_IMAGES
     assert int8.top1 is None
 
 

@@ -19,12 +19,12 @@ from tests.conftest import Command, MakePictures
 from training.cli.main import evaluate_script, export_script, train_script
 from training.data.dataset import Dataset, Split
 from training.data.duplicates import across_splits, find_duplicates, name_places, with_two_labels
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 from training.fit.preflight import Summary, look
 from training.fit.setup import fit_architecture
 from training.fit.step_time import measure_pace
 from training.fit.train import train
-from training.plots.contact_sheet import GAP, LEAST, LINE, Tile, draw_sheet
+from training.plots.contact_sheet import LINE_HEIGHT, MIN_TILE_SIZE, TILE_GAP, Tile, draw_sheet
 from training.recipe.augment import resize
 from training.recipe.recipe import Recipe, get_recipe
 from training.runs.record import RunFolder, RunRecord, balance, read_checkpoint
@@ -142,7 +142,7 @@ def test_the_same_picture_in_two_splits_is_found_whatever_its_files_format(
         image.save(root / "test/boot/copy.bmp")
         image.save(root / "train/coat/other.gif")
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
     groups = find_duplicates(dataset)
 
     (group,) = across_splits(groups)
@@ -160,7 +160,7 @@ def test_copies_whose_names_are_no_unicode_are_told_in_it(
     for name in (b"boot/bad\xe9.png", b"coat/bad\xe9.png"):
         Path(os.fsdecode(bytes(root) + b"/" + name)).write_bytes(original.read_bytes())
 
-    summary, told = _look(read_picture_folder(root), small_recipe, RunFolder(tmp_path / "run"))
+    summary, told = _look(read_image_folder(root), small_recipe, RunFolder(tmp_path / "run"))
 
     (group,) = summary.two_labels
     assert {"boot/bad\\xe9.png", "coat/bad\\xe9.png"} <= set(group.split())
@@ -175,7 +175,7 @@ def test_of_a_picture_that_lies_everywhere_some_places_are_printed(
     for number in range(40):
         (root / "coat" / f"copy {number}.png").write_bytes(original.read_bytes())
 
-    summary, told = _look(read_picture_folder(root), small_recipe, RunFolder(tmp_path / "run"))
+    summary, told = _look(read_image_folder(root), small_recipe, RunFolder(tmp_path / "run"))
 
     (group,) = summary.two_labels
     assert group.count("copy") == 40
@@ -205,11 +205,14 @@ def test_the_sheet_shows_each_picture_where_it_belongs(tmp_path: Path) -> None:
 
     with Image.open(tmp_path / "s.png") as sheet:
         side = 112  # 4 x 28: the least whole multiple that is not under 96
-        assert LEAST <= side < LEAST + 28
-        assert sheet.size == (GAP + 3 * (side + GAP), GAP + 2 * (side + LINE + GAP))
+        assert MIN_TILE_SIZE <= side < MIN_TILE_SIZE + 28
+        assert sheet.size == (
+            TILE_GAP + 3 * (side + TILE_GAP),
+            TILE_GAP + 2 * (side + LINE_HEIGHT + TILE_GAP),
+        )
         for number in range(5):
-            x = GAP + number % 3 * (side + GAP) + side // 2
-            y = GAP + number // 3 * (side + LINE + GAP) + side // 2
+            x = TILE_GAP + number % 3 * (side + TILE_GAP) + side // 2
+            y = TILE_GAP + number // 3 * (side + LINE_HEIGHT + TILE_GAP) + side // 2
             assert sheet.getpixel((x, y)) == (40 * number,) * 3
 
 

@@ -16,7 +16,7 @@ import torch
 
 from tests.conftest import MakePictures
 from tests.training.run_files import assert_same_run, rows_of
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 from training.fit.train import train
 from training.recipe.recipe import get_recipe
 from training.runs.record import RunFolder
@@ -92,7 +92,7 @@ def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows({**row, "seconds": "7000", "cpu_seconds": "9000"} for row in rows)
-    dataset, recipe = read_picture_folder(pictures), get_recipe("default", CHANGES)
+    dataset, recipe = read_image_folder(pictures), get_recipe("default", CHANGES)
 
     resumed = train(dataset, recipe, folder.path, resume=True)
 
@@ -118,7 +118,7 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert torch.load(folder.last, weights_only=True)["global_step"] % 16 != 0
-    dataset, recipe = read_picture_folder(pictures), get_recipe("default", changes)
+    dataset, recipe = read_image_folder(pictures), get_recipe("default", changes)
 
     resumed = train(dataset, recipe, folder.path, resume=True)
 
@@ -150,7 +150,7 @@ def test_ctrl_c_ends_a_run_with_its_weights_kept_and_resume_takes_it_up(
     out, err = again.stdout, again.stderr
 
     assert "done after 4 epochs" in out, err
-    dataset, recipe = read_picture_folder(pictures), get_recipe("default", CHANGES)
+    dataset, recipe = read_image_folder(pictures), get_recipe("default", CHANGES)
     assert_same_run(folder, train(dataset, recipe, tmp_path / "whole").folder)
 
 

@@ -13,17 +13,17 @@ from PIL import Image
 from model.preprocessing import Preprocessing
 from training.data.dataset import DatasetError
 from training.trust import ood as refusal
-from training.trust.ood import SCORES, Distances, Score, auroc, find_threshold, measure_refusal
-from training.trust.ood_sets import PICTURES, distort, strange_sets
+from training.trust.ood import SCORES, Distances, Score, auroc, find_threshold, measure_ood
+from training.trust.ood_sets import MAX_DISTORTED, distort, ood_sets
 
 SPEC = Preprocessing(resize=8, crop=8, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def _features(count: int = 400, width: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     targets = torch.arange(count) % 4
     spread = torch.linspace(0.2, 3, width)
-    return 3 * targets[:, None] + spread * torch.randn(count, width, generator=dice), targets
+    return 3 * targets[:, None] + spread * torch.randn(count, width, generator=rng), targets
 
 
 def test_distances_are_mahalanobis_as_numpy_has_it() -> None:
@@ -95,7 +95,7 @@ def test_the_area_is_the_share_of_pairs_in_the_right_order() -> None:
 def test_the_threshold_lets_95_of_100_pass_and_counts_the_rest() -> None:
     scores = torch.arange(1.0, 101.0)
 
-    figures = measure_refusal(scores, scores, {"low": torch.tensor([0.0, 2.0, 50.0, 60.0])})
+    figures = measure_ood(scores, scores, {"low": torch.tensor([0.0, 2.0, 50.0, 60.0])})
 
     assert (scores >= find_threshold(scores)).sum() == 95
     assert figures.accepted == pytest.approx(0.95)
@@ -109,7 +109,7 @@ def test_photographs_of_any_kind_are_read_and_broken_ones_are_left_out(tmp_path:
     (tmp_path / "notes.txt").write_text("none either")
     images = torch.randint(0, 256, (30, 8, 8, 3), dtype=torch.uint8)
 
-    found = strange_sets(images, SPEC, tmp_path)
+    found = ood_sets(images, SPEC, tmp_path)
 
     assert found["photographs"].shape == (5, 8, 8, 3)
 
@@ -120,7 +120,7 @@ def test_a_folder_without_photographs_is_refused(name: str, tmp_path: Path) -> N
     images = torch.zeros((3, 8, 8, 3), dtype=torch.uint8)
 
     with pytest.raises(DatasetError, match="holds no picture that can be read"):
-        strange_sets(images, SPEC, tmp_path / name)
+        ood_sets(images, SPEC, tmp_path / name)
 
 
 def test_strange_pictures_come_from_all_over_a_sorted_split() -> None:
@@ -128,14 +128,14 @@ def test_strange_pictures_come_from_all_over_a_sorted_split() -> None:
 
     found = distort(images.expand(-1, 4, 4, 1))
 
-    assert len(found["inverted"]) == PICTURES
+    assert len(found["inverted"]) == MAX_DISTORTED
     assert len(set(found["inverted"].flatten().tolist())) > 190
 
 
 def test_strange_pictures_have_the_networks_shape_and_differ() -> None:
     images = torch.randint(0, 256, (30, 8, 8, 3), dtype=torch.uint8)
 
-    found = strange_sets(images, SPEC, None)
+    found = ood_sets(images, SPEC, None)
 
     assert {"noise", "inverted", "shuffled"} <= set(found)
     assert all(pictures.shape[1:] == (8, 8, 3) for pictures in found.values())
