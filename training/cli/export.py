@@ -1,7 +1,6 @@
 """The command `export-model`."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -127,10 +126,13 @@ def export_model(
         raise typer.BadParameter(
             "give a CHECKPOINT, or --architecture NAME with --random or with --weights FILE"
         )
-    if weights is None:
-        _check_absent("--weights", {"--labels": labels is not None, "--new-head": new_head})
-    if checkpoint is None:
-        _check_absent("a CHECKPOINT", {"--ood-images": ood_images is not None})
+    for option, is_given, needed, needs in (
+        ("--labels", labels is not None, "--weights", weights),
+        ("--new-head", new_head, "--weights", weights),
+        ("--ood-images", ood_images is not None, "a CHECKPOINT", checkpoint),
+    ):
+        if is_given and needs is None:
+            raise typer.BadParameter(f"needs {needed}", param_hint=option)
     if new_head and labels is None and data is None:
         raise typer.BadParameter("needs --labels or --data", param_hint="--new-head")
     options = Options(_precisions(precision), _gates(gates), ood_images, licence)
@@ -153,18 +155,6 @@ def export_model(
             )
             artifact = _export_pretrained(given, data, normalize, out, options, overwrite=overwrite)
     _print_export(artifact)
-
-
-def _check_absent(needed: str, options: Mapping[str, bool]) -> None:
-    """Reject options that make no sense without another one.
-
-    Args:
-        needed: What they need.
-        options: Whether each was given.
-    """
-    for option, is_given in options.items():
-        if is_given:
-            raise typer.BadParameter(f"needs {needed}", param_hint=option)
 
 
 def _export_run(

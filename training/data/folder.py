@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import NamedTuple
 
+from model.preprocessing import Preprocessing
 from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError, channel_statistics
 from training.data.decode import Decoded, decode_files, hash_files
 from training.data.headers import Header, choose_preprocessing, read_headers
@@ -70,13 +71,7 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     _check_no_split_is_empty(root, division.splits, unreadable)
     check_every_label_is_trained(root, division.splits, listing.labels, known)
     spec = choose_preprocessing([headers[file] for file in _all(division.splits)], size)
-    decoded = {
-        name: (decode_files if name in splits else hash_files)(division.splits[name], spec, root)
-        for name in SPLIT_NAMES
-    }
-    names = {name: part.files for name, part in decoded.items()}
-    unreadable += [reason for part in decoded.values() for reason in part.unreadable]
-    _check_no_split_is_empty(root, names, unreadable)
+    decoded = _decode(root, division.splits, spec, splits, unreadable)
     new = {file.target for file in headers} - {file.target for file in _all(division.splits)}
     used = new.union(*(part.targets for part in decoded.values()))
     arrays = {name: part.split for name, part in decoded.items()}
@@ -96,7 +91,7 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
         test=arrays["test"],
         unreadable=tuple(unreadable),
         shorter_sides=decoded["validation"].shorter_sides,
-        files=names,
+        files={name: part.files for name, part in decoded.items()},
         is_drawn=division.is_drawn,
         notes=(*listing.notes, *division.notes, *empty_label_warnings(without)),
     )
@@ -123,6 +118,28 @@ def _divide(
     split_off(splits, "validation", seed)
     note = f"held out for {' and '.join(drawn)}: a tenth of each label's images"
     return _Division(splits, bool(drawn), [note] if drawn else [], [])
+
+
+def _decode(
+    root: Path,
+    files: Mapping[str, Sequence[LabelledFile]],
+    spec: Preprocessing,
+    wanted: Collection[str],
+    unreadable: list[str],
+) -> dict[str, Decoded]:
+    """Decode the wanted splits, hash the others, and add broken files to `unreadable`.
+
+    Raises:
+        DatasetError: If no file of a split is left.
+    """
+    decoded = {
+        name: (decode_files if name in wanted else hash_files)(files[name], spec, root)
+        for name in SPLIT_NAMES
+    }
+    unreadable += [reason for part in decoded.values() for reason in part.unreadable]
+    left = {name: part.files for name, part in decoded.items()}
+    _check_no_split_is_empty(root, left, unreadable)
+    return decoded
 
 
 def _all(splits: Mapping[str, Iterable[LabelledFile]]) -> list[LabelledFile]:

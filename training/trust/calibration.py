@@ -26,12 +26,10 @@ class Calibrator(nn.Module):
     another (decision 43). The first scale depends on quantities q_i of the image:
 
     - `margin`: m and log(1 + m), where m is the margin between the two largest logits;
-    - `distance`: log(1 + D1) and log(1 + D2 - D1), where D1 and D2 are the distances to the two
-      nearest labels.
+    - `distance`: log(1 + D1) and log(1 + D2 - D1), of the distances to the two nearest labels.
 
-    Each method uses some of these terms. Without terms it is temperature scaling,
-    softmax(exp(a) z). Quantities are clipped at the largest value that was fitted: beyond it the
-    exponential would run away.
+    Without terms it is temperature scaling, softmax(exp(a) z). Quantities are clipped at the
+    largest value that was fitted: beyond it the exponential would run away.
 
     Args:
         terms: What the scale of the likeliest label depends on.
