@@ -5,11 +5,9 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
+from model.printable import as_seen, hidden_in
 from training.data.dataset import DatasetError
 from training.data.splits import plain
-
-JOINERS = "\u200c\u200d"
-"""Zero-width characters that shape the letters beside them, as in Persian, and join emoji."""
 
 
 def label_of(folder: str) -> str:
@@ -19,15 +17,13 @@ def label_of(folder: str) -> str:
         DatasetError: If it is no text, or has an invisible character.
     """
     label = _text(folder).strip(" ")
-    for character in label:
-        is_shown = character.isprintable() or unicodedata.category(character) == "Zs"
-        if not is_shown and character not in JOINERS:
-            raise DatasetError(
-                f"The label {plain(folder)} holds U+{ord(character):04X}, which is invisible; "
-                "rename its folder."
-            )
+    if hidden := hidden_in(label):
+        raise DatasetError(
+            f"The label {plain(folder)} holds U+{ord(hidden):04X}, which is invisible; "
+            "rename its folder."
+        )
     label = " ".join(label.split())
-    if not _likeness(label):
+    if not as_seen(label):
         raise DatasetError(f"The label `{plain(folder)}` is blank; rename its folder.")
     return label
 
@@ -44,7 +40,7 @@ def check_labels_differ(folders: Iterable[str], known: Collection[str] = ()) -> 
     """
     groups: dict[str, set[str]] = defaultdict(set)
     for folder in folders:
-        groups[_likeness(label_of(folder))].add(_text(folder))
+        groups[as_seen(label_of(folder), fold=True)].add(_text(folder))
     for alike in groups.values():
         if len(alike) > 1 and not alike <= set(known):
             first, second, *_ = sorted(alike)
@@ -57,8 +53,8 @@ def check_labels_differ(folders: Iterable[str], known: Collection[str] = ()) -> 
 def in_order_of(known: Sequence[str], labels: Sequence[str]) -> list[int] | None:
     """Return each label's position among an earlier run's; None if the run lacks one of them."""
     exactly = {label: index for index, label in enumerate(known)}
-    alike = {_likeness(label): index for index, label in reversed(list(enumerate(known)))}
-    positions = [exactly.get(label, alike.get(_likeness(label))) for label in labels]
+    alike = {as_seen(label, fold=True): index for index, label in reversed(list(enumerate(known)))}
+    positions = [exactly.get(label, alike.get(as_seen(label, fold=True))) for label in labels]
     found = [index for index in positions if index is not None]
     return found if len(set(found)) == len(labels) else None
 
@@ -71,8 +67,3 @@ def _text(folder: str) -> str:
             f"The label {plain(folder)} must be valid UTF-8; rename its folder."
         ) from None
     return unicodedata.normalize("NFC", text)
-
-
-def _likeness(label: str) -> str:
-    seen = label.translate(dict.fromkeys(map(ord, JOINERS)))
-    return " ".join(unicodedata.normalize("NFKC", seen).casefold().split())

@@ -129,7 +129,7 @@ def test_the_golden_answers_come_out_again(exported: Artifact, small_fashion: Da
         np.testing.assert_allclose(row, golden.probabilities, atol=2e-6)
         assert int(row.argmax()) == golden.top1
         assert golden.label == exported.manifest.labels[golden.top1]
-        # It is a picture of the test split, and the answer is its label.
+        # It is an image of the test split, and the answer is its label.
         assert int(small_fashion.test.targets[stored.index(image.tobytes())]) == golden.top1
 
 

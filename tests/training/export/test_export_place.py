@@ -67,7 +67,7 @@ def test_ood_images_that_are_not_there_are_refused_before_any_work(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "0.png").write_bytes(b"no picture")
+    (tmp_path / "broken" / "0.png").write_bytes(b"no image")
     options = Options(ood_images=tmp_path / name)
 
     with pytest.raises(DatasetError, match=f"{name} holds no readable image"):

@@ -82,9 +82,7 @@ def test_layers_between_the_body_and_the_head_stop_the_export_and_no_run(
 ) -> None:
     state = cifar_resnet(3) | {"neck.weight": torch.rand(64), "loss.weight": torch.rand(10)}
 
-    with pytest.raises(
-        WeightsError, match=r"layers that resnet20 lacks: neck\.weight\. Predictions"
-    ):
+    with pytest.raises(WeightsError, match=r"layers that resnet20 lacks: neck\.weight\. Answers"):
         _read(state, tmp_path)
 
     assert _begin(state, fashion, "architecture=resnet20") == "resnet20"

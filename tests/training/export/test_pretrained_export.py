@@ -90,8 +90,8 @@ def test_data_are_measured_and_name_the_labels(
     names = {f"label{index}": 6 for index in range(10)}
     data = make_pictures(labels=names)
     for path in data.rglob("*.png"):
-        with Image.open(path) as picture:
-            picture.convert("RGB").save(path)
+        with Image.open(path) as image:
+            image.convert("RGB").save(path)
     arguments = ("--architecture", "resnet20", "--weights", resnet20, "--out", tmp_path / "a" / "1")
 
     cheaper = ("--precision", "int8", "--gate", "int8=100")
@@ -100,7 +100,7 @@ def test_data_are_measured_and_name_the_labels(
     )
 
     assert finished.code == 0, finished.err
-    assert "random pictures" not in finished.out
+    assert "random images" not in finished.out
     manifest = read(tmp_path / "a" / "1").manifest
     assert manifest.metrics is not None
     assert manifest.metrics.n == 10
@@ -141,6 +141,6 @@ def test_preactivated_networks_are_normalised_as_timm_trained_them(
     assert read(tmp_path / "a" / "1").manifest.preprocessing.std == (0.5, 0.5, 0.5)
 
 
-def test_a_grey_picture_is_normalised_by_the_colours_mean() -> None:
+def test_a_grey_image_is_normalised_by_the_colours_mean() -> None:
     assert get_normalization("imagenet", 1).mean == (0.449,)
     assert get_normalization("0.1/0.2", 1) == ((0.1,), (0.2,))

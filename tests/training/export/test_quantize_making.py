@@ -39,7 +39,7 @@ def test_no_layer_of_int8_is_transposed_for_itself(
 
     found = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
     assert found["Conv"] == stems  # the others are QLinearConv
-    assert found["Transpose"] <= transpositions  # of pictures, of the stem, of the last features
+    assert found["Transpose"] <= transpositions  # of images, of the stem, of the last features
 
 
 def test_a_network_without_convolutions_is_made_cheaper_too(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_without_modesty_no_temperature_of_a_grid_has_a_lower_loss(
     assert temperature == pytest.approx(best, rel=0.02)
 
 
-def test_modesty_moves_the_scale_by_its_interval_and_less_with_more_pictures(
+def test_modesty_moves_the_scale_by_its_interval_and_less_with_more_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     moved = []
@@ -118,8 +118,8 @@ def test_no_method_changes_the_likeliest_label(method: str) -> None:
 
     calibrator = fit(evidence, METHODS[method])
 
-    strange = 50 * torch.randn(2_000, 5, dtype=torch.float64)
-    for logits in (evidence.logits.double(), strange):
+    others = 50 * torch.randn(2_000, 5, dtype=torch.float64)
+    for logits in (evidence.logits.double(), others):
         answers = calibrator(logits, 100 * evidence.distances.double())
         assert torch.equal(answers.argmax(1), logits.argmax(1))
 
@@ -159,7 +159,7 @@ def test_plain_honest_logits_gain_next_to_nothing() -> None:
     assert min(tried.values()) > tried["temperature"] - 0.005
 
 
-def test_each_picture_is_answered_by_a_calibrator_that_did_not_see_it() -> None:
+def test_each_image_is_answered_by_a_calibrator_that_did_not_see_it() -> None:
     evidence = _honest(200)
     chosen = choose(evidence, "validation")
 
@@ -180,7 +180,7 @@ def test_answers_that_are_all_right_still_get_finite_coefficients() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_method_that_runs_away_on_a_handful_of_pictures_does_not_compete(seed: int) -> None:
+def test_a_method_that_runs_away_on_a_handful_of_images_does_not_compete(seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     logits = torch.randn(7, 3, generator=rng)
     distances = 1_000 * torch.rand(7, 3, generator=rng)

@@ -24,7 +24,7 @@ def _sample(seed: int, count: int = 5_000, sharpness: float = 1.0) -> Sample:
 
 @pytest.mark.parametrize("sharpness", [0.4, 1.0, 2.5])
 @pytest.mark.parametrize("wanted", [0.5, 0.8, 0.9, 0.95, 0.99, 0.999])
-def test_any_coverage_holds_on_pictures_never_seen(wanted: float, sharpness: float) -> None:
+def test_any_coverage_holds_on_images_never_seen(wanted: float, sharpness: float) -> None:
     sets = fit_sets(*_sample(0, sharpness=sharpness))
     probabilities, targets = _sample(1, 20_000, sharpness)
 
@@ -46,7 +46,7 @@ def test_what_was_measured_is_what_comes_out() -> None:
         assert coverage.measured == pytest.approx(coverage.wanted, abs=0.015)
 
 
-def test_too_few_pictures_for_a_coverage_give_all_labels() -> None:
+def test_too_few_images_for_a_coverage_give_all_labels() -> None:
     sets = fit_sets(*_sample(0, 50))
     probabilities, _ = _sample(1, 20)
 
