@@ -22,8 +22,8 @@ def test_an_experiment_writes_its_rows_a_figure_and_its_section(
     name: str, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = EXPERIMENTS[name]
-    monkeypatch.setattr(d2l, "SIDE", 32)
-    monkeypatch.setattr(transfer, "LOOKS", 1)
+    monkeypatch.setattr(d2l, "IMAGE_SIZE", 32)
+    monkeypatch.setattr(transfer, "FEW_SHOT_EPOCHS", 1)
     out = tmp_path / "experiments"
 
     run(experiment, few, out, seeds=1, epochs=1, limit=48, tell=lambda _: None)
