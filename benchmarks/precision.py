@@ -21,9 +21,11 @@ import typer
 from model.architecture.family import get_architecture
 from model.artifact.trust import Speed
 from model.cli import script
-from training.export.checkpoint import Options
+from training.evaluation.predict import onnx_session
 from training.export.latency import measure_speed, processor_name
-from training.export.precisions import SPEED_BATCH, SPEED_THREADS, chosen_precisions
+from training.export.options import Options
+from training.export.precisions import SPEED_BATCH, chosen_precisions
+from training.export.session import SPEED_THREADS
 from training.export.uncalibrated import export_random
 from training.runs.environment import commit
 
@@ -41,13 +43,10 @@ def measure(name: str, precision: str, batch: int, pairs: int, threads: int) -> 
         size, channels = artifact.manifest.input.size, artifact.manifest.input.channels
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (batch, size, size, channels), dtype=np.uint8)
-        return measure_speed(
-            artifact.model(reduced),
-            artifact.model("float32"),
-            images,
-            threads=threads,
-            pairs=pairs,
+        session, float32 = (
+            onnx_session(artifact.model(which), threads=threads) for which in (reduced, "float32")
         )
+        return measure_speed(session, float32, images, pairs)
 
 
 def main(  # noqa: PLR0913, PLR0917  # the command's options

@@ -1,7 +1,7 @@
-"""What residual networks were invented for, measured instead of quoted.
+"""Published claims about residual networks, measured again.
 
-Each module is one experiment: a question, a plan whose cost it states, rows for a CSV, a
-figure. `experiments.run` repeats it over seeds, and goes on where it stopped;
+Each module is one experiment: a question, a plan with its expected cost, rows for a CSV, and a
+figure. `experiments.run` repeats it over seeds and continues where it was stopped;
 `experiments.report` writes the results into docs/experiments.md.
 
     python -m experiments NAME [--seeds N] [--epochs N] [--limit N]

@@ -23,15 +23,16 @@ def _run(
     name: Annotated[str, typer.Argument(help=f"{', '.join(EXPERIMENTS)}, all, or none: the page.")],
     seeds: Annotated[int | None, typer.Option(min=1, help="Repetitions.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of each training.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Training pictures.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Training images.")] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Fashion-MNIST's files, or pictures.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Fashion-MNIST's files, or a folder of images."),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="For CSV files and figures.")] = Path(
         "docs/experiments"
     ),
 ) -> None:
-    """Run an experiment, or go on with it, and write its section of the page.
+    """Run an experiment, or continue it, and write its section of the page.
 
     Example: python -m experiments degradation
     """

@@ -1,4 +1,4 @@
-"""Experiment 6: the recipe of a book, against the accuracy it printed."""
+"""Experiment 6: the recipe of a textbook, compared with the accuracy that it reports."""
 
 import statistics
 import time
@@ -16,21 +16,23 @@ from model.architecture.family import get_architecture
 from model.network.resnet import ResNet
 from training.data.dataset import Dataset, Split
 
-SIDE = 96
+IMAGE_SIZE = 96
 BUDGET_S = 2 * 3600
-"""CPU time after which no further epoch begins."""
+"""CPU time after which no further epoch starts."""
 
 PUBLISHED = 0.893
 
 
-def enlarged(dataset: Dataset, side: int) -> Dataset:
-    """Resize the pictures, and leave their values in [0, 1], as the book does."""
+def enlarged(dataset: Dataset, image_size: int) -> Dataset:
+    """Resize the images, and keep their values in [0, 1], as the book does."""
+    size = (image_size, image_size)
 
     def resize(split: Split) -> Split:
-        images = torch.empty(len(split), side, side, split.images.shape[-1], dtype=torch.uint8)
+        channels = split.images.shape[-1]
+        images = torch.empty(len(split), *size, channels, dtype=torch.uint8)
         for start in range(0, len(split), 1000):
             few = split.images[start : start + 1000].permute(0, 3, 1, 2).float()
-            large = nn.functional.interpolate(few, (side, side), mode="bilinear")
+            large = nn.functional.interpolate(few, size, mode="bilinear")
             images[start : start + 1000] = large.round().to(torch.uint8).permute(0, 2, 3, 1)
         return Split(images, split.targets)
 
@@ -39,7 +41,7 @@ def enlarged(dataset: Dataset, side: int) -> Dataset:
     return replace(
         dataset,
         preprocessing=dataset.preprocessing.model_copy(
-            update={"resize": side, "crop": side, **plain}
+            update={"resize": image_size, "crop": image_size, **plain}
         ),
         train=resize(dataset.train),
         validation=dataset.validation[:0],
@@ -59,7 +61,7 @@ def _measure(arm: str, setting: Setting) -> Iterator[Row]:
         num_classes=len(setting.dataset.labels),
         in_channels=setting.dataset.preprocessing.channels,
     )
-    trial = Trial(spec, enlarged(setting.dataset, SIDE), setting.seed, _xavier)
+    trial = Trial(spec, enlarged(setting.dataset, IMAGE_SIZE), setting.seed, _xavier)
     plan = Plan(
         setting.epochs,
         batch_size=256,
@@ -81,7 +83,7 @@ def _draw(rows: Rows, out: Path) -> None:
     draw_lines(rows, out, "epoch", panels, "resnet18_d2l at 96 pixels")
 
 
-def _sum_up(rows: Rows) -> str:
+def _summarize(rows: Rows) -> str:
     last = max(int(row["epoch"]) for row in rows)
     reached = 1 - statistics.fmean(
         value for values in final(rows, "test_error").values() for value in values
@@ -105,7 +107,7 @@ EXPERIMENT = Experiment(
     f"accuracy 0.997, test accuracy {PUBLISHED} (Zhang et al., Dive into Deep Learning, "
     "section 8.6).",
     done="`resnet18_d2l` (conv biases, no norm on projections, Xavier initialisation) on the "
-    "55,000 pictures that are not held out, resized to 96 x 96, no augmentation, no momentum, no "
+    "55,000 images that are not held out, resized to 96 x 96, no augmentation, no momentum, no "
     f"schedule; no epoch begins after {BUDGET_S // 3600} hours of CPU time.",
     arms=("resnet18_d2l",),
     epochs=10,
@@ -115,5 +117,5 @@ EXPERIMENT = Experiment(
     columns=("epoch", "train_loss", "train_error", "test_loss", "test_error", "cpu_seconds"),
     measure=_measure,
     draw=_draw,
-    sum_up=_sum_up,
+    summarize=_summarize,
 )

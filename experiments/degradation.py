@@ -1,4 +1,4 @@
-"""Experiment 1: do deeper plain networks train worse, and does the shortcut cure it?"""
+"""Experiment 1: do deeper plain networks train worse, and do shortcuts fix that?"""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -39,7 +39,7 @@ def _draw(rows: Rows, out: Path) -> None:
     draw_lines(rows, out, "epoch", ERRORS, "Deeper plain networks, deeper residual networks")
 
 
-def _sum_up(rows: Rows) -> str:
+def _summarize(rows: Rows) -> str:
     claims = judge(final(rows, "train_error"), "Training error", CLAIMS)
     return f"{last_epoch_table(rows, ERRORS)}\n\n{claims}"
 
@@ -60,5 +60,5 @@ EXPERIMENT = Experiment(
     columns=("epoch", "train_loss", "train_error", "test_loss", "test_error"),
     measure=_measure,
     draw=_draw,
-    sum_up=_sum_up,
+    summarize=_summarize,
 )

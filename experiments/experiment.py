@@ -14,10 +14,10 @@ Row = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class Setting:
-    """What one repetition may use.
+    """The inputs of one repetition.
 
     Attributes:
-        dataset: Pictures.
+        dataset: Labelled images.
         seed: Of weights and order.
         epochs: Passes over the training split.
     """
@@ -28,7 +28,7 @@ class Setting:
 
 
 class Measure(Protocol):
-    """Train and measure one arm under one seed, a row at a time."""
+    """Train and measure one arm with one seed, row by row."""
 
     def __call__(self, arm: str, setting: Setting) -> Iterator[Row]:
         """Yield the rows of one arm."""
@@ -37,22 +37,22 @@ class Measure(Protocol):
 
 @dataclass(frozen=True)
 class Experiment:
-    """A question put to networks.
+    """A question about networks, and how it is answered.
 
     Attributes:
         name: On the command line, and of the CSV and the figure.
         title: Of its section in the docs.
         claim: What the literature says, with its source.
-        done: What is done to see it.
-        arms: What is compared.
-        epochs: If not said otherwise.
-        seeds: Likewise.
-        limit: Training pictures; None takes all.
-        cost: Expected CPU time of the whole, and on what.
+        done: How it is measured.
+        arms: The networks or trainings that are compared.
+        epochs: By default.
+        seeds: Repetitions, by default.
+        limit: Training images, by default; None: all.
+        cost: Expected CPU time of all repetitions, and on which processor.
         columns: Of the CSV, after `arm` and `seed`.
         measure: Trains and measures one arm.
         draw: Rows of the CSV -> a figure.
-        sum_up: Rows of the CSV -> a table in Markdown, for the docs.
+        summarize: Rows of the CSV -> a table in Markdown, for the docs.
     """
 
     name: str
@@ -67,4 +67,4 @@ class Experiment:
     columns: tuple[str, ...]
     measure: Measure
     draw: Callable[[Sequence[Mapping[str, str]], Path], None]
-    sum_up: Callable[[Sequence[Mapping[str, str]]], str]
+    summarize: Callable[[Sequence[Mapping[str, str]]], str]

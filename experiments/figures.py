@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 Rows = Sequence[Mapping[str, str]]
 COLOURS = ("#0072B2", "#C44E00", "#007F5F", "#9C4A7D", "#8A6A00", "#6E7781", "#1B1F24")
 WIDE, NARROW = (1, 2, 5), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
-"""Where a logarithmic axis has ticks, by how much it spans."""
+"""Ticks of a logarithmic axis that spans much, and of one that spans little."""
 DASHES = ("-", "--", "-.", ":")
 
 
@@ -21,7 +21,7 @@ def arms_of(rows: Rows) -> list[str]:
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation over seeds; no spread where there is one."""
+    """Mean and standard deviation over seeds; 0 for a single seed."""
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return statistics.fmean(values), spread
 
@@ -38,7 +38,7 @@ def by_x(rows: Rows, arm: str, x: str, y: str) -> dict[float, list[float]]:
 def draw_lines(rows: Rows, out: Path, x: str, panels: Mapping[str, str], title: str) -> None:
     """Draw one panel for each column of shares: mean over the seeds, with the spread as a band.
 
-    On a logarithmic scale, since what is compared are the small errors at the end.
+    On a logarithmic scale, because the small errors at the end are compared.
     """
     figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
     for axes, (column, label) in zip(

@@ -1,4 +1,4 @@
-"""Experiment 2: what reaches the early layers, with and without shortcuts?
+"""Experiment 2: which gradient reaches the early layers, with and without shortcuts?
 
 For y = x + F(x) the derivative is dy/dx = dF/dx + 1: whatever the branch does, the gradient
 arrives undiminished. A plain block passes dF/dx alone.
@@ -21,7 +21,7 @@ from experiments.run import first
 from experiments.verdicts import Claim, judge
 from model.network.resnet import ResNet
 
-PICTURES = 256
+GRADIENT_IMAGES = 256
 MOMENTS = MappingProxyType({"start": "At initialisation", "end": "After training"})
 CLAIMS: tuple[Claim, ...] = (
     ("residual-20", "lower", "plain-20"),
@@ -65,7 +65,7 @@ def gradient_norms(
 
 def _measure(arm: str, setting: Setting) -> Iterator[Row]:
     trial = Trial(architecture(arm, setting.dataset), setting.dataset, setting.seed)
-    batch = first(setting.dataset, PICTURES)
+    batch = first(setting.dataset, GRADIENT_IMAGES)
     for moment in MOMENTS:
         if moment == "end":
             for _ in trial.fit(Plan(setting.epochs)):
@@ -98,7 +98,7 @@ def _draw(rows: Rows, out: Path) -> None:
     figure.savefig(out, dpi=120)
 
 
-def _sum_up(rows: Rows) -> str:
+def _summarize(rows: Rows) -> str:
     lines = []
     for moment in MOMENTS:
         for arm in arms_of(rows):
@@ -115,7 +115,7 @@ def _sum_up(rows: Rows) -> str:
 
 
 def _direction(rows: Rows) -> str:
-    """Say which way the gradient goes without shortcuts: it need not vanish to be useless."""
+    """Say whether the gradient grows or vanishes without shortcuts; either makes it useless."""
     own = [row for row in rows if row["moment"] == "start"]
     values = list(by_x(own, "plain-56", "block", "output_gradient").values())
     ratio = mean_and_spread(values[0])[0] / mean_and_spread(values[-1])[0]
@@ -128,7 +128,7 @@ def _direction(rows: Rows) -> str:
 
 
 def _unevenness(rows: Rows, moment: str) -> dict[str, list[float]]:
-    """By what factor the norms of a network's blocks differ, for each arm, over the seeds."""
+    """Largest divided by smallest norm of a network's blocks, for each arm, over the seeds."""
     found: dict[str, list[float]] = defaultdict(list)
     for arm, seed in dict.fromkeys((row["arm"], row["seed"]) for row in rows):
         norms = [
@@ -151,7 +151,7 @@ EXPERIMENT = Experiment(
     claim="Through shortcuts the gradient reaches every block by additions alone, "
     "dy/dx = dF/dx + 1, and cannot vanish (He et al., 2016, section 2).",
     done="The networks of the first experiment: norm of the loss's gradient at each block's "
-    f"output, over {PICTURES} training pictures, at initialisation and after training.",
+    f"output, over {GRADIENT_IMAGES} training images, at initialisation and after training.",
     arms=ARMS,
     epochs=1,
     seeds=3,
@@ -160,5 +160,5 @@ EXPERIMENT = Experiment(
     columns=("moment", "block", "path", "output_gradient", "weight_gradient"),
     measure=_measure,
     draw=_draw,
-    sum_up=_sum_up,
+    summarize=_summarize,
 )

@@ -1,7 +1,7 @@
-"""Experiment 4: what does it help to begin every block as the identity?
+"""Experiment 4: does training improve if every block starts as the identity?
 
-That a block whose last weights are zero is the identity on what is not negative is exact,
-and is a test (tests/model/network/test_members.py); here is what it does to training.
+That a block whose last weights are zero is the identity on non-negative values is exact, and is a
+test (tests/model/network/test_members.py). The effect on training is measured here.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from model.network.blocks import scale_branches
 WIDTH = 8
 FACTORS = {"norms start at 1": 1.0, "zero-init": 0.0}
 EARLY = (1, 2, 3)
-"""Epochs that are the early phase."""
+"""Epochs of the early phase."""
 
 
 def _measure(arm: str, setting: Setting) -> Iterator[Row]:
@@ -35,7 +35,7 @@ def _draw(rows: Rows, out: Path) -> None:
     draw_lines(rows, out, "epoch", ERRORS, "The last norm of each branch at 1 or at 0, 56 layers")
 
 
-def _sum_up(rows: Rows) -> str:
+def _summarize(rows: Rows) -> str:
     last = max(int(row["epoch"]) for row in rows)
     lines = [
         judge(
@@ -64,5 +64,5 @@ EXPERIMENT = Experiment(
     columns=("epoch", "train_loss", "train_error", "test_loss", "test_error"),
     measure=_measure,
     draw=_draw,
-    sum_up=_sum_up,
+    summarize=_summarize,
 )

@@ -1,8 +1,7 @@
-"""A short training loop: enough to compare networks, and nothing that differs between them.
+"""A short training loop, the same for all networks that are compared.
 
-Nesterov SGD, one cycle, no augmentation but a flip, bfloat16 where the processor
-multiplies it. The full trainer is `training.fit.train`; it keeps checkpoints, curves and
-averages that would only be in the way here.
+Nesterov SGD, one cycle, flips as the only augmentation, bfloat16 where the processor supports it.
+The full trainer is `training.fit.train`; its checkpoints, curves and averages are not needed here.
 """
 
 from collections.abc import Callable, Iterator
@@ -50,7 +49,7 @@ class Trial:
 
     Args:
         architecture: Fitted to the data's labels and channels.
-        dataset: Pictures.
+        dataset: Images.
         seed: Of weights, order and flips.
         prepare: Changes the fresh network, for example zero-init.
     """
@@ -62,7 +61,6 @@ class Trial:
         seed: int,
         prepare: Callable[[ResNet], None] | None = None,
     ) -> None:
-        """Build the network under the seed."""
         torch.manual_seed(seed)
         spec = dataset.preprocessing
         self.dataset = dataset
@@ -89,18 +87,18 @@ class Trial:
             weight_decay=plan.weight_decay,
             nesterov=plan.momentum > 0,
         )
-        total = max(plan.epochs * len(batches) + 1, 10)  # a rise of no step divides by zero
+        total = max(plan.epochs * len(batches) + 1, 10)  # a warm-up of 0 steps divides by zero
         schedule = None
         if plan.one_cycle:
             schedule = OneCycleLR(
                 optimizer, plan.learning_rate, total, pct_start=0.2, cycle_momentum=False
             )
-        dice = torch.Generator().manual_seed(self.seed)
+        rng = torch.Generator().manual_seed(self.seed)
         for epoch in range(1, plan.epochs + 1):
             self.network.train()
             batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
             for images, targets in batches:
-                seen = random_flip(images, dice) if plan.flip else images
+                seen = random_flip(images, rng) if plan.flip else images
                 loss = nn.functional.cross_entropy(self.logits(seen), targets)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -124,7 +122,7 @@ class Trial:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; elsewhere it is emulated and slow."""
+    """Whether the processor supports bfloat16; elsewhere it is emulated and slow."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
 

@@ -1,4 +1,4 @@
-"""The page of all experiments: what was done, what came out, from the CSV files alone."""
+"""Write the page of all experiments, from the CSV files alone."""
 
 import json
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ seeds.
 
 
 def write_page(experiments: Iterable[Experiment], folder: Path, page: Path) -> None:
-    """Write all sections anew; an experiment without a CSV is said not to have run."""
+    """Write all sections; an experiment without a CSV is marked as not run."""
     sections = [HEAD, *(_section(experiment, folder) for experiment in experiments)]
     page.write_text("\n".join(sections), encoding="utf-8")
 
@@ -35,7 +35,7 @@ def _section(experiment: Experiment, folder: Path) -> str:
         f"**Done.** {experiment.done}",
         f"**Command.** `python -m experiments {experiment.name}`: "
         f"{experiment.seeds} seeds, {experiment.epochs} epochs, "
-        f"{experiment.limit or 'all'} training pictures; expected: {experiment.cost}.",
+        f"{experiment.limit or 'all'} training images; expected: {experiment.cost}.",
     ]
     rows = read_rows(folder / f"{experiment.name}.csv")
     if not rows:
@@ -43,7 +43,7 @@ def _section(experiment: Experiment, folder: Path) -> str:
     record = json.loads((folder / f"{experiment.name}.json").read_bytes())
     lines += [
         f"**Result.** {_provenance(record)}",
-        experiment.sum_up(rows),
+        experiment.summarize(rows),
         f"![{experiment.title}]({folder.name}/{experiment.name}.png)\n",
     ]
     return "\n\n".join(lines)
@@ -52,7 +52,7 @@ def _section(experiment: Experiment, folder: Path) -> str:
 def _provenance(record: dict[str, Any]) -> str:
     plan = record["plan"]
     return (
-        f"{plan['dataset']}, {plan['pictures']:,} training pictures, {plan['epochs']} epochs, "
+        f"{plan['dataset']}, {plan['pictures']:,} training images, {plan['epochs']} epochs, "
         f"{record['cpu_seconds'] / 60:.0f} minutes of CPU time on {record['processor']}, "
         f"torch {record['torch']}, commit {record['commit']}, {record['finished']}."
     )

@@ -1,8 +1,8 @@
-"""Repeat an experiment over seeds, and write its rows as they come.
+"""Repeat an experiment over seeds, and write its rows.
 
-A repetition of one arm is written when it is whole; what is in the CSV already is not run
-again, so a run that was stopped goes on where it stopped. Beside the CSV lies what was
-done, on what: figures of different plans are never mixed in one file.
+The rows of one repetition of an arm are written when it is complete. Repetitions that are in the
+CSV are not run again, so a run that was stopped continues there. A JSON file beside the CSV records
+the plan: figures of different plans are never mixed in one file.
 """
 
 import csv
@@ -18,12 +18,12 @@ import torch
 
 from experiments.experiment import Experiment, Row, Setting
 from experiments.figures import Rows
-from training.data.dataset import Dataset, Split, spread
+from training.data.dataset import Dataset, Split, random_subset
 from training.runs.environment import commit, now
 
 
 class ExperimentError(Exception):
-    """An experiment cannot run or go on; the message says why and what to do."""
+    """An experiment cannot run or continue; the message says why and what to do."""
 
 
 def run(  # noqa: PLR0913  # what, on what, how often, where
@@ -36,16 +36,16 @@ def run(  # noqa: PLR0913  # what, on what, how often, where
     limit: int | None,
     tell: Callable[[str], None],
 ) -> None:
-    """Run what is missing, and draw the figure.
+    """Run the missing repetitions, and draw the figure.
 
     Args:
         experiment: The question.
-        dataset: Whole; `limit` cuts its training split.
+        dataset: `limit` cuts its training split.
         out: Folder of the CSV, the figure and the record.
         seeds: 0, 1, ... are run.
         epochs: Of each training.
-        limit: Training pictures; None takes all.
-        tell: Hears of each repetition.
+        limit: Training images; None takes all.
+        tell: Called with a line about each repetition.
 
     Raises:
         ExperimentError: If the folder holds rows of another plan.
@@ -65,7 +65,7 @@ def run(  # noqa: PLR0913  # what, on what, how often, where
     for seed in range(seeds):
         for arm in experiment.arms:
             if any(row["arm"] == arm and row["seed"] == str(seed) for row in read_rows(table)):
-                tell(f"{experiment.name}: {arm}, seed {seed}: is there already")
+                tell(f"{experiment.name}: {arm}, seed {seed}: is done already")
                 continue
             began = time.process_time()
             measured = list(experiment.measure(arm, Setting(dataset, seed, epochs)))
@@ -79,14 +79,14 @@ def run(  # noqa: PLR0913  # what, on what, how often, where
 
 
 def first(dataset: Dataset, count: int) -> Split:
-    """Take so many training pictures; of a folder, whose come label by label, from all over it."""
+    """Take so many training images; at random from a folder, whose files are sorted by label."""
     if not dataset.files:
         return dataset.train[:count]
-    return dataset.train[spread(len(dataset.train), count)]
+    return dataset.train[random_subset(len(dataset.train), count)]
 
 
 def _resume(path: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the record of an earlier run of the same plan, or begin one."""
+    """Read the record of an earlier run of the same plan, or start one."""
     fresh = {
         "plan": dict(plan),
         "processor": processor(),
@@ -140,7 +140,7 @@ def read_rows(table: Path) -> Rows:
 
 
 def processor() -> str:
-    """Name the processor, and how many cores this process may use."""
+    """Return the processor's name, and how many cores this process may use."""
     names = [
         line.partition(":")[2].strip()
         for line in _read_lines(Path("/proc/cpuinfo"))

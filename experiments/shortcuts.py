@@ -37,10 +37,10 @@ def _measure(arm: str, setting: Setting) -> Iterator[Row]:
 
 
 def _draw(rows: Rows, out: Path) -> None:
-    draw_lines(rows, out, "epoch", ERRORS, "What carries x past the branch, in 32 layers")
+    draw_lines(rows, out, "epoch", ERRORS, "Kinds of shortcut, in 32 layers")
 
 
-def _sum_up(rows: Rows) -> str:
+def _summarize(rows: Rows) -> str:
     sizes = {row["arm"]: int(row["parameters"]) for row in rows}
     costs = table(("arm", "parameters"), [(arm, f"{sizes[arm]:,}") for arm in arms_of(rows)])
     claims = judge(final(rows, "test_error"), "Test error", CLAIMS)
@@ -64,5 +64,5 @@ EXPERIMENT = Experiment(
     columns=("epoch", "train_loss", "train_error", "test_loss", "test_error", "parameters"),
     measure=_measure,
     draw=_draw,
-    sum_up=_sum_up,
+    summarize=_summarize,
 )

@@ -1,8 +1,8 @@
-"""Experiment 7: are a few pictures of new labels better learned after many of others?
+"""Experiment 7: does pretraining on other labels help to learn new labels from few images?
 
-The data set's labels are cut in two. One network learns the first half from all its
-pictures; others learn the second half from few, with and without what the first one knows,
-by the same commands that a user has: recipes, `train`, `evaluate`.
+The data set's labels are divided in two halves. One network learns the first half from all its
+images. Others learn the second half from few images, with and without the first one's weights, by
+the recipes and functions of the commands.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,19 +19,20 @@ from experiments.experiment import Experiment, Row, Setting
 from experiments.figures import COLOURS, Rows, arms_of, over_arms, percent, table
 from experiments.verdicts import Claim, judge
 from training.data.dataset import Dataset, Split
-from training.evaluation.predict import answer, checkpoint_predict
+from training.evaluation.metrics import accuracy
+from training.evaluation.predict import load_network, predict_split
 from training.fit.loop import Outcome
 from training.fit.train import train
 from training.recipe.presets import get_recipe
 
 SHOTS = 50
-"""Pictures of each new label to learn from, and as many to choose the checkpoint by."""
+"""Training images of each new label, and as many validation images."""
 
-LOOKS = 100
-"""Epochs over the few pictures, of all arms."""
+FEW_SHOT_EPOCHS = 100
+"""Epochs over the few images, for all arms."""
 
 OURS = ("architecture=resnet20", "normalize=data")
-"""What the weights to begin with are of; the recipe expects ImageNet's."""
+"""Of the first network, whose weights are fine-tuned; the recipe expects ImageNet's."""
 
 ARMS = MappingProxyType(
     {
@@ -48,12 +49,12 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def only(dataset: Dataset, labels: Sequence[int], shots: int | None = None) -> Dataset:
-    """Keep some labels, numbered anew, and of each at most `shots` pictures but in the test."""
+    """Keep some labels, renumbered, with at most `shots` images each; all in the test split."""
 
     def choose(split: Split, limit: int | None) -> Split:
-        places = [(split.targets == label).nonzero()[:limit, 0] for label in labels]
-        targets = [torch.full_like(found, new) for new, found in enumerate(places)]
-        return Split(split.images[torch.cat(places)], torch.cat(targets))
+        found = [(split.targets == label).nonzero()[:limit, 0] for label in labels]
+        targets = [torch.full_like(where, new) for new, where in enumerate(found)]
+        return Split(split.images[torch.cat(found)], torch.cat(targets))
 
     return replace(
         dataset,
@@ -70,25 +71,25 @@ def _halves(dataset: Dataset) -> tuple[range, range]:
 
 
 @lru_cache(maxsize=1)
-def _workshop() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="transfer-")  # it lasts as long as the process
+def _temporary_folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="transfer-")  # deleted when the process ends
 
 
 def _pretrained(setting: Setting) -> Path:
-    """Train on the first half of the labels, once for a seed."""
-    folder = Path(_workshop().name) / f"{setting.dataset.sha256[:12]}-{setting.seed}"
+    """Train on the first half of the labels, once for each seed."""
+    folder = Path(_temporary_folder().name) / f"{setting.dataset.sha256[:12]}-{setting.seed}"
     if not folder.exists():
         first, _ = _halves(setting.dataset)
         recipe = get_recipe("cifar10", [f"epochs={setting.epochs}"])
-        _whole(train(only(setting.dataset, first), recipe, folder, seed=setting.seed))
+        _complete(train(only(setting.dataset, first), recipe, folder, seed=setting.seed))
     return folder / "checkpoints" / "best.ckpt"
 
 
-def _whole(outcome: Outcome) -> Outcome:
-    """Let nothing be told of a training that was stopped by hand.
+def _complete(outcome: Outcome) -> Outcome:
+    """Reject the outcome of a training that the user has stopped.
 
     Raises:
-        KeyboardInterrupt: If it was.
+        KeyboardInterrupt: If it was stopped.
     """
     if outcome.interrupted:
         raise KeyboardInterrupt
@@ -99,15 +100,14 @@ def _measure(arm: str, setting: Setting) -> Iterator[Row]:
     _, second = _halves(setting.dataset)
     dataset = only(setting.dataset, second, SHOTS)
     name, changes = ARMS[arm]
-    recipe = get_recipe(name, [*changes, f"epochs={LOOKS}", "batch_size=50"])
+    recipe = get_recipe(name, [*changes, f"epochs={FEW_SHOT_EPOCHS}", "batch_size=50"])
     init = _pretrained(setting) if name == "finetune" else None
     with TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        outcome = _whole(train(dataset, recipe, run, seed=setting.seed, init=init))
-        _, predict = checkpoint_predict(outcome.folder.best)
-        answers = answer(predict, dataset.test)
-    wrong = (answers.logits.argmax(1) != answers.targets).float().mean().item()
-    yield {"pictures": len(dataset.train), "test_error": wrong}
+        outcome = _complete(train(dataset, recipe, run, seed=setting.seed, init=init))
+        predict = load_network(outcome.folder.best).predict()
+        error = 1 - accuracy(predict_split(predict, dataset.test))
+    yield {"pictures": len(dataset.train), "test_error": error}
 
 
 def _draw(rows: Rows, out: Path) -> None:
@@ -121,7 +121,7 @@ def _draw(rows: Rows, out: Path) -> None:
     figure.savefig(out, dpi=120)
 
 
-def _sum_up(rows: Rows) -> str:
+def _summarize(rows: Rows) -> str:
     errors = over_arms(rows, "test_error", lambda _: True)
     lines = [(arm, str(len(errors[arm])), percent(errors[arm])) for arm in arms_of(rows)]
     claims = judge(errors, "Test error", CLAIMS)
@@ -133,11 +133,11 @@ EXPERIMENT = Experiment(
     title="Fine-tuning",
     claim="Features that were learned on other labels beat random ones, and fine-tuning them beats "
     "freezing them (Yosinski et al., 2014).",
-    done=f"The first half of the labels is learned from all its pictures by recipe `cifar10`; then "
-    f"{SHOTS} pictures of each label of the second half, from random weights and by recipe "
-    f"`finetune` from the first network's, whole or the head alone. {SHOTS} further pictures of "
-    "each label choose the epoch; the test is on all test pictures of the new labels. From scratch "
-    "is recipe `cifar10` without averaging (Muon, shifted pictures), the others SGD with random "
+    done=f"The first half of the labels is learned from all its images by recipe `cifar10`; then "
+    f"{SHOTS} images of each label of the second half, from random weights and by recipe "
+    f"`finetune` from the first network's, whole or the head alone. {SHOTS} further images of "
+    "each label choose the epoch; the test is on all test images of the new labels. From scratch "
+    "is recipe `cifar10` without averaging (Muon, shifted images), the others SGD with random "
     "crops: each what its user would take, so they differ in more than their first weights.",
     arms=tuple(ARMS),
     epochs=15,
@@ -147,5 +147,5 @@ EXPERIMENT = Experiment(
     columns=("pictures", "test_error"),
     measure=_measure,
     draw=_draw,
-    sum_up=_sum_up,
+    summarize=_summarize,
 )

@@ -61,7 +61,7 @@ def _draw(rows: Rows, out: Path) -> None:
     draw_lines(rows, out, "epoch", ERRORS, "Blocks of equal multiply-adds")
 
 
-def _sum_up(rows: Rows) -> str:
+def _summarize(rows: Rows) -> str:
     seen = {row["arm"]: row for row in rows}
     lines = [
         (
@@ -102,5 +102,5 @@ EXPERIMENT = Experiment(
     ),
     measure=_measure,
     draw=_draw,
-    sum_up=_sum_up,
+    summarize=_summarize,
 )

@@ -1,4 +1,4 @@
-"""What came out beside what was claimed, judged by the figures alone."""
+"""Compare the results with the claims, by the figures alone."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,10 +7,10 @@ from typing import Literal
 from experiments.figures import mean_and_spread, percent
 
 Claim = tuple[str, Literal["lower", "not higher", "higher"], str]
-"""One arm, what its figure is said to be, and than whose."""
+"""An arm, how its figure is claimed to compare, and the arm that it is compared with."""
 
 STANDARD_ERRORS = 2.0
-"""How far two means must be apart, in standard errors of their difference, to be told apart."""
+"""Two means differ if they are this far apart, in standard errors of their difference."""
 
 
 def judge(
@@ -19,13 +19,13 @@ def judge(
     claims: Sequence[Claim],
     write: Callable[[Sequence[float]], str] = percent,
 ) -> str:
-    """Write a list in Markdown: each claim with both figures and what becomes of it.
+    """Write a list in Markdown: each claim with both figures and the verdict.
 
     Args:
         values: Of each arm, over the seeds.
-        quantity: What they are.
-        claims: About arms; those that were not run are left out.
-        write: Of values, their text.
+        quantity: Name of the values.
+        claims: Those about arms that were not run are left out.
+        write: Formats the values of an arm.
     """
     lines = []
     for ours, relation, theirs in claims:

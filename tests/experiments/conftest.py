@@ -1,4 +1,4 @@
-"""A few pictures for the experiments; importable where torch is not installed."""
+"""A few images for the experiments; importable where torch is not installed."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def few(small_fashion: "Dataset") -> "Dataset":
-    """64 pictures of 14 x 14 to learn from, 32 to test on."""
+    """64 images of 14 x 14 to learn from, 32 to test on."""
     return replace(
         small_fashion,
         train=small_fashion.train[:64],

@@ -77,7 +77,7 @@ def test_a_trial_prepares_the_fresh_network(few: Dataset) -> None:
     assert trial.network.get_parameter("layer1.0.bn2.weight").abs().sum() == 0
 
 
-def test_enlarged_pictures_keep_their_values(few: Dataset) -> None:
+def test_enlarged_images_keep_their_values(few: Dataset) -> None:
     large = d2l.enlarged(few, 28)
 
     assert large.train.images.shape == (64, 28, 28, 1)

@@ -22,8 +22,8 @@ def test_an_experiment_writes_its_rows_a_figure_and_its_section(
     name: str, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = EXPERIMENTS[name]
-    monkeypatch.setattr(d2l, "SIDE", 32)
-    monkeypatch.setattr(transfer, "LOOKS", 1)
+    monkeypatch.setattr(d2l, "IMAGE_SIZE", 32)
+    monkeypatch.setattr(transfer, "FEW_SHOT_EPOCHS", 1)
     out = tmp_path / "experiments"
 
     run(experiment, few, out, seeds=1, epochs=1, limit=48, tell=lambda _: None)
@@ -36,10 +36,10 @@ def test_an_experiment_writes_its_rows_a_figure_and_its_section(
     page = (tmp_path / "experiments.md").read_text()
     assert page.count("Not run yet") == len(EXPERIMENTS) - 1
     assert f"](experiments/{name}.png)" in page
-    assert "48 training pictures, 1 epochs" in page
+    assert "48 training images, 1 epochs" in page
 
 
-def test_a_limit_takes_pictures_of_all_labels_of_a_folder(small_fashion: Dataset) -> None:
+def test_a_limit_takes_images_of_all_labels_of_a_folder(small_fashion: Dataset) -> None:
     by_label = small_fashion.train[small_fashion.train.targets.argsort(stable=True)]
     files = {"train": tuple(map(str, range(len(by_label))))}
     folder = replace(small_fashion, train=by_label, files=files)

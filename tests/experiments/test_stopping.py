@@ -40,7 +40,7 @@ def _counting(calls: list[tuple[str, int]]) -> Experiment:
         columns=("epoch", "train_error"),
         measure=measure,
         draw=draw,
-        sum_up=lambda rows: f"{len(rows)} rows",
+        summarize=lambda rows: f"{len(rows)} rows",
     )
 
 

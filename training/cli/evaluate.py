@@ -10,7 +10,7 @@ from training.cli.errors import user_errors
 from training.cli.options import DataOption
 from training.evaluation.metrics import evaluate, write_report
 from training.evaluation.mistakes import draw_mistakes, find_mistakes
-from training.evaluation.predict import answer, load_network, torch_predict, with_mirror
+from training.evaluation.predict import load_network, predict_split, with_mirror
 from training.runs.dataset import dataset_to_evaluate
 
 
@@ -26,18 +26,19 @@ def evaluate_model(
     Example: evaluate-model runs/default-0
     """
     with user_errors():
-        record, normalize, network = load_network(checkpoint)
-        dataset = dataset_to_evaluate(record, data, checkpoint)
-        predict = torch_predict(network, normalize)
-        answers = answer(predict, dataset.test)
-        mirrored = answer(with_mirror(predict), dataset.test) if record.recipe.flip else None
+        trained = load_network(checkpoint)
+        record = trained.record
+        dataset = dataset_to_evaluate(record, data, checkpoint, splits=("test",))
+        predict = trained.predict()
+        predictions = predict_split(predict, dataset.test)
+        mirrored = predict_split(with_mirror(predict), dataset.test) if record.recipe.flip else None
     figures = evaluate(
-        answers, labels=record.labels, dataset=dataset.name, split="test", mirrored=mirrored
+        predictions, labels=record.labels, dataset=dataset.name, split="test", mirrored=mirrored
     )
     folder = out or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
     try:
-        paths = write_report(folder, figures, answers)
-        mistakes = find_mistakes(answers, dataset)
+        paths = write_report(folder, figures, predictions)
+        mistakes = find_mistakes(predictions, dataset)
         if mistakes:
             paths += (folder / "mistakes.png",)
             draw_mistakes(mistakes, dataset, paths[-1])

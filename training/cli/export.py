@@ -13,13 +13,20 @@ from model.artifact.manifest import Precision
 from model.weights.normalization import NORMALIZATIONS
 from training.cli.errors import user_errors
 from training.cli.options import DataOption
-from training.export.checkpoint import Options, export_checkpoint, refuse_early
+from training.data.dataset import SPLIT_NAMES
+from training.evaluation.predict import load_network
+from training.export.checkpoint import export_checkpoint
+from training.export.options import Options, check_early
 from training.export.precisions import GATES, chosen_precisions
-from training.export.pretrained import Foreign, export_weights, fit_to_data, read_foreign
+from training.export.pretrained import (
+    PretrainedWeights,
+    export_pretrained,
+    fit_to_data,
+    read_pretrained,
+)
 from training.export.report import trust_table
 from training.export.uncalibrated import export_random
 from training.runs.dataset import dataset_to_evaluate, open_dataset
-from training.runs.reading import read_checkpoint
 
 UNMEASURED = (
     "note: without --data the cheaper precisions were compared with float32 on random images only, "
@@ -77,13 +84,17 @@ GateOption = Annotated[
         help="Top-1 that a precision may lose on the test split; int8=0.2, float16=0.05.",
     ),
 ]
-PhotographsOption = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Other pictures, to measure refusal with.")
+OodImagesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ood-images",
+        metavar="FOLDER",
+        help="Images of anything else, to measure out-of-distribution detection.",
+    ),
 ]
-
 LicenceOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Of the pictures, for the model card: CC-BY-4.0."),
+    typer.Option(metavar="NAME", help="Of the images, for the model card: CC-BY-4.0."),
 ]
 
 
@@ -100,7 +111,7 @@ def export_model(
     overwrite: OverwriteOption = False,
     precision: PrecisionOption = None,
     gates: GateOption = None,
-    photographs: PhotographsOption = None,
+    ood_images: OodImagesOption = None,
     licence: LicenceOption = None,
 ) -> None:
     """Export weights as an artifact that the service loads.
@@ -118,41 +129,47 @@ def export_model(
         raise typer.BadParameter(
             "give a CHECKPOINT, or --architecture NAME with --random or with --weights FILE"
         )
-    for option, is_given in (("--labels", labels is not None), ("--new-head", new_head)):
-        if is_given and weights is None:
-            raise typer.BadParameter("needs --weights", param_hint=option)
+    for option, is_given, needed, needs in (
+        ("--labels", labels is not None, "--weights", weights),
+        ("--new-head", new_head, "--weights", weights),
+        ("--ood-images", ood_images is not None, "a CHECKPOINT", checkpoint),
+    ):
+        if is_given and needs is None:
+            raise typer.BadParameter(f"needs {needed}", param_hint=option)
     if new_head and labels is None and data is None:
         raise typer.BadParameter("needs --labels or --data", param_hint="--new-head")
-    if photographs is not None and checkpoint is None:
-        raise typer.BadParameter("needs a CHECKPOINT", param_hint="--photographs")
-    options = Options(_precisions(precision), _gates(gates), photographs, licence)
+    options = Options(_precisions(precision), _gates(gates), ood_images, licence)
     with user_errors():
-        refuse_early(out, options, overwrite=overwrite)  # the data take a while to read
+        check_early(out, options, overwrite=overwrite)  # the data take a while to read
         if checkpoint is not None:
-            record, _ = read_checkpoint(checkpoint)
-            dataset = dataset_to_evaluate(record, data, checkpoint)
-            artifact = export_checkpoint(
-                checkpoint, dataset, out, options, overwrite=overwrite, tell=typer.echo
-            )
+            artifact = _export_run(checkpoint, data, out, options, overwrite=overwrite)
         elif weights is None:
             spec = _member(architecture or "")
             artifact = export_random(spec, out, options, overwrite=overwrite)
         else:
             spec = _member(architecture or "")
-            given = read_foreign(
+            given = read_pretrained(
                 spec,
                 weights,
                 labels=labels,
                 normalize=normalize,
                 new_head=new_head,
-                tell=typer.echo,
             )
-            artifact = _export_foreign(given, data, normalize, out, options, overwrite=overwrite)
+            artifact = _export_pretrained(given, data, normalize, out, options, overwrite=overwrite)
     _print_export(artifact)
 
 
-def _export_foreign(  # what, measured on what, where, how
-    given: Foreign,
+def _export_run(
+    checkpoint: Path, data: Path | None, out: Path, options: Options, *, overwrite: bool
+) -> Artifact:
+    """Export a checkpoint of ours, measured on its run's own data."""
+    trained = load_network(checkpoint)
+    dataset = dataset_to_evaluate(trained.record, data, checkpoint)
+    return export_checkpoint(trained, dataset, out, options, overwrite=overwrite)
+
+
+def _export_pretrained(  # what, measured on what, where, how
+    given: PretrainedWeights,
     data: Path | None,
     normalize: str | None,
     out: Path,
@@ -160,13 +177,16 @@ def _export_foreign(  # what, measured on what, where, how
     *,
     overwrite: bool,
 ) -> Artifact:
-    """Export weights from elsewhere, and print what became of each key."""
-    dataset = None if data is None else open_dataset(data, 0, given.architecture.image_size)
-    fitted = given if dataset is None else fit_to_data(given, dataset, normalize)
-    artifact, report = export_weights(fitted, out, options, dataset=dataset, overwrite=overwrite)
+    """Export weights from elsewhere, and report what became of each key of their file."""
+    dataset = None
+    if data is not None:
+        splits = SPLIT_NAMES if "int8" in options.precisions else ("test",)  # int8 fits its ranges
+        dataset = open_dataset(data, 0, given.architecture.image_size, splits=splits)
+        given = fit_to_data(given, dataset, normalize)
+    artifact, report = export_pretrained(given, out, options, dataset=dataset, overwrite=overwrite)
     for line in report.lines():
         typer.echo(line)
-    if fitted.new_head:
+    if given.new_head:
         typer.echo("note: the head has random weights, as --new-head asks: its answers are chance")
     seen = artifact.manifest.preprocessing
     typer.echo(

@@ -1,7 +1,7 @@
-"""What every source of labelled pictures becomes: uint8 arrays, split in three.
+"""Labelled images as uint8 arrays in three splits.
 
-`fashion_mnist` and `folder` read a source into a `Dataset`; training, evaluation and
-export know nothing of where it came from.
+`fashion_mnist` and `folder` read a source into a `Dataset`; training, evaluation and export do
+not depend on the source.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,18 @@ from torch import Tensor
 from model.preprocessing import Preprocessing
 
 Batch = tuple[Tensor, Tensor]
-"""uint8 pictures (N, S, S, C) and int64 targets (N,)."""
+"""uint8 images (N, S, S, C) and int64 targets (N,)."""
+SPLIT_NAMES = ("train", "validation", "test")
+PURPOSES = {"train": "train", "validation": "validate", "test": "test"}
 
 
 class DatasetError(Exception):
-    """The pictures or their labels cannot be used; the message says why and what to do."""
+    """The images or their labels cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures and their targets, preprocessed.
+    """Preprocessed images and their targets.
 
     Attributes:
         images: uint8 (N, S, S, C).
@@ -33,39 +35,41 @@ class Split:
     targets: Tensor
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         return len(self.targets)
 
     def __getitem__(self, indices: slice | Sequence[int] | Tensor) -> "Split":
-        """Choose some of the pictures."""
+        """Select some of the images."""
         return Split(self.images[indices], self.targets[indices])
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """Give one whole batch at once; torch's loader calls this, not `__getitem__`."""
+        """Return a whole batch at once; torch's loader calls this, not `__getitem__`."""
         return self.images[indices], self.targets[indices]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named set of labelled pictures in three splits.
+    """A named set of labelled images in three splits.
+
+    A split that the reader was not asked for is empty.
 
     Attributes:
         name: For manifests and run folders.
         source: Where it was read from.
-        sha256: Of its files; two data sets with one digest are the same pictures.
+        sha256: Of its files; two data sets with one digest hold the same images.
         labels: Names, in the order of the targets.
-        preprocessing: What made the arrays, and what the artifact will carry.
-        train: What the network learns from.
-        validation: What chooses the checkpoint, the temperature and the recipe.
-        test: What is looked at once, at the end.
+        preprocessing: Made the arrays, and goes into the artifact. Mean and standard deviation
+            are those of the training split; 0 and 1 if a folder was read without it.
+        train: The network learns from it.
+        validation: Chooses the checkpoint, the calibrator and the recipe.
+        test: Measures, once, at the end.
         unreadable: Files that were left out, each with the reason.
-        sides: Shorter side of each validation picture's file in pixels; none where they are the
-            arrays' own.
-        licence: Of the pictures, by its usual short name; None: not known.
-        files: For each split's name, the pictures' files in order; none where one file
-            holds them all.
-        is_drawn: Whether this reading drew the splits, or some of them, by its seed.
-        notes: How a folder was read: which of its folders are splits, what is no label.
+        shorter_sides: Shorter side of each validation image's file, in pixels; empty where it is
+            the size of the arrays.
+        licence: Of the images, by its usual short name; None: not known.
+        files: The files of each split, in its order; empty where one file holds them all.
+        is_drawn: Whether this reading drew some of the splits at random, by its seed.
+        notes: How a folder was read: which of its folders are splits, which are no label.
     """
 
     name: str
@@ -77,31 +81,43 @@ class Dataset:
     validation: Split
     test: Split
     unreadable: tuple[str, ...] = ()
-    sides: tuple[int, ...] = ()
+    shorter_sides: tuple[int, ...] = ()
     licence: str | None = None
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_drawn: bool = False
     notes: tuple[str, ...] = ()
 
+    def describe(self) -> str:
+        """Say in one line how many images were read for which purpose."""
+        read = {name: split for name, split in self.splits.items() if len(split)}
+        counts = " + ".join(f"{len(split):,}" for split in read.values())
+        *others, last = (PURPOSES[name] for name in read)
+        purposes = f"{', '.join(others)} and {last}" if others else last
+        height, width, channels = self.test.images.shape[1:]
+        return (
+            f"{self.name}: {counts} images to {purposes}, {len(self.labels)} labels, "
+            f"{height} x {width} x {channels}"
+        )
+
     @property
     def splits(self) -> dict[str, Split]:
-        """The three splits by name."""
+        """The splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
-    def limited(self, pictures: int) -> "Dataset":
-        """Keep the first pictures of each split: for a quick look at the whole way."""
+    def limited(self, images: int) -> "Dataset":
+        """Keep the first images of each split, for a quick trial."""
         return replace(
             self,
-            train=self.train[:pictures],
-            validation=self.validation[:pictures],
-            test=self.test[:pictures],
-            files={name: files[:pictures] for name, files in self.files.items()},
-            sides=self.sides[:pictures],
+            train=self.train[:images],
+            validation=self.validation[:images],
+            test=self.test[:images],
+            files={name: files[:images] for name, files in self.files.items()},
+            shorter_sides=self.shorter_sides[:images],
         )
 
 
-def spread(count: int, most: int) -> Tensor:
-    """Choose up to so many positions all over a split: those of a folder come label by label."""
+def random_subset(count: int, most: int) -> Tensor:
+    """Choose at most so many positions of a split at random: a folder's are sorted by label."""
     if count <= most:
         return torch.arange(count)
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most]
@@ -110,13 +126,13 @@ def spread(count: int, most: int) -> Tensor:
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of uint8 (N, S, S, C) per channel, in [0, 1].
 
-    From a histogram of the 256 values, so exact however many pictures there are.
+    From a histogram of the 256 values, so exact for any number of images.
     """
     values = torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []
     for channel in range(images.shape[-1]):
         counts = torch.zeros(256, dtype=torch.float64)
-        for some in torch.split(images, 1000):  # they may be more than the memory holds
+        for some in torch.split(images, 1000):  # all of them may exceed the memory
             counts += torch.bincount(some[..., channel].flatten(), minlength=256)
         mean = (counts @ values) / counts.sum()
         variance = (counts @ (values - mean).square()) / counts.sum()

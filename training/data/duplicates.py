@@ -1,7 +1,7 @@
-"""Pictures that a data set holds more than once, found by their pixels.
+"""Images that a data set holds more than once, found by their pixels.
 
-A picture of the test split that was also trained on is answered from memory: the accuracy
-measured is then too high. Only exact copies are found, but whatever their files' format.
+A test image that is in the training split too makes the measured accuracy too high. Only exact
+copies are found, in whatever file format they are.
 """
 
 from collections import defaultdict
@@ -13,18 +13,18 @@ from training.data.splits import plain
 
 
 class Place(NamedTuple):
-    """Where a picture is: its split, and its position there."""
+    """Where an image is: its split, and its position there."""
 
     split: str
     position: int
 
 
 Group = tuple[Place, ...]
-"""Two or more places of one picture."""
+"""Two or more places of one image."""
 
 
 def find_duplicates(dataset: Dataset) -> list[Group]:
-    """Find pictures whose preprocessed pixels are equal, byte for byte, over all splits."""
+    """Find images whose preprocessed pixels are equal, byte for byte, over all splits."""
     places: dict[bytes, list[Place]] = defaultdict(list)
     for name, split in dataset.splits.items():
         for position, image in enumerate(split.images.numpy()):
@@ -33,12 +33,12 @@ def find_duplicates(dataset: Dataset) -> list[Group]:
 
 
 def across_splits(groups: list[Group]) -> list[Group]:
-    """Keep the pictures that more than one split holds."""
+    """Keep the images that are in more than one split."""
     return [group for group in groups if len({place.split for place in group}) > 1]
 
 
 def with_two_labels(groups: list[Group], dataset: Dataset) -> list[Group]:
-    """Keep the pictures that lie under more than one label."""
+    """Keep the images that have more than one label."""
     targets = {name: split.targets.tolist() for name, split in dataset.splits.items()}
     return [
         group
@@ -48,7 +48,7 @@ def with_two_labels(groups: list[Group], dataset: Dataset) -> list[Group]:
 
 
 def name_places(group: Group, dataset: Dataset) -> str:
-    """Name a picture's places for people: `train boot/3.png = test boot/9.png`.
+    """Write an image's places for people: `train boot/3.png = test boot/9.png`.
 
     In valid Unicode, whatever bytes a file's name is made of: it goes into summary.json.
     """

@@ -1,7 +1,7 @@
 """Fashion-MNIST from its four IDX files.
 
-60,000 + 10,000 grey pictures of 28 x 28 pixels, 10 labels, MIT licence. The last 5,000
-training pictures validate. The files may be packed (.gz) or not; SHA-256 is checked over
+60,000 + 10,000 grey images of 28 x 28 pixels, 10 labels, MIT licence. The last 5,000 training
+images are the validation split. The files may be packed (.gz) or not; SHA-256 is checked over
 the unpacked content.
 
 Source:
@@ -14,7 +14,7 @@ import hashlib
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.preprocessing import Preprocessing, preprocess
-from training.data.dataset import Dataset, DatasetError, Split
+from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError, Split
 
 LABELS = (
     "T-shirt/top",
@@ -40,9 +40,9 @@ LABELS = (
     "Ankle boot",
 )
 PREPROCESSING = Preprocessing(resize=28, crop=28, channels=1, mean=(0.2860,), std=(0.3530,))
-VALIDATION_PICTURES = 5_000
+VALIDATION_IMAGES = 5_000
 FOLDERS = (Path("data/fashion-mnist"), Path("/usr/share/datasets/fashion-mnist"))
-"""Where the files are looked for: beside the project, and where Debian's package puts them."""
+"""Where the files may be: beside the project, and where Debian's package puts them."""
 
 SHA256: Mapping[str, str] = MappingProxyType(
     {
@@ -73,7 +73,7 @@ class _File(NamedTuple):
 
 
 def has_idx_files(folder: Path) -> bool:
-    """Tell whether a folder holds any of the four files."""
+    """Whether a folder holds any of the four files."""
     return any(_find(folder, name) for name in SHA256)
 
 
@@ -81,52 +81,57 @@ def read_fashion_mnist(
     folder: Path | None = None,
     sha256: Mapping[str, str] | None = SHA256,
     size: int | None = None,
+    splits: Collection[str] = SPLIT_NAMES,
 ) -> Dataset:
     """Read the four files, check them, and split them.
 
     Args:
-        folder: Where they are; None looks in `FOLDERS`.
-        sha256: Digest for each name; None takes the files as they are.
-        size: Side that the pictures are scaled to, in pixels; None leaves them as they are.
+        folder: Where they are; None: one of `FOLDERS`.
+        sha256: Digest of each file; None: they are not checked.
+        size: To scale the images to, in pixels; None: they are not scaled.
+        splits: The splits to scale and return; the others come out empty.
 
     Raises:
         DatasetError: If a file is missing, damaged, or not the published one.
     """
     if folder is None:
-        folder = next((place for place in FOLDERS if has_idx_files(place)), None)
+        folder = next((each for each in FOLDERS if has_idx_files(each)), None)
         if folder is None:
-            places = " or ".join(map(str, FOLDERS))
-            raise DatasetError(f"Fashion-MNIST is not in {places}. {HOW_TO_GET_IT}")
+            tried = " or ".join(map(str, FOLDERS))
+            raise DatasetError(f"Fashion-MNIST is not in {tried}. {HOW_TO_GET_IT}")
     files = {name: _read(folder, name, sha256) for name in SHA256}
     train = _split(files, "train", folder)
-    # a cut-down set keeps some to train on
-    held_out = min(VALIDATION_PICTURES, max(1, len(train) // 5))
+    # a reduced set keeps some images to train on
+    held_out = min(VALIDATION_IMAGES, max(1, len(train) // 5))
     digests = "".join(files[name].sha256 for name in SHA256)
-    side = size or PREPROCESSING.crop
-    spec = PREPROCESSING.model_copy(update={"resize": side, "crop": side})
+    image_size = size or PREPROCESSING.crop
+    spec = PREPROCESSING.model_copy(update={"resize": image_size, "crop": image_size})
     test = _split(files, "t10k", folder)
+
+    def read(name: str, split: Split) -> Split:
+        return _scaled(split if name in splits else split[:0], spec)
+
     return Dataset(
         name="fashion-mnist",
         source=str(folder),
         sha256=hashlib.sha256(digests.encode()).hexdigest(),
         labels=LABELS,
         preprocessing=spec,
-        train=_scaled(train[:-held_out], spec),
-        validation=_scaled(train[-held_out:], spec),
-        test=_scaled(test, spec),
-        sides=() if side == PREPROCESSING.crop else (PREPROCESSING.crop,) * held_out,
+        train=read("train", train[:-held_out]),
+        validation=read("validation", train[-held_out:]),
+        test=read("test", test),
+        shorter_sides=() if image_size == PREPROCESSING.crop else (PREPROCESSING.crop,) * held_out,
         licence="MIT",
     )
 
 
 def _scaled(split: Split, spec: Preprocessing) -> Split:
-    """Bring pictures to another size as the server does with whatever it is sent."""
+    """Scale images by the preprocessing of the server."""
     if spec.crop == split.images.shape[1]:
         return split
-    pictures = (Image.fromarray(image) for image in split.images[..., 0].numpy())
     scaled = np.empty((len(split), spec.crop, spec.crop, 1), np.uint8)
-    for at, picture in enumerate(pictures):
-        scaled[at] = preprocess(picture, spec)
+    for index, image in enumerate(split.images[..., 0].numpy()):
+        scaled[index] = preprocess(Image.fromarray(image), spec)
     return Split(torch.from_numpy(scaled), split.targets)
 
 
@@ -173,10 +178,10 @@ def _split(files: Mapping[str, _File], prefix: str, folder: Path) -> Split:
     targets = files[f"{prefix}-labels-idx1-ubyte"].values
     if images.ndim != 3 or targets.shape != images.shape[:1] or len(targets) < 2:
         raise DatasetError(
-            f"{folder}: the {prefix} pictures have shape {tuple(images.shape)} and the targets "
-            f"{tuple(targets.shape)}; there must be one target a picture, and two or more."
+            f"{folder}: the {prefix} images have shape {tuple(images.shape)} and the targets "
+            f"{tuple(targets.shape)}; there must be one target per image, and at least two."
         )
-    side = PREPROCESSING.crop
-    if images.shape[1:] != (side, side) or int(targets.max()) >= len(LABELS):
-        raise DatasetError(f"{folder}: the {prefix} files are not 28 x 28 pictures of 10 labels.")
+    size = PREPROCESSING.crop
+    if images.shape[1:] != (size, size) or int(targets.max()) >= len(LABELS):
+        raise DatasetError(f"{folder}: the {prefix} files are not 28 x 28 images of 10 labels.")
     return Split(images[..., None], targets.long())

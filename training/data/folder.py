@@ -1,186 +1,170 @@
-"""Labelled pictures from folders: `root/<label>/*` or `root/{train,val,test}/<label>/*`.
+"""Labelled images from folders: `root/<label>/*` or `root/{train,val,test}/<label>/*`.
 
-The folder's names are the labels, sorted. A file that cannot be read is left out and
-named with the reason; it never stops a run. A label without a readable picture is none.
-Where there is no `val` or `test` folder, a share of each label is held out, chosen by the seed.
+The folders' names are the labels, sorted. A file that cannot be read is left out and reported
+with the reason; it never stops a run. A label without a readable image is dropped. Where there is
+no `val` or `test` folder, a share of each label is held out, chosen by the seed.
 """
 
 import hashlib
-import statistics
-from collections.abc import Iterable, Mapping, Sequence, Sized
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from model.images.image_file import DECODE_ERRORS, open_image_file, open_image_path
-from model.preprocessing import Pixels, Preprocessing, preprocess, shrink_on_load, upright
-from training.data.dataset import Dataset, DatasetError, Split, channel_statistics
-from training.data.labels import refuse_unlearnt, settled, warn_of_none
-from training.data.listing import list_pictures
-from training.data.memory import make_room
-from training.data.splits import Picture, hold_out, inside, is_about, plain, split_again
+from model.preprocessing import Preprocessing
+from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError, channel_statistics
+from training.data.decode import Decoded, decode_files, hash_files
+from training.data.headers import Header, choose_preprocessing, read_headers
+from training.data.labels import check_every_label_is_trained, empty_label_warnings, final_labels
+from training.data.listing import Listing, list_images
+from training.data.splits import LabelledFile, inside, matches, plain, split_again, split_off
 
 
-class _Header(NamedTuple):
-    shorter_side: int
-    is_grey: bool
+class _Division(NamedTuple):
+    """Which file is in which split.
+
+    Attributes:
+        splits: Files of each split.
+        is_drawn: Whether some splits were drawn at random.
+        notes: What was held out.
+        left_out: Files that are in no split, each with the reason.
+    """
+
+    splits: dict[str, list[LabelledFile]]
+    is_drawn: bool
+    notes: list[str]
+    left_out: list[str]
 
 
-def read_picture_folder(
+def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, and which to decode
     root: Path,
     seed: int = 0,
     size: int | None = None,
     held: Mapping[str, Sequence[str]] | None = None,
     known: Sequence[str] = (),
+    *,
+    splits: Collection[str] = SPLIT_NAMES,
 ) -> Dataset:
-    """Read a folder of labelled pictures into memory and split it.
+    """Read a folder of labelled images into memory and split it.
 
     Args:
         root: Holds one folder per label, or `train`, `val`, `test` with those inside.
-        seed: Chooses what is held out.
-        size: Side of the network's input in pixels; None takes the pictures' usual one.
-        held: Files of each split as an earlier reading held them, if most are there still:
-            what came since is left out, and no picture changes its split.
-        known: Labels of the run whose pictures these are; if the folder's are among them they
-            are taken as they stand, in their order.
+        seed: Chooses the held-out images.
+        size: Of the network's input in pixels; None: the images' usual one.
+        held: Files of each split in an earlier run. If most of them are still there, each stays
+            in its split, and new files are left out.
+        known: Labels of the run whose images these are. If they include the folder's labels, the
+            data set has them all, in their order.
+        splits: The splits to decode. Of the others the files are hashed only, and they come out
+            empty; a file of theirs that only decoding would find broken counts as readable.
 
     Raises:
-        DatasetError: If the labels make no sense, or a split has no readable picture.
+        DatasetError: If the labels make no sense, or a split has no readable image.
     """
-    listing = list_pictures(root, known)
-    notes = listing.notes
-    found = {name: _readable(pictures) for name, pictures in listing.splits.items()}
-    unreadable = [*listing.left_out, *(reason for _, bad in found.values() for reason in bad)]
-    headers = {picture: header for good, _ in found.values() for picture, header in good}
+    listing = list_images(root, known)
+    files = [file for split in listing.splits.values() for file in split]
+    headers, broken = read_headers(files)
+    unreadable = [*listing.left_out, *broken]
     if not headers:
-        raise DatasetError(f"{plain(root)} has no readable picture.{_first(unreadable)}")
-    splits: dict[str, list[Picture]] = {"train": []}
-    splits |= {name: [picture for picture, _ in good] for name, (good, _) in found.items()}
-    there = {inside(picture, root): picture for split in splits.values() for picture in split}
-    is_drawn = False
-    if held and is_about(held, there):
-        splits, changes = split_again(held, there)
-        unreadable += [f"{plain(root)}: {change}" for change in changes]
-    else:
-        drawn = [name for name in ("validation", "test") if not splits.get(name)]
-        if is_drawn := bool(drawn):
-            notes.append(f"held out for {' and '.join(drawn)}: a tenth of each label's pictures")
-        hold_out(splits, "test", seed)
-        hold_out(splits, "validation", seed)
-    _refuse_empty(root, splits, unreadable)
-    refuse_unlearnt(root, splits, listing.labels, known)
-    draft = _preprocessing([headers[one] for split in splits.values() for one in split], size)
-    arrays, files, sides = {}, {}, {}
-    digest = hashlib.sha256()
-    for name in ("train", "validation", "test"):
-        decoded = _decode(splits[name], draft, root, digest, unreadable)
-        arrays[name], files[name], sides[name] = decoded
-    _refuse_empty(root, arrays, unreadable)
-    tried = {picture.target for split in splits.values() for picture in split}
-    later = {picture.target for picture in headers} - tried
-    labels, arrays = settled(root, listing.labels, arrays, later, known)
+        raise DatasetError(f"{plain(root)} has no readable image.{_first(unreadable)}")
+    division = _divide(root, listing, headers, seed, held)
+    unreadable += division.left_out
+    _check_no_split_is_empty(root, division.splits, unreadable)
+    check_every_label_is_trained(root, division.splits, listing.labels, known)
+    spec = choose_preprocessing([headers[file] for file in _all(division.splits)], size)
+    decoded = _decode(root, division.splits, spec, splits, unreadable)
+    new = {file.target for file in headers} - {file.target for file in _all(division.splits)}
+    used = new.union(*(part.targets for part in decoded.values()))
+    arrays = {name: part.split for name, part in decoded.items()}
+    labels, arrays = final_labels(root, listing.labels, arrays, used, known)
     without = [*listing.without, *(label for label in listing.labels if label not in labels)]
-    mean, std = channel_statistics(arrays["train"].images)
+    if "train" in splits:
+        mean, std = channel_statistics(arrays["train"].images)
+        spec = spec.model_copy(update={"mean": mean, "std": std})
     return Dataset(
         name=plain(root.resolve().name),
         source=str(root),
-        sha256=digest.hexdigest(),
+        sha256=_digest(decoded.values()),
         labels=labels,
-        preprocessing=draft.model_copy(update={"mean": mean, "std": std}),
+        preprocessing=spec,
         train=arrays["train"],
         validation=arrays["validation"],
         test=arrays["test"],
         unreadable=tuple(unreadable),
-        sides=sides["validation"],
-        files=files,
-        is_drawn=is_drawn,
-        notes=(*notes, *warn_of_none(without)),
+        shorter_sides=decoded["validation"].shorter_sides,
+        files={name: part.files for name, part in decoded.items()},
+        is_drawn=division.is_drawn,
+        notes=(*listing.notes, *division.notes, *empty_label_warnings(without)),
     )
 
 
-def _refuse_empty(root: Path, splits: Mapping[str, Sized], unreadable: Sequence[str]) -> None:
-    empty = [name for name, pictures in splits.items() if not len(pictures)]
+def _divide(
+    root: Path,
+    listing: Listing,
+    headers: Mapping[LabelledFile, Header],
+    seed: int,
+    held: Mapping[str, Sequence[str]] | None,
+) -> _Division:
+    """Divide the readable files: as the earlier run did, as the folders say, or at random."""
+    splits: dict[str, list[LabelledFile]] = {"train": []}
+    splits |= {
+        name: [file for file in files if file in headers] for name, files in listing.splits.items()
+    }
+    there = {inside(file, root): file for file in _all(splits)}
+    if held and matches(held, there):
+        splits, changes = split_again(held, there)
+        return _Division(splits, False, [], [f"{plain(root)}: {change}" for change in changes])
+    drawn = [name for name in ("validation", "test") if not splits.get(name)]
+    split_off(splits, "test", seed)
+    split_off(splits, "validation", seed)
+    note = f"held out for {' and '.join(drawn)}: a tenth of each label's images"
+    return _Division(splits, bool(drawn), [note] if drawn else [], [])
+
+
+def _decode(
+    root: Path,
+    files: Mapping[str, Sequence[LabelledFile]],
+    spec: Preprocessing,
+    wanted: Collection[str],
+    unreadable: list[str],
+) -> dict[str, Decoded]:
+    """Decode the wanted splits, hash the others, and add broken files to `unreadable`.
+
+    Raises:
+        DatasetError: If no file of a split is left.
+    """
+    decoded = {
+        name: (decode_files if name in wanted else hash_files)(files[name], spec, root)
+        for name in SPLIT_NAMES
+    }
+    unreadable += [reason for part in decoded.values() for reason in part.unreadable]
+    left = {name: part.files for name, part in decoded.items()}
+    _check_no_split_is_empty(root, left, unreadable)
+    return decoded
+
+
+def _all(splits: Mapping[str, Iterable[LabelledFile]]) -> list[LabelledFile]:
+    return [file for files in splits.values() for file in files]
+
+
+def _digest(decoded: Iterable[Decoded]) -> str:
+    """Hash names and contents of all files, split by split."""
+    digest = hashlib.sha256()
+    for part in decoded:
+        for name, content in zip(part.files, part.digests, strict=True):
+            digest.update(name.encode("utf-8", "surrogateescape") + content)
+    return digest.hexdigest()
+
+
+def _check_no_split_is_empty(
+    root: Path, splits: Mapping[str, Sized], unreadable: Sequence[str]
+) -> None:
+    empty = [name for name, files in splits.items() if not len(files)]
     if empty:
         raise DatasetError(
-            f"{plain(root)} has no readable picture for {' and '.join(empty)}; add more pictures "
-            f"per label, or folders of those names.{_first(unreadable)}"
+            f"{plain(root)} has no readable image for {' and '.join(empty)}. Add more images per "
+            f"label, or add folders with these names.{_first(unreadable)}"
         )
 
 
 def _first(reasons: Sequence[str]) -> str:
-    return f" {len(reasons)} files were left out, first {reasons[0]}" if reasons else ""
-
-
-def _readable(
-    pictures: Iterable[Picture],
-) -> tuple[list[tuple[Picture, _Header]], list[str]]:
-    """Open each file as far as its header."""
-    good, bad = [], []
-    for picture in pictures:
-        try:
-            with open_image_path(picture.path) as image:
-                is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-                good.append((picture, _Header(min(image.size), is_grey)))
-        except DECODE_ERRORS as error:
-            bad.append(_reason(picture.path, error))
-    return good, bad
-
-
-def _reason(path: Path, error: BaseException) -> str:
-    said = str(error).replace(repr(str(path)), "").split(str(path))[0]
-    detail = " ".join(said.split()).strip(" '\"") or type(error).__name__
-    return f"{plain(path)}: {detail}"
-
-
-def _preprocessing(headers: Sequence[_Header], size: int | None) -> Preprocessing:
-    """Take the pictures' usual size up to 64 pixels, else 224 by way of 256; mean and std later."""
-    channels = 1 if all(header.is_grey for header in headers) else 3
-    usual = int(statistics.median(header.shorter_side for header in headers))
-    crop = size or (usual if usual <= 64 else 224)
-    resize = crop if crop <= 64 else round(crop * 256 / 224)
-    blank = (0.0,) * channels, (1.0,) * channels
-    return Preprocessing(resize=resize, crop=crop, channels=channels, mean=blank[0], std=blank[1])
-
-
-def _decode(
-    pictures: Sequence[Picture],
-    spec: Preprocessing,
-    root: Path,
-    digest: "hashlib._Hash",
-    unreadable: list[str],
-) -> tuple[Split, tuple[str, ...], tuple[int, ...]]:
-    """Decode a split into one array; name its files and give their shorter sides in pixels.
-
-    What turns out broken is left out.
-    """
-
-    def decode(picture: Picture) -> tuple[bytes, Pixels, int] | str:
-        try:
-            data = picture.path.read_bytes()
-            image = open_image_file(data)
-            side = min(image.size)
-            shrink_on_load(image, spec)
-            pixels = preprocess(upright(image), spec)
-            return hashlib.sha256(data).digest(), pixels, side
-        except DECODE_ERRORS as error:
-            return _reason(picture.path, error)
-
-    images = make_room((len(pictures), spec.crop, spec.crop, spec.channels))
-    targets: list[int] = []
-    names: list[str] = []
-    sides: list[int] = []
-    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
-        for picture, decoded in zip(pictures, pool.map(decode, pictures), strict=True):
-            if isinstance(decoded, str):
-                unreadable.append(decoded)
-                continue
-            file_digest, images[len(targets)], side = decoded
-            sides.append(side)
-            names.append(inside(picture, root))
-            digest.update(names[-1].encode("utf-8", "surrogateescape") + file_digest)
-            targets.append(picture.target)
-    stacked = torch.from_numpy(images[: len(targets)])
-    split = Split(stacked, torch.tensor(targets, dtype=torch.long))
-    return split, tuple(names), tuple(sides)
+    return f" {len(reasons)} files were left out, the first is {reasons[0]}" if reasons else ""

@@ -1,4 +1,4 @@
-"""Which labels a data set has: those with pictures that can be read, two at least."""
+"""The labels of a data set: those with readable images, at least two."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -6,13 +6,15 @@ from pathlib import Path
 import torch
 
 from training.data.dataset import DatasetError, Split
-from training.data.layout import WANTED
+from training.data.layout import EXPECTED_LAYOUT
 from training.data.names import in_order_of
-from training.data.splits import Picture, plain
+from training.data.splits import LabelledFile, plain
 
 
-def refuse_few(root: Path, labels: Collection[str], known: Collection[str], seen: str) -> None:
-    """Refuse fewer than two labels; what belongs to a run may hold one of its own.
+def check_label_count(
+    root: Path, labels: Collection[str], known: Collection[str], seen: str
+) -> None:
+    """Refuse fewer than two labels; the images of an earlier run may have one of its labels.
 
     Raises:
         DatasetError: If there are too few.
@@ -20,63 +22,66 @@ def refuse_few(root: Path, labels: Collection[str], known: Collection[str], seen
     if len(labels) < (1 if known else 2):
         found = ", ".join(f"`{label}`" for label in labels) or "none"
         raise DatasetError(
-            f"{plain(root)} must hold readable pictures of at least two labels; found is {found}"
-            f"{seen}. {WANTED}"
+            f"{plain(root)} must hold readable images of at least two labels; found: {found}"
+            f"{seen}. {EXPECTED_LAYOUT}"
         )
 
 
-def refuse_unlearnt(
+def check_every_label_is_trained(
     root: Path,
-    splits: Mapping[str, Sequence[Picture]],
+    splits: Mapping[str, Sequence[LabelledFile]],
     labels: Sequence[str],
     known: Sequence[str],
 ) -> None:
-    """Refuse labels that would be measured and never learnt, but those of a run that had them."""
-    learnt = {picture.target for picture in splits["train"]}
-    every = {picture.target for split in splits.values() for picture in split}
-    missing = [labels[target] for target in sorted(every - learnt) if labels[target] not in known]
+    """Refuse labels without a training image, unless they are labels of an earlier run.
+
+    Raises:
+        DatasetError: If there is one.
+    """
+    trained = {file.target for file in splits["train"]}
+    every = {file.target for files in splits.values() for file in files}
+    missing = [labels[target] for target in sorted(every - trained) if labels[target] not in known]
     if missing:
         names = ", ".join(f"`{label}`" for label in missing[:5])
         raise DatasetError(
-            f"{plain(root)} has no readable picture to train on of {len(missing)} labels that lie "
-            f"in its validation or test split ({names}); add some, or move those away."
+            f"{plain(root)} has no readable training image for {len(missing)} labels of its "
+            f"validation or test split ({names}). Add some, or remove those labels."
         )
 
 
-def settled(
+def final_labels(
     root: Path,
     labels: Sequence[str],
     arrays: Mapping[str, Split],
-    later: Collection[int],
+    used: Collection[int],
     known: Sequence[str],
 ) -> tuple[tuple[str, ...], dict[str, Split]]:
-    """Keep the labels that have pictures, in the order of the run's where they belong to one.
+    """Drop labels without images, and number the others as the earlier run did, if there is one.
 
     Args:
-        root: Where they lie.
-        labels: By the files' names.
-        arrays: What could be read.
-        later: Targets of readable pictures that came after the run, and are in no split.
-        known: Labels of the run.
+        root: The folder.
+        labels: By the folders' names, in the order of the targets.
+        arrays: The splits.
+        used: Targets that have readable images.
+        known: Labels of the earlier run.
 
     Raises:
         DatasetError: If too few are left.
     """
-    read = {target for split in arrays.values() for target in split.targets.tolist()}.union(later)
-    used = sorted(read)
-    kept = tuple(labels[target] for target in used)
-    refuse_few(root, kept, known, "")
-    places = in_order_of(known, kept)
+    targets = sorted(used)
+    kept = tuple(labels[target] for target in targets)
+    check_label_count(root, kept, known, "")
+    positions = in_order_of(known, kept)
     table = torch.zeros(len(labels), dtype=torch.long)
-    table[used] = torch.tensor(places or range(len(used)))
-    settled = {name: Split(one.images, table[one.targets]) for name, one in arrays.items()}
-    return tuple(known) if places else kept, settled
+    table[targets] = torch.tensor(positions or range(len(targets)))
+    numbered = {name: Split(one.images, table[one.targets]) for name, one in arrays.items()}
+    return tuple(known) if positions else kept, numbered
 
 
-def warn_of_none(folders: Sequence[str]) -> list[str]:
-    """Say which folders of labels hold no picture, if there are any."""
+def empty_label_warnings(folders: Sequence[str]) -> list[str]:
+    """Warn of labels' folders that hold no image, if there are any."""
     if not folders:
         return []
     names = ", ".join(f"`{folder}`" for folder in folders[:5])
     more = f" and {len(folders) - 5} more" if len(folders) > 5 else ""
-    return [f"warning: no readable picture in {names}{more}: no label"]
+    return [f"warning: no readable image in {names}{more}: no label"]

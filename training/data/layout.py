@@ -1,7 +1,7 @@
-"""Which folders of a data set are splits and which are labels, as people lay them out.
+"""Decide which folders of a data set are splits and which are labels.
 
-Read are `label/*`, `split/label/*` and `label/split/*`, with a folder around all, or around a
-split's labels. What could be read in two ways is refused: a split is never taken for a label.
+Known layouts: `label/*`, `split/label/*` and `label/split/*`, with a folder around all of it, or
+around a split's labels. An ambiguous layout is refused: a split is never taken for a label.
 """
 
 import re
@@ -14,14 +14,14 @@ from training.data.dataset import DatasetError
 from training.data.splits import plain
 from training.data.tree import Folder
 
-WANTED = (
-    "Wanted is a folder per label, at least two (FOLDER/cat/1.jpg), or those inside train, val "
+EXPECTED_LAYOUT = (
+    "Expected: one folder per label, at least two (FOLDER/cat/1.jpg), or those inside train, val "
     "and test (FOLDER/train/cat/1.jpg)."
 )
 SPLITS: Mapping[str, str] = MappingProxyType(
     {"train": "training", "validation": "validation", "test": "test"}
 )
-"""Splits, in the order in which they are told."""
+"""Splits, in the order in which they are reported."""
 UNLABELLED = "unlabelled"
 _WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -35,16 +35,16 @@ _WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-"""Words for splits, in lower case; of several splits it is the first that has no folder."""
+"""Words for splits, in lower case; of several splits, the first that has no folder yet."""
 _FILLING = (
     "aug|augmented|clean|cropped|data|dataset|files|final|folder|full|images?|imgs?|jpe?g|original|"
     "part|photos?|pics?|pictures?|png|preprocessed|processed|raw|resized|seg|sets?|splits?"
 )
-"""Words that stand beside those, or that a folder of pictures is called: `train_images`."""
+"""Words that stand beside those (`train_images`), and names of a folder of images."""
 
 
 class Part(NamedTuple):
-    """A folder of one label's pictures in one split."""
+    """A folder of one label's images in one split."""
 
     split: str
     label: str
@@ -56,9 +56,9 @@ class Layout:
     """How a folder was read.
 
     Attributes:
-        parts: Where the pictures are; some hold none.
-        notes: What was understood, a line each.
-        left_out: What is in no split, each with the reason.
+        parts: The folders of images; some may be empty.
+        notes: How the folders were understood, a line each.
+        left_out: Files and folders in no split, each with the reason.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -66,11 +66,11 @@ class Layout:
     left_out: list[str] = field(default_factory=list)
 
     def passed(self, folder: Folder) -> Folder:
-        """Note what lies in a folder of labels or splits and is neither."""
+        """Report the files in a folder of labels or splits, which belong to no label."""
         self.left_out += folder.left_out
-        if folder.pictures:
-            count = len(folder.pictures)
-            self.left_out.append(f"{plain(folder.path)}: {count} pictures lie in no label's folder")
+        if folder.images:
+            count = len(folder.images)
+            self.left_out.append(f"{plain(folder.path)}: {count} images lie in no label's folder")
         return folder
 
 
@@ -78,33 +78,33 @@ def find_layout(root: Folder, known: Collection[str] = ()) -> Layout:
     """Find the splits and the labels' folders.
 
     Args:
-        root: What is read.
-        known: Labels of a run that has read it before: their folders are not doubted again.
+        root: The data set.
+        known: Labels of an earlier run: folders of these names are labels.
 
     Raises:
-        DatasetError: If the folders make no sense as splits and labels.
+        DatasetError: If the layout is ambiguous.
     """
     layout = Layout()
     top = layout.passed(_unwrapped(root, layout, known))
     if top is not root:
-        layout.notes.append(f"read what lies in `{_inside(root, top)}`")
+        layout.notes.append(f"read the folder `{_inside(root, top)}`")
     divided = _divided(top, layout, known)
     if not divided:
         _add_labels(top, "", layout, known)
         return layout
     read = []
     for split, folder in divided.items():
-        place = layout.passed(_unwrapped(folder, layout, known, split))
-        _add_labels(place, split, layout, known)
-        if place.filled:
-            read.append(f"`{_inside(top, place)}` as the {SPLITS[split]} split")
+        inner = layout.passed(_unwrapped(folder, layout, known, split))
+        _add_labels(inner, split, layout, known)
+        if inner.filled:
+            read.append(f"`{_inside(top, inner)}` as the {SPLITS[split]} split")
     if read:
         layout.notes.append(f"read {', '.join(read)}")
     return layout
 
 
 def splits_named(folder: Folder) -> tuple[str, ...]:
-    """Give the splits that a folder's name may stand for, the likeliest first."""
+    """Return the splits that a folder's name may stand for, the likeliest first."""
     letters = re.sub(r"[\W\d_]+", "", folder.name.casefold())
     for words, splits in _WORDS.items():
         if re.fullmatch(f"(?:{_FILLING})*(?:{words})(?:{_FILLING})*", letters):
@@ -113,11 +113,11 @@ def splits_named(folder: Folder) -> tuple[str, ...]:
 
 
 def _unwrapped(folder: Folder, layout: Layout, known: Collection[str], split: str = "") -> Folder:
-    """Go on to the only folder with pictures within, while that holds nothing but folders."""
+    """Descend into the only folder with images, as long as it holds nothing but folders."""
     while len(folder.filled) == 1:
         (only,) = folder.filled
         is_split = splits_named(only) and split not in splits_named(only)
-        if only.closed or only.pictures or is_split or only.name in known:
+        if only.closed or only.images or is_split or only.name in known:
             break
         layout.passed(folder)
         folder = only
@@ -125,10 +125,10 @@ def _unwrapped(folder: Folder, layout: Layout, known: Collection[str], split: st
 
 
 def _divided(top: Folder, layout: Layout, known: Collection[str]) -> dict[str, Folder]:
-    """Choose the folders that are splits; none where all are labels.
+    """Choose the folders that are splits; none if all are labels.
 
     Raises:
-        DatasetError: If splits lie among labels.
+        DatasetError: If there are both splits and labels.
     """
     named = [one for one in top.filled if splits_named(one)]
     others = [one for one in top.filled if one not in named]
@@ -137,13 +137,12 @@ def _divided(top: Folder, layout: Layout, known: Collection[str]) -> dict[str, F
         doubtful = [one for one in named if not _may_be_label(one, others, known)]
         if doubtful:
             beside = f"{_names(doubtful)} beside {_names(others)}"
-            _refuse(
-                top, f"{beside}, of which some seem splits and some labels; move or rename some."
-            )
+            mixed = "of which some look like splits and some like labels; move or rename some."
+            _refuse(top, f"{beside}, {mixed}")
         return {}
-    labels = [one for one in others if one.pictures]
+    labels = [one for one in others if one.images]
     if labels and not known:
-        beside = f"pictures of {_names(labels)} beside the splits {_names(named)}"
+        beside = f"images of {_names(labels)} beside the splits {_names(named)}"
         _refuse(top, f"{beside}; move them into these, or away.")
     assigned = _assigned(top, named)
     layout.left_out += [
@@ -155,14 +154,14 @@ def _divided(top: Folder, layout: Layout, known: Collection[str]) -> dict[str, F
 
 
 def _may_be_label(folder: Folder, others: Iterable[Folder], known: Collection[str]) -> bool:
-    """Whether a folder with a split's name is a label: a run's own, `train`, `valid`."""
+    """Whether a folder with a split's name is a label: of an earlier run, `train`, `valid`."""
     name, names = folder.name.casefold(), {other.name.casefold() for other in others}
     is_word = name == "train" or f"in{name}" in names  # a vehicle; valid, invalid
     return not folder.filled and (folder.name in known or is_word)
 
 
-def _assigned(place: Folder, folders: Iterable[Folder]) -> dict[str, Folder]:
-    """Give each split its folder, in the usual order.
+def _assigned(parent: Folder, folders: Iterable[Folder]) -> dict[str, Folder]:
+    """Assign a folder to each split, in the usual order.
 
     Raises:
         DatasetError: If two folders are the same split.
@@ -173,43 +172,43 @@ def _assigned(place: Folder, folders: Iterable[Folder]) -> dict[str, Folder]:
         split = next((split for split in options if split not in found), options[0])
         if split in found and split != UNLABELLED:
             both = _names((found[split], folder))
-            _refuse(place, f"{both}, which would both be the {SPLITS[split]} split.")
+            _refuse(parent, f"{both}, which would both be the {SPLITS[split]} split.")
         found[split] = folder
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def _add_labels(place: Folder, split: str, layout: Layout, known: Collection[str]) -> None:
-    """Take the folders of a place for labels.
+def _add_labels(parent: Folder, split: str, layout: Layout, known: Collection[str]) -> None:
+    """Add the folders of a folder as labels.
 
     Args:
-        place: Holds them.
-        split: They belong to; empty where there are no splits above them.
-        layout: What they are added to.
-        known: Labels that are not doubted.
+        parent: Holds them.
+        split: Their split; empty if there are no splits above them.
+        layout: They are added to it.
+        known: Labels of an earlier run.
 
     Raises:
         DatasetError: If they hold further splits or labels.
     """
-    doubtful = [one for one in place.filled if one.name not in known and _has_inner(one)]
+    doubtful = [one for one in parent.filled if one.name not in known and _has_inner(one)]
     within = [inner for one in doubtful for inner in one.filled]
     splits = [inner for inner in within if splits_named(inner)]
-    is_crossed = splits == within and doubtful == place.filled and not split
-    if is_crossed and all(map(_ends, within)) and not any(one.pictures for one in doubtful):
+    is_crossed = splits == within and doubtful == parent.filled and not split
+    if is_crossed and all(map(_ends, within)) and not any(one.images for one in doubtful):
         _add_crossed(doubtful, layout)
         return
     if splits:
         seen = f"splits ({_names(splits)}) within {_names(doubtful)}"
-        _refuse(place, f"{seen}, which may be labels or further folders.")
-    deep = [one for one in doubtful if not one.pictures and not _holds_one_folder(one)]
+        _refuse(parent, f"{seen}, which may be labels or folders of labels.")
+    deep = [one for one in doubtful if not one.images and not _holds_one_folder(one)]
     if deep:
         within = [inner for one in deep for inner in one.filled]
         seen = f"folders within folders ({_names(within)} within {_names(deep)})"
-        _refuse(place, f"{seen}, of which either may be labels.")
-    layout.parts += [Part(split or "train", one.name, one) for one in place.folders]
+        _refuse(parent, f"{seen}, of which either may be the labels.")
+    layout.parts += [Part(split or "train", one.name, one) for one in parent.folders]
 
 
 def _add_crossed(labels: Iterable[Folder], layout: Layout) -> None:
-    """Take splits that lie within each label."""
+    """Add the splits that lie within each label."""
     read: dict[str, str] = {}
     for label in labels:
         for split, folder in _assigned(label, label.filled).items():
@@ -223,25 +222,25 @@ def _has_inner(folder: Folder) -> bool:
 
 
 def _ends(folder: Folder) -> bool:
-    return bool(folder.pictures) and not folder.filled
+    return bool(folder.images) and not folder.filled
 
 
 def _holds_one_folder(label: Folder) -> bool:
-    """Whether a label's pictures lie in one folder, called like it or like a folder of pictures."""
+    """Whether a label's images lie in one folder with its name, or a name like `images`."""
     if len(label.filled) != 1:
         return False
     (only,) = label.filled
     letters = re.sub(r"[\W\d_]+", "", only.name.casefold())
     is_called_so = only.name == label.name or re.fullmatch(f"(?:{_FILLING})+", letters)
-    return bool(is_called_so and only.pictures)
+    return bool(is_called_so and only.images)
 
 
-def _refuse(place: Folder, seen: str) -> NoReturn:
-    raise DatasetError(f"{plain(place.path)} holds {seen} {WANTED}")
+def _refuse(folder: Folder, seen: str) -> NoReturn:
+    raise DatasetError(f"{plain(folder.path)} holds {seen} {EXPECTED_LAYOUT}")
 
 
 def _names(folders: Iterable[Folder]) -> str:
-    """List the first names, each once."""
+    """List the first five names, each once."""
     names = list(dict.fromkeys(plain(folder.name) for folder in folders))
     return ", ".join(f"`{name}`" for name in names[:5]) + (", ..." if len(names) > 5 else "")
 

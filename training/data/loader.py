@@ -9,30 +9,32 @@ from torch.utils.data import DataLoader, DistributedSampler
 from training.data.dataset import Batch, Split
 from training.distributed import processes
 
+EVAL_BATCH_SIZE = 500
+"""Images of up to 32 x 32 pixels in a batch of evaluation."""
 
-def at_once(side: int) -> int:
-    """Say how many pictures to look at together: as many pixels as 500 small ones have.
+
+def eval_batch_size(image_size: int) -> int:
+    """Return the batch size of evaluation: the pixels of 500 small images, 500 images at most.
 
     Args:
-        side: Of the pictures, in pixels.
+        image_size: In pixels.
     """
-    return max(1, min(500, 500 * 32**2 // side**2))
+    return max(1, min(EVAL_BATCH_SIZE, EVAL_BATCH_SIZE * 32**2 // image_size**2))
 
 
 class EpochOrder(DistributedSampler[Batch]):
-    """A shuffle that depends on the seed and the epoch alone, and can begin in its middle.
+    """A shuffle that depends on the seed and the epoch alone, and can start in the middle.
 
     Args:
-        split: What is shuffled; under torchrun each process gets its share.
+        split: The images to shuffle; under torchrun each process gets its share.
         seed: Of the shuffle.
 
     Attributes:
-        seen: So many pictures of this process's share are left out of the next epoch that is
-            begun: those that a run had seen before it was stopped.
+        seen: How many images of this process's share the next epoch skips: those that a run had
+            seen before it was stopped.
     """
 
     def __init__(self, split: Split, seed: int) -> None:
-        """Take this process's share."""
         here = processes()
         super().__init__(
             split,  # type: ignore[arg-type]  # batches come from `__getitems__`
@@ -44,19 +46,19 @@ class EpochOrder(DistributedSampler[Batch]):
         self.seen = 0
 
     def __iter__(self) -> Iterator[Any]:
-        """Give the epoch's order, once without the pictures that were seen already."""
+        """Yield the epoch's order; the images that were seen already are skipped once."""
         seen, self.seen = self.seen, 0
         return islice(super().__iter__(), seen, None)
 
 
 def loader(split: Split, batch_size: int, shuffle_seed: int | None = None) -> DataLoader[Batch]:
-    """Give a split batch by batch, in its own order or shuffled anew each epoch.
+    """Load a split in batches, in its own order or shuffled anew each epoch.
 
-    The order depends on the seed and the epoch alone, so a resumed run sees what it would
-    have seen. The pictures are in memory already: worker processes would only copy them.
+    The order depends on the seed and the epoch alone, so a resumed run sees the same batches. The
+    images are in memory already: worker processes would only copy them.
 
-    A shuffled last batch of a single picture is left out, another one each epoch: a batch norm
-    over one number per channel has no variance to learn from, and torch refuses it.
+    A shuffled last batch of a single image is dropped, a different image each epoch: a batch norm
+    over one number per channel has no variance, and torch refuses it.
     """
     order = None if shuffle_seed is None else EpochOrder(split, shuffle_seed)
     leaves_one = order is not None and len(order) > batch_size and len(order) % batch_size == 1
@@ -65,9 +67,9 @@ def loader(split: Split, batch_size: int, shuffle_seed: int | None = None) -> Da
         batch_size=batch_size,
         sampler=order,
         drop_last=leaves_one and batch_size > 1,
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # a whole batch, not a list of pictures
+        collate_fn=_identity,  # type: ignore[arg-type]  # a whole batch, not a list of images
     )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _identity(batch: Batch) -> Batch:
     return batch

@@ -1,4 +1,4 @@
-"""Where decoded pictures lie: in memory, or in a file that looks like memory."""
+"""Allocate arrays for decoded images: in memory, or in a mapped temporary file."""
 
 import os
 import tempfile
@@ -10,34 +10,34 @@ from numpy.typing import NDArray
 
 from training.data.dataset import DatasetError
 
-SHARE = 0.5
+MEMORY_SHARE = 0.5
 """Of the memory that this process may use, for one split."""
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""A container's; `max`, or no such file, where there is none."""
+"""A container's memory limit; `max`, or no such file, where there is none."""
 
 
-def make_room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Give an uninitialised uint8 array for a split's pictures, (N, S, S, C).
+def allocate(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return an uninitialised uint8 array for a split's images, (N, S, S, C).
 
-    What would take more than half of the machine's memory, or of the container's, is mapped
-    from a temporary file, which is gone when the process ends: ImageNet's training pictures
-    at 224 pixels are 193 GB. The folder is `TMPDIR`'s.
+    An array larger than half of the machine's memory, or of the container's, is mapped from a
+    temporary file in `TMPDIR`, which the system deletes when the process ends: ImageNet's
+    training images at 224 pixels take 193 GB.
 
     Raises:
-        DatasetError: If the disk has no room for the file.
+        DatasetError: If the disk is too full for the file.
     """
     size = int(np.prod(shape))
-    if size <= SHARE * usable_memory():
+    if size <= MEMORY_SHARE * usable_memory():
         return np.empty(shape, np.uint8)
     folder = tempfile.gettempdir()
     with tempfile.TemporaryFile(dir=folder) as file:  # the mapping keeps it alive
         try:
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk later would be a crash
+            os.posix_fallocate(file.fileno(), 0, size)  # a disk that fills later would crash us
         except OSError as error:
             raise DatasetError(
-                f"The pictures take {size / 1e9:,.1f} GB, too much for memory and for the disk of "
-                f"{folder} ({error.strerror}); set TMPDIR to a folder with room, or make them "
-                "smaller with --set image_size=."
+                f"The images take {size / 1e9:,.1f} GB, too much for the memory and for the disk "
+                f"of {folder} ({error.strerror}). Set TMPDIR to a folder on a larger disk, or make "
+                "the images smaller with --set image_size=."
             ) from error
         return np.memmap(file, np.uint8, "r+", shape=shape)
 

@@ -1,4 +1,4 @@
-"""What a label may be called: text that can be read, and that no other label looks like."""
+"""Names of labels: readable text that no other label looks like."""
 
 import os
 import unicodedata
@@ -11,15 +11,15 @@ from training.data.splits import plain
 
 
 def label_of(folder: str) -> str:
-    """Give the label that a folder's name stands for: in one Unicode form, with single blanks.
+    """Return the label of a folder's name: in one Unicode form, with single blanks.
 
     Raises:
-        DatasetError: If it is no text, or holds what cannot be seen.
+        DatasetError: If it is no text, or has an invisible character.
     """
     label = _text(folder).strip(" ")
     if hidden := hidden_in(label):
         raise DatasetError(
-            f"The label {plain(folder)} holds U+{ord(hidden):04X}, which cannot be seen; "
+            f"The label {plain(folder)} holds U+{ord(hidden):04X}, which is invisible; "
             "rename its folder."
         )
     label = " ".join(label.split())
@@ -28,12 +28,12 @@ def label_of(folder: str) -> str:
     return label
 
 
-def refuse_alike(folders: Iterable[str], known: Collection[str] = ()) -> None:
-    """Refuse folders' names that differ by case, blanks or look-alike characters alone.
+def check_labels_differ(folders: Iterable[str], known: Collection[str] = ()) -> None:
+    """Refuse folders' names that differ only in case, blanks or look-alike characters.
 
     Args:
-        folders: Their names; those that differ by Unicode form alone are one.
-        known: Labels of a run, which had them as they are.
+        folders: Their names; those that differ only in Unicode form are the same.
+        known: Labels of an earlier run, which are accepted as they are.
 
     Raises:
         DatasetError: If two are alike.
@@ -51,17 +51,17 @@ def refuse_alike(folders: Iterable[str], known: Collection[str] = ()) -> None:
 
 
 def in_order_of(known: Sequence[str], labels: Sequence[str]) -> list[int] | None:
-    """Give each label's place among those of a run; None if one of them is not there."""
-    exactly = {label: place for place, label in enumerate(known)}
-    alike = {as_seen(label, fold=True): place for place, label in reversed(list(enumerate(known)))}
-    places = [exactly.get(label, alike.get(as_seen(label, fold=True))) for label in labels]
-    found = [place for place in places if place is not None]
+    """Return each label's position among an earlier run's; None if the run lacks one of them."""
+    exactly = {label: index for index, label in enumerate(known)}
+    alike = {as_seen(label, fold=True): index for index, label in reversed(list(enumerate(known)))}
+    positions = [exactly.get(label, alike.get(as_seen(label, fold=True))) for label in labels]
+    found = [index for index in positions if index is not None]
     return found if len(set(found)) == len(labels) else None
 
 
 def _text(folder: str) -> str:
     try:
-        text = os.fsencode(folder).decode()  # whatever the locale took the bytes for
+        text = os.fsencode(folder).decode()  # whatever encoding the locale has
     except UnicodeDecodeError:
         raise DatasetError(
             f"The label {plain(folder)} must be valid UTF-8; rename its folder."

@@ -1,32 +1,35 @@
-"""Choose the reader for a source of labelled pictures."""
+"""Choose the reader for a source of labelled images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from training.data.dataset import Dataset
+from training.data.dataset import SPLIT_NAMES, Dataset
 from training.data.fashion_mnist import has_idx_files, read_fashion_mnist
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 
 
-def read_dataset(
+def read_dataset(  # noqa: PLR0913  # which files, how they are divided, and which to decode
     source: Path | None,
     seed: int = 0,
     size: int | None = None,
     held: Mapping[str, Sequence[str]] | None = None,
     known: Sequence[str] = (),
+    *,
+    splits: Collection[str] = SPLIT_NAMES,
 ) -> Dataset:
-    """Read IDX files or a folder of pictures, whichever is there.
+    """Read IDX files or a folder of images, whichever the source is.
 
     Args:
-        source: A folder; None means Fashion-MNIST, wherever it is installed.
-        seed: Chooses what is held out where the folder does not say.
-        size: Side of the network's input in pixels; None takes the pictures' usual one.
-        held: Files of each split of a folder, as an earlier reading held them.
+        source: A folder; None: Fashion-MNIST, wherever it is installed.
+        seed: Chooses the held-out images where the folder does not.
+        size: Of the network's input in pixels; None: the images' usual one.
+        held: Files of each split in an earlier run.
         known: Labels of the run whose data they are, which keep their order.
+        splits: The splits to decode; the others come out empty.
 
     Raises:
-        DatasetError: If the pictures cannot be used; the message says why.
+        DatasetError: If the images cannot be used; the message says why.
     """
     if source is None or has_idx_files(source):
-        return read_fashion_mnist(source, size=size)
-    return read_picture_folder(source, seed, size, held, known)
+        return read_fashion_mnist(source, size=size, splits=splits)
+    return read_image_folder(source, seed, size, held, known, splits=splits)

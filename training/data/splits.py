@@ -1,4 +1,4 @@
-"""Which pictures of a folder train, validate and test: chosen by the seed, or as they were."""
+"""Divide a folder's files into training, validation and test split: at random, or as before."""
 
 import os
 import random
@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-HELD_OUT = 0.1
-"""Share of each label that validates, and that tests, where no folder says so."""
+HELD_OUT_SHARE = 0.1
+"""Share of each label for validation, and as much for the test, where no folder says so."""
 
 
-class Picture(NamedTuple):
-    """A file, and the place of its label."""
+class LabelledFile(NamedTuple):
+    """An image file, and the position of its label."""
 
     path: Path
     target: int
@@ -43,43 +43,43 @@ def _decoded(path: Path | str, errors: str) -> str:
     return os.fsencode(path).decode("utf-8", errors)
 
 
-def inside(picture: Picture, root: Path) -> str:
+def inside(file: LabelledFile, root: Path) -> str:
     """Name a file as splits.json does."""
-    return as_text(picture.path.relative_to(root))
+    return as_text(file.path.relative_to(root))
 
 
-def hold_out(splits: dict[str, list[Picture]], name: str, seed: int) -> None:
-    """Move a share of each label from the training split, where the split has no folder."""
+def split_off(splits: dict[str, list[LabelledFile]], name: str, seed: int) -> None:
+    """Move a share of each label out of the training split, if the split has no folder."""
     if splits.get(name):
         return
-    by_target: dict[int, list[Picture]] = defaultdict(list)
-    for picture in splits.get("train", []):
-        by_target[picture.target].append(picture)
-    chooser = random.Random(f"{seed}/{name}")  # noqa: S311  # a split, not a secret
-    kept: list[Picture] = []
+    by_target: dict[int, list[LabelledFile]] = defaultdict(list)
+    for file in splits.get("train", []):
+        by_target[file.target].append(file)
+    rng = random.Random(f"{seed}/{name}")  # noqa: S311  # a split, not a secret
+    kept: list[LabelledFile] = []
     splits[name] = []
-    for pictures in by_target.values():
-        share = max(1, round(HELD_OUT * len(pictures))) if len(pictures) > 2 else 0
-        chosen = set(chooser.sample(range(len(pictures)), share))
-        splits[name] += [picture for at, picture in enumerate(pictures) if at in chosen]
-        kept += [picture for at, picture in enumerate(pictures) if at not in chosen]
+    for files in by_target.values():
+        share = max(1, round(HELD_OUT_SHARE * len(files))) if len(files) > 2 else 0
+        chosen = set(rng.sample(range(len(files)), share))
+        splits[name] += [file for index, file in enumerate(files) if index in chosen]
+        kept += [file for index, file in enumerate(files) if index not in chosen]
     splits["train"] = kept
 
 
-def is_about(held: Mapping[str, Sequence[str]], there: Mapping[str, Picture]) -> bool:
-    """Whether most of the files that were held are there."""
+def matches(held: Mapping[str, Sequence[str]], there: Mapping[str, LabelledFile]) -> bool:
+    """Whether most of the files of an earlier division are there."""
     names = [name for files in held.values() for name in files]
     return 2 * sum(name in there for name in names) > len(names)
 
 
 def split_again(
-    held: Mapping[str, Sequence[str]], there: Mapping[str, Picture]
-) -> tuple[dict[str, list[Picture]], list[str]]:
-    """Put each picture where it was; say how many came since, and how many are gone.
+    held: Mapping[str, Sequence[str]], there: Mapping[str, LabelledFile]
+) -> tuple[dict[str, list[LabelledFile]], list[str]]:
+    """Divide files as an earlier run did; count those that are new and those that are gone.
 
     Args:
-        held: Names of each split's files, as they were.
-        there: Pictures by name, as they are.
+        held: Names of each split's files in the earlier run.
+        there: The files of today, by name.
     """
     again = {
         name: [there[file] for file in held.get(name, ()) if file in there]

@@ -1,4 +1,4 @@
-"""A folder as it lies on the disk, without what systems and tools leave in it.
+"""A folder on the disk, without the files that systems and tools leave in it.
 
 By names alone; no file is opened.
 """
@@ -12,8 +12,8 @@ from typing import NamedTuple
 from training.data.dataset import DatasetError
 from training.data.splits import plain
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-LEFT_BEHIND = frozenset(
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+SYSTEM_FILES = frozenset(
     {
         "$recycle.bin",
         "#recycle",
@@ -32,30 +32,29 @@ LEFT_BEHIND = frozenset(
         "thumbs.db",
     }
 )
-"""What archives and systems add, in lower case; names that begin with a dot are hidden, too."""
-MOST_LINKS = 3
-"""Links to folders that are followed one after another; more are taken for a circle."""
+"""Added by archives and systems, in lower case; names that begin with a dot are skipped too."""
+MAX_LINKS = 3
+"""Links to folders that are followed one after another; more are taken for a loop."""
 
 
 class _Entries(NamedTuple):
     folders: list["Folder"]
-    pictures: list[Path]
+    images: list[Path]
     others: list[Path]
     left_out: list[str]
     closed: str
 
 
 class Folder:
-    """A folder, read when it is first asked what it holds.
+    """A folder, read on first access.
 
     Args:
         path: Where it is.
-        above: Real paths of the folders that led to it.
-        links: How many of the steps to it were links.
+        above: Real paths of the folders above it.
+        links: How many links lead to it.
     """
 
     def __init__(self, path: Path, above: tuple[Path, ...] = (), links: int = 0) -> None:
-        """Remember the way here."""
         self.path = path
         self._above = above
         self._links = links
@@ -67,22 +66,22 @@ class Folder:
 
     @property
     def folders(self) -> list["Folder"]:
-        """The folders right within, sorted."""
+        """Its folders, sorted."""
         return self._entries.folders
 
     @property
-    def pictures(self) -> list[Path]:
-        """The files right within whose names are those of pictures, sorted."""
-        return self._entries.pictures
+    def images(self) -> list[Path]:
+        """Its files with the suffix of an image, sorted."""
+        return self._entries.images
 
     @property
     def others(self) -> list[Path]:
-        """The other files right within, sorted."""
+        """Its other files, sorted."""
         return self._entries.others
 
     @property
     def left_out(self) -> list[str]:
-        """What is neither, each with the reason; the folder itself if it cannot be read."""
+        """Entries that are neither, each with the reason; the folder itself if it is unreadable."""
         return self._entries.left_out
 
     @property
@@ -91,25 +90,26 @@ class Folder:
         return self._entries.closed
 
     @cached_property
-    def holds_pictures(self) -> bool:
-        """Whether there is a picture at any depth."""
-        return any(folder.pictures for folder in self.walk())
+    def holds_images(self) -> bool:
+        """Whether there is an image at any depth."""
+        return any(folder.images for folder in self.walk())
 
     @property
     def filled(self) -> list["Folder"]:
-        """The folders right within that hold pictures, or may: those that cannot be read.
+        """Its folders that hold images, and those that cannot be read, which may.
 
         Raises:
             DatasetError: If this folder cannot be read.
         """
         if self.closed:
             raise DatasetError(
-                f"{plain(self.path)} cannot be read: {self.closed}. Change that, or move it away."
+                f"{plain(self.path)} cannot be read: {self.closed}. Change its permissions, or "
+                "move it away."
             )
-        return [folder for folder in self.folders if folder.closed or folder.holds_pictures]
+        return [folder for folder in self.folders if folder.closed or folder.holds_images]
 
     def walk(self) -> Iterator["Folder"]:
-        """Give this folder and all within."""
+        """Yield this folder and all folders in it, at any depth."""
         waiting = [self]
         while waiting:
             folder = waiting.pop()
@@ -122,7 +122,7 @@ class Folder:
         try:
             with os.scandir(self.path) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
-                    if not entry.name.startswith(".") and entry.name.casefold() not in LEFT_BEHIND:
+                    if not entry.name.startswith(".") and entry.name.casefold() not in SYSTEM_FILES:
                         self._put(entry, found)
         except OSError as error:
             closed = error.strerror or type(error).__name__
@@ -136,22 +136,22 @@ class Folder:
         if entry.is_dir():
             folder = self._within(path, is_link=entry.is_symlink())
             if folder is None:
-                found.left_out.append(f"{plain(path)}: a link that leads in a circle")
+                found.left_out.append(f"{plain(path)}: a link that leads back to a folder above it")
             else:
                 found.folders.append(folder)
         elif not entry.is_file() and path.exists():  # a pipe or a device may never end
-            found.left_out.append(f"{plain(path)}: no ordinary file")
-        elif path.suffix.lower() in SUFFIXES:
-            found.pictures.append(path)
+            found.left_out.append(f"{plain(path)}: not a regular file")
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            found.images.append(path)
         else:
             found.others.append(path)
 
     def _within(self, path: Path, *, is_link: bool) -> "Folder | None":
-        """Give a folder within; None where a link leads back to one of those around it."""
+        """Return a folder in this one; None for a link that leads back to one of those above."""
         if not is_link:
             return Folder(path, self._above, self._links)
         target = path.resolve()
         above = (*self._above, self.path.resolve())
-        if self._links == MOST_LINKS or any(place.is_relative_to(target) for place in above):
+        if self._links == MAX_LINKS or any(folder.is_relative_to(target) for folder in above):
             return None
         return Folder(path, above, self._links + 1)

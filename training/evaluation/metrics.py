@@ -1,7 +1,4 @@
-"""How good a network is: the same figures for torch and for ONNX.
-
-`evaluate` takes the answers to every picture of a split and lets torchmetrics count.
-"""
+"""Figures of a network on a split: loss, accuracy, calibration. The same for torch and ONNX."""
 
 import json
 from pathlib import Path
@@ -16,7 +13,7 @@ from torchmetrics.functional.classification import (
 )
 
 from model.artifact.trust import Bins, Reliability
-from training.evaluation.predict import Answers
+from training.evaluation.predict import Predictions
 from training.plots.figures import draw_confusion, draw_reliability
 
 BINS = 15
@@ -26,8 +23,8 @@ class Evaluation(BaseModel):
     """A network's figures on one split.
 
     Attributes:
-        mirrored_top1: Top-1 of the mean logits of each picture and its mirror image, where
-            training mirrored too: what test-time augmentation would add, at twice the cost.
+        mirrored_top1: Top-1 of the mean logits of each image and its mirror image (test-time
+            augmentation, at twice the cost); None where training did not mirror images.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,75 +41,74 @@ class Evaluation(BaseModel):
     mirrored_top1: float | None = None
 
 
-def top1(answers: Answers) -> float:
-    """Share of the pictures whose likeliest label is the true one."""
-    return _top(answers.calibrated(), answers.targets, 1)
+def accuracy(predictions: Predictions) -> float:
+    """Top-1 accuracy: share of the images whose likeliest label is the true one."""
+    correct = predictions.calibrated().argmax(1) == predictions.targets
+    return correct.double().mean().item()
 
 
 def evaluate(
-    answers: Answers,
+    predictions: Predictions,
     *,
     labels: tuple[str, ...],
     dataset: str,
     split: str,
-    mirrored: Answers | None = None,
+    mirrored: Predictions | None = None,
 ) -> Evaluation:
-    """Count loss, accuracies, calibration and confusions of a split's answers.
+    """Compute loss, accuracies, calibration error and confusion matrix of a split.
 
     Args:
-        answers: Of the whole split.
+        predictions: Of the whole split.
         labels: In the order of the targets.
-        dataset: Its name.
-        split: Its name.
-        mirrored: Of the same split, with test-time augmentation.
+        dataset: Name of the data set.
+        split: Name of the split.
+        mirrored: Predictions of the same split with test-time augmentation.
     """
     classes = len(labels)
-    probabilities, targets = answers.calibrated(), answers.targets
+    probabilities, targets = predictions.calibrated(), predictions.targets
     confusion = multiclass_confusion_matrix(probabilities, targets, classes)  # rows: truth
     counts = zip(confusion.diagonal().tolist(), confusion.sum(1).tolist(), strict=True)
-    per_label = [right / pictures if pictures else None for right, pictures in counts]
+    per_label = [correct / images if images else None for correct, images in counts]
     return Evaluation(
         dataset=dataset,
         split=split,
         n=len(targets),
         loss=_cross_entropy(probabilities, targets),
-        top1=top1(answers),
-        top5=_top(probabilities, targets, min(5, classes)),
+        top1=round(accuracy(predictions), 6),
+        top5=_top_k(probabilities, targets, min(5, classes)),
         ece=calibration_error(probabilities, targets),
         per_label=dict(zip(labels, per_label, strict=True)),
         confusion=confusion.tolist(),
-        mirrored_top1=None if mirrored is None else top1(mirrored),
+        mirrored_top1=None if mirrored is None else round(accuracy(mirrored), 6),
     )
 
 
-def bins(probabilities: Tensor, targets: Tensor) -> Bins:
-    """Sort answers (N, K) into equal bins of confidence: how many, how sure, how often right."""
-    counts, confidence, accuracy = _binned(probabilities, targets)
-    return Bins(
-        n=tuple(counts.tolist()), confidence=_shares(confidence), accuracy=_shares(accuracy)
-    )
+def reliability_bins(probabilities: Tensor, targets: Tensor) -> Bins:
+    """Sort predictions (N, K) into equal bins of confidence: count, confidence, accuracy."""
+    counts, confidence, correct = _binned(probabilities, targets)
+    return Bins(n=tuple(counts.tolist()), confidence=_shares(confidence), accuracy=_shares(correct))
 
 
 def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
-    """Give the expected calibration error of answers (N, K): the bins' gaps, by their counts.
+    """Expected calibration error of predictions (N, K): the bins' gaps, weighted by counts.
 
-    A confidence of exactly 1 is in the last bin, not in one of its own.
+    A confidence of exactly 1 falls into the last bin.
     """
-    counts, confidence, accuracy = _binned(probabilities, targets)
-    return float(((accuracy - confidence).abs() * counts).sum() / len(targets))
+    counts, confidence, correct = _binned(probabilities, targets)
+    return float(((correct - confidence).abs() * counts).sum() / len(targets))
 
 
 def _binned(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Count the answers of each bin (B,), and give their mean confidence and accuracy."""
+    """Return count, mean confidence and accuracy of each bin, (B,)."""
     confidence, top = probabilities.double().max(1)
-    place = (confidence * BINS).long().clamp(max=BINS - 1)
-    counts = torch.bincount(place, minlength=BINS)
+    index = (confidence * BINS).long().clamp(max=BINS - 1)
+    counts = torch.bincount(index, minlength=BINS)
     some = counts.clamp(min=1)
-    right = (top == targets).double()
+    correct = (top == targets).double()
     return (
         counts,
-        torch.bincount(place, confidence, minlength=BINS) / some,
-        torch.bincount(place, right, minlength=BINS) / some,
+        torch.bincount(index, confidence, minlength=BINS) / some,
+        torch.bincount(index, correct, minlength=BINS) / some,
     )
 
 
@@ -121,7 +117,7 @@ def _shares(values: Tensor) -> tuple[float, ...]:
 
 
 def reliability(probabilities: Tensor, targets: Tensor) -> Reliability:
-    """Measure how honest probabilities (N, K) are: ECE, Brier score, cross-entropy."""
+    """Measure the calibration of probabilities (N, K): ECE, Brier score, cross-entropy."""
     classes = probabilities.shape[1]
     truth = torch.nn.functional.one_hot(targets, classes)
     return Reliability(
@@ -132,17 +128,19 @@ def reliability(probabilities: Tensor, targets: Tensor) -> Reliability:
 
 
 def _cross_entropy(probabilities: Tensor, targets: Tensor) -> float:
-    of_truth = probabilities.gather(1, targets[:, None]).double()
-    return -of_truth.clamp(min=1e-12).log().mean().item()
+    of_target = probabilities.gather(1, targets[:, None]).double()
+    return -of_target.clamp(min=1e-12).log().mean().item()
 
 
-def _top(probabilities: Tensor, targets: Tensor, k: int) -> float:
+def _top_k(probabilities: Tensor, targets: Tensor, k: int) -> float:
     classes = probabilities.shape[1]
     share = multiclass_accuracy(probabilities, targets, classes, average="micro", top_k=k)
     return round(share.item(), 6)  # torchmetrics counts in float32: 0.94489998 for 0.9449
 
 
-def write_report(folder: Path, evaluation: Evaluation, answers: Answers) -> tuple[Path, ...]:
+def write_report(
+    folder: Path, evaluation: Evaluation, predictions: Predictions
+) -> tuple[Path, ...]:
     """Write the figures as JSON, the confusion matrix and the reliability diagram as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = tuple(folder / name for name in ("evaluation.json", "confusion.png", "reliability.png"))
@@ -150,14 +148,14 @@ def write_report(folder: Path, evaluation: Evaluation, answers: Answers) -> tupl
     paths[0].write_text(f"{figures}\n", encoding="utf-8")
     labels = tuple(evaluation.per_label)
     draw_confusion(np.array(evaluation.confusion), labels, paths[1])
-    draw_answers(paths[2], answers)
+    draw_reliability_diagram(paths[2], predictions)
     return paths
 
 
-def draw_answers(path: Path, answers: Answers) -> None:
-    """Draw the reliability diagram of a split's answers."""
-    probabilities = answers.calibrated()
+def draw_reliability_diagram(path: Path, predictions: Predictions) -> None:
+    """Draw the reliability diagram of a split's predictions."""
+    probabilities = predictions.calibrated()
     confidence, top = probabilities.max(1)
-    right = (top == answers.targets).numpy()
-    ece = reliability(probabilities, answers.targets).ece
-    draw_reliability(confidence.numpy(), right, path, ece, BINS)
+    correct = (top == predictions.targets).numpy()
+    ece = calibration_error(probabilities, predictions.targets)
+    draw_reliability(confidence.numpy(), correct, path, ece, BINS)

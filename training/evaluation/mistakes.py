@@ -1,58 +1,60 @@
-"""The mistakes that a network was surest of: wrong labels and hard pictures come up first."""
+"""Wrong predictions, the most confident first: wrong labels and hard images show up there."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 from training.data.dataset import Dataset
-from training.evaluation.predict import Answers
+from training.evaluation.predict import Predictions
 from training.plots.contact_sheet import Tile, draw_sheet
 
-MOST = 48
+MAX_MISTAKES = 48
 COLUMNS = 8
 
 
 class Mistake(NamedTuple):
-    """A picture of the test split that was taken for another label."""
+    """An image of the test split whose predicted label is wrong."""
 
     position: int
-    truth: str
-    answer: str
+    label: str
+    predicted: str
     probability: float
     file: str | None
 
 
-def find_mistakes(answers: Answers, dataset: Dataset, most: int = MOST) -> list[Mistake]:
-    """Find wrong answers on the test split, the surest first.
+def find_mistakes(
+    predictions: Predictions, dataset: Dataset, most: int = MAX_MISTAKES
+) -> list[Mistake]:
+    """Find wrong predictions on the test split, the most confident first.
 
     Args:
-        answers: Of the whole test split.
+        predictions: Of the whole test split.
         dataset: Its labels, and its files' names.
-        most: How many to give.
+        most: Largest number of mistakes to return.
     """
-    probabilities, answered = answers.calibrated().max(1)
-    wrong = (answered != answers.targets).nonzero().flatten()
-    surest = wrong[probabilities[wrong].argsort(descending=True, stable=True)][:most]
+    probabilities, predicted = predictions.calibrated().max(1)
+    wrong = (predicted != predictions.targets).nonzero().flatten()
+    order = probabilities[wrong].argsort(descending=True, stable=True)
     files = dataset.files.get("test")
     return [
         Mistake(
             position=position,
-            truth=dataset.labels[int(answers.targets[position])],
-            answer=dataset.labels[int(answered[position])],
+            label=dataset.labels[int(predictions.targets[position])],
+            predicted=dataset.labels[int(predicted[position])],
             probability=probabilities[position].item(),
             file=files[position] if files else None,
         )
-        for position in surest.tolist()
+        for position in wrong[order][:most].tolist()
     ]
 
 
 def draw_mistakes(mistakes: list[Mistake], dataset: Dataset, out: Path) -> None:
-    """Draw each mistake with its truth, the answer, how sure it was, and its file."""
+    """Draw each mistake with its label, the prediction, its probability, and its file."""
     tiles = [
         Tile(
             dataset.test.images[mistake.position].numpy(),
             (
-                f"is {mistake.truth}",
-                f"{mistake.probability:.0%} {mistake.answer}",
+                f"is {mistake.label}",
+                f"{mistake.probability:.0%} {mistake.predicted}",
                 Path(mistake.file).name if mistake.file else f"number {mistake.position}",
             ),
         )

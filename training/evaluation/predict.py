@@ -1,6 +1,6 @@
-"""What a network answers: the same questions to torch and to onnxruntime.
+"""Predictions of a network, with torch and with onnxruntime alike.
 
-A `Predict` turns uint8 pictures into logits; `answer` shows it every picture of a split once.
+A `Predict` turns uint8 images into logits; `predict_split` applies it to a whole split.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.network.resnet import Normalize, ResNet, build_parts
 from training.data.dataset import Split
-from training.data.loader import at_once
+from training.data.loader import eval_batch_size
 from training.runs.reading import read_checkpoint
 from training.runs.record import CheckpointError, RunRecord
 
@@ -25,11 +25,11 @@ Predict = Callable[[Tensor], Logits]
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """Logits (N, K) and targets (N,) of a whole split, in its order.
 
     Attributes:
-        probabilities: Calibrated, (N, K); None takes the softmax of the logits.
+        probabilities: Calibrated, (N, K); None: the softmax of the logits.
     """
 
     logits: Logits
@@ -37,8 +37,44 @@ class Answers:
     probabilities: Tensor | None = None
 
     def calibrated(self) -> Tensor:
-        """Give what a user would get, (N, K)."""
+        """Return the probabilities that a user gets, (N, K)."""
         return self.logits.softmax(1) if self.probabilities is None else self.probabilities
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """The network of a checkpoint, in evaluation mode, and the record of its run.
+
+    Attributes:
+        path: The checkpoint, or the run folder whose best checkpoint it is.
+    """
+
+    path: Path
+    record: RunRecord
+    normalize: Normalize
+    network: ResNet
+
+    def predict(self) -> Predict:
+        """Predict with these weights."""
+        return torch_predict(self.network, self.normalize)
+
+
+def load_network(path: Path) -> TrainedNetwork:
+    """Build the network of a checkpoint, or of a run's best one, and load its weights.
+
+    Raises:
+        CheckpointError: If it cannot be read, or its weights are not the network's.
+    """
+    record, weights = read_checkpoint(path)
+    normalize, network = build_parts(record.architecture, record.preprocessing)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        cause = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"The weights in {path} are not those of {record.architecture.name}: {cause}"
+        ) from error
+    return TrainedNetwork(path, record, normalize, network.eval())
 
 
 def torch_predict(network: ResNet, normalize: Normalize) -> Predict:
@@ -54,7 +90,7 @@ def torch_predict(network: ResNet, normalize: Normalize) -> Predict:
 
 
 def with_mirror(predict: Predict) -> Predict:
-    """Predict from each picture and its mirror image, by the mean of the logits."""
+    """Predict the mean logits of each image and its mirror image."""
 
     def both(images: Tensor) -> Logits:
         return (predict(images) + predict(images.flip(2))) / 2
@@ -62,69 +98,31 @@ def with_mirror(predict: Predict) -> Predict:
     return both
 
 
-def checkpoint_predict(path: Path) -> tuple[RunRecord, Predict]:
-    """Predict with the weights of a checkpoint, or of a run's best one.
-
-    Raises:
-        CheckpointError: If it cannot be read.
-    """
-    record, normalize, network = load_network(path)
-    return record, torch_predict(network, normalize)
-
-
-def load_network(path: Path) -> tuple[RunRecord, Normalize, ResNet]:
-    """Build the network of a checkpoint and load its weights.
-
-    Raises:
-        CheckpointError: If it cannot be read, or its weights are not the network's.
-    """
-    record, weights = read_checkpoint(path)
-    normalize, network = build_parts(record.architecture, record.preprocessing)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        cause = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"The weights in {path} are not those of {record.architecture.name}: {cause}"
-        ) from error
-    return record, normalize, network.eval()
+def predict_split(predict: Predict, split: Split) -> Predictions:
+    """Predict every image of a split, in order."""
+    logits = torch.cat([predict(images) for images in _batches(split.images)])
+    return Predictions(logits, split.targets)
 
 
 def onnx_session(model: bytes, *, threads: int = 0) -> ort.InferenceSession:
-    """Load an ONNX file on the CPU, as the reference for all gates."""
+    """Load an ONNX file on the CPU, the reference for all export gates."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def onnx_predict(model: bytes) -> Predict:
-    """Predict with onnxruntime on the CPU."""
-    session = onnx_session(model)
-
-    def predict(images: Tensor) -> Logits:
-        return onnx_outputs(session, images, ("logits",))["logits"]
-
-    return predict
-
-
 def onnx_outputs(
     session: ort.InferenceSession, images: Tensor, names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Ask a graph for some of its outputs for uint8 (N, S, S, C), in batches."""
+    """Compute some outputs of a graph for uint8 (N, S, S, C), in batches."""
     parts: list[list[NDArray[np.float32]]] = [
         session.run(list(names), {"images": batch.numpy()}) for batch in _batches(images)
     ]
     return {
-        name: torch.from_numpy(np.concatenate([part[place] for part in parts]))
-        for place, name in enumerate(names)
+        name: torch.from_numpy(np.concatenate([part[index] for part in parts]))
+        for index, name in enumerate(names)
     }
 
 
-def answer(predict: Predict, split: Split) -> Answers:
-    """Ask about every picture of a split, once, in order."""
-    logits = torch.cat([predict(images) for images in _batches(split.images)])
-    return Answers(logits, split.targets)
-
-
 def _batches(images: Tensor) -> Iterator[Tensor]:
-    yield from torch.split(images, at_once(images.shape[1]))
+    yield from torch.split(images, eval_batch_size(images.shape[1]))

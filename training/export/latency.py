@@ -1,7 +1,7 @@
-"""How much faster one graph is than another: pairs of blocks of runs, one after the other.
+"""Compare the speed of two graphs: pairs of blocks of runs, one after the other.
 
-The machine's other work hits both sides of a pair alike, so the ratio holds where the
-absolute figures do not.
+Other work on the machine slows both sides of a pair alike, so the ratio is reliable where the
+absolute figures are not.
 """
 
 import math
@@ -12,38 +12,33 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from model.artifact.trust import Speed
-from training.evaluation.predict import onnx_session
 
 PAIRS = 15
 BLOCK_S = 0.1
-"""Of one side of a pair, at least. A single run of a small network, in turn with another's, begins
-with caches full of that one: mini_resnet loses up to 3 % to it in int8, 1 % in float32."""
+"""Least duration of a block, in seconds. If single runs of two small networks alternate, each
+starts with the other's data in the caches: mini_resnet loses 3 % in int8, 1 % in float32."""
 
 
 def measure_speed(
-    model: bytes,
-    float32: bytes,
+    session: ort.InferenceSession,
+    float32: ort.InferenceSession,
     images: NDArray[np.uint8],
-    *,
-    threads: int,
     pairs: int = PAIRS,
 ) -> Speed:
-    """Run both graphs on one batch in turn, the session alone.
+    """Run both sessions on one batch, in turn.
 
     Args:
-        model: The graph to be judged.
-        float32: The one it is held against.
+        session: The graph to be measured.
+        float32: The graph that it is compared with; as many threads.
         images: One batch, uint8 (N, S, S, C).
-        threads: Of each session.
-        pairs: After a few runs of each to warm up.
+        pairs: Blocks of each side, after a few runs to warm up.
     """
     asked = ["logits", "probabilities"], {"images": images}
-    sides = [
-        partial(onnx_session(graph, threads=threads).run, *asked) for graph in (model, float32)
-    ]
+    sides = [partial(side.run, *asked) for side in (session, float32)]
     repeats = [math.ceil(BLOCK_S / _seconds(run, 3)) for run in sides]
     seconds: list[list[float]] = [[], []]
     for pair in range(pairs):
@@ -54,14 +49,14 @@ def measure_speed(
         float32_images_per_second=round(len(images) / median(seconds[1]), 1),
         ratio=round(median(slow / fast for fast, slow in zip(*seconds, strict=True)), 3),
         batch_size=len(images),
-        threads=threads,
+        threads=session.get_session_options().intra_op_num_threads,
         pairs=pairs,
         processor=processor_name(),
     )
 
 
 def _seconds(run: Callable[[], object], repeats: int) -> float:
-    """Run several times; seconds of one run."""
+    """Run several times; return the seconds of one run."""
     began = time.perf_counter()
     for _ in range(repeats):
         run()
@@ -69,7 +64,7 @@ def _seconds(run: Callable[[], object], repeats: int) -> float:
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Give the processor's own name for itself."""
+    """Return the model name of the processor."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:

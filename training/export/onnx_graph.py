@@ -1,8 +1,8 @@
-"""A network as an ONNX graph that takes pictures as they are stored, and its gate.
+"""Export a network as an ONNX graph that reads uint8 images, and compare it with torch.
 
-In the graph: to float, / 255, mean and std, NHWC to NCHW, the network with its norms
-folded, the calibrator, the softmax, the score and the map. So normalisation cannot
-differ between training and serving, and what waits in a server's queue is uint8.
+In the graph: to float, / 255, mean and std, NHWC to NCHW, the network with its norms folded, the
+calibrator, the softmax, the score and the map. So normalisation cannot differ between training
+and serving, and images in a server's queue are uint8.
 """
 
 import io
@@ -19,47 +19,48 @@ from torch import Tensor, nn
 from model.network.resnet import Normalize, ResNet
 from model.preprocessing import Preprocessing
 from training.errors import ExportError
-from training.trust.head import Judge
+from training.trust.head import TrustHead
 
 OPSET = 20
 GATE_LOGIT_ERROR = 1e-4
-"""Largest difference of a logit that float32 on another runtime explains ..."""
+"""Largest difference of a logit that float32 rounding explains ..."""
 GATE_RELATIVE_ERROR = 2e-5
 """... or this share of the largest logit, where that is more: rounding grows with the numbers."""
 
 
 class ParityError(ExportError):
-    """onnxruntime and torch disagree about the same pictures."""
+    """onnxruntime and torch disagree about the same images."""
 
 
 class Servable(nn.Module):
-    """The whole graph of an artifact: stored pictures in, all that the service may want out.
+    """The whole graph of an artifact: from uint8 images to all outputs of the service.
 
     Args:
-        normalize: Scales pixels; its mean and std end up in the graph.
+        normalize: Scales pixels; its mean and std become part of the graph.
         network: In evaluation mode.
-        judge: Calibrates and scores; None gives the plain softmax and no score.
+        head: Calibrates and scores; None: plain softmax and no score.
     """
 
-    def __init__(self, normalize: Normalize, network: ResNet, judge: Judge | None = None) -> None:
-        """Put the parts in a row."""
+    def __init__(
+        self, normalize: Normalize, network: ResNet, head: TrustHead | None = None
+    ) -> None:
         super().__init__()
         self.normalize = normalize
         self.network = network
-        self.judge = judge
+        self.head = head
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what `forward` gives, in its order."""
-        score = () if self.judge is None else ("score",)
+        """Names of the outputs of `forward`, in order."""
+        score = () if self.head is None else ("score",)
         return ("logits", "probabilities", *score, "features", "maps")
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """uint8 (N, S, S, C) -> logits, probabilities (N, K), score (N,), features (N, F), maps.
 
-        The maps (N, h, w) are of the top label: the last feature map, weighted by the head's
-        row of that label. The head is linear and comes after a mean, so the map's mean plus
-        the label's bias is its logit, exactly.
+        The maps (N, h, w) are of the top label: the last feature map, weighted by the
+        classifier's row of that label. The classifier is linear and follows a mean, so the map's
+        mean plus the label's bias is exactly the label's logit.
 
         Source:
             Zhou et al., "Learning Deep Features for Discriminative Localization", 2016
@@ -68,16 +69,16 @@ class Servable(nn.Module):
         feature_map = self.network.forward_features(self._normalized(images))  # (N, F, h, w)
         features = self.network.avgpool(feature_map)  # (N, F)
         logits = self.network.classifier(features)
-        if feature_map.ndim == 2:  # an MLP's features have no place: one, then
+        if feature_map.ndim == 2:  # an MLP's features have no position: make it one
             feature_map = feature_map[:, :, None, None]
-        if self.judge is None:
+        if self.head is None:
             probabilities, scores = logits.softmax(1), []
         else:
-            probabilities, score = self.judge(logits, features)
+            probabilities, score = self.head(logits, features)
             scores = [score]
-        head = self.network.classifier.weight.flatten(1)  # (K, F)
-        weights = head[probabilities.argmax(1)]  # (N, F)
-        # As a product of matrices: a sum over the channels would cost 10 % of an int8 run.
+        rows = self.network.classifier.weight.flatten(1)  # (K, F)
+        weights = rows[probabilities.argmax(1)]  # (N, F)
+        # A matrix product: a sum over the channels would take 10 % of an int8 run.
         maps = weights[:, None] @ feature_map.flatten(2)  # (N, 1, h w)
         maps = maps.reshape(-1, *feature_map.shape[2:])
         return (logits, probabilities, *scores, features, maps)
@@ -85,8 +86,8 @@ class Servable(nn.Module):
     def _normalized(self, images: Tensor) -> Tensor:
         """uint8 (N, S, S, C) -> float32 (N, C, S, S): `normalize`, a row of pixels at a time.
 
-        onnxruntime broadcasts along the last axis. With mean and std as long as a row, and not
-        as long as a pixel, this step is 15 times as fast; it was 15 % of an int8 resnet18.
+        onnxruntime broadcasts along the last axis. With mean and std as long as a row instead of a
+        pixel this step is 15 times as fast; it took 15 % of an int8 resnet18.
         """
         _, height, width, channels = images.shape
         mean = self.normalize.get_buffer("mean").repeat(width)  # (S C,)
@@ -97,8 +98,8 @@ class Servable(nn.Module):
 
 def to_onnx(servable: Servable, preprocessing: Preprocessing) -> bytes:
     """Trace the graph with a free batch size and fold the norms into the convolutions."""
-    side, channels = preprocessing.crop, preprocessing.channels
-    example = torch.zeros(2, side, side, channels, dtype=torch.uint8)
+    size, channels = preprocessing.crop, preprocessing.channels
+    example = torch.zeros(2, size, size, channels, dtype=torch.uint8)
     quiet = io.StringIO()
     with warnings.catch_warnings(), redirect_stdout(quiet), redirect_stderr(quiet):
         warnings.simplefilter("ignore")  # the exporter's own deprecations
@@ -118,28 +119,41 @@ def to_onnx(servable: Servable, preprocessing: Preprocessing) -> bytes:
     if program is None:  # pragma: no cover  # torch's type allows it; `dynamo=True` never does it
         raise ExportError("torch exported nothing.")
     model: Any = program.model_proto
-    _forget_tracing(model.graph)
+    _remove_tracing_notes(model.graph)
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString()
     return content
 
 
-def _forget_tracing(graph: Any) -> None:  # onnx has no types
-    """Drop the notes that torch leaves on nodes and values; some name files of this machine."""
+def _remove_tracing_notes(graph: Any) -> None:  # onnx has no types
+    """Remove the notes that torch leaves on nodes and values; some name files of this machine."""
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far onnxruntime is from torch on the same pictures."""
+    """How far a graph is from its reference on the same images."""
 
     max_abs_logit_error: float
     top1_agreement: float
 
 
+def check_finite(logits: Tensor) -> None:
+    """Reject weights that overflow, before anything is fitted to the logits (N, K).
+
+    Raises:
+        ExportError: If a logit is not finite.
+    """
+    if not bool(logits.isfinite().all()):
+        raise ExportError(
+            "The network gives logits that are not finite: its weights overflow. Nothing was "
+            "written; export an earlier checkpoint, or train again at a lower learning rate."
+        )
+
+
 def check_parity(expected: Tensor, actual: Tensor) -> Parity:
-    """Hold onnxruntime's logits (N, K) against torch's.
+    """Compare onnxruntime's logits (N, K) with torch's.
 
     Raises:
         ParityError: If a logit differs by more than rounding explains, or any top label does.
@@ -151,6 +165,6 @@ def check_parity(expected: Tensor, actual: Tensor) -> Parity:
         raise ParityError(
             f"onnxruntime differs from torch by {error:.2e} in a logit (allowed: "
             f"{allowed:.1e}) and agrees on {agreement:.2%} of {len(expected):,} "
-            "pictures (needed: all). Nothing was written."
+            "images (needed: all). Nothing was written."
         )
     return Parity(error, agreement)

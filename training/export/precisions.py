@@ -1,4 +1,4 @@
-"""Make each precision of a graph, measure it on the whole test split, and gate it.
+"""Convert a graph to each precision, measure it on the whole test split, and gate it.
 
 A failed gate raises, and nothing is written.
 """
@@ -19,23 +19,23 @@ from model.artifact.trust import (
     Quantization,
     Speed,
 )
-from training.data.dataset import Dataset, Split, spread
+from training.data.dataset import Dataset, random_subset
 from training.errors import ExportError
-from training.evaluation.metrics import reliability
-from training.evaluation.predict import Answers, onnx_outputs, onnx_session
+from training.evaluation.metrics import accuracy, reliability
+from training.evaluation.predict import Predictions
 from training.export.latency import measure_speed
-from training.export.quantize import calibrators_for, to_float16, to_int8, whole_batches
+from training.export.quantize import range_estimators, to_float16, to_int8, whole_batches
+from training.export.session import ExportSession
 from training.trust.conformal import fit_sets, measure_sets
-from training.trust.head import Fitted, honest_probabilities
-from training.trust.ood import measure_refusal
+from training.trust.head import FittedTrustHead
+from training.trust.ood import measure_ood
 
-CALIBRATING_PICTURES = 512
+RANGE_IMAGES = 512
+"""Training images that find the ranges of int8."""
 SPEED_BATCH = 8
-"""Enough for a small network, and not dear for a large one."""
-SPEED_THREADS = 1
-"""The figure is a core's: how a service shares out several is settled where it runs."""
+"""Enough for a small network, and not too slow for a large one."""
 GATES: Mapping[Precision, float] = MappingProxyType({"float16": 0.05, "int8": 0.2})
-"""Points of top-1 on the test split that a precision may lose."""
+"""Points of top-1 accuracy on the test split that a precision may lose."""
 
 
 class AccuracyError(ExportError):
@@ -43,26 +43,31 @@ class AccuracyError(ExportError):
 
 
 @dataclass(frozen=True)
-class Made:
+class Variant:
     """A graph in one precision."""
 
     precision: Precision
-    model: bytes
+    session: ExportSession
     quantization: Quantization | None = None
+
+    @property
+    def model(self) -> bytes:
+        """The ONNX file."""
+        return self.session.model
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one precision is worth on the test split."""
+class VariantMetrics:
+    """The figures of one precision on the test split."""
 
-    answers: Answers
+    predictions: Predictions
     calibration: CalibrationFigures
     prediction_sets: PredictionSets
-    refusal: OodFigures
+    ood: OodFigures
 
 
 def chosen_precisions(wanted: tuple[str, ...]) -> tuple[Precision, ...]:
-    """Read names, or `all`; float32 is always among them, for the others are held against it.
+    """Read names, or `all`; float32 is always included, as the others are compared with it.
 
     Raises:
         ValueError: If there is no such precision.
@@ -74,104 +79,112 @@ def chosen_precisions(wanted: tuple[str, ...]) -> tuple[Precision, ...]:
     return tuple(name for name in FILE_NAMES if everything or name == "float32" or name in wanted)
 
 
-def make(float32: bytes, precision: Precision, calibrating: Tensor, judging: Split) -> Made:
-    """Convert a graph; for int8 try every calibrator and keep the best.
+def make(
+    float32: ExportSession, precision: Precision, images: Tensor, split: str, targets: Tensor
+) -> Variant:
+    """Convert a graph; for int8 try every range estimator and keep the most accurate.
 
     Args:
         float32: The graph.
-        precision: What to make of it.
-        calibrating: Training pictures, uint8 (N, S, S, C).
-        judging: The validation split, which says which calibrator is the best.
+        precision: To convert it to.
+        images: To find the ranges of int8 with, uint8 (N, S, S, C).
+        split: Name of the session's split that the range estimators are compared on.
+        targets: Of that split, (M,).
     """
     if precision == "float32":
-        return Made(precision, float32)
+        return Variant(precision, float32)
     if precision == "float16":
-        return Made(precision, to_float16(float32))
-    chosen = spread(len(calibrating), CALIBRATING_PICTURES)
-    images = calibrating[chosen[: whole_batches(len(chosen))]].numpy()
-    models = {name: to_int8(float32, images, name) for name in calibrators_for(len(images))}
-    tried = {name: _share_right(model, judging) for name, model in models.items()}
+        return Variant(precision, float32.variant(to_float16(float32.model)))
+    chosen = random_subset(len(images), RANGE_IMAGES)
+    ranges = images[chosen[: whole_batches(len(chosen))]].numpy()
+    sessions = {
+        name: float32.variant(to_int8(float32.model, ranges, name))
+        for name in range_estimators(len(ranges))
+    }
+    tried = {
+        name: accuracy(predictions_of(session, split, targets))
+        for name, session in sessions.items()
+    }
     best = max(tried, key=tried.__getitem__)
-    return Made(
-        precision, models[best], Quantization(calibrator=best, pictures=len(images), tried=tried)
-    )
+    how = Quantization(calibrator=best, pictures=len(ranges), tried=tried)
+    return Variant(precision, sessions[best], how)
 
 
-def _share_right(model: bytes, split: Split) -> float:
-    outputs = onnx_outputs(onnx_session(model), split.images, ("probabilities",))
-    return float((outputs["probabilities"].argmax(1) == split.targets).double().mean())
+def predictions_of(session: ExportSession, split: str, targets: Tensor) -> Predictions:
+    """Return a graph's predictions for one of its splits."""
+    outputs = session.outputs(split)
+    return Predictions(outputs["logits"], targets, outputs["probabilities"])
 
 
 def measure(
-    made: Made, dataset: Dataset, fitted: Fitted, strange: Mapping[str, Tensor]
-) -> Measured:
-    """Answer validation, test and strange pictures once each, and draw up the figures.
+    variant: Variant, dataset: Dataset, fitted: FittedTrustHead, ood: Mapping[str, Tensor]
+) -> VariantMetrics:
+    """Compute the figures of a precision from its outputs for validation, test and OOD images.
 
     Raises:
-        AccuracyError: If the graph overflows: its answers hold numbers that are not finite.
+        AccuracyError: If the graph overflows: some outputs are not finite.
     """
-    session = onnx_session(made.model)
-    seen = onnx_outputs(session, dataset.validation.images, ("logits", "features", "score"))
-    test = onnx_outputs(session, dataset.test.images, ("logits", "probabilities", "score"))
-    answers = Answers(test["logits"], dataset.test.targets, test["probabilities"])
-    _refuse_overflow(made.precision, (*seen.values(), *test.values()))
-    honest = honest_probabilities(
-        fitted, seen["logits"], seen["features"], dataset.validation.targets
+    session = variant.session
+    validation, test = session.outputs("validation"), session.outputs("test")
+    _check_finite(variant.precision, (*validation.values(), *test.values()))
+    predictions = predictions_of(session, "test", dataset.test.targets)
+    targets = dataset.validation.targets
+    out_of_fold = fitted.out_of_fold_probabilities(
+        validation["logits"], validation["features"], targets
     )
-    sets = fit_sets(honest.numpy(), dataset.validation.targets.numpy())
-    scores = {
-        name: onnx_outputs(session, images, ("score",))["score"] for name, images in strange.items()
-    }
-    return Measured(
-        answers=answers,
+    sets = fit_sets(out_of_fold.numpy(), targets.numpy())
+    scores = {name: session.run(images, ("score",))["score"] for name, images in ood.items()}
+    return VariantMetrics(
+        predictions=predictions,
         calibration=CalibrationFigures(
-            before=reliability(answers.logits.softmax(1), answers.targets),
-            after=reliability(answers.calibrated(), answers.targets),
+            before=reliability(predictions.logits.softmax(1), predictions.targets),
+            after=reliability(predictions.calibrated(), predictions.targets),
         ),
         prediction_sets=measure_sets(
-            sets, answers.calibrated().numpy(), dataset.test.targets.numpy()
+            sets, predictions.calibrated().numpy(), predictions.targets.numpy()
         ),
-        refusal=measure_refusal(seen["score"], test["score"], scores),
+        ood=measure_ood(validation["score"], test["score"], scores),
     )
 
 
-def _refuse_overflow(precision: Precision, outputs: Iterable[Tensor]) -> None:
+def _check_finite(precision: Precision, outputs: Iterable[Tensor]) -> None:
     if not all(bool(values.isfinite().all()) for values in outputs):
         raise AccuracyError(
-            f"{precision} gives numbers that are not finite on validation or test pictures. "
+            f"{precision} gives numbers that are not finite on validation or test images. "
             f"Nothing was written; leave {precision} out."
         )
 
 
-def gate(precision: Precision, float32: Answers, answers: Answers, allowed_points: float) -> None:
-    """Stop a precision that costs too much.
+def gate(
+    precision: Precision, float32: Predictions, reduced: Predictions, allowed_points: float
+) -> None:
+    """Reject a precision that loses too much accuracy.
 
     Raises:
         AccuracyError: If top-1 falls by more than the points allowed.
     """
-    full, reduced = _top1(float32), _top1(answers)
-    lost = 100 * (full - reduced)
+    before, after = accuracy(float32), accuracy(reduced)
+    lost = 100 * (before - after)
     if not lost <= allowed_points + 1e-9:  # `not <=` also stops a NaN
         raise AccuracyError(
-            f"{precision} loses {lost:.2f} points of top-1 on {len(answers.targets):,} test "
-            f"pictures ({full:.2%} to {reduced:.2%}; allowed: {allowed_points:g}). Nothing was "
+            f"{precision} loses {lost:.2f} points of top-1 on {len(reduced.targets):,} test "
+            f"images ({before:.2%} to {after:.2%}; allowed: {allowed_points:g}). Nothing was "
             f"written; raise the gate with --gate {precision}=POINTS, or leave {precision} out."
         )
 
 
-def _top1(answers: Answers) -> float:
-    return float((answers.calibrated().argmax(1) == answers.targets).double().mean())
-
-
-def speed_of(made: Made, float32: bytes, images: Tensor) -> Speed | None:
-    """Measure a precision's speed beside float32's; None for float32 itself.
+def speed_of(variant: Variant, float32: ExportSession, images: Tensor) -> Speed | None:
+    """Compare the speed of a precision with float32's, on one core.
 
     Args:
-        made: The precision.
-        float32: The graph that it was made of.
+        variant: The precision.
+        float32: The graph that it was converted from.
         images: uint8 (N, S, S, C); a batch of them is run.
+
+    Returns:
+        None for float32 itself.
     """
-    if made.precision == "float32":
+    if variant.precision == "float32":
         return None
     batch: NDArray[np.uint8] = images[:SPEED_BATCH].numpy()
-    return measure_speed(made.model, float32, batch, threads=SPEED_THREADS)
+    return measure_speed(variant.session.for_speed, float32.for_speed, batch)

@@ -1,6 +1,6 @@
-"""From weights that were trained elsewhere to an artifact, gated as our own are."""
+"""From weights that were trained elsewhere to an artifact, with the gates of our own."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,29 +15,30 @@ from model.weights.labels import name_labels, read_labels
 from model.weights.loading import fit_to_weights, load_weights, match_weights, without_head
 from model.weights.normalization import Normalization, get_normalization, usual_normalization
 from model.weights.report import LoadReport
-from training.data.dataset import Dataset, spread
+from training.data.dataset import Dataset, random_subset
 from training.errors import ExportError
-from training.export.checkpoint import GATE_PICTURES, Options, refuse_early
-from training.export.manifest import untrained
 from training.export.onnx_graph import Servable
-from training.export.random_weights import preprocessing_for, random_pictures
-from training.export.uncalibrated import Subject, export_uncalibrated
+from training.export.options import GATE_IMAGES, Options, check_early
+from training.export.provenance import untrained_provenance
+from training.export.random_weights import preprocessing_for, random_images
+from training.export.uncalibrated import UncalibratedModel, export_uncalibrated
 
-RANDOM_PICTURES = 16
-"""That the gate looks at where there is no data."""
+log = logging.getLogger(__name__)
+RANDOM_IMAGES = 16
+"""For the gate, if there are no data."""
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """Weights from elsewhere, and what has to be known to serve them.
+class PretrainedWeights:
+    """Weights from elsewhere, and what is needed to serve them.
 
     Attributes:
-        architecture: Fitted to the labels and the pictures.
-        weights: Of the file.
-        normalization: Of the pictures they were trained on.
-        labels: As many as the architecture has; None names them by their number.
+        architecture: With the labels and channels of the weights, or of the data.
+        weights: The tensors of the file.
+        normalization: Of the images they were trained on.
+        labels: As many as the architecture has; None: they are numbered.
         source: File and SHA-256, for the manifest.
-        new_head: Whether the head was asked to be drawn at random.
+        new_head: Whether the classifier gets random weights.
     """
 
     architecture: Architecture
@@ -48,30 +49,28 @@ class Foreign:
     new_head: bool = False
 
 
-def read_foreign(  # noqa: PLR0913  # the file, and what it does not say itself
+def read_pretrained(  # the file, and what it does not say itself
     architecture: Architecture,
     path: Path,
     *,
     labels: Path | None,
     normalize: str | None,
     new_head: bool = False,
-    tell: Callable[[str], None] = print,
-) -> Foreign:
-    """Read weights, and find out for which labels and pictures they were made.
+) -> PretrainedWeights:
+    """Read weights, and find out which labels and images they were trained for.
 
     Args:
-        architecture: The member of the family that they are for.
+        architecture: The member of the family.
         path: A .pth or .safetensors file.
-        labels: A file of names, as many as the file's head has outputs.
-        normalize: A key of `NORMALIZATIONS`, or figures; None: what is usual.
-        new_head: Draw the head at random, for any number of labels.
-        tell: Hears where in the file the weights were found.
+        labels: A file of names, as many as the classifier has outputs.
+        normalize: A key of `NORMALIZATIONS`, or figures; None: the architecture's usual one.
+        new_head: Draw the classifier at random, for any number of labels.
 
     Raises:
         WeightsError: If the file cannot be read, or does not fit the architecture.
         ExportError: If labels, normalisation or the file's shapes cannot be used.
     """
-    weights: Weights = read_weights(path, architecture, tell)
+    weights: Weights = read_weights(path, architecture, log.info)
     try:
         fitted = fit_to_weights(architecture, weights)
         names = None if labels is None else read_labels(labels)
@@ -95,44 +94,46 @@ def read_foreign(  # noqa: PLR0913  # the file, and what it does not say itself
         )
     chosen = normalize or usual_normalization(fitted)
     normalization = get_normalization(chosen, fitted.in_channels)
-    return Foreign(fitted, weights, normalization, names, describe_file(path), new_head)
+    return PretrainedWeights(fitted, weights, normalization, names, describe_file(path), new_head)
 
 
-def fit_to_data(foreign: Foreign, dataset: Dataset, normalize: str | None) -> Foreign:
-    """Take input channels and labels from the data that the artifact will be measured on.
+def fit_to_data(
+    pretrained: PretrainedWeights, dataset: Dataset, normalize: str | None
+) -> PretrainedWeights:
+    """Take the channels and labels of the data that will measure the artifact.
 
     Raises:
-        ExportError: If labels were named, or trained, that are not the data's.
+        ExportError: If the weights have other labels or another image size.
     """
-    count = foreign.architecture.num_classes
-    if foreign.new_head and foreign.labels is None:
+    count = pretrained.architecture.num_classes
+    if pretrained.new_head and pretrained.labels is None:
         count = len(dataset.labels)
-    if len(dataset.labels) != count or foreign.labels not in (None, dataset.labels):
+    if len(dataset.labels) != count or pretrained.labels not in (None, dataset.labels):
         raise ExportError(
             f"{dataset.name} has {len(dataset.labels)} labels ({', '.join(dataset.labels[:3])}); "
             f"the weights are for {count}. Leave --data out, or name the data's own with --labels."
         )
     channels, crop = dataset.preprocessing.channels, dataset.preprocessing.crop
-    if crop != foreign.architecture.image_size:
+    if crop != pretrained.architecture.image_size:
         raise ExportError(
-            f"{dataset.name} has pictures of {crop} pixels; {foreign.architecture.name} reads "
-            f"{foreign.architecture.image_size}. "
-            "Leave --data out, or give a folder of larger pictures."
+            f"{dataset.name} has images of {crop} pixels; {pretrained.architecture.name} reads "
+            f"{pretrained.architecture.image_size}. Leave --data out, or give a folder of larger "
+            "images."
         )
     return replace(
-        foreign,
-        architecture=foreign.architecture.model_copy(
+        pretrained,
+        architecture=pretrained.architecture.model_copy(
             update={"in_channels": channels, "num_classes": count}
         ),
         normalization=get_normalization(
-            normalize or usual_normalization(foreign.architecture), channels
+            normalize or usual_normalization(pretrained.architecture), channels
         ),
         labels=dataset.labels,
     )
 
 
-def export_weights(
-    foreign: Foreign,
+def export_pretrained(
+    pretrained: PretrainedWeights,
     out: Path,
     options: Options | None = None,
     *,
@@ -141,15 +142,14 @@ def export_weights(
 ) -> tuple[Artifact, LoadReport]:
     """Export weights that were trained elsewhere.
 
-    There is no calibrator: the pictures that would fit it may be those that the weights
-    were trained on. Without a data set the gate looks at random pictures, and the manifest
-    has no figures.
+    There is no calibrator: the images that would fit it may be among those that the weights were
+    trained on. Without a data set the gate uses random images, and the manifest has no figures.
 
     Args:
-        foreign: The weights.
+        pretrained: The weights.
         out: `<name>/<version>/`.
-        options: See `training.export.checkpoint.Options`.
-        dataset: Its test split is measured; preprocessed as the architecture needs it.
+        options: See `training.export.options.Options`.
+        dataset: Its test split is measured; preprocessed for the architecture.
         overwrite: Replace an artifact that is there.
 
     Returns:
@@ -160,23 +160,23 @@ def export_weights(
         ExportError: If `out` cannot be an artifact's, or the gate fails.
         ArtifactError: If the artifact cannot be written.
     """
-    refuse_early(out, options or Options(), overwrite=overwrite)
+    check_early(out, options or Options(), overwrite=overwrite)
     torch.manual_seed(0)
-    architecture = foreign.architecture
-    preprocessing = preprocessing_for(architecture, *foreign.normalization)
+    architecture = pretrained.architecture
+    preprocessing = preprocessing_for(architecture, *pretrained.normalization)
     normalize, network = build_parts(architecture, preprocessing)
-    report = load_weights(network, foreign.weights)
-    check_trained(architecture, foreign.weights, report, new_head=foreign.new_head)
-    subject = Subject(
+    report = load_weights(network, pretrained.weights)
+    check_trained(architecture, pretrained.weights, report, new_head=pretrained.new_head)
+    model = UncalibratedModel(
         Servable(normalize, network),
         preprocessing,
-        foreign.labels or name_labels(architecture.num_classes),
-        untrained(0, foreign.source),
+        pretrained.labels or name_labels(architecture.num_classes),
+        untrained_provenance(0, pretrained.source),
     )
-    pictures = dataset.test.images if dataset else random_pictures(RANDOM_PICTURES, preprocessing)
+    images = dataset.test.images if dataset else random_images(RANDOM_IMAGES, preprocessing)
     artifact = export_uncalibrated(
-        subject,
-        pictures[spread(len(pictures), GATE_PICTURES)],
+        model,
+        images[random_subset(len(images), GATE_IMAGES)],
         out,
         options,
         dataset=dataset,

@@ -1,9 +1,9 @@
-"""A float32 graph as int8 or float16, with the same borders.
+"""Convert a float32 graph to int8 or float16, with the same inputs and outputs.
 
-Only the network's body changes. What turns uint8 into its input, and everything from the
-pooling on (head, calibrator, softmax, score, map) stays in float32: it costs next to
-nothing, and rounding there would show in every answer. In int8 so does a first convolution
-of grey pictures (docs/decisions/0026).
+Only the network's body changes. The layers before it, which turn uint8 into its input, and all
+layers from the pooling on (classifier, calibrator, softmax, score, map) stay in float32: they take
+almost no time, and rounding there would show in every answer. In int8 the first convolution of grey
+images stays in float32 too (docs/decisions/0026).
 """
 
 import io
@@ -26,40 +26,39 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-CALIBRATORS: dict[str, CalibrationMethod] = {
+RANGE_ESTIMATORS: dict[str, CalibrationMethod] = {
     "minmax": CalibrationMethod.MinMax,
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
 WEIGHTED = ("Conv", "Gemm")
-"""Operations with weights; the body begins with the first of them. Gemm: an MLP's layers."""
+"""Operations with weights; the body starts at the first of them. Gemm: layers of an MLP."""
 QUANTIZED = (*WEIGHTED, "Add", "Relu", "MaxPool")
 """Squeeze-and-excitation's sigmoids and products stay in float."""
-BATCH = 16
+RANGE_BATCH = 16
 
 
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Gives the calibrating pictures batch by batch."""
+class _RangeImages(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """Yields the images that find the ranges, in batches."""
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
-        """Begin at the first picture."""
         self._batches = iter(
-            [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+            [images[start : start + RANGE_BATCH] for start in range(0, len(images), RANGE_BATCH)]
         )
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """Give the next batch; None at the end."""
+        """Return the next batch; None at the end."""
         batch = next(self._batches, None)
         return None if batch is None else {"images": batch}
 
 
-def to_int8(model: bytes, images: NDArray[np.uint8], calibrator: str) -> bytes:
+def to_int8(model: bytes, images: NDArray[np.uint8], estimator: str) -> bytes:
     """Quantize the body: static, QDQ, weights int8 per channel, activations uint8.
 
     Args:
         model: A float32 file of `training.export.onnx_graph`.
-        images: Training pictures as the network gets them, uint8 (N, S, S, C).
-        calibrator: One of `CALIBRATORS`; it finds each tensor's range on the pictures.
+        images: Training images, preprocessed, uint8 (N, S, S, C).
+        estimator: One of `RANGE_ESTIMATORS`; it finds each tensor's range on the images.
     """
     graph = onnx.load_from_string(model).graph
     head, stem = _after_the_body(graph), _grey_stem(graph)
@@ -69,18 +68,18 @@ def to_int8(model: bytes, images: NDArray[np.uint8], calibrator: str) -> bytes:
         quantize_static(
             source,
             target,
-            _Pictures(images),
+            _RangeImages(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTIZED),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=CALIBRATORS[calibrator],
+            calibrate_method=RANGE_ESTIMATORS[estimator],
             nodes_to_exclude=[*head, *stem],
         )
         quantized = onnx.load(target)
     if stem:
-        _hand_over_channels_last(quantized.graph, stem[-1])
+        _transpose_stem_once(quantized.graph, stem[-1])
     return _checked(quantized)
 
 
@@ -96,7 +95,7 @@ def to_float16(model: bytes) -> bytes:
     halves: dict[str, Any] = {}
 
     def as_type(name: str, dtype: int) -> str:
-        """Name a tensor in another type; the cast is made where it is first needed."""
+        """Return the name of a tensor in another type; the cast is added on first use."""
         if (name, dtype) not in cast:
             cast[name, dtype] = f"{name}_as_{TensorProto.DataType.Name(dtype).lower()}"
             nodes.append(helper.make_node("Cast", [name], [cast[name, dtype]], to=dtype))
@@ -104,15 +103,15 @@ def to_float16(model: bytes) -> bytes:
 
     for node in graph.node:
         is_body = node.name not in head
-        for place, name in enumerate(node.input):
+        for index, name in enumerate(node.input):
             if is_body and name in weights and weights[name].data_type == TensorProto.FLOAT:
                 values = numpy_helper.to_array(weights[name]).astype(np.float16)
                 halves[name] = numpy_helper.from_array(values, f"{name}_as_float16")
-                node.input[place] = halves[name].name
+                node.input[index] = halves[name].name
             elif is_body and name and name not in inside and name not in weights:
-                node.input[place] = as_type(name, TensorProto.FLOAT16)
+                node.input[index] = as_type(name, TensorProto.FLOAT16)
             elif not is_body and name in inside:
-                node.input[place] = as_type(name, TensorProto.FLOAT)
+                node.input[index] = as_type(name, TensorProto.FLOAT)
         nodes.append(node)
     used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
@@ -124,7 +123,7 @@ def to_float16(model: bytes) -> bytes:
 
 
 def _before_the_body(graph: Any) -> list[str]:
-    """Name the nodes up to the first layer with weights: they make float32 of uint8."""
+    """Name the nodes before the first layer with weights: they convert uint8 to float32."""
     names = []
     for node in graph.node:
         if node.op_type in WEIGHTED:
@@ -134,7 +133,7 @@ def _before_the_body(graph: Any) -> list[str]:
 
 
 def _after_the_body(graph: Any) -> list[str]:
-    """Name the nodes that do not lie between the pictures and the pooling."""
+    """Name the nodes that are not between the images and the pooling."""
     makers = {output: node for node in graph.node for output in node.output}
     pooling = makers["features"]
     body: set[str] = set()
@@ -148,7 +147,7 @@ def _after_the_body(graph: Any) -> list[str]:
 
 
 def _grey_stem(graph: Any) -> list[str]:
-    """Name the layers before the first stage, if they look at a single channel."""
+    """Name the layers before the first stage, if they read a single channel."""
     first = next(node for node in graph.node if node.op_type in WEIGHTED)
     weight = next(tensor for tensor in graph.initializer if tensor.name == first.input[1])
     if first.op_type != "Conv" or weight.dims[1] != 1:
@@ -160,15 +159,15 @@ def _grey_stem(graph: Any) -> list[str]:
     return [node.name for node in stem]
 
 
-def _hand_over_channels_last(graph: Any, last_of_stem: str) -> None:
-    """Have the stem's output transposed once, and not around every layer of the first stage.
+def _transpose_stem_once(graph: Any, last_of_stem: str) -> None:
+    """Transpose the stem's output once, instead of around every layer of the first stage.
 
-    int8 layers want channels last, float32 ones channels first. onnxruntime's optimiser moves
-    its transpositions out of the way only where both sides of an addition have one. The pair
-    that is put here would cancel out, if there were no reshape to the same shape between.
+    int8 layers need channels last, float32 layers channels first. onnxruntime's optimiser removes
+    a pair of transpositions only if both inputs of an addition have one. The pair that is added
+    here would cancel out without the reshape to the same shape between them.
     """
     given = next(node.output[0] for node in graph.node if node.name == last_of_stem)
-    same = numpy_helper.from_array(np.zeros(4, np.int64), "same_shape")  # 0: as it comes
+    same = numpy_helper.from_array(np.zeros(4, np.int64), "same_shape")  # 0: unchanged
     nodes: list[Any] = []
     for node in graph.node:
         nodes.append(node)
@@ -197,7 +196,7 @@ def _checked(model: Any) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence onnxruntime's advice, which goes through the root logger and to stdout."""
+    """Silence onnxruntime's advice, which goes to the root logger and to stdout."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -208,10 +207,10 @@ def _quiet() -> Iterator[None]:
 
 
 def whole_batches(count: int) -> int:
-    """Cut a number of pictures to whole batches: onnxruntime's histograms fail on a shorter one."""
-    return count - count % BATCH if count > BATCH else count
+    """Round down to whole batches: onnxruntime's histograms fail on a shorter one."""
+    return count - count % RANGE_BATCH if count > RANGE_BATCH else count
 
 
-def calibrators_for(pictures: int) -> tuple[str, ...]:
-    """Name the calibrators that are worth trying: histograms need more than a few pictures."""
-    return tuple(CALIBRATORS) if pictures >= 2 * BATCH else ("minmax",)
+def range_estimators(images: int) -> tuple[str, ...]:
+    """Name the range estimators worth trying: histograms need more than a few images."""
+    return tuple(RANGE_ESTIMATORS) if images >= 2 * RANGE_BATCH else ("minmax",)

@@ -1,7 +1,7 @@
-"""The figures of a manifest that say how far to trust it, as Markdown tables.
+"""The figures of a manifest on calibration, coverage and OOD detection, as Markdown tables.
 
 `docs/trust.md` holds the tables of the shipped artifact; `python -m training.cli.report ARTIFACT`
-prints them anew.
+prints them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,14 +12,14 @@ Row = Sequence[str]
 
 
 def trust_table(manifest: Manifest) -> str:
-    """Write every table that the manifest has figures for."""
+    """Write every table for which the manifest has figures."""
     parts = [_precisions(manifest)]
     if manifest.calibration:
         parts += [_methods(manifest), _calibration(manifest)]
     if any(file.prediction_sets for file in manifest.files.values()):
         parts.append(_sets(manifest))
     if manifest.refusal:
-        parts += [_scores(manifest), _refusal(manifest)]
+        parts += [_scores(manifest), _ood(manifest)]
     return "\n\n".join(parts)
 
 
@@ -40,16 +40,16 @@ def _precisions(manifest: Manifest) -> str:
         )
     titles = (
         *("precision", "top-1 %", "same top label %", "largest logit error", "bytes"),
-        *("speed beside float32", "calibrator of ranges"),
+        *("speed beside float32", "range estimator"),
     )
     return _table(titles, rows)
 
 
 def _methods(manifest: Manifest) -> str:
     calibration = manifest.calibration
-    assert calibration is not None  # noqa: S101  # for the types: the caller looked
+    assert calibration is not None  # noqa: S101  # for the types: the caller checks it
     return _table(
-        ("calibrator", f"cross-validated NLL, {calibration.split}, {calibration.n:,} pictures"),
+        ("calibrator", f"cross-validated NLL, {calibration.split}, {calibration.n:,} images"),
         (
             (f"**{name}**" if name == calibration.method else name, f"{nll:.4f}")
             for name, nll in calibration.cross_validated_nll.items()
@@ -84,22 +84,22 @@ def _sets(manifest: Manifest) -> str:
 
 
 def _scores(manifest: Manifest) -> str:
-    refusal = manifest.refusal
-    assert refusal is not None  # noqa: S101  # for the types: the caller looked
-    sets = list(next(iter(refusal.compared.values())))
+    detector = manifest.refusal
+    assert detector is not None  # noqa: S101  # for the types: the caller checks it
+    sets = list(next(iter(detector.compared.values())))
     return _table(
         ("score", *(f"AUROC, {name} (validation)" for name in sets)),
         (
             (
-                f"**{score}**" if score == refusal.score else score,
+                f"**{score}**" if score == detector.score else score,
                 *(f"{by_set[name]:.4f}" for name in sets),
             )
-            for score, by_set in refusal.compared.items()
+            for score, by_set in detector.compared.items()
         ),
     )
 
 
-def _refusal(manifest: Manifest) -> str:
+def _ood(manifest: Manifest) -> str:
     rows = []
     for name, file in manifest.files.items():
         if file.refusal:
@@ -110,7 +110,7 @@ def _refusal(manifest: Manifest) -> str:
                 (name, which, f"{of.auroc:.4f}", f"{100 * of.flagged:.1f}", f"{of.n:,}")
                 for which, of in file.refusal.sets.items()
             ]
-    return _table(("precision", "pictures", "AUROC", "flagged %", "n"), rows)
+    return _table(("precision", "images", "AUROC", "flagged %", "n"), rows)
 
 
 def _table(titles: Row, rows: Iterable[Row]) -> str:

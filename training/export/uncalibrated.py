@@ -1,7 +1,7 @@
-"""From weights that no data may calibrate to an artifact: random ones, or from elsewhere.
+"""From weights without calibration data to an artifact: random weights, or pretrained ones.
 
-The gates are those of `training.export.checkpoint`; what cannot be known is left out of the
-manifest.
+The gates are those of `training.export.checkpoint`. Figures that cannot be measured are left out
+of the manifest.
 """
 
 from dataclasses import dataclass
@@ -19,21 +19,27 @@ from model.artifact.writing import write
 from model.preprocessing import Preprocessing
 from training.data.dataset import Dataset, Split
 from training.errors import ExportError
-from training.evaluation.metrics import top1
-from training.evaluation.predict import Answers, Predict, answer, onnx_predict, torch_predict
-from training.export.checkpoint import Options, measured_metrics, refuse_early
-from training.export.manifest import assemble, difference, figures, untrained
-from training.export.onnx_graph import Parity, Servable, check_parity, to_onnx
-from training.export.precisions import Made, gate, make, speed_of
-from training.export.random_weights import draw
+from training.evaluation.metrics import accuracy
+from training.evaluation.predict import Predictions, predict_split, torch_predict
+from training.export.figures import difference, file_figures, manifest_metrics
+from training.export.golden import GoldenImages
+from training.export.manifest import build_manifest
+from training.export.onnx_graph import Servable, check_finite, check_parity, to_onnx
+from training.export.options import Options, check_early
+from training.export.precisions import Variant, gate, make, predictions_of, speed_of
+from training.export.provenance import untrained_provenance
+from training.export.random_weights import build_random
+from training.export.session import ExportSession
 
-GOLDEN = 2
-"""Pictures whose answers the manifest holds."""
+GOLDEN_IMAGES = 2
+"""Golden answers of the manifest."""
+GATE = "gate"
+"""Name of the images on which onnxruntime must agree with torch."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Weights that were not trained here, with what has to be known to serve them."""
+class UncalibratedModel:
+    """Weights that were not trained here, and what is needed to serve them."""
 
     servable: Servable
     preprocessing: Preprocessing
@@ -55,34 +61,34 @@ def export_random(
         ExportError: If `out` cannot be an artifact's, or the gate fails.
         ArtifactError: If the artifact cannot be written.
     """
-    refuse_early(out, options or Options(), overwrite=overwrite)
-    preprocessing, normalize, network, pictures = draw(architecture, seed)
-    subject = Subject(
+    check_early(out, options or Options(), overwrite=overwrite)
+    preprocessing, normalize, network, images = build_random(architecture, seed)
+    model = UncalibratedModel(
         Servable(normalize, network),
         preprocessing,
         tuple(f"label {index}" for index in range(architecture.num_classes)),
-        untrained(seed),
+        untrained_provenance(seed),
     )
-    return export_uncalibrated(subject, pictures, out, options, overwrite=overwrite)
+    return export_uncalibrated(model, images, out, options, overwrite=overwrite)
 
 
 def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
-    subject: Subject,
-    pictures: Tensor,
+    model: UncalibratedModel,
+    images: Tensor,
     out: Path,
     options: Options | None = None,
     *,
     dataset: Dataset | None = None,
     overwrite: bool = False,
 ) -> Artifact:
-    """Export a network without a calibrator: there is nothing that may fit one.
+    """Export a network without a calibrator: there are no data that may fit one.
 
     Args:
-        subject: The network.
-        pictures: For the gate and the golden answers, uint8 (N, S, S, C).
+        model: The network.
+        images: For the gate and the golden answers, uint8 (N, S, S, C).
         out: `<name>/<version>/`.
         options: See `Options`.
-        dataset: Its test split is measured, if there is one.
+        dataset: Its test split is measured; None: nothing is.
         overwrite: Replace an artifact that is there.
 
     Raises:
@@ -90,76 +96,91 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
         ArtifactError: If the artifact cannot be written.
     """
     options = options or Options()
-    servable, network = subject.servable, subject.servable.network
-    float32 = to_onnx(servable, subject.preprocessing)
-    expected = _answered(torch_predict(network, servable.normalize), pictures)
-    full = _answered(onnx_predict(float32), pictures)  # the truth for the other precisions
-    split = Split(pictures, full.targets)
-    parity = check_parity(expected.logits, full.logits)
-    whole = None if dataset is None else answer(onnx_predict(float32), dataset.test)
-    made: list[Made] = []
-    files: dict[Precision, dict[str, Any]] = {}
-    right = torch.ones(len(pictures), dtype=torch.bool)
+    servable, network = model.servable, model.servable.network
+    predict = torch_predict(network, servable.normalize)
+    expected = predict_split(predict, Split(images, torch.zeros(len(images)))).logits
+    check_finite(expected)
+    splits = {GATE: images}
+    if dataset is not None:
+        splits |= {"validation": dataset.validation.images, "test": dataset.test.images}
+    float32 = ExportSession(to_onnx(servable, model.preprocessing), splits)
+    parity = check_parity(expected, float32.outputs(GATE)["logits"])
+    variants: list[Variant] = []
+    figures: dict[Precision, dict[str, Any]] = {}
     for precision in options.precisions:
-        item = make(float32, precision, *_for_ranges(dataset, split))
-        reduced = answer(onnx_predict(item.model), split)
-        right &= reduced.logits.argmax(1) == split.targets
-        found, share = difference(full, reduced), None
-        if whole is not None and dataset is not None:
-            found, share = _on_test_split(item, whole, dataset, options)
-        found = parity if precision == "float32" else found
-        speed = speed_of(item, float32, pictures)
-        files[precision] = {**figures(found, None), "speed": speed, "top1": share}
-        made.append(item)
-    manifest = assemble(
+        variants.append(_make(float32, precision, images, dataset))
+        found = _figures(variants[-1], float32, dataset, options)
+        speed = speed_of(variants[-1], float32, images)
+        figures[precision] = {**found, "speed": speed}
+    figures["float32"] |= file_figures(parity, None)
+    metrics = None
+    if dataset is not None:
+        predictions = predictions_of(float32, "test", dataset.test.targets)
+        metrics = manifest_metrics(predictions, model.labels, dataset.name)
+    manifest = build_manifest(
         out,
-        made,
-        files,
-        _golden(pictures, right),
+        variants,
+        figures,
+        _golden(variants, images),
         architecture=network.architecture,
-        labels=subject.labels,
-        preprocessing=subject.preprocessing,
+        labels=model.labels,
+        preprocessing=model.preprocessing,
         temperature=1.0,
-        metrics=None if whole is None else measured_metrics(whole, subject.labels, dataset),
-        provenance=subject.provenance,
+        metrics=metrics,
+        provenance=model.provenance,
         head_bias=tuple(network.classifier.bias.tolist()),
     )
-    return write(out, manifest, {item.precision: item.model for item in made}, overwrite=overwrite)
+    models = {variant.precision: variant.model for variant in variants}
+    return write(out, manifest, models, overwrite=overwrite)
 
 
-def _answered(predict: Predict, pictures: Tensor) -> Answers:
-    """Answer pictures whose labels nobody knows: what comes out is their target, too."""
-    logits = answer(predict, Split(pictures, torch.zeros(len(pictures)))).logits
-    return Answers(logits, logits.argmax(1))
+def _make(
+    float32: ExportSession, precision: Precision, images: Tensor, dataset: Dataset | None
+) -> Variant:
+    """Convert a graph.
+
+    Training and validation split choose the ranges of int8; the test split only measures. Without
+    a data set, the gate's images do both, and float32's labels are the truth.
+    """
+    if dataset is None:
+        return make(float32, precision, images, GATE, _gate_predictions(float32).targets)
+    targets = dataset.validation.targets
+    return make(float32, precision, dataset.train.images, "validation", targets)
 
 
-def _on_test_split(
-    made: Made, whole: Answers, dataset: Dataset, options: Options
-) -> tuple[Parity, float]:
-    """Hold a precision against float32 on the whole test split; give its top-1, too.
+def _gate_predictions(session: ExportSession, float32: ExportSession | None = None) -> Predictions:
+    """Return the predictions for the gate's images; float32's labels are the targets."""
+    targets = (float32 or session).outputs(GATE)["logits"].argmax(1)
+    return predictions_of(session, GATE, targets)
+
+
+def _figures(
+    variant: Variant, float32: ExportSession, dataset: Dataset | None, options: Options
+) -> dict[str, Any]:
+    """Compare a precision with float32, on the test split if there is one.
 
     Raises:
-        AccuracyError: If it loses more than its gate allows.
+        AccuracyError: If it loses more accuracy than its gate allows.
     """
-    answers = answer(onnx_predict(made.model), dataset.test)
-    gate(made.precision, whole, answers, options.gates.get(made.precision, 0.0))
-    return difference(whole, answers), top1(answers)
+    if dataset is None:
+        full = _gate_predictions(float32)
+        reduced = _gate_predictions(variant.session, float32)
+        return {**file_figures(difference(full, reduced), None), "top1": None}
+    full = predictions_of(float32, "test", dataset.test.targets)
+    reduced = predictions_of(variant.session, "test", dataset.test.targets)
+    gate(variant.precision, full, reduced, options.gates.get(variant.precision, 0.0))
+    return {**file_figures(difference(full, reduced), None), "top1": accuracy(reduced)}
 
 
-def _golden(pictures: Tensor, right: Tensor) -> Tensor:
-    """Choose the first pictures (N, S, S, C) that all precisions answer alike, bool (N,).
+def _golden(variants: list[Variant], images: Tensor) -> GoldenImages:
+    """Choose the first images (N, S, S, C) for which all precisions predict the same label.
 
     Raises:
         ExportError: If there is none.
     """
-    if not right.any():
-        raise ExportError("The precisions agree on no picture. Try other pictures, or float32.")
-    return pictures[right][:GOLDEN]
-
-
-def _for_ranges(dataset: Dataset | None, split: Split) -> tuple[Tensor, Split]:
-    """Give the pictures that find int8's ranges, and the split that chooses between calibrators.
-
-    The test split does neither: it measures. Without a data set there are only the gate's.
-    """
-    return (split.images, split) if dataset is None else (dataset.train.images, dataset.validation)
+    found = {each.precision: each.session.outputs(GATE)["probabilities"] for each in variants}
+    tops = torch.stack([probabilities.argmax(1) for probabilities in found.values()])
+    rows = (tops == tops[0]).all(0).nonzero().flatten()[:GOLDEN_IMAGES]
+    if not len(rows):
+        raise ExportError("The precisions agree on no image. Try other images, or float32.")
+    return GoldenImages(images[rows], {name: values[rows] for name, values in found.items()})

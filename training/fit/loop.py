@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from training.data.dataset import Dataset
-from training.data.loader import at_once, loader
+from training.data.loader import eval_batch_size, loader
 from training.distributed import processes
 from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import WriteError
@@ -58,7 +58,7 @@ def run_loop(
     record = module.record
     batch_size = record.recipe.batch_size // processes().world_size
     train = loader(dataset.train, batch_size, record.seed)
-    validation = loader(dataset.validation, at_once(record.preprocessing.crop))
+    validation = loader(dataset.validation, eval_batch_size(record.preprocessing.crop))
     trainer, best = build_trainer(folder, record.recipe, checkpoint_every, train)
     interrupted = False
     try:

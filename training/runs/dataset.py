@@ -6,10 +6,10 @@ them, is decided here.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from training.data.dataset import Dataset, DatasetError
+from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError
 from training.data.open import read_dataset
 from training.data.splits import as_path, plain
 from training.runs.folder import RunFolder
@@ -21,12 +21,14 @@ MAX_NAMED = 10
 log = logging.getLogger(__name__)
 
 
-def open_dataset(
+def open_dataset(  # noqa: PLR0913  # which files, how they are divided, which to decode
     source: Path | None,
     seed: int = 0,
     image_size: int | None = None,
     held: Mapping[str, Sequence[str]] | None = None,
     known: Sequence[str] = (),
+    *,
+    splits: Collection[str] = SPLIT_NAMES,
 ) -> Dataset:
     """Read a data set, and log how it was read, what was found and what was left out.
 
@@ -36,19 +38,15 @@ def open_dataset(
         image_size: In pixels, as the recipe has it; None takes the images' usual one.
         held: Files of each split, as an earlier reading held them.
         known: Labels of the run whose data they are, which keep their order.
+        splits: The splits to decode; the others come out empty.
 
     Raises:
         DatasetError: If the images cannot be used; the message says why.
     """
-    dataset = read_dataset(source, seed, image_size, held, known)
+    dataset = read_dataset(source, seed, image_size, held, known, splits=splits)
     for note in dataset.notes:
         log.info(note)
-    height, width, channels = dataset.train.images.shape[1:]
-    log.info(
-        f"{dataset.name}: {len(dataset.train):,} + {len(dataset.validation):,} + "
-        f"{len(dataset.test):,} images to train, validate and test, {len(dataset.labels)} "
-        f"labels, {height} x {width} x {channels}"
-    )
+    log.info(dataset.describe())
     if dataset.unreadable:
         log.info(f"{len(dataset.unreadable)} left out:")
         for reason in dataset.unreadable[:MAX_NAMED]:
@@ -58,13 +56,20 @@ def open_dataset(
     return dataset
 
 
-def dataset_to_evaluate(record: RunRecord, source: Path | None, checkpoint: Path) -> Dataset:
+def dataset_to_evaluate(
+    record: RunRecord,
+    source: Path | None,
+    checkpoint: Path,
+    splits: Collection[str] = SPLIT_NAMES,
+) -> Dataset:
     """Read images that may measure a run: its own, or others that it never saw.
 
     Args:
         record: Of the run.
         source: Where the images are now; None takes the run's own folder.
         checkpoint: Of the run, or its folder, which has the list of its splits.
+        splits: The splits to decode; all without that list, as only decoding tells then which
+            files can be read.
 
     Raises:
         DatasetError: If the images do not fit the network, or the run may have been trained on
@@ -72,7 +77,8 @@ def dataset_to_evaluate(record: RunRecord, source: Path | None, checkpoint: Path
     """
     for line in record.notes(checkpoint):
         log.info(line)
-    dataset = _open_as_the_run_did(record, source, _held_files(checkpoint))
+    held = _held_files(checkpoint)
+    dataset = _open_as_the_run_did(record, source, held, splits if held else SPLIT_NAMES)
     if dataset.sha256 != record.dataset_sha256:
         if dataset.is_drawn:
             raise DatasetError(
@@ -110,7 +116,10 @@ def dataset_to_resume(record: RunRecord, source: Path | None, run: Path) -> Data
 
 
 def _open_as_the_run_did(
-    record: RunRecord, source: Path | None, held: Mapping[str, Sequence[str]]
+    record: RunRecord,
+    source: Path | None,
+    held: Mapping[str, Sequence[str]],
+    splits: Collection[str] = SPLIT_NAMES,
 ) -> Dataset:
     """Read a run's data in its splits and at its image size.
 
@@ -119,7 +128,7 @@ def _open_as_the_run_did(
     """
     spec = record.preprocessing
     where = source or as_path(record.dataset_source)
-    dataset = open_dataset(where, record.seed, spec.crop, held, record.labels)
+    dataset = open_dataset(where, record.seed, spec.crop, held, record.labels, splits=splits)
     if dataset.labels != record.labels:
         raise DatasetError(
             f"{dataset.source} has the labels {', '.join(dataset.labels[:5])}...; the run was "

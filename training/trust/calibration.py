@@ -1,7 +1,7 @@
-"""Choose and fit the calibrator that turns logits into honest probabilities.
+"""Choose and fit the calibrator that turns logits into calibrated probabilities.
 
-Several methods are held against each other by cross-validation on the validation split;
-the one with the lowest cross-entropy is fitted on all of it and goes into the graph.
+Cross-validation on the validation split compares several methods. The one with the lowest
+cross-entropy is fitted on the whole split and goes into the graph.
 """
 
 import math
@@ -19,26 +19,26 @@ Term = Literal["margin", "distance"]
 
 
 class Calibrator(nn.Module):
-    """Logits and distances -> probabilities; the likeliest label stays what it was.
+    """Logits and distances -> probabilities; the likeliest label never changes.
 
-    softmax(exp(a + sum of b_i q_i) max(u, 0) + exp(r) min(u, 0)), where u are the logits less the
-    second largest: how far the likeliest label is ahead has one scale, how far the others are
-    behind another (decision 43). The first depends on quantities q_i of the picture: m and
-    log(1 + m), where m is the margin between the two largest logits (`margin`); log(1 + D1) and
-    log(1 + D2 - D1), where D1 and D2 are the distances to the two nearest labels (`distance`). A
-    method has some of the terms; with none it is temperature scaling, softmax(exp(a) z).
-    Quantities count up to the largest that was fitted: beyond it nobody knows, and the exponential
-    would run away.
+    softmax(exp(a + sum of b_i q_i) max(u, 0) + exp(r) min(u, 0)), where u are the logits minus the
+    second largest logit. The lead of the likeliest label has one scale, the other labels have
+    another (decision 43). The first scale depends on quantities q_i of the image:
+
+    - `margin`: m and log(1 + m), where m is the margin between the two largest logits;
+    - `distance`: log(1 + D1) and log(1 + D2 - D1), of the distances to the two nearest labels.
+
+    Without terms it is temperature scaling, softmax(exp(a) z). Quantities are clipped at the
+    largest value that was fitted: beyond it the exponential would run away.
 
     Args:
         terms: What the scale of the likeliest label depends on.
-        largest: Of each quantity, (Q,); None: as they come.
+        largest: Upper limit of each quantity, (Q,); None: no limit.
     """
 
     largest: Tensor
 
     def __init__(self, terms: tuple[Term, ...], largest: Tensor | None = None) -> None:
-        """Start as the plain softmax."""
         super().__init__()
         self.terms = terms
         count = 2 * len(terms)
@@ -53,7 +53,7 @@ class Calibrator(nn.Module):
         return self.scaled(logits, distances).softmax(1)
 
     def scaled(self, logits: Tensor, distances: Tensor) -> Tensor:
-        """Give the calibrated logits (N, K), with terms less the second largest."""
+        """Return the calibrated logits (N, K); with terms, minus the second largest logit."""
         if not self.terms:
             return logits * torch.exp(self.scale)
         known = quantities(self.terms, logits, distances).minimum(self.largest)
@@ -62,11 +62,11 @@ class Calibrator(nn.Module):
         return ahead * torch.where(ahead > 0, exponent, self.rest).exp()
 
     def temperature(self) -> float | None:
-        """Give the divisor of the logits, if that is all there is."""
+        """Return the temperature; None if the calibrator has terms."""
         return None if self.terms else float(torch.exp(-self.scale))
 
     def coefficients(self) -> dict[str, tuple[float, ...]]:
-        """Give the fitted numbers, by term."""
+        """Return the fitted coefficients, by term."""
         found: dict[str, tuple[float, ...]] = {"scale": (round(float(self.scale), 8),)}
         if self.terms:
             found["rest"] = (round(float(self.rest), 8),)
@@ -78,7 +78,7 @@ class Calibrator(nn.Module):
 
 
 def quantities(terms: tuple[Term, ...], logits: Tensor, distances: Tensor) -> Tensor:
-    """(N, K) and (N, K) -> what each term looks at, two for each: (N, Q)."""
+    """Logits (N, K) and distances (N, K) -> two quantities for each term: (N, Q)."""
     found = []
     if "margin" in terms:
         largest = logits.topk(2, dim=1).values
@@ -99,21 +99,21 @@ METHODS: Mapping[str, tuple[Term, ...]] = MappingProxyType(
     }
 )
 FOLDS = 5
-FEWEST = 100
-"""Pictures under which nothing but a temperature is fitted: the rest would fit the pictures."""
-MODESTY = 1.96
-"""The scale is taken from the modest end of its 95 % interval, in standard errors.
+MIN_IMAGES_FOR_TERMS = 100
+"""With fewer images only a temperature is fitted: the other methods would overfit."""
+SCALE_SHRINK_Z = 1.96
+"""The scale is shrunk to the lower end of its 95 % interval, in standard errors.
 
-The validation split chose the checkpoint, so the network does better there than on new
-pictures, and the best scale there is too sure of itself; never the other way round.
+The validation split chose the checkpoint, so the network does better there than on new images.
+The scale that fits best there is therefore overconfident, and never underconfident.
 """
-LARGEST_ERROR = 0.25
-"""Where a handful of pictures says next to nothing about the scale."""
+MAX_SCALE_ERROR = 0.25
+"""Upper limit of the standard error: a few images say almost nothing about the scale."""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a calibrator sees of a split.
+class CalibrationData:
+    """What a calibrator reads of a split.
 
     Attributes:
         logits: float32 (N, K).
@@ -125,20 +125,20 @@ class Evidence:
     distances: Tensor
     targets: Tensor
 
-    def __getitem__(self, chosen: Tensor) -> "Evidence":
-        """Choose some of the pictures."""
-        return Evidence(self.logits[chosen], self.distances[chosen], self.targets[chosen])
+    def __getitem__(self, chosen: Tensor) -> "CalibrationData":
+        """Select some of the images."""
+        return CalibrationData(self.logits[chosen], self.distances[chosen], self.targets[chosen])
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The calibrator of a graph, and those of the folds.
+    """The calibrator of a graph, and the calibrators of the cross-validation.
 
     Attributes:
-        calibrator: Fitted on the whole split.
-        by_fold: Each fitted without one fold.
-        fold: Which fold each picture is in, (N,).
-        record: For the manifest.
+        calibrator: FittedTrustHead on the whole split.
+        by_fold: One calibrator for each fold, fitted on the other folds.
+        fold: The fold of each image, (N,).
+        record: What the manifest says about it.
     """
 
     calibrator: Calibrator
@@ -146,31 +146,31 @@ class Chosen:
     fold: Tensor
     record: Calibration
 
-    def honest(self, evidence: Evidence) -> Tensor:
-        """Answer each picture (N, K) by the calibrator that was fitted without it.
+    def out_of_fold_probabilities(self, data: CalibrationData) -> Tensor:
+        """Calibrate each image (N, K) by the calibrator that was fitted without it.
 
         Args:
-            evidence: The split that chose, as any precision sees it.
+            data: Of the split that chose the calibrator, in any precision.
         """
-        answers = torch.empty_like(evidence.logits)
+        probabilities = torch.empty_like(data.logits)
         with torch.no_grad():
             for number, calibrator in enumerate(self.by_fold):
-                part = evidence[self.fold == number]
-                answers[self.fold == number] = calibrator(
+                part = data[self.fold == number]
+                probabilities[self.fold == number] = calibrator(
                     part.logits.double(), part.distances.double()
                 ).float()
-        return answers
+        return probabilities
 
 
-def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
+def fit(data: CalibrationData, terms: tuple[Term, ...]) -> Calibrator:
     """Find the coefficients with the lowest cross-entropy.
 
-    The scale is not held to either side: networks trained with label smoothing are too
-    modest, most others too sure. One picture's worth of doubt keeps it from growing without
-    bound where a few pictures are all answered right. A fit that runs away gives the plain softmax.
+    The scale may be above or below 1: networks trained with label smoothing are underconfident,
+    most others are overconfident. An L2 prior with the weight of one image keeps the scale finite
+    where a few images are all classified correctly. A fit that diverges gives the plain softmax.
     """
-    logits, distances = evidence.logits.double(), evidence.distances.double()
-    if not len(logits):  # a fold that has them all
+    logits, distances = data.logits.double(), data.distances.double()
+    if not len(logits):  # a single fold holds every image
         return Calibrator(terms).requires_grad_(requires_grad=False)
     largest = quantities(terms, logits, distances).max(0).values if terms else None
     calibrator = Calibrator(terms, largest)
@@ -181,9 +181,9 @@ def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
     def loss() -> Tensor:
         optimizer.zero_grad()
         scaled = calibrator.scaled(logits, distances)
-        value = nn.functional.cross_entropy(scaled, evidence.targets)
-        doubt = calibrator.scale.square().sum() + calibrator.rest.square().sum()
-        value = value + doubt / len(logits)
+        value = nn.functional.cross_entropy(scaled, data.targets)
+        l2_prior = calibrator.scale.square().sum() + calibrator.rest.square().sum()
+        value = value + l2_prior / len(logits)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
@@ -191,49 +191,49 @@ def fit(evidence: Evidence, terms: tuple[Term, ...]) -> Calibrator:
     if not all(bool(values.isfinite().all()) for values in calibrator.parameters()):
         calibrator = Calibrator(terms, largest)
     calibrator.requires_grad_(requires_grad=False)
-    calibrator.scale.copy_(calibrator.scale - MODESTY * _standard_error(calibrator, evidence))
+    calibrator.scale.copy_(calibrator.scale - SCALE_SHRINK_Z * _standard_error(calibrator, data))
     return calibrator
 
 
-def _standard_error(calibrator: Calibrator, evidence: Evidence) -> float:
-    """Estimate how far the common scale may be off: the sandwich formula, by differences."""
+def _standard_error(calibrator: Calibrator, data: CalibrationData) -> float:
+    """Standard error of the scale: the sandwich formula, by finite differences."""
     step = 1e-3
     centre = calibrator.scale.clone()
     losses = []
     for offset in (-step, 0.0, step):
         calibrator.scale.copy_(centre + offset)
-        losses.append(_loss(calibrator, evidence))  # (N,)
+        losses.append(_loss(calibrator, data))  # (N,)
     calibrator.scale.copy_(centre)
     below, at, above = losses
     slopes = (above - below) / (2 * step)
     curvature = ((above - 2 * at + below) / step**2).mean().clamp(min=1e-6)
     error = slopes.square().mean().sqrt() / curvature / len(slopes) ** 0.5
-    return min(float(error), LARGEST_ERROR)
+    return min(float(error), MAX_SCALE_ERROR)
 
 
-def choose(evidence: Evidence, split: str, *, seed: int = 0) -> Chosen:
-    """Hold the methods against each other by cross-validation; fit the best on everything.
+def choose(data: CalibrationData, split: str, *, seed: int = 0) -> Chosen:
+    """Compare the methods by cross-validation, and fit the best one on the whole split.
 
     Args:
-        evidence: Of the validation split; the test split must not choose anything.
+        data: Of the validation split; the test split must not choose anything.
         split: Its name, for the manifest.
-        seed: Of the folds.
+        seed: Seed of the folds.
     """
-    count, classes = evidence.logits.shape
+    count, classes = data.logits.shape
     folds = max(2, min(FOLDS, count))
     fold = torch.randperm(count, generator=torch.Generator().manual_seed(seed)) % folds
-    is_enough = classes > 1 and count >= FEWEST
+    is_enough = classes > 1 and count >= MIN_IMAGES_FOR_TERMS
     methods = METHODS if is_enough else {"temperature": METHODS["temperature"]}
     tried: dict[str, float] = {}
     fitted: dict[str, tuple[Calibrator, ...]] = {}
     for name, terms in methods.items():
-        fitted[name] = tuple(fit(evidence[fold != number], terms) for number in range(folds))
-        losses = [_loss(fitted[name][number], evidence[fold == number]) for number in range(folds)]
+        fitted[name] = tuple(fit(data[fold != number], terms) for number in range(folds))
+        losses = [_loss(fitted[name][number], data[fold == number]) for number in range(folds)]
         nll = float(torch.cat(losses).mean())
-        if math.isfinite(nll) or name == "temperature":  # else it ran away on a fold
+        if math.isfinite(nll) or name == "temperature":  # otherwise it diverged on a fold
             tried[name] = nll
     best = min(tried, key=tried.__getitem__)
-    calibrator = fit(evidence, METHODS[best])
+    calibrator = fit(data, METHODS[best])
     record = Calibration(
         method=best,
         coefficients=calibrator.coefficients(),
@@ -245,6 +245,6 @@ def choose(evidence: Evidence, split: str, *, seed: int = 0) -> Chosen:
     return Chosen(calibrator, fitted[best], fold, record)
 
 
-def _loss(calibrator: Calibrator, evidence: Evidence) -> Tensor:
-    scaled = calibrator.scaled(evidence.logits.double(), evidence.distances.double())
-    return nn.functional.cross_entropy(scaled, evidence.targets, reduction="none").detach()
+def _loss(calibrator: Calibrator, data: CalibrationData) -> Tensor:
+    scaled = calibrator.scaled(data.logits.double(), data.distances.double())
+    return nn.functional.cross_entropy(scaled, data.targets, reduction="none").detach()

@@ -1,8 +1,8 @@
-"""Find how sets of labels must be cut to hold the truth as often as wanted.
+"""Fit prediction sets that contain the true label as often as asked.
 
-Split conformal prediction: the thresholds are quantiles of the validation split's
-scores. Each picture there is answered by a calibrator that was fitted without it, so
-that the calibrator's fit does not spoil the guarantee.
+Conformal prediction: the thresholds are quantiles of the validation split's scores. Each image
+there is calibrated by a calibrator that was fitted without it, so that scores of images the
+calibrator has seen do not make the sets too small.
 
 Source:
     Angelopoulos and Bates, "A Gentle Introduction to Conformal Prediction", 2021
@@ -29,15 +29,15 @@ COVERAGES = (
     *np.arange(LOWEST_COVERAGE, 0.945, 0.01).round(3).tolist(),
     *np.arange(0.95, HIGHEST_COVERAGE + 0.0005, 0.001).round(3).tolist(),
 )
-SHOWN = (0.90, 0.95, 0.99)
+REPORTED_COVERAGES = (0.90, 0.95, 0.99)
 
 
 def fit_sets(probabilities: Floats, targets: NDArray[np.int64]) -> PredictionSets:
     """Choose the penalty that gives the smallest sets, and the thresholds for every coverage.
 
     Args:
-        probabilities: Of the validation split, (N, K), by calibrators that did not see it.
-        targets: The truth, (N,).
+        probabilities: Out-of-fold probabilities of the validation split, (N, K).
+        targets: The true labels, (N,).
     """
     candidates = [
         _table(probabilities, targets, penalty, free)
@@ -46,7 +46,9 @@ def fit_sets(probabilities: Floats, targets: NDArray[np.int64]) -> PredictionSet
     ]
 
     def mean_size(sets: PredictionSets) -> float:
-        return sum(float(members(probabilities, sets, level).mean()) for level in SHOWN)
+        return sum(
+            float(members(probabilities, sets, level).mean()) for level in REPORTED_COVERAGES
+        )
 
     return min(candidates, key=mean_size)
 
@@ -55,30 +57,30 @@ def _table(
     probabilities: Floats, targets: NDArray[np.int64], penalty: float, free_labels: int
 ) -> PredictionSets:
     scores = conformal_scores(probabilities, penalty, free_labels)
-    of_truth = np.sort(scores[np.arange(len(targets)), targets])
-    everything = 2 + penalty * probabilities.shape[1]  # no score is as high: all labels
+    of_target = np.sort(scores[np.arange(len(targets)), targets])
+    everything = 2 + penalty * probabilities.shape[1]  # above every score: the set of all labels
     return PredictionSets(
         penalty=penalty,
         free_labels=free_labels,
         n=len(targets),
         coverages=COVERAGES,
-        thresholds=tuple(_quantile(of_truth, level, everything) for level in COVERAGES),
+        thresholds=tuple(_quantile(of_target, level, everything) for level in COVERAGES),
         measured=(),
     )
 
 
 def _quantile(ascending: NDArray[np.float64], coverage: float, everything: float) -> float:
-    """Give the ceil((n + 1) coverage)-th score: with it, coverage holds for a new picture."""
-    place = math.ceil((len(ascending) + 1) * coverage)
-    return everything if place > len(ascending) else float(ascending[place - 1])
+    """Return the ceil((n + 1) coverage)-th score: it gives the coverage for a new image."""
+    rank = math.ceil((len(ascending) + 1) * coverage)
+    return everything if rank > len(ascending) else float(ascending[rank - 1])
 
 
 def measure_sets(
     sets: PredictionSets, probabilities: Floats, targets: NDArray[np.int64]
 ) -> PredictionSets:
-    """Count how often the sets hold the truth on the test split, and how large they are."""
+    """Measure the coverage and the size of the sets on the test split."""
     measured = []
-    for wanted in SHOWN:
+    for wanted in REPORTED_COVERAGES:
         chosen = members(probabilities, sets, wanted)  # (N, K)
         measured.append(
             Coverage(

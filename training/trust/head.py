@@ -1,10 +1,11 @@
-"""Fit what judges a network's answers: distances, calibrator, score.
+"""Fit the trust head: distances in feature space, the calibrator, and the OOD score.
 
-The training split gives the labels' means in feature space, the validation split chooses
-and fits everything else; the test split is not seen here.
+The training split gives each label's mean feature, the validation split chooses and fits the
+rest. The test split is not read here.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,24 +13,26 @@ from torch import Tensor, nn
 
 from model.artifact.trust import OodDetector
 from model.network.resnet import Normalize, ResNet
-from training.data.dataset import Dataset, Split
-from training.data.loader import at_once
-from training.trust.calibration import Calibrator, Chosen, Evidence, choose
+from training.data.dataset import Dataset
+from training.data.loader import eval_batch_size
+from training.trust.calibration import CalibrationData, Calibrator, Chosen, choose
 from training.trust.ood import SCORES, Distances, Score, auroc
 from training.trust.ood_sets import distort
 
+FITTING_IMAGES = 20_000
+"""Of the training split: enough for a covariance of 2,048 features."""
 
-class Judge(nn.Module):
-    """What stands between the network's logits and an answer that can be trusted.
+
+class TrustHead(nn.Module):
+    """Logits and features -> calibrated probabilities and OOD scores.
 
     Args:
-        calibrator: Makes probabilities of logits and distances.
+        calibrator: Logits and distances to probabilities.
         distances: In feature space, to each label.
-        score: Tells strange pictures.
+        score: Higher for images like the training data.
     """
 
     def __init__(self, calibrator: Calibrator, distances: Distances, score: Score) -> None:
-        """Put the parts side by side, in single precision."""
         super().__init__()
         self.calibrator = copy.deepcopy(calibrator).float()
         self.distances = distances
@@ -41,80 +44,96 @@ class Judge(nn.Module):
         return self.calibrator(logits, distances), self.score(logits, features, distances)
 
 
-FITTING_PICTURES = 20_000
-"""Of the training split: enough for a covariance of 2,048 features."""
+@dataclass(frozen=True)
+class FittedTrustHead:
+    """A trust head, and how it was chosen.
+
+    Attributes:
+        head: Goes into the graph.
+        chosen: The calibrator, and those of the cross-validation.
+        detector: How the OOD scores compared.
+    """
+
+    head: TrustHead
+    chosen: Chosen
+    detector: OodDetector
+
+    def out_of_fold_probabilities(
+        self, logits: Tensor, features: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Calibrate the validation split (N, K), each image by a calibrator fitted without it."""
+        data = CalibrationData(logits, self.head.distances(features), targets)
+        return self.chosen.out_of_fold_probabilities(data)
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A judge for the graph, and how it was chosen.
+class _Outputs:
+    """Features (N, F) and logits (N, K) of some images."""
 
-    Attributes:
-        judge: Goes into the graph.
-        chosen: The calibrators of the folds, for honest conformal scores.
-        refusal: How the scores compared.
-    """
-
-    judge: Judge
-    chosen: Chosen
-    refusal: OodDetector
+    features: Tensor
+    logits: Tensor
 
 
-def fit_judge(normalize: Normalize, network: ResNet, dataset: Dataset, *, seed: int = 0) -> Fitted:
+def fit_trust_head(
+    normalize: Normalize, network: ResNet, dataset: Dataset, *, seed: int = 0
+) -> FittedTrustHead:
     """Fit distances on the training split, and choose calibrator and score on validation."""
     classes = len(dataset.labels)
     order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(seed))
-    sample = dataset.train[order[:FITTING_PICTURES]]
-    features, _ = _look(normalize, network, sample.images)
+    sample = dataset.train[order[:FITTING_IMAGES]]
+    features = _outputs(normalize, network, sample.images).features
     distances = Distances(features, sample.targets, classes)
-    seen = _look(normalize, network, dataset.validation.images)
-    chosen = choose(_evidence(seen, distances, dataset.validation), "validation", seed=seed)
-    strange = {
-        name: _look(normalize, network, images)
+    validation = _outputs(normalize, network, dataset.validation.images)
+    data = CalibrationData(
+        # Cloned, because autograd refuses tensors that were made in inference mode.
+        validation.logits.clone(),
+        distances(validation.features).clone(),
+        dataset.validation.targets,
+    )
+    chosen = choose(data, "validation", seed=seed)
+    ood = {
+        name: _outputs(normalize, network, images)
         for name, images in distort(dataset.validation.images, seed).items()
     }
     scores = {name: Score(name, features, sample.targets, classes) for name in SCORES}
+    detector = _compare(scores, distances, validation, ood)
+    return FittedTrustHead(
+        TrustHead(chosen.calibrator, distances, scores[detector.score]), chosen, detector
+    )
+
+
+def _compare(
+    scores: Mapping[str, Score],
+    distances: Distances,
+    validation: _Outputs,
+    ood: Mapping[str, _Outputs],
+) -> OodDetector:
+    """Choose the score with the largest sum of AUROCs over the OOD sets."""
+
+    def of(score: Score, seen: _Outputs) -> Tensor:
+        values: Tensor = score(seen.logits, seen.features, distances(seen.features))
+        return values
+
     compared = {
         name: {
-            of: round(auroc(_score(score, distances, seen), _score(score, distances, looks)), 6)
-            for of, looks in strange.items()
+            which: round(auroc(of(score, validation), of(score, seen)), 6)
+            for which, seen in ood.items()
         }
         for name, score in scores.items()
     }
-    best = max(compared, key=lambda name: sum(compared[name].values()))
-    refusal = OodDetector(
-        score=best,
-        chosen_on=f"validation split against its own {', '.join(strange)} pictures",
+    return OodDetector(
+        score=max(compared, key=lambda name: sum(compared[name].values())),
+        chosen_on=f"validation split against its own {', '.join(ood)} images",
         compared=compared,
     )
-    return Fitted(Judge(chosen.calibrator, distances, scores[best]), chosen, refusal)
-
-
-def honest_probabilities(
-    fitted: Fitted, logits: Tensor, features: Tensor, targets: Tensor
-) -> Tensor:
-    """Calibrate the validation split (N, K), each picture by a calibrator that did not see it."""
-    return fitted.chosen.honest(Evidence(logits, fitted.judge.distances(features), targets))
 
 
 @torch.inference_mode()
-def _look(normalize: Normalize, network: ResNet, images: Tensor) -> tuple[Tensor, Tensor]:
+def _outputs(normalize: Normalize, network: ResNet, images: Tensor) -> _Outputs:
     """uint8 (N, S, S, C) -> features (N, F) and logits (N, K)."""
     network.eval()
-    parts = []
-    for batch in torch.split(images, at_once(images.shape[1])):
-        features = network.avgpool(network.forward_features(normalize(batch)))
-        parts.append((features, network.classifier(features)))
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-
-
-def _evidence(seen: tuple[Tensor, Tensor], distances: Distances, split: Split) -> Evidence:
-    features, logits = seen
-    # Cloned, because autograd refuses what was made in inference mode.
-    return Evidence(logits.clone(), distances(features).clone(), split.targets)
-
-
-def _score(score: Score, distances: Distances, seen: tuple[Tensor, Tensor]) -> Tensor:
-    features, logits = seen
-    scores: Tensor = score(logits, features, distances(features))
-    return scores
+    features, logits = [], []
+    for batch in torch.split(images, eval_batch_size(images.shape[1])):
+        features.append(network.avgpool(network.forward_features(normalize(batch))))
+        logits.append(network.classifier(features[-1]))
+    return _Outputs(torch.cat(features), torch.cat(logits))

@@ -1,9 +1,9 @@
-"""Choose the score that tells strange pictures from those the network was made for.
+"""Out-of-distribution (OOD) scores: one number that is high for images like the training data.
 
-Held against each other: the largest logit, the energy, the cosine to the nearest label's
-mean feature, and the Mahalanobis distance to it. What chooses is made of the validation
-split (noise, inverted, shuffled pictures); what is reported is the test split against
-sets that chose nothing.
+Four scores are compared: the largest logit, the energy, the cosine to the nearest label's mean
+feature, and the Mahalanobis distance to it. The choice is made on the validation split and
+distorted copies of it (noise, inverted, shuffled). The reported figures compare the test split
+with OOD sets that took no part in the choice.
 
 Source:
     Liu et al., 2020 (arXiv 2010.03759) for the energy; Hendrycks et al., 2022
@@ -20,27 +20,26 @@ from torchmetrics.functional.classification import binary_auroc
 
 from model.artifact.trust import OodFigures, OodSet
 
-ACCEPTED = 0.95
-"""Share of the validation split that the threshold lets pass."""
+ACCEPTED_SHARE = 0.95
+"""Share of the validation split at or above the threshold."""
 MAX_RANK = 256
-"""Directions whitened one by one; 2,048 of them would weigh 16 MB in the graph."""
+"""Directions that are whitened one by one; 2,048 of them would take 16 MB in the graph."""
 RIDGE = 1e-3
 
 
 class Distances(nn.Module):
     """Features (N, F) -> squared Mahalanobis distances to the labels' means, per feature, (N, K).
 
-    The covariance is shared by all labels. Beyond `MAX_RANK` directions the rest counts
-    with its mean variance, from the mean of all pictures.
+    All labels share one covariance. Beyond `MAX_RANK` directions, the remaining ones count with
+    their mean variance, measured from the mean of all images.
 
     Args:
-        features: Of training pictures, (M, F).
+        features: Of training images, (M, F).
         targets: Their labels, (M,).
-        classes: Labels; one without a picture gets the mean of all.
+        classes: Number of labels; a label without an image gets the mean of all.
     """
 
     def __init__(self, features: Tensor, targets: Tensor, classes: int) -> None:
-        """Fit means and covariance, in double precision."""
         super().__init__()
         exact = features.double()
         overall = exact.mean(0)
@@ -50,7 +49,7 @@ class Distances(nn.Module):
         centred = exact - means[targets]
         covariance = centred.T @ centred / len(exact)
         width = exact.shape[1]
-        # Never 0, as one picture of each label would have it: no distance could be told then.
+        # Never 0, which one image per label would give: all distances would be infinite.
         ridge = (RIDGE * covariance.trace() / width).clamp_min(1e-12)
         covariance += ridge * torch.eye(width, dtype=torch.float64)
         variances, directions = torch.linalg.eigh(covariance)  # ascending
@@ -79,17 +78,16 @@ class Distances(nn.Module):
 
 
 class Score(nn.Module):
-    """One number for each picture: the higher, the more it is like the training pictures.
+    """One number for each image: the higher, the more it is like the training images.
 
     Args:
         name: One of `SCORES`.
-        features: Of training pictures, for the cosine.
+        features: Of training images, for the cosine.
         targets: Their labels.
-        classes: Labels.
+        classes: Number of labels.
     """
 
     def __init__(self, name: str, features: Tensor, targets: Tensor, classes: int) -> None:
-        """Keep the labels' mean directions."""
         super().__init__()
         self.name = name
         means = features.mean(0).repeat(classes, 1)
@@ -109,28 +107,28 @@ SCORES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
     {
         "max_logit": lambda logits, _: logits.amax(1),
         "energy": lambda logits, _: logits.logsumexp(1),
-        "cosine": lambda *_: torch.empty(0),  # needs the features; `Score` knows how
+        "cosine": lambda *_: torch.empty(0),  # needs the features: see `Score`
         "mahalanobis": lambda _, distances: -distances.amin(1),
     }
 )
 
 
 def find_threshold(scores: Tensor) -> float:
-    """Give the score that `ACCEPTED` of the validation split's pictures reach."""
-    return float(torch.quantile(scores.double(), 1 - ACCEPTED))
+    """Return the score that `ACCEPTED_SHARE` of the validation split's images reach."""
+    return float(torch.quantile(scores.double(), 1 - ACCEPTED_SHARE))
 
 
-def auroc(ordinary: Tensor, strange: Tensor) -> float:
-    """Area under the curve of ordinary (N,) against strange (M,) scores; 0.5 is a coin."""
-    scores = torch.cat([ordinary, strange])
-    # torchmetrics squeezes what lies outside [0, 1] through a sigmoid, which loses ranks.
+def auroc(in_distribution: Tensor, ood: Tensor) -> float:
+    """Area under the ROC curve of in-distribution (N,) against OOD (M,) scores; 0.5 is chance."""
+    scores = torch.cat([in_distribution, ood])
+    # torchmetrics maps scores outside [0, 1] through a sigmoid, where large ones become equal.
     ranks = torch.unique(scores, return_inverse=True)[1].float() / max(1, len(scores) - 1)
-    truth = torch.cat([torch.ones(len(ordinary)), torch.zeros(len(strange))]).long()
+    truth = torch.cat([torch.ones(len(in_distribution)), torch.zeros(len(ood))]).long()
     return float(binary_auroc(ranks, truth))
 
 
-def measure_refusal(validation: Tensor, test: Tensor, strange: Mapping[str, Tensor]) -> OodFigures:
-    """Find the threshold on the validation split, and see what it does to the other scores."""
+def measure_ood(validation: Tensor, test: Tensor, ood: Mapping[str, Tensor]) -> OodFigures:
+    """Set the threshold on the validation split, and apply it to the test split and OOD sets."""
     threshold = find_threshold(validation)
     return OodFigures(
         threshold=threshold,
@@ -141,6 +139,6 @@ def measure_refusal(validation: Tensor, test: Tensor, strange: Mapping[str, Tens
                 flagged=float((scores < threshold).double().mean()),
                 n=len(scores),
             )
-            for name, scores in strange.items()
+            for name, scores in ood.items()
         },
     )

@@ -1,7 +1,7 @@
-"""Pictures that a network was not made for, to see whether it notices.
+"""Images that a network was not trained for, to measure whether it detects them.
 
-Noise, inverted and shuffled pictures can be had for any data set; scikit-learn's digits
-where it is installed; photographs where somebody gives a folder.
+Noise, inverted and shuffled images exist for any data set, scikit-learn's digits where it is
+installed, and photographs where the user names a folder.
 """
 
 from pathlib import Path
@@ -13,41 +13,56 @@ from torch import Tensor
 
 from model.images.image_file import DECODE_ERRORS, open_image_file, open_image_path
 from model.preprocessing import Preprocessing, preprocess, shrink_on_load, upright
-from training.data.dataset import DatasetError, spread
-from training.data.tree import SUFFIXES
+from training.data.dataset import DatasetError, random_subset
+from training.data.tree import IMAGE_SUFFIXES
 
-PICTURES = 2_000
+MAX_DISTORTED = 2_000
 
 
 def distort(images: Tensor, seed: int = 0) -> dict[str, Tensor]:
-    """Make three strange sets of uint8 (N, S, S, C): noise, inverted, shuffled."""
-    images = images[spread(len(images), PICTURES)]
-    dice = torch.Generator().manual_seed(seed)
-    count, side, _, channels = images.shape
-    flat = images.reshape(count, side * side, channels)
-    shuffled = torch.stack([picture[torch.randperm(side**2, generator=dice)] for picture in flat])
+    """Make three OOD sets of uint8 (N, S, S, C): noise, inverted, shuffled."""
+    images = images[random_subset(len(images), MAX_DISTORTED)]
+    rng = torch.Generator().manual_seed(seed)
+    count, image_size, _, channels = images.shape
+    flat = images.reshape(count, image_size**2, channels)
+    shuffled = torch.stack([image[torch.randperm(image_size**2, generator=rng)] for image in flat])
     return {
-        "noise": torch.randint(0, 256, images.shape, generator=dice, dtype=torch.uint8),
+        "noise": torch.randint(0, 256, images.shape, generator=rng, dtype=torch.uint8),
         "inverted": 255 - images,
         "shuffled": shuffled.reshape(images.shape),
     }
 
 
-def strange_sets(
-    images: Tensor, spec: Preprocessing, photographs: Path | None, seed: int = 1
+def ood_sets(
+    images: Tensor, spec: Preprocessing, folder: Path | None, seed: int = 1
 ) -> dict[str, Tensor]:
-    """Give every strange set that can be had: uint8 (N, S, S, C) each.
+    """Make every OOD set that is available: uint8 (N, S, S, C) each.
 
     Args:
-        images: Ordinary pictures of the test split, to distort.
+        images: Of the test split, to distort.
         spec: The network's preprocessing.
-        photographs: A folder of pictures of anything else.
-        seed: Of noise and shuffling; another than the validation split's.
+        folder: Holds images of anything else; None: there is none.
+        seed: For noise and shuffling; it must differ from the validation split's.
 
     Raises:
-        DatasetError: If the folder holds no picture.
+        DatasetError: If the folder holds no readable image.
     """
-    return distort(images, seed) | _digits(spec) | _photographs(photographs, spec)
+    return distort(images, seed) | _digits(spec) | _photographs(folder, spec)
+
+
+def check_ood_images(folder: Path) -> None:
+    """Raise early, from the files' headers, what `ood_sets` would raise for the folder.
+
+    Raises:
+        DatasetError: If the folder holds no readable image.
+    """
+    for path in _files(folder):
+        try:
+            with open_image_path(path):
+                return
+        except DECODE_ERRORS:
+            continue
+    raise _no_image(folder)
 
 
 def _digits(spec: Preprocessing) -> dict[str, Tensor]:
@@ -66,48 +81,33 @@ def _digits(spec: Preprocessing) -> dict[str, Tensor]:
 
 
 def _photographs(folder: Path | None, spec: Preprocessing) -> dict[str, Tensor]:
-    """Read a folder's pictures through the real preprocessing; what is broken is left out.
+    """Preprocess a folder's images as the service does; broken files are left out.
 
     Raises:
-        DatasetError: If there is no picture.
+        DatasetError: If no image is left.
     """
     if folder is None:
         return {}
-    pictures = []
+    images = []
     for path in _files(folder):
         try:
             image = open_image_file(path.read_bytes())
             shrink_on_load(image, spec)
-            pictures.append(preprocess(upright(image), spec))
+            images.append(preprocess(upright(image), spec))
         except DECODE_ERRORS:
             continue
-    if not pictures:
-        raise _no_picture(folder)
-    return {"photographs": torch.from_numpy(np.stack(pictures))}
-
-
-def refuse_without_photographs(folder: Path) -> None:
-    """Say early, from the files' headers, that `strange_sets` would refuse the folder.
-
-    Raises:
-        DatasetError: If there is no picture.
-    """
-    for path in _files(folder):
-        try:
-            with open_image_path(path):
-                return
-        except DECODE_ERRORS:
-            continue
-    raise _no_picture(folder)
+    if not images:
+        raise _no_image(folder)
+    return {"photographs": torch.from_numpy(np.stack(images))}
 
 
 def _files(folder: Path) -> list[Path]:
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in files if path.suffix.lower() in SUFFIXES]
+    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
-def _no_picture(folder: Path) -> DatasetError:
+def _no_image(folder: Path) -> DatasetError:
     return DatasetError(
-        f"{folder} holds no picture that can be read; --photographs must name a folder with "
-        f"some ({', '.join(SUFFIXES)}) in it."
+        f"{folder} holds no readable image. --ood-images must name a folder with images "
+        f"({', '.join(IMAGE_SUFFIXES)})."
     )

@@ -1,4 +1,4 @@
-"""How many pictures each split of a data set has."""
+"""How many images each split of a data set has."""
 
 from training.data.dataset import Dataset
 

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 
 from training.data.dataset import Dataset, DatasetError, Split, channel_statistics
-from training.data.loader import at_once, loader
+from training.data.loader import eval_batch_size, loader
 from training.data.open import read_dataset
 
 NUMBERED = Split(torch.zeros(10, 2, 2, 1, dtype=torch.uint8), torch.arange(10))
@@ -24,10 +24,10 @@ def _order(seed: int | None, epoch: int) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("side", "pictures"), [(28, 500), (32, 500), (64, 125), (224, 10), (2_000, 1)]
+    ("size", "images"), [(28, 500), (32, 500), (64, 125), (224, 10), (2_000, 1)]
 )
-def test_as_many_pixels_are_looked_at_together(side: int, pictures: int) -> None:
-    assert at_once(side) == pictures
+def test_as_many_pixels_are_looked_at_together(size: int, images: int) -> None:
+    assert eval_batch_size(size) == images
 
 
 def test_the_loader_gives_whole_batches_and_the_rest() -> None:
@@ -42,18 +42,18 @@ def test_the_loader_gives_whole_batches_and_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "seed", "sizes"),
+    ("images", "seed", "sizes"),
     [(9, 0, [4, 4]), (10, 0, [4, 4, 2]), (9, None, [4, 4, 1]), (1, 0, [1])],
 )
-def test_a_last_batch_of_one_picture_is_not_learnt_from(
-    pictures: int, seed: int | None, sizes: list[int]
+def test_a_last_batch_of_one_image_is_not_learnt_from(
+    images: int, seed: int | None, sizes: list[int]
 ) -> None:
-    batches = list(loader(NUMBERED[:pictures], 4, seed))
+    batches = list(loader(NUMBERED[:images], 4, seed))
 
     assert [len(targets) for _, targets in batches] == sizes
 
 
-def test_shuffling_gives_every_picture_once() -> None:
+def test_shuffling_gives_every_image_once() -> None:
     order = _order(5, 0)
 
     assert sorted(order) == list(range(10))
@@ -88,7 +88,7 @@ def test_a_split_can_be_cut_by_slice_and_by_positions() -> None:
     assert len(NUMBERED[:3]) == 3
 
 
-def test_limited_keeps_the_first_pictures_of_each_split(fashion: Dataset) -> None:
+def test_limited_keeps_the_first_images_of_each_split(fashion: Dataset) -> None:
     limited = fashion.limited(7)
 
     assert [len(split) for split in (limited.train, limited.validation, limited.test)] == [7] * 3
@@ -113,7 +113,7 @@ def test_channel_statistics_of_one_flat_colour_can_be_divided_by() -> None:
     assert std == (round(1 / 255, 4),)
 
 
-def test_read_dataset_takes_a_folder_of_pictures(make_images: Callable[..., Path]) -> None:
+def test_read_dataset_takes_a_folder_of_images(make_images: Callable[..., Path]) -> None:
     dataset = read_dataset(make_images(), seed=1, size=16)
 
     assert dataset.labels == ("boot", "coat")

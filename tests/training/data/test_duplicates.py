@@ -12,7 +12,7 @@ from PIL import Image
 from tests.conftest import MakeImages
 from training.data.dataset import Dataset, Split
 from training.data.duplicates import across_splits, find_duplicates, name_places, with_two_labels
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 
 
 def test_the_same_image_in_two_splits_is_found_whatever_its_files_format(
@@ -27,7 +27,7 @@ def test_the_same_image_in_two_splits_is_found_whatever_its_files_format(
         image.save(root / "test/boot/copy.bmp")
         image.save(root / "train/coat/other.gif")
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
     groups = find_duplicates(dataset)
 
     (group,) = across_splits(groups)

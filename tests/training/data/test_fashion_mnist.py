@@ -1,4 +1,4 @@
-"""IDX files: packed or not, whole or damaged, the full set and the pictures of the tests."""
+"""IDX files: packed or not, whole or damaged, the full set and the images of the tests."""
 
 import gzip
 import hashlib
@@ -28,7 +28,7 @@ def _idx(values: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> bytes:
 
 @pytest.fixture
 def idx(tmp_path: Path) -> Path:
-    """A set of 20 + 4 random pictures, unpacked, to be spoiled."""
+    """A set of 20 + 4 random images, unpacked, to be spoiled."""
     rng = np.random.default_rng(0)
     for prefix, count in (("train", 20), ("t10k", 4)):
         images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
@@ -59,17 +59,17 @@ def test_values_and_targets_come_out_as_they_were_put_in(idx: Path) -> None:
     assert dataset.train.targets.dtype == torch.int64
 
 
-def test_another_size_is_what_preprocess_makes_of_the_pictures(idx: Path) -> None:
+def test_another_size_is_what_preprocess_makes_of_the_images(idx: Path) -> None:
     usual, larger = (read_fashion_mnist(idx, sha256=None, size=size) for size in (None, 40))
 
     assert larger.preprocessing.crop == larger.preprocessing.resize == 40
     assert larger.train.images.shape == (16, 40, 40, 1)
     for split, plain in zip(larger.splits.values(), usual.splits.values(), strict=True):
-        picture = Image.fromarray(plain.images[-1, ..., 0].numpy())
-        expected = preprocess(picture, larger.preprocessing)
+        image = Image.fromarray(plain.images[-1, ..., 0].numpy())
+        expected = preprocess(image, larger.preprocessing)
         assert np.array_equal(split.images[-1].numpy(), expected)
         assert torch.equal(split.targets, plain.targets)
-    assert larger.sides == (28,) * 4
+    assert larger.shorter_sides == (28,) * 4
     assert larger.sha256 == usual.sha256
 
 
@@ -166,13 +166,13 @@ def test_a_file_that_does_not_begin_as_idx_is_refused(idx: Path, content: bytes)
 @pytest.mark.parametrize(
     ("name", "values", "cause"),
     [
-        (NAMES[1], np.zeros(19, np.uint8), "one target a picture"),
-        (NAMES[0], np.zeros(20, np.uint8), "one target a picture"),
-        (NAMES[0], np.zeros((20, 27, 28), np.uint8), "not 28 x 28 pictures of 10 labels"),
-        (NAMES[1], np.full(20, 10, np.uint8), "not 28 x 28 pictures of 10 labels"),
+        (NAMES[1], np.zeros(19, np.uint8), "one target per image"),
+        (NAMES[0], np.zeros(20, np.uint8), "one target per image"),
+        (NAMES[0], np.zeros((20, 27, 28), np.uint8), "not 28 x 28 images of 10 labels"),
+        (NAMES[1], np.full(20, 10, np.uint8), "not 28 x 28 images of 10 labels"),
     ],
 )
-def test_pictures_and_targets_that_do_not_fit_are_refused(
+def test_images_and_targets_that_do_not_fit_are_refused(
     idx: Path, name: str, values: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", cause: str
 ) -> None:
     (idx / name).write_bytes(_idx(values))
@@ -185,10 +185,10 @@ def test_a_set_too_small_to_split_is_refused(idx: Path, count: int) -> None:
     (idx / NAMES[0]).write_bytes(_idx(np.zeros((count, 28, 28), np.uint8)))
     (idx / NAMES[1]).write_bytes(_idx(np.zeros(count, np.uint8)))
 
-    assert "two or more" in _refusal(idx)
+    assert "at least two" in _refusal(idx)
 
 
-def test_the_smallest_set_keeps_one_picture_for_each_purpose(idx: Path) -> None:
+def test_the_smallest_set_keeps_one_image_for_each_purpose(idx: Path) -> None:
     (idx / NAMES[0]).write_bytes(_idx(np.zeros((2, 28, 28), np.uint8)))
     (idx / NAMES[1]).write_bytes(_idx(np.zeros(2, np.uint8)))
 
@@ -205,14 +205,14 @@ def test_has_idx_files_needs_one_of_the_four(idx: Path, tmp_path: Path) -> None:
     assert not has_idx_files(empty)
 
 
-def test_the_arrays_are_what_preprocess_makes_of_the_same_pictures(fashion: Dataset) -> None:
+def test_the_arrays_are_what_preprocess_makes_of_the_same_images(fashion: Dataset) -> None:
     for stored in fashion.test.images[:20].numpy():
         image = Image.fromarray(stored[..., 0])
 
         assert np.array_equal(preprocess(image, fashion.preprocessing), stored)
 
 
-def test_the_pictures_of_the_tests_hold_every_label(fashion: Dataset) -> None:
+def test_the_images_of_the_tests_hold_every_label(fashion: Dataset) -> None:
     assert (len(fashion.train), len(fashion.validation), len(fashion.test)) == (480, 120, 300)
     for split in (fashion.train, fashion.validation, fashion.test):
         assert set(split.targets.tolist()) == set(range(10))
@@ -232,3 +232,14 @@ def test_the_published_set_has_the_published_figures() -> None:
     assert channel_statistics(every) == (dataset.preprocessing.mean, dataset.preprocessing.std)
     assert dataset.preprocessing.mean == (0.2860,)
     assert dataset.preprocessing.std == (0.3530,)
+
+
+def test_a_split_that_is_not_asked_for_is_empty(idx: Path) -> None:
+    whole, part = (
+        read_fashion_mnist(idx, sha256=None, size=40, splits=splits)
+        for splits in (("train", "validation", "test"), ("test",))
+    )
+
+    assert (len(part.train), len(part.validation)) == (0, 0)
+    assert torch.equal(part.test.images, whole.test.images)
+    assert part.sha256 == whole.sha256

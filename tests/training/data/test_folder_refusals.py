@@ -1,4 +1,4 @@
-"""Folders of pictures: files that are left out with a reason, folders that are refused."""
+"""Folders of images: files that are left out with a reason, folders that are refused."""
 
 import errno
 import os
@@ -16,12 +16,12 @@ from PIL import Image
 from tests.conftest import MakeImages
 from tests.training.data.splits import sizes_of
 from training.data.dataset import DatasetError
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 
 
 def _refusal(root: Path) -> str:
     with pytest.raises(DatasetError) as refused:
-        read_picture_folder(root)
+        read_image_folder(root)
 
     assert "\n" not in str(refused.value)
     return str(refused.value)
@@ -31,19 +31,21 @@ def test_broken_files_are_left_out_and_named_with_the_reason(
     make_images: MakeImages,
 ) -> None:
     root = make_images(labels={"boot": 12, "coat": 12})
-    (root / "boot" / "text.png").write_text("this is no picture")
+    (root / "boot" / "text.png").write_text("this is no image")
     (root / "boot" / "empty.jpg").write_bytes(b"")
-    (root / "boot" / "notes.txt").write_text("not even named as a picture")
+    (root / "boot" / "notes.txt").write_text("not even named as an image")
     whole = (root / "coat" / "0.png").read_bytes()
     (root / "coat" / "cut.png").write_bytes(whole[: len(whole) // 2])
     fits = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     Image.fromarray(fits).save(root / "coat" / "cut.jpg")
     (root / "coat" / "cut.jpg").write_bytes((root / "coat" / "cut.jpg").read_bytes()[:2_000])
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     others, *named = dataset.unreadable
-    assert others == f"{root}: 1 files of kind .txt; read are .bmp, .gif, .jpeg, .jpg, .png, .webp"
+    assert (
+        others == f"{root}: 1 files of kind .txt; images are .bmp, .gif, .jpeg, .jpg, .png, .webp"
+    )
     reasons = dict(reason.split(": ", 1) for reason in named)
     assert {Path(path).name for path in reasons} == {"text.png", "empty.jpg", "cut.png", "cut.jpg"}
     assert reasons[str(root / "boot" / "text.png")].startswith("a text, not a JPEG, PNG, ")
@@ -52,11 +54,11 @@ def test_broken_files_are_left_out_and_named_with_the_reason(
     assert sum(sizes_of(dataset)) == 24
 
 
-def test_a_picture_bomb_is_left_out(make_images: MakeImages) -> None:
+def test_a_image_bomb_is_left_out(make_images: MakeImages) -> None:
     root = make_images()
     Image.new("1", (10_000, 9_500)).save(root / "boot" / "bomb.png")  # over Pillow's 89 million
 
-    (reason,) = read_picture_folder(root).unreadable
+    (reason,) = read_image_folder(root).unreadable
 
     assert reason.startswith(f"{root / 'boot' / 'bomb.png'}: the image has 10,000 x 9,500 pixels")
 
@@ -65,7 +67,7 @@ def test_a_link_to_nothing_is_left_out_with_a_reason(make_images: MakeImages) ->
     root = make_images()
     (root / "boot" / "gone.png").symlink_to(root / "nowhere.png")
 
-    (reason,) = read_picture_folder(root).unreadable
+    (reason,) = read_image_folder(root).unreadable
 
     assert reason.startswith(f"{root / 'boot' / 'gone.png'}: ")
 
@@ -74,7 +76,7 @@ def test_names_that_are_no_unicode_are_told_in_it(make_images: MakeImages) -> No
     root = make_images()
     Path(os.fsdecode(bytes(root / "boot") + b"/bad\xe9.png")).write_bytes(b"broken")
 
-    (reason,) = read_picture_folder(root).unreadable
+    (reason,) = read_image_folder(root).unreadable
 
     assert reason.encode().startswith(bytes(root / "boot") + b"/bad\\xe9.png: ")
 
@@ -110,13 +112,13 @@ def close(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize("place", ["boot", "boot/older"])
-def test_a_folder_of_pictures_that_may_not_be_read_is_left_out_and_named(
+def test_a_folder_of_images_that_may_not_be_read_is_left_out_and_named(
     make_images: MakeImages, close: Callable[[Path], None], place: str
 ) -> None:
     root = make_images(labels={"boot/older": 4, "boot": 4, "coat": 8, "sock": 3})
     close(root / place)
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert dataset.labels == (("coat", "sock") if place == "boot" else ("boot", "coat", "sock"))
     assert dataset.unreadable == (f"{root / place}: the folder cannot be read: Permission denied",)
@@ -141,7 +143,8 @@ def test_a_folder_of_labels_that_may_not_be_read_is_refused(
     close(root / place)
 
     assert _refusal(root) == (
-        f"{root / place} cannot be read: Permission denied. Change that, or move it away."
+        f"{root / place} cannot be read: Permission denied. Change its permissions, or move it "
+        "away."
     )
 
 
@@ -167,11 +170,11 @@ def test_a_folder_with_broken_files_alone_is_refused_with_the_first(
 
     refusal = _refusal(root)
 
-    assert "has no readable picture" in refusal
-    assert f"20 files were left out, first {root / 'boot' / '0.png'}" in refusal
+    assert "has no readable image" in refusal
+    assert f"20 files were left out, the first is {root / 'boot' / '0.png'}" in refusal
 
 
-def test_a_folder_whose_pictures_break_while_they_are_decoded_is_refused(
+def test_a_folder_whose_images_break_while_they_are_decoded_is_refused(
     make_images: MakeImages,
 ) -> None:
     root = make_images()
@@ -180,12 +183,12 @@ def test_a_folder_whose_pictures_break_while_they_are_decoded_is_refused(
 
     refusal = _refusal(root)
 
-    assert "has no readable picture for" in refusal
+    assert "has no readable image for" in refusal
     assert "20 files were left out" in refusal
 
 
-def test_too_few_pictures_to_hold_any_out_are_refused(make_images: MakeImages) -> None:
-    assert "no readable picture for test and validation" in _refusal(
+def test_too_few_images_to_hold_any_out_are_refused(make_images: MakeImages) -> None:
+    assert "no readable image for test and validation" in _refusal(
         make_images(labels={"boot": 2, "coat": 2})
     )
 
@@ -194,4 +197,4 @@ def test_a_training_folder_that_is_missing_is_refused(make_images: MakeImages) -
     make_images("pictures/val", {"boot": 4, "coat": 4})
     root = make_images("pictures/test", {"boot": 4, "coat": 4}).parent
 
-    assert "no readable picture for train" in _refusal(root)
+    assert "no readable image for train" in _refusal(root)

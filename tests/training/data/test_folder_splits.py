@@ -1,4 +1,4 @@
-"""Folders of pictures: which folders are labels and splits, and what is held out."""
+"""Folders of images: which folders are labels and splits, and what is held out."""
 
 import shutil
 
@@ -10,15 +10,16 @@ pytest.importorskip("torch")
 import torch
 from PIL import Image
 
+from model.images.image_file import open_image_file
 from tests.conftest import MakeImages
 from tests.training.data.splits import sizes_of
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 
 
 def test_the_names_of_the_folders_are_the_labels_in_order(make_images: MakeImages) -> None:
     root = make_images(labels={"b": 4, "a": 4, "C": 4, "10": 4, "9": 4})
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert dataset.labels == ("10", "9", "C", "a", "b")
     assert dataset.name == "pictures"
@@ -26,16 +27,16 @@ def test_the_names_of_the_folders_are_the_labels_in_order(make_images: MakeImage
 
 
 def test_a_flat_folder_holds_a_tenth_of_each_label_out_twice(make_images: MakeImages) -> None:
-    dataset = read_picture_folder(make_images(labels={"boot": 30, "coat": 10}))
+    dataset = read_image_folder(make_images(labels={"boot": 30, "coat": 10}))
 
     assert sizes_of(dataset) == (32, 4, 4)
     assert dataset.validation.targets.bincount().tolist() == [3, 1]
     assert dataset.test.targets.bincount().tolist() == [3, 1]
 
 
-def test_no_picture_is_in_two_splits_and_none_is_lost(make_images: MakeImages) -> None:
+def test_no_image_is_in_two_splits_and_none_is_lost(make_images: MakeImages) -> None:
     root = make_images(labels={"boot": 12, "coat": 12})
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     stored = sorted(np.asarray(Image.open(path)).tobytes() for path in root.rglob("*.png"))
     splits = (dataset.train, dataset.validation, dataset.test)
@@ -46,7 +47,7 @@ def test_no_picture_is_in_two_splits_and_none_is_lost(make_images: MakeImages) -
 def test_what_is_held_out_depends_on_the_seed_alone(make_images: MakeImages) -> None:
     root = make_images(labels={"boot": 20, "coat": 20})
 
-    first, again, other = (read_picture_folder(root, seed) for seed in (1, 1, 2))
+    first, again, other = (read_image_folder(root, seed) for seed in (1, 1, 2))
 
     assert torch.equal(first.test.images, again.test.images)
     assert first.sha256 == again.sha256
@@ -57,7 +58,7 @@ def test_folders_named_as_splits_are_taken_as_they_are(make_images: MakeImages) 
     for split, count in (("train", 6), ("val", 3), ("test", 4)):
         root = make_images(f"pictures/{split}", {"boot": count, "coat": count}).parent
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert sizes_of(dataset) == (12, 6, 8)
     assert dataset.labels == ("boot", "coat")
@@ -68,7 +69,7 @@ def test_only_the_split_without_a_folder_is_held_out(make_images: MakeImages, na
     make_images("pictures/train", {"boot": 20, "coat": 20})
     root = make_images(f"pictures/{name}", {"boot": 3, "coat": 3}).parent
 
-    assert sizes_of(read_picture_folder(root)) == (36, 6, 4)
+    assert sizes_of(read_image_folder(root)) == (36, 6, 4)
 
 
 def test_a_label_that_one_split_lacks_keeps_its_place_in_the_others(
@@ -77,18 +78,18 @@ def test_a_label_that_one_split_lacks_keeps_its_place_in_the_others(
     make_images("pictures/train", {"bag": 9, "boot": 9, "coat": 9})
     root = make_images("pictures/test", {"coat": 2}).parent
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert dataset.labels == ("bag", "boot", "coat")
     assert dataset.test.targets.tolist() == [2, 2]
 
 
-def test_each_picture_lies_beside_its_own_target(make_images: MakeImages) -> None:
+def test_each_image_lies_beside_its_own_target(make_images: MakeImages) -> None:
     root = make_images(labels={"dark": 8, "bright": 8})
     for path in root.rglob("*.png"):
         Image.new("L", (28, 28), 10 if path.parent.name == "dark" else 240).save(path)
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     for split in (dataset.train, dataset.validation, dataset.test):
         brightness = split.images.flatten(1)[:, 0].tolist()
@@ -100,7 +101,7 @@ def test_each_picture_lies_beside_its_own_target(make_images: MakeImages) -> Non
 def test_hidden_folders_are_no_labels(make_images: MakeImages) -> None:
     root = make_images(labels={"boot": 6, "coat": 6, ".thumbnails": 6})
 
-    assert read_picture_folder(root).labels == ("boot", "coat")
+    assert read_image_folder(root).labels == ("boot", "coat")
 
 
 @pytest.mark.parametrize(("train", "test"), [("Train", "TEST"), ("training", "testing")])
@@ -110,7 +111,7 @@ def test_splits_are_known_by_their_other_names(
     make_images(f"pictures/{train}", {"boot": 9, "coat": 9})
     root = make_images(f"pictures/{test}", {"boot": 3, "coat": 3}).parent
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert dataset.labels == ("boot", "coat")
     assert len(dataset.test) == 6
@@ -121,7 +122,7 @@ def test_what_lies_beside_splits_is_no_label_and_is_named(make_images: MakeImage
     make_images("pictures/test", {"boot": 3, "coat": 3})
     root = make_images("pictures/annotations", {"all": 1}).parent
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert dataset.labels == ("boot", "coat")
     (reason,) = dataset.unreadable
@@ -129,19 +130,19 @@ def test_what_lies_beside_splits_is_no_label_and_is_named(make_images: MakeImage
 
 
 @pytest.mark.parametrize("place", ["", "train", "test"])
-def test_pictures_in_no_labels_folder_are_told(make_images: MakeImages, place: str) -> None:
+def test_images_in_no_labels_folder_are_told(make_images: MakeImages, place: str) -> None:
     root = make_images("pictures/train").parent
     for other in ("val", "test"):
         make_images(f"pictures/{other}")
     Image.new("L", (14, 14)).save(root / place / "loose.png")
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
-    assert f"{root / place}: 1 pictures lie in no label's folder" in dataset.unreadable
+    assert f"{root / place}: 1 images lie in no label's folder" in dataset.unreadable
 
 
 def test_a_label_may_be_called_train(make_images: MakeImages) -> None:
-    assert read_picture_folder(make_images(labels={"train": 9, "bus": 9})).labels == (
+    assert read_image_folder(make_images(labels={"train": 9, "bus": 9})).labels == (
         "bus",
         "train",
     )
@@ -151,22 +152,22 @@ def test_hidden_folders_within_a_label_are_not_read(make_images: MakeImages) -> 
     root = make_images()
     make_images("pictures/boot", {".ipynb_checkpoints": 4})
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert sum(sizes_of(dataset)) == 20
     assert dataset.unreadable == ()
 
 
-def test_what_was_held_out_stays_so_when_pictures_come_and_go(make_images: MakeImages) -> None:
+def test_what_was_held_out_stays_so_when_images_come_and_go(make_images: MakeImages) -> None:
     root = make_images(labels={"boot": 30, "coat": 30})
-    before = read_picture_folder(root)
+    before = read_image_folder(root)
     (root / before.files["train"][0]).unlink()
     (root / before.files["test"][0]).unlink()
     for label in ("boot", "coat"):
         for number in range(4):
             shutil.copy(root / label / "20.png", root / label / f"000-{number}.png")
 
-    after = read_picture_folder(root, held=before.files)
+    after = read_image_folder(root, held=before.files)
 
     assert after.files == {
         "train": before.files["train"][1:],
@@ -180,23 +181,54 @@ def test_what_was_held_out_stays_so_when_pictures_come_and_go(make_images: MakeI
     )
 
 
-def test_pictures_that_came_since_do_not_change_what_the_others_become(
+def test_images_that_came_since_do_not_change_what_the_others_become(
     make_images: MakeImages,
 ) -> None:
     root = make_images(labels={"boot": 10, "coat": 10}, image_size=14)
-    before = read_picture_folder(root)
+    before = read_image_folder(root)
     Image.new("RGB", (40, 40), "red").save(root / "boot" / "red.png")
 
-    after = read_picture_folder(root, held=before.files)
+    after = read_image_folder(root, held=before.files)
 
     assert after.preprocessing == before.preprocessing
     assert after.sha256 == before.sha256
 
 
-def test_other_pictures_are_split_by_the_seed_whatever_was_held(
+def test_other_images_are_split_by_the_seed_whatever_was_held(
     make_images: MakeImages,
 ) -> None:
     root = make_images(labels={"boot": 30, "coat": 30})
     held = {"train": [f"sock/{number}.png" for number in range(9)], "test": ["boot/1.png"]}
 
-    assert read_picture_folder(root, held=held).files == read_picture_folder(root).files
+    assert read_image_folder(root, held=held).files == read_image_folder(root).files
+
+
+def test_a_split_that_is_not_asked_for_is_hashed_and_not_decoded(
+    make_images: MakeImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_images()
+    whole = read_image_folder(root)
+    opened: list[bytes] = []
+
+    def note(data: bytes) -> Image.Image:
+        opened.append(data)
+        return open_image_file(data)
+
+    monkeypatch.setattr("training.data.decode.open_image_file", note)
+
+    part = read_image_folder(root, splits=("test",))
+
+    assert sizes_of(part) == (0, 0, len(whole.test))
+    assert sorted(opened) == sorted((root / file).read_bytes() for file in whole.files["test"])
+    assert torch.equal(part.test.images, whole.test.images)
+    assert torch.equal(part.test.targets, whole.test.targets)
+    assert (part.sha256, part.labels, part.files) == (whole.sha256, whole.labels, whole.files)
+    assert part.train.images.shape[1:] == whole.train.images.shape[1:]
+
+
+def test_without_the_training_split_mean_and_deviation_are_not_known(
+    make_images: MakeImages,
+) -> None:
+    spec = read_image_folder(make_images(), splits=("validation", "test")).preprocessing
+
+    assert (spec.mean, spec.std) == ((0.0,), (1.0,))

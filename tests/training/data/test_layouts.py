@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch")
 
 from training.data.dataset import DatasetError
-from training.data.listing import Listing, list_pictures
+from training.data.listing import Listing, list_images
 
 Lay = Callable[..., Path]
 BOTH = ("cat", "dog")
@@ -17,7 +17,7 @@ BOTH = ("cat", "dog")
 
 @pytest.fixture
 def lay(tmp_path: Path) -> Lay:
-    """Lay empty files: a name with a dot is a file, `name/` a folder, any other holds a picture."""
+    """Lay empty files: a name with a dot is a file, `name/` a folder, any other holds an image."""
 
     def lay(*names: str) -> Path:
         root = tmp_path / "set"
@@ -36,11 +36,11 @@ def lay(tmp_path: Path) -> Lay:
 
 
 def _labels_of(listing: Listing) -> dict[str, list[str]]:
-    """Each split with the labels of its pictures."""
+    """Each split with the labels of its images."""
     return {
-        split: sorted({listing.labels[picture.target] for picture in pictures})
-        for split, pictures in listing.splits.items()
-        if pictures
+        split: sorted({listing.labels[image.target] for image in images})
+        for split, images in listing.splits.items()
+        if images
     }
 
 
@@ -50,7 +50,7 @@ def _within(places: Iterable[str], labels: Iterable[str] = BOTH) -> list[str]:
 
 def _refusal(root: Path) -> str:
     with pytest.raises(DatasetError) as refused:
-        list_pictures(root)
+        list_images(root)
 
     assert "\n" not in str(refused.value)
     return str(refused.value)
@@ -79,7 +79,7 @@ def _refusal(root: Path) -> str:
 def test_splits_are_understood_as_people_name_them_and_told(
     lay: Lay, names: tuple[str, ...], splits: tuple[str, ...]
 ) -> None:
-    listing = list_pictures(lay(*_within(names), "readme.txt"))
+    listing = list_images(lay(*_within(names), "readme.txt"))
 
     assert listing.labels == BOTH
     assert _labels_of(listing) == {split: ["cat", "dog"] for split in splits}
@@ -92,7 +92,7 @@ def test_splits_are_understood_as_people_name_them_and_told(
 def test_splits_within_labels_are_understood(lay: Lay, around: str) -> None:
     names = [f"{around}{label}/{split}" for label in BOTH for split in ("Train", "val")]
 
-    listing = list_pictures(lay(*names))
+    listing = list_images(lay(*names))
 
     assert listing.labels == BOTH
     assert _labels_of(listing) == {split: ["cat", "dog"] for split in ("train", "validation")}
@@ -112,7 +112,7 @@ def test_splits_within_labels_are_understood(lay: Lay, around: str) -> None:
 def test_folders_around_labels_and_within_them_are_read_through(
     lay: Lay, names: tuple[str, ...]
 ) -> None:
-    listing = list_pictures(lay(*names))
+    listing = list_images(lay(*names))
 
     assert listing.labels == BOTH
     assert _labels_of(listing) == {"train": ["cat", "dog"]}
@@ -121,13 +121,13 @@ def test_folders_around_labels_and_within_them_are_read_through(
 @pytest.mark.parametrize(
     ("names", "seen"),
     [
-        (("train/cat.0.jpg", "train/dog.0.jpg", "test1/1.jpg"), "2 pictures lie in no label's"),
-        (("dogs-vs-cats/train/cat.0.jpg",), "1 pictures lie in no label's folder"),
-        (("train", "val"), "pictures lie in no label's folder"),
-        (("train", "valid", "Testing"), "pictures lie in no label's folder"),
-        (("images/train", "images/val", "labels/train/1.txt"), "pictures lie in no label's"),
-        (("1.jpg", "2.jpg"), "2 pictures lie in no label's folder"),
-        ((*_within(("train", "val")), "bird"), "pictures of `bird` beside the splits"),
+        (("train/cat.0.jpg", "train/dog.0.jpg", "test1/1.jpg"), "2 images lie in no label's"),
+        (("dogs-vs-cats/train/cat.0.jpg",), "1 images lie in no label's folder"),
+        (("train", "val"), "images lie in no label's folder"),
+        (("train", "valid", "Testing"), "images lie in no label's folder"),
+        (("images/train", "images/val", "labels/train/1.txt"), "images lie in no label's"),
+        (("1.jpg", "2.jpg"), "2 images lie in no label's folder"),
+        ((*_within(("train", "val")), "bird"), "images of `bird` beside the splits"),
         ((*BOTH, "test"), "`test` beside `cat`, `dog`"),
         ((*BOTH, *_within(("val",))), "`val` beside `cat`, `dog`"),
         (("cat/train", "cat/val", "dog"), "splits (`train`, `val`) within `cat`"),
@@ -137,10 +137,10 @@ def test_folders_around_labels_and_within_them_are_read_through(
         ((*BOTH, "other/bird"), "(`bird` within `other`)"),
         (_within(("train/train", "train/val")), "(`cat`, `dog` within `train`, `val`)"),
         (_within(("train", "val", "validation")), "`val`, `validation`, which would both be"),
-        (("cat",), "found is `cat`"),
-        (("cat", "dog/"), "found is `cat`"),
-        (("train/images/1.jpg", "valid/images/1.jpg"), "found is `images`"),
-        ((), "found is none"),
+        (("cat",), "found: `cat`"),
+        (("cat", "dog/"), "found: `cat`"),
+        (("train/images/1.jpg", "valid/images/1.jpg"), "found: `images`"),
+        ((), "found: none"),
     ],
 )
 def test_what_makes_no_sense_as_labels_is_refused_with_what_was_seen_and_what_is_wanted(
@@ -152,10 +152,10 @@ def test_what_makes_no_sense_as_labels_is_refused_with_what_was_seen_and_what_is
     assert refusal.endswith("(FOLDER/train/cat/1.jpg).")
 
 
-def test_pictures_without_labels_beside_splits_are_left_out(lay: Lay) -> None:
+def test_images_without_labels_beside_splits_are_left_out(lay: Lay) -> None:
     root = lay(*_within(("seg_train", "seg_test")), "seg_pred/seg_pred")
 
-    listing = list_pictures(root)
+    listing = list_images(root)
 
     assert _labels_of(listing) == {split: ["cat", "dog"] for split in ("train", "test")}
     assert listing.left_out == [f"{root / 'seg_pred'}: lies beside the splits, in none of them"]
@@ -163,7 +163,7 @@ def test_pictures_without_labels_beside_splits_are_left_out(lay: Lay) -> None:
 
 @pytest.mark.parametrize("names", [("bus", "train"), ("valid", "invalid")])
 def test_a_word_for_a_split_may_be_a_label(lay: Lay, names: tuple[str, ...]) -> None:
-    assert list_pictures(lay(*names)).labels == tuple(sorted(names))
+    assert list_images(lay(*names)).labels == tuple(sorted(names))
 
 
 @pytest.mark.parametrize(
@@ -179,24 +179,24 @@ def test_the_labels_of_a_run_are_not_doubted_again(
 ) -> None:
     root = lay(*names)
 
-    assert list_pictures(root, known).labels == known
+    assert list_images(root, known).labels == known
     _refusal(root)
 
 
-def test_what_systems_and_tools_leave_is_no_label_and_no_picture(lay: Lay) -> None:
+def test_what_systems_and_tools_leave_is_no_label_and_no_image(lay: Lay) -> None:
     folders = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
     hidden = (".ipynb_checkpoints", "__pycache__", "cat/@eaDir", ".Trash-1000")
     files = ("cat/Thumbs.db", "cat/.DS_Store", "cat/._1.jpg", "desktop.ini")
 
-    listing = list_pictures(lay(*BOTH, *folders, *hidden, *files))
+    listing = list_images(lay(*BOTH, *folders, *hidden, *files))
 
     assert listing.labels == BOTH
-    assert [picture.path.name for picture in listing.splits["train"]] == ["1.jpg", "1.jpg"]
+    assert [image.path.name for image in listing.splits["train"]] == ["1.jpg", "1.jpg"]
     assert (listing.left_out, listing.without) == ([], ())
 
 
-def test_a_folder_without_pictures_is_no_label_and_is_named(lay: Lay) -> None:
-    listing = list_pictures(lay(*BOTH, "bird/", "fish/1.txt"))
+def test_a_folder_without_images_is_no_label_and_is_named(lay: Lay) -> None:
+    listing = list_images(lay(*BOTH, "bird/", "fish/1.txt"))
 
     assert listing.labels == BOTH
     assert listing.without == ("bird", "fish")
@@ -212,18 +212,20 @@ def test_links_to_folders_are_followed_but_in_no_circle(lay: Lay) -> None:
     for place, target in (("", "."), ("cat", ".."), ("cat", "../.far"), (".far", "../cat")):
         os.symlink(target, root / place / f"to-{len(target)}")  # noqa: PTH211  # as it is written
 
-    listing = list_pictures(root)
+    listing = list_images(root)
 
     assert listing.labels == BOTH
-    assert f"{root / 'to-1'}: a link that leads in a circle" in listing.left_out
-    assert f"{root / 'cat' / 'to-2'}: a link that leads in a circle" in listing.left_out
+    assert f"{root / 'to-1'}: a link that leads back to a folder above it" in listing.left_out
+    assert (
+        f"{root / 'cat' / 'to-2'}: a link that leads back to a folder above it" in listing.left_out
+    )
 
 
-def test_a_pipe_is_no_picture(lay: Lay) -> None:
+def test_a_pipe_is_no_image(lay: Lay) -> None:
     root = lay(*BOTH)
     os.mkfifo(root / "cat" / "2.jpg")
 
-    listing = list_pictures(root)
+    listing = list_images(root)
 
     assert len(listing.splits["train"]) == 2
-    assert listing.left_out == [f"{root / 'cat' / '2.jpg'}: no ordinary file"]
+    assert listing.left_out == [f"{root / 'cat' / '2.jpg'}: not a regular file"]

@@ -1,4 +1,4 @@
-"""Pictures that do not fit into memory lie in a file, and nothing else changes."""
+"""Images that do not fit into memory lie in a file, and nothing else changes."""
 
 import tempfile
 from pathlib import Path
@@ -11,31 +11,31 @@ import numpy as np
 import torch
 
 from tests.conftest import MakeImages
-from training.data import memory as room
+from training.data import memory
 from training.data.dataset import DatasetError
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 
 
-def test_pictures_in_a_file_are_those_in_memory(
+def test_images_in_a_file_are_those_in_memory(
     make_images: MakeImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_images(labels={"boot": 30, "coat": 30})
-    in_memory = read_picture_folder(root)
-    monkeypatch.setattr(room, "SHARE", 0.0)
+    in_memory = read_image_folder(root)
+    monkeypatch.setattr(memory, "MEMORY_SHARE", 0.0)
 
-    in_a_file = read_picture_folder(root)
+    in_a_file = read_image_folder(root)
 
-    assert isinstance(room.make_room((2, 3, 3, 1)), np.memmap)
+    assert isinstance(memory.allocate((2, 3, 3, 1)), np.memmap)
     assert in_a_file.preprocessing == in_memory.preprocessing
     for name, split in in_memory.splits.items():
         assert torch.equal(in_a_file.splits[name].images, split.images)
 
 
 def test_the_file_is_gone_with_its_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "SHARE", 0.0)
+    monkeypatch.setattr(memory, "MEMORY_SHARE", 0.0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    array = room.make_room((4, 8, 8, 3))
+    array = memory.allocate((4, 8, 8, 3))
     array[:] = 7
 
     assert int(array.sum()) == 7 * array.size
@@ -43,8 +43,8 @@ def test_the_file_is_gone_with_its_array(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_disk_without_room_is_told_before_anything_is_decoded() -> None:
-    with pytest.raises(DatasetError, match=r"take 1,000,000.0 GB, too much for .* set TMPDIR"):
-        room.make_room((1_000_000, 1_000, 1_000_000, 1))
+    with pytest.raises(DatasetError, match=r"take 1,000,000.0 GB, too much for .* Set TMPDIR"):
+        memory.allocate((1_000_000, 1_000, 1_000_000, 1))
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_a_containers_memory_counts(
     limit: str, is_mapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "memory.max").write_text(limit)
-    monkeypatch.setattr(room, "CGROUP_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(memory, "CGROUP_LIMIT", tmp_path / "memory.max")
 
-    array = room.make_room((1, 501, 1, 1))
+    array = memory.allocate((1, 501, 1, 1))
 
     assert isinstance(array, np.memmap) == is_mapped

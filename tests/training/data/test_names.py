@@ -9,8 +9,8 @@ pytest.importorskip("torch")
 
 from tests.conftest import MakeImages
 from training.data.dataset import DatasetError
-from training.data.folder import read_picture_folder
-from training.data.names import in_order_of, label_of, refuse_alike
+from training.data.folder import read_image_folder
+from training.data.names import check_labels_differ, in_order_of, label_of
 from training.data.splits import as_path, as_text, plain
 
 DECOMPOSED = unicodedata.normalize("NFD", "Café")
@@ -62,22 +62,22 @@ def test_names_that_look_like_one_label_are_refused_but_where_a_run_had_them(
     first: str, second: str
 ) -> None:
     with pytest.raises(DatasetError, match="look like one label") as refused:
-        refuse_alike([second, "dog", first])
+        check_labels_differ([second, "dog", first])
 
     assert f"`{plain(first)}`" in str(refused.value)
     assert f"`{plain(second)}`" in str(refused.value)
-    refuse_alike([second, "dog", first], known=(first, second))
+    check_labels_differ([second, "dog", first], known=(first, second))
 
 
 def test_names_in_two_unicode_forms_are_one_label(make_images: MakeImages) -> None:
     for split, name in (("train", "Café"), ("val", DECOMPOSED), ("test", DECOMPOSED)):
         root = make_images(f"pictures/{split}", {name: 4, "dog": 5}, image_size=8).parent
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert dataset.labels == ("Café", "dog")
-    for pictures in dataset.splits.values():
-        assert pictures.targets.tolist() == [0] * 4 + [1] * 5
+    for images in dataset.splits.values():
+        assert images.targets.tolist() == [0] * 4 + [1] * 5
 
 
 def test_a_label_is_placed_as_the_run_had_it() -> None:
@@ -87,31 +87,31 @@ def test_a_label_is_placed_as_the_run_had_it() -> None:
     assert in_order_of(["cat"], ["Cat", "cat"]) is None
 
 
-def test_a_label_without_a_readable_picture_is_none_and_is_named(
+def test_a_label_without_a_readable_image_is_none_and_is_named(
     make_images: MakeImages,
 ) -> None:
     root = make_images(labels={"bird": 3, "boot": 9, "coat": 9, "sock": 1}, image_size=8)
     for path in (root / "bird").iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     (root / "sock" / "0.png").write_bytes((root / "boot" / "0.png").read_bytes()[:60])
     (root / "vest").mkdir()
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert dataset.labels == ("boot", "coat")
     assert sorted({int(t) for one in dataset.splits.values() for t in one.targets}) == [0, 1]
-    assert "warning: no readable picture in `vest`, `bird`, `sock`: no label" in dataset.notes
+    assert "warning: no readable image in `vest`, `bird`, `sock`: no label" in dataset.notes
 
 
-def test_of_two_labels_one_without_a_readable_picture_is_refused(
+def test_of_two_labels_one_without_a_readable_image_is_refused(
     make_images: MakeImages,
 ) -> None:
     root = make_images(labels={"boot": 3, "coat": 9}, image_size=8)
     for path in (root / "boot").iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
 
-    with pytest.raises(DatasetError, match="at least two labels; found is `coat`"):
-        read_picture_folder(root)
+    with pytest.raises(DatasetError, match="at least two labels; found: `coat`"):
+        read_image_folder(root)
 
 
 def test_a_label_that_is_only_measured_is_refused_but_where_a_run_had_it(
@@ -120,16 +120,16 @@ def test_a_label_that_is_only_measured_is_refused_but_where_a_run_had_it(
     make_images("pictures/train", {"boot": 6, "coat": 6}, image_size=8)
     root = make_images("pictures/val", {"boot": 2, "sock": 2}, image_size=8).parent
 
-    with pytest.raises(DatasetError, match=r"train on of 1 labels .*\(`sock`\)"):
-        read_picture_folder(root)
-    assert read_picture_folder(root, known=("boot", "coat", "sock")).labels[2] == "sock"
+    with pytest.raises(DatasetError, match=r"training image for 1 labels .*\(`sock`\)"):
+        read_image_folder(root)
+    assert read_image_folder(root, known=("boot", "coat", "sock")).labels[2] == "sock"
 
 
 def test_a_runs_data_keep_its_labels_in_their_order(make_images: MakeImages) -> None:
     root = make_images(labels={"boot": 9, "coat": 9}, image_size=8)
-    usual = read_picture_folder(root)
+    usual = read_image_folder(root)
 
-    again = read_picture_folder(root, known=("coat", "__MACOSX", "boot"))
+    again = read_image_folder(root, known=("coat", "__MACOSX", "boot"))
 
     assert again.labels == ("coat", "__MACOSX", "boot")
     assert again.sha256 == usual.sha256

@@ -13,19 +13,19 @@ from PIL import Image
 
 from training.data.dataset import Dataset, Split
 from training.evaluation.metrics import BINS, evaluate, reliability, write_report
-from training.evaluation.predict import Answers, answer, checkpoint_predict, with_mirror
+from training.evaluation.predict import Predictions, load_network, predict_split, with_mirror
 from training.fit.loop import Outcome
 from training.runs.record import CheckpointError
 
 LABELS = tuple("abcdefg")
 
 
-def _answers(count: int = 700, classes: int = 7) -> Answers:
-    dice = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(count, classes, generator=dice)
-    targets = torch.randint(0, classes, (count,), generator=dice)
+def _answers(count: int = 700, classes: int = 7) -> Predictions:
+    rng = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(count, classes, generator=rng)
+    targets = torch.randint(0, classes, (count,), generator=rng)
     half = torch.arange(count) % 2 == 0
-    return Answers(logits, torch.where(half, logits.argmax(1), targets))
+    return Predictions(logits, torch.where(half, logits.argmax(1), targets))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -34,7 +34,7 @@ def test_loss_and_accuracies_are_numpys(temperature: float) -> None:
     logits, targets = answers.logits.double().numpy() / temperature, answers.targets.numpy()
 
     figures = evaluate(
-        Answers(answers.logits / temperature, answers.targets),
+        Predictions(answers.logits / temperature, answers.targets),
         labels=LABELS,
         dataset="made up",
         split="test",
@@ -89,8 +89,8 @@ def test_a_confidence_of_exactly_one_has_no_bin_of_its_own() -> None:
     assert figures.ece == pytest.approx(0.975 - 0.95)  # one bin: mean confidence, mean accuracy
 
 
-def test_a_label_without_pictures_has_no_accuracy() -> None:
-    answers = Answers(torch.eye(3), torch.tensor([0, 1, 1]))
+def test_a_label_without_images_has_no_accuracy() -> None:
+    answers = Predictions(torch.eye(3), torch.tensor([0, 1, 1]))
 
     figures = evaluate(answers, labels=("a", "b", "c"), dataset="made up", split="test")
 
@@ -98,14 +98,14 @@ def test_a_label_without_pictures_has_no_accuracy() -> None:
 
 
 def test_two_labels_make_every_top_5_answer_right() -> None:
-    answers = Answers(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1]))
+    answers = Predictions(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1]))
 
     figures = evaluate(answers, labels=("a", "b"), dataset="made up", split="test")
 
     assert (figures.top1, figures.top5) == (0.5, 1.0)
 
 
-def test_answer_asks_about_every_picture_once_and_in_order() -> None:
+def test_answer_asks_about_every_image_once_and_in_order() -> None:
     count = 1_003  # of one pixel
     images = torch.arange(count).remainder(256).to(torch.uint8)[:, None, None, None]
     sizes = []
@@ -114,25 +114,26 @@ def test_answer_asks_about_every_picture_once_and_in_order() -> None:
         sizes.append(len(batch))
         return batch.flatten(1).float()
 
-    answers = answer(predict, Split(images, torch.arange(count)))
+    answers = predict_split(predict, Split(images, torch.arange(count)))
 
     assert sizes == [500, 500, 3]
     assert answers.logits[:, 0].tolist() == images.flatten().tolist()
     assert answers.targets.tolist() == list(range(count))
 
 
-def test_a_checkpoint_predicts_the_same_twice(trained: Outcome, small_fashion: Dataset) -> None:
-    record, predict = checkpoint_predict(trained.folder.path)
+def test_a_load_networks_the_same_twice(trained: Outcome, small_fashion: Dataset) -> None:
+    loaded = load_network(trained.folder.path)
+    predict = loaded.predict()
     images = small_fashion.test.images[:8]
 
-    assert record.labels == small_fashion.labels
+    assert loaded.record.labels == small_fashion.labels
     assert predict(images).shape == (8, 10)
     assert torch.equal(predict(images), predict(images))
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="There is no checkpoint at"):
-        checkpoint_predict(tmp_path / "nowhere.ckpt")
+        load_network(tmp_path / "nowhere.ckpt")
 
 
 def test_the_mirrored_figure_is_of_the_mean_over_both_images() -> None:
@@ -144,7 +145,7 @@ def test_the_mirrored_figure_is_of_the_mean_over_both_images() -> None:
         return torch.stack([edge, torch.full_like(edge, 50)], dim=1)
 
     split = Split(images, torch.tensor([1, 0]))
-    plain, mirrored = answer(left_edge, split), answer(with_mirror(left_edge), split)
+    plain, mirrored = predict_split(left_edge, split), predict_split(with_mirror(left_edge), split)
 
     assert mirrored.logits.tolist() == [[5, 50], [100, 50]]
     figures = evaluate(plain, labels=("a", "b"), dataset="d", split="test", mirrored=mirrored)

@@ -12,32 +12,32 @@ from PIL import Image
 
 from training.data.dataset import Dataset
 from training.evaluation.mistakes import draw_mistakes, find_mistakes
-from training.evaluation.predict import Answers
+from training.evaluation.predict import Predictions
 
 
 @pytest.fixture
 def dataset(small_fashion: Dataset) -> Dataset:
-    """Five test pictures of the labels 0, 1, 2, 3, 4, with names."""
+    """Five test images of the labels 0, 1, 2, 3, 4, with names."""
     test = replace(small_fashion.test[:5], targets=torch.arange(5))
     return replace(small_fashion, test=test, files={"test": tuple(f"t/{n}.png" for n in range(5))})
 
 
 @pytest.fixture
-def answers() -> Answers:
+def answers() -> Predictions:
     """Right on 0 and 3; wrong on 1 (a little sure), 2 (surest) and 4 (less sure)."""
     logits = torch.zeros(5, 10)
     for position, (answer, sureness) in enumerate([(0, 9), (7, 4), (9, 8), (3, 1), (0, 6)]):
         logits[position, answer] = sureness
-    return Answers(logits, torch.arange(5))
+    return Predictions(logits, torch.arange(5))
 
 
 def test_the_surest_mistakes_come_first_with_truth_answer_and_file(
-    answers: Answers, dataset: Dataset
+    answers: Predictions, dataset: Dataset
 ) -> None:
     mistakes = find_mistakes(answers, dataset)
 
     labels = dataset.labels
-    assert [(m.position, m.truth, m.answer, m.file) for m in mistakes] == [
+    assert [(m.position, m.label, m.predicted, m.file) for m in mistakes] == [
         (2, labels[2], labels[9], "t/2.png"),
         (4, labels[4], labels[0], "t/4.png"),
         (1, labels[1], labels[7], "t/1.png"),
@@ -47,8 +47,8 @@ def test_the_surest_mistakes_come_first_with_truth_answer_and_file(
     assert len(find_mistakes(answers, dataset, most=2)) == 2
 
 
-def test_the_sheet_shows_the_pictures_themselves(
-    answers: Answers, dataset: Dataset, tmp_path: Path
+def test_the_sheet_shows_the_images_themselves(
+    answers: Predictions, dataset: Dataset, tmp_path: Path
 ) -> None:
     draw_mistakes(find_mistakes(answers, dataset), dataset, tmp_path / "mistakes.png")
 

@@ -32,7 +32,7 @@ TWINS = {
 
 
 def _quick(spec: Architecture) -> Architecture:
-    """The same blocks over small pictures and few channels; of twins, two blocks a stage."""
+    """The same blocks over small images and few channels; of twins, two blocks a stage."""
     if spec.block == "linear":
         return spec
     depths = tuple(min(depth, 2) for depth in spec.depths) if spec.name in TWINS else spec.depths
@@ -53,7 +53,7 @@ def test_every_twin_has_a_member_of_its_kind_at_full_depth() -> None:
         assert whole not in TWINS
 
 
-def _picture(spec: Architecture) -> bytes:
+def _image(spec: Architecture) -> bytes:
     side = spec.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     file = io.BytesIO()
@@ -73,7 +73,7 @@ def test_a_member_exports_passes_its_gate_and_answers_over_http(case: str, tmp_p
     settings = Settings(artifact=artifact.folder, provider="cpu", threads=1, max_batch_size=2)
     answered, described, drawn = ask(
         create_app(settings),
-        post("/predict?top_k=10", _picture(spec)),
+        post("/predict?top_k=10", _image(spec)),
         get("/architecture"),
         get("/architecture?format=svg"),
     )

@@ -19,9 +19,9 @@ from model.artifact.folder import Artifact, read
 from model.artifact.manifest import Precision
 from training.data.dataset import Dataset
 from training.errors import ExportError
-from training.evaluation.predict import onnx_outputs, onnx_session
+from training.evaluation.predict import load_network, onnx_outputs, onnx_session
 from training.export.checkpoint import export_checkpoint
-from training.export.manifest import _tolerance
+from training.export.golden import golden_tolerance
 from training.export.uncalibrated import export_random
 from training.fit.loop import Outcome
 from training.recipe.presets import get_recipe
@@ -36,7 +36,7 @@ def exported(
 ) -> Artifact:
     """The finished run's artifact, to be read only."""
     out = tmp_path_factory.mktemp("artifacts") / "small-fashion" / "3"
-    return export_checkpoint(trained.folder.path, small_fashion, out)
+    return export_checkpoint(load_network(trained.folder.path), small_fashion, out)
 
 
 def test_the_artifact_reads_back_with_all_checks(exported: Artifact) -> None:
@@ -130,7 +130,7 @@ def test_the_golden_answers_come_out_again(exported: Artifact, small_fashion: Da
         np.testing.assert_allclose(row, golden.probabilities, atol=2e-6)
         assert int(row.argmax()) == golden.top1
         assert golden.label == exported.manifest.labels[golden.top1]
-        # It is a picture of the test split, and the answer is its label.
+        # It is an image of the test split, and the answer is its label.
         assert int(small_fashion.test.targets[stored.index(image.tobytes())]) == golden.top1
 
 
@@ -160,7 +160,7 @@ def test_data_other_than_the_runs_are_refused(
     dataset = replace(small_fashion, **change)
 
     with pytest.raises(ExportError, match=cause) as refused:
-        export_checkpoint(trained.folder.path, dataset, tmp_path / "a" / "1")
+        export_checkpoint(load_network(trained.folder.path), dataset, tmp_path / "a" / "1")
 
     assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
@@ -173,19 +173,19 @@ def test_weights_that_overflow_do_not_pass_the_gate_and_write_nothing(
     content["state_dict"]["network.layer2.0.conv1.weight"].fill_(float("inf"))
     torch.save(content, tmp_path / "broken.ckpt")
 
-    with pytest.raises(ExportError, match="by nan in a logit"):
-        export_checkpoint(tmp_path / "broken.ckpt", small_fashion, tmp_path / "a" / "1")
+    with pytest.raises(ExportError, match="logits that are not finite"):
+        export_checkpoint(
+            load_network(tmp_path / "broken.ckpt"), small_fashion, tmp_path / "a" / "1"
+        )
 
     assert [path.name for path in tmp_path.iterdir()] == ["broken.ckpt"]
 
 
-def test_a_checkpoint_that_is_none_of_ours_is_refused(
-    small_fashion: Dataset, tmp_path: Path
-) -> None:
+def test_a_checkpoint_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, RECORD_KEY: None}, tmp_path / "foreign.ckpt")
 
     with pytest.raises(CheckpointError, match="holds no record of a run"):
-        export_checkpoint(tmp_path / "foreign.ckpt", small_fashion, tmp_path / "a" / "1")
+        load_network(tmp_path / "foreign.ckpt")
 
 
 @pytest.mark.parametrize(("name", "side"), [("mini_resnet", 28), ("resnet18", 224)])
@@ -223,19 +223,19 @@ def test_random_weights_repeat_by_their_seed(tmp_path: Path) -> None:
 def test_a_cheaper_precision_may_be_off_by_what_it_showed_and_no_more_than_the_reader_takes(
     error: float, tolerance: float
 ) -> None:
-    answers: dict[Precision, Tensor] = {
+    probabilities: dict[Precision, Tensor] = {
         "float32": torch.tensor([[1.0, 0.0]]),
         "int8": torch.tensor([[1 - error, error]]),
     }
 
-    assert _tolerance(answers, "int8") == pytest.approx(tolerance)
+    assert golden_tolerance(probabilities, "int8") == pytest.approx(tolerance)
 
 
 def test_a_cheaper_precision_that_golden_answers_could_not_check_is_refused() -> None:
-    answers: dict[Precision, Tensor] = {
+    probabilities: dict[Precision, Tensor] = {
         "float32": torch.tensor([[1.0, 0.0]]),
         "int8": torch.tensor([[0.4, 0.6]]),
     }
 
     with pytest.raises(ExportError, match=r"int8 differs from float32's by 0\.6 .*Leave int8 out"):
-        _tolerance(answers, "int8")
+        golden_tolerance(probabilities, "int8")

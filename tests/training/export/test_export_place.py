@@ -14,20 +14,27 @@ from tests.conftest import Command
 from training.cli.main import export_script
 from training.data.dataset import Dataset, DatasetError
 from training.errors import ExportError
+from training.evaluation.predict import TrainedNetwork, load_network
 from training.export import checkpoint as export
-from training.export.checkpoint import CALIBRATED, Options, export_checkpoint
+from training.export.checkpoint import CALIBRATED_DIAGRAM, export_checkpoint
+from training.export.options import Options
 from training.export.uncalibrated import export_random
 from training.fit.loop import Outcome
 
 
 @pytest.fixture
+def network(trained: Outcome) -> TrainedNetwork:
+    return load_network(trained.folder.path)
+
+
+@pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reads the checkpoint has begun to work."""
+    """Fail a test that goes on to predict, which is the first work of an export."""
 
     def begin(*_: Any) -> None:
-        raise AssertionError("the checkpoint was read")
+        raise AssertionError("the export has begun")
 
-    monkeypatch.setattr(export, "load_network", begin)
+    monkeypatch.setattr(export, "predict_split", begin)
 
 
 @pytest.mark.usefixtures("no_work")
@@ -42,10 +49,10 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_place_whose_name_cannot_be_an_artifacts_is_refused_before_any_work(
-    small_fashion: Dataset, tmp_path: Path, place: str, cause: str
+    network: TrainedNetwork, small_fashion: Dataset, tmp_path: Path, place: str, cause: str
 ) -> None:
     with pytest.raises(ExportError, match=cause) as refused:
-        export_checkpoint(tmp_path / "run", small_fashion, tmp_path / place)
+        export_checkpoint(network, small_fashion, tmp_path / place)
     with pytest.raises(ExportError, match=cause):
         export_random(get_architecture("mini_resnet"), tmp_path / place)
 
@@ -55,23 +62,23 @@ def test_a_place_whose_name_cannot_be_an_artifacts_is_refused_before_any_work(
 
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize("name", ["missing", "empty", "broken"])
-def test_photographs_that_are_not_there_are_refused_before_any_work(
-    small_fashion: Dataset, tmp_path: Path, name: str
+def test_ood_images_that_are_not_there_are_refused_before_any_work(
+    network: TrainedNetwork, small_fashion: Dataset, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "0.png").write_bytes(b"no picture")
-    options = Options(photographs=tmp_path / name)
+    (tmp_path / "broken" / "0.png").write_bytes(b"no image")
+    options = Options(ood_images=tmp_path / name)
 
-    with pytest.raises(DatasetError, match=f"{name} holds no picture that can be read"):
-        export_checkpoint(tmp_path / "run", small_fashion, tmp_path / "a" / "1", options)
+    with pytest.raises(DatasetError, match=f"{name} holds no readable image"):
+        export_checkpoint(network, small_fashion, tmp_path / "a" / "1", options)
 
 
 @pytest.mark.parametrize(
     ("more", "cause"),
     [
         (("--out", "a/latest"), "a/latest: the version (='latest')"),
-        (("--out", "a/1", "--photographs", "none"), "none holds no picture that can be read"),
+        (("--out", "a/1", "--ood-images", "none"), "none holds no readable image"),
     ],
 )
 def test_the_command_refuses_before_run_and_data_are_read(
@@ -91,13 +98,13 @@ def test_the_command_refuses_before_run_and_data_are_read(
 
 
 def test_a_place_that_is_taken_is_refused_before_any_work(
-    small_fashion: Dataset, tmp_path: Path
+    network: TrainedNetwork, small_fashion: Dataset, tmp_path: Path
 ) -> None:
     taken = tmp_path / "shoes" / "1"
     taken.mkdir(parents=True)
 
     with pytest.raises(ArtifactExistsError, match="--overwrite"):
-        export_checkpoint(tmp_path / "no-checkpoint", small_fashion, taken)
+        export_checkpoint(network, small_fashion, taken)
     with pytest.raises(ArtifactExistsError, match="--overwrite"):
         export_random(get_architecture("mini_resnet"), taken)
 
@@ -105,15 +112,18 @@ def test_a_place_that_is_taken_is_refused_before_any_work(
 
 
 def test_a_run_folder_that_takes_no_figure_does_not_fail_the_export(
-    trained: Outcome, small_fashion: Dataset, tmp_path: Path
+    trained: Outcome,
+    small_fashion: Dataset,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained.folder.path, run)
-    (run / CALIBRATED).unlink(missing_ok=True)
-    (run / CALIBRATED).mkdir()  # no file can take its place
-    told: list[str] = []
+    (run / CALIBRATED_DIAGRAM).unlink(missing_ok=True)
+    (run / CALIBRATED_DIAGRAM).mkdir()  # no file can take its place
 
-    artifact = export_checkpoint(run, small_fashion, tmp_path / "shoes" / "1", tell=told.append)
+    artifact = export_checkpoint(load_network(run), small_fashion, tmp_path / "shoes" / "1")
 
     assert read(tmp_path / "shoes").manifest == artifact.manifest
-    assert told == [f"note: {run / CALIBRATED} cannot be drawn: Is a directory"]
+    ours = [each.getMessage() for each in caplog.records if each.name.startswith("training")]
+    assert ours == [f"note: {run / CALIBRATED_DIAGRAM} cannot be drawn: Is a directory"]

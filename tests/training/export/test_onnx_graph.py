@@ -26,7 +26,7 @@ from training.export.onnx_graph import (
     to_onnx,
 )
 from training.trust.calibration import Calibrator
-from training.trust.head import Judge
+from training.trust.head import TrustHead
 from training.trust.ood import Distances, Score
 
 SPEC = Preprocessing(resize=28, crop=28, channels=1, mean=(0.286,), std=(0.353,))
@@ -34,15 +34,15 @@ TEMPERATURE = 1.7
 BORDERS = ("logits", "probabilities", "score", "features", "maps")
 
 
-def _judge() -> Judge:
-    """A judge of made-up features, with plain temperature scaling."""
-    dice = torch.Generator().manual_seed(0)
-    features, targets = torch.randn(100, 128, generator=dice), torch.arange(100) % 10
+def _head() -> TrustHead:
+    """A trust head of made-up features, with plain temperature scaling."""
+    rng = torch.Generator().manual_seed(0)
+    features, targets = torch.randn(100, 128, generator=rng), torch.arange(100) % 10
     calibrator = Calibrator(())
     with torch.no_grad():
         calibrator.scale.fill_(-np.log(TEMPERATURE))
     score = Score("mahalanobis", features, targets, 10)
-    return Judge(calibrator, Distances(features, targets, 10), score)
+    return TrustHead(calibrator, Distances(features, targets, 10), score)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def servable() -> Servable:
             nn.init.uniform_(module.running_mean, -0.1, 0.1)  # type: ignore[arg-type]
             nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
             nn.init.uniform_(module.weight, 0.5, 1.0)
-    return Servable(Normalize(SPEC.mean, SPEC.std), network, _judge()).eval()
+    return Servable(Normalize(SPEC.mean, SPEC.std), network, _head()).eval()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def exported(servable: Servable) -> bytes:
     return to_onnx(servable, SPEC)
 
 
-def _pictures(count: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+def _images(count: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return np.random.default_rng(count).integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
 
 
@@ -88,7 +88,7 @@ def test_the_borders_have_the_contracts_names_types_and_shapes(exported: bytes) 
 def test_any_batch_size_gives_torchs_logits(
     servable: Servable, exported: bytes, count: int
 ) -> None:
-    images = _pictures(count)
+    images = _images(count)
 
     logits, *_ = onnx_session(exported).run(None, {"images": images})
 
@@ -100,7 +100,7 @@ def test_any_batch_size_gives_torchs_logits(
 
 
 def test_probabilities_are_the_softmax_of_the_logits_over_the_temperature(exported: bytes) -> None:
-    logits, probabilities, *_ = onnx_session(exported).run(None, {"images": _pictures(7)})
+    logits, probabilities, *_ = onnx_session(exported).run(None, {"images": _images(7)})
 
     exponentials = np.exp(logits.astype(np.float64) / TEMPERATURE)
     expected = exponentials / exponentials.sum(1, keepdims=True)
@@ -110,8 +110,8 @@ def test_probabilities_are_the_softmax_of_the_logits_over_the_temperature(export
 
 def test_mean_and_std_are_in_the_graph(exported: bytes, servable: Servable) -> None:
     other = SPEC.model_copy(update={"mean": (0.5,), "std": (0.1,)})
-    images = _pictures(2)
-    same_network = Servable(Normalize(other.mean, other.std), servable.network, _judge())
+    images = _images(2)
+    same_network = Servable(Normalize(other.mean, other.std), servable.network, _head())
 
     logits, *_ = onnx_session(to_onnx(same_network, other)).run(None, {"images": images})
 
@@ -165,7 +165,7 @@ def test_the_gate_allows_large_logits_the_rounding_of_large_numbers(
     ("actual", "cause"),
     [
         ([[1.0, 2.0], [4.0, 3.0002]], r"by 2\.00e-04 .* agrees on 100\.00%"),
-        ([[1.0, 2.0], [3.0, 4.0]], r"agrees on 50\.00% of 2 pictures"),
+        ([[1.0, 2.0], [3.0, 4.0]], r"agrees on 50\.00% of 2 images"),
         ([[1.0, float("nan")], [4.0, 3.0]], "by nan"),
         ([[1.0, float("inf")], [4.0, 3.0]], "by inf"),
     ],
@@ -189,7 +189,7 @@ def test_the_gate_stops_a_swapped_label_that_lies_within_the_tolerance() -> None
 def test_the_map_of_the_top_label_averages_to_its_logit_less_the_bias(
     exported: bytes, servable: Servable
 ) -> None:
-    images = _pictures(9)
+    images = _images(9)
 
     logits, probabilities, _, _, maps = onnx_session(exported).run(None, {"images": images})
 
@@ -201,7 +201,7 @@ def test_the_map_of_the_top_label_averages_to_its_logit_less_the_bias(
 
 
 def test_the_head_reads_the_features(exported: bytes, servable: Servable) -> None:
-    logits, _, _, features, _ = onnx_session(exported).run(None, {"images": _pictures(3)})
+    logits, _, _, features, _ = onnx_session(exported).run(None, {"images": _images(3)})
 
     head = servable.network.fc
     expected = features @ head.weight.detach().numpy().T + head.bias.detach().numpy()

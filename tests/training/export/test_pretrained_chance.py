@@ -16,15 +16,17 @@ from tests.model.published import TWO, State, cifar_resnet, timm_resnetv2, torch
 from training.cli.main import train_script
 from training.data.dataset import Dataset
 from training.errors import ExportError
-from training.export.pretrained import Foreign, fit_to_data, read_foreign
+from training.export.pretrained import PretrainedWeights, fit_to_data, read_pretrained
 from training.fit.setup import fit_architecture
 from training.recipe.presets import get_recipe
 
 
-def _read(state: State, tmp_path: Path, labels: str = "", *, new_head: bool = False) -> Foreign:
+def _read(
+    state: State, tmp_path: Path, labels: str = "", *, new_head: bool = False
+) -> PretrainedWeights:
     torch.save(state, tmp_path / "weights.pth")
     (tmp_path / "labels.txt").write_text(labels)
-    return read_foreign(
+    return read_pretrained(
         get_architecture("resnet20"),
         tmp_path / "weights.pth",
         labels=tmp_path / "labels.txt" if labels else None,

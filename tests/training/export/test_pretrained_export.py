@@ -17,8 +17,8 @@ from model.weights.normalization import NORMALIZATIONS, get_normalization
 from tests.conftest import Command, MakeImages
 from tests.model.published import run_resnet
 from training.cli.main import export_script
-from training.evaluation.predict import onnx_predict
-from training.export.pretrained import RANDOM_PICTURES
+from training.evaluation.predict import onnx_outputs, onnx_session
+from training.export.pretrained import RANDOM_IMAGES
 
 
 def test_a_cifar_checkpoint_gives_its_own_logits_through_onnx(
@@ -45,7 +45,8 @@ def test_a_cifar_checkpoint_gives_its_own_logits_through_onnx(
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
     seen = ((images / 255 - mean) / std).permute(0, 3, 1, 2)
     state = {key.removeprefix("module."): value for key, value in read_weights(resnet20).items()}
-    logits = onnx_predict(artifact.model("float32"))(images)
+    session = onnx_session(artifact.model("float32"))
+    logits = onnx_outputs(session, images, ("logits",))["logits"]
     assert (logits - run_resnet(state, seen)).abs().max() <= 1e-4
 
 
@@ -89,8 +90,8 @@ def test_data_are_measured_and_name_the_labels(
     names = {f"label{index}": 6 for index in range(10)}
     data = make_images(labels=names)
     for path in data.rglob("*.png"):
-        with Image.open(path) as picture:
-            picture.convert("RGB").save(path)
+        with Image.open(path) as image:
+            image.convert("RGB").save(path)
     arguments = ("--architecture", "resnet20", "--weights", resnet20, "--out", tmp_path / "a" / "1")
 
     cheaper = ("--precision", "int8", "--gate", "int8=100")
@@ -99,7 +100,7 @@ def test_data_are_measured_and_name_the_labels(
     )
 
     assert finished.code == 0, finished.err
-    assert "random pictures" not in finished.out
+    assert "random images" not in finished.out
     manifest = read(tmp_path / "a" / "1").manifest
     assert manifest.metrics is not None
     assert manifest.metrics.n == 10
@@ -122,7 +123,7 @@ def test_precisions_without_data_say_what_is_not_known(
     assert "note: without --data" in finished.out
     int8 = read(tmp_path / "a" / "1").manifest.files["int8"]
     assert int8.quantization is not None
-    assert int8.quantization.pictures == RANDOM_PICTURES
+    assert int8.quantization.pictures == RANDOM_IMAGES
     assert int8.top1 is None
 
 
@@ -140,6 +141,6 @@ def test_preactivated_networks_are_normalised_as_timm_trained_them(
     assert read(tmp_path / "a" / "1").manifest.preprocessing.std == (0.5, 0.5, 0.5)
 
 
-def test_a_grey_picture_is_normalised_by_the_colours_mean() -> None:
+def test_a_grey_image_is_normalised_by_the_colours_mean() -> None:
     assert get_normalization("imagenet", 1).mean == (0.449,)
     assert get_normalization("0.1/0.2", 1) == ((0.1,), (0.2,))

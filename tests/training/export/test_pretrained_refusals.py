@@ -84,13 +84,13 @@ def test_data_of_another_size_are_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.runs.dataset.read_dataset", lambda *_: fashion)
+    monkeypatch.setattr("training.runs.dataset.read_dataset", lambda *_, **__: fashion)
     arguments = ("--architecture", "resnet20", "--weights", resnet20, "--out", tmp_path / "a" / "1")
 
     finished = command(export_script, *arguments, "--data", tmp_path)
 
     assert finished.code == 1
-    assert "has pictures of 28 pixels; resnet20 reads 32" in finished.err
+    assert "has images of 28 pixels; resnet20 reads 32" in finished.err
 
 
 @pytest.mark.parametrize(

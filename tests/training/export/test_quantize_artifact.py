@@ -12,8 +12,9 @@ from onnx import TensorProto
 from model.artifact.folder import Artifact
 from training.cli.report import main
 from training.data.dataset import Dataset
-from training.evaluation.predict import onnx_outputs, onnx_session
-from training.export.checkpoint import Options, export_checkpoint
+from training.evaluation.predict import load_network, onnx_outputs, onnx_session
+from training.export.checkpoint import export_checkpoint
+from training.export.options import Options
 from training.export.precisions import chosen_precisions
 from training.export.report import trust_table
 from training.fit.loop import Outcome
@@ -28,7 +29,7 @@ def exported(
     """The finished run in all precisions; so small a network may lose more than the gate."""
     options = Options(chosen_precisions(("all",)), {"int8": 5.0, "float16": 5.0})
     out = tmp_path_factory.mktemp("precisions") / "small-fashion" / "1"
-    return export_checkpoint(trained.folder.path, small_fashion, out, options)
+    return export_checkpoint(load_network(trained.folder.path), small_fashion, out, options)
 
 
 @pytest.mark.parametrize("precision", ["int8", "float16"])

@@ -13,9 +13,10 @@ import torch
 from tests.conftest import Command
 from training.cli.main import export_script
 from training.data.dataset import Dataset
-from training.evaluation.predict import Answers, onnx_outputs
-from training.export import precisions
-from training.export.checkpoint import Options, export_checkpoint
+from training.evaluation.predict import Predictions, load_network, onnx_outputs
+from training.export import session
+from training.export.checkpoint import export_checkpoint
+from training.export.options import Options
 from training.export.precisions import AccuracyError, chosen_precisions, gate
 from training.fit.loop import Outcome
 
@@ -23,14 +24,19 @@ from training.fit.loop import Outcome
 def test_a_precision_that_overflows_is_refused_by_name(
     trained: Outcome, small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overflow(*given: Any) -> dict[str, torch.Tensor]:
-        outputs = onnx_outputs(*given)
-        return {name: values * torch.inf for name, values in outputs.items()}
+    validation = small_fashion.validation.images  # the gate before reads test images only
 
-    monkeypatch.setattr(precisions, "onnx_outputs", overflow)
+    def overflow(loaded: Any, images: torch.Tensor, names: Any) -> dict[str, torch.Tensor]:
+        outputs = onnx_outputs(loaded, images, names)
+        factor = torch.inf if images is validation else 1.0
+        return {name: values * factor for name, values in outputs.items()}
+
+    monkeypatch.setattr(session, "onnx_outputs", overflow)
 
     with pytest.raises(AccuracyError, match="float32 gives numbers that are not finite"):
-        export_checkpoint(trained.folder.path, small_fashion, tmp_path / "small" / "1")
+        export_checkpoint(
+            load_network(trained.folder.path), small_fashion, tmp_path / "small" / "1"
+        )
 
     assert not (tmp_path / "small" / "1").exists()
 
@@ -42,7 +48,7 @@ def test_a_failed_gate_writes_nothing(
 
     with pytest.raises(AccuracyError, match=r"float16 loses .* --gate float16=POINTS"):
         export_checkpoint(
-            trained.folder.path,
+            load_network(trained.folder.path),
             small_fashion,
             tmp_path / "a" / "1",
             Options(("float32", "float16")),
@@ -65,15 +71,15 @@ def _blind(model: bytes) -> bytes:
 @pytest.mark.parametrize(("lost", "passes"), [(0, True), (1, True), (2, True), (3, False)])
 def test_the_gate_counts_points_of_top1(lost: int, passes: bool) -> None:
     targets = torch.zeros(1000, dtype=torch.long)
-    full = Answers(torch.tensor([[1.0, 0.0]]).repeat(1000, 1), targets)
+    full = Predictions(torch.tensor([[1.0, 0.0]]).repeat(1000, 1), targets)
     logits = full.logits.clone()
     logits[:lost] = torch.tensor([0.0, 1.0])
 
     if passes:
-        gate("int8", full, Answers(logits, targets), 0.2)
+        gate("int8", full, Predictions(logits, targets), 0.2)
     else:
         with pytest.raises(AccuracyError, match=r"loses 0\.30 points"):
-            gate("int8", full, Answers(logits, targets), 0.2)
+            gate("int8", full, Predictions(logits, targets), 0.2)
 
 
 @pytest.mark.parametrize(

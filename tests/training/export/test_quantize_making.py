@@ -15,10 +15,10 @@ import torch
 from onnx import TensorProto
 
 from model.architecture.family import get_architecture
-from training.data.dataset import Split
 from training.export import precisions
-from training.export.checkpoint import Options
+from training.export.options import Options
 from training.export.precisions import chosen_precisions
+from training.export.session import ExportSession
 from training.export.uncalibrated import export_random
 
 
@@ -39,7 +39,7 @@ def test_no_layer_of_int8_is_transposed_for_itself(
 
     found = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
     assert found["Conv"] == stems  # the others are QLinearConv
-    assert found["Transpose"] <= transpositions  # of pictures, of the stem, of the last features
+    assert found["Transpose"] <= transpositions  # of images, of the stem, of the last features
 
 
 def test_a_network_without_convolutions_is_made_cheaper_too(tmp_path: Path) -> None:
@@ -58,20 +58,22 @@ def test_a_network_without_convolutions_is_made_cheaper_too(tmp_path: Path) -> N
     assert not any(weights.get(node.input[1]) == TensorProto.FLOAT for node in body)
 
 
-def test_ranges_are_taken_from_all_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_are_taken_from_all_labels(
+    tiny_onnx: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sorted_by_label = torch.arange(2_000).div(20, rounding_mode="floor").to(torch.uint8)
     seen: list[np.ndarray[Any, Any]] = []
 
-    def note(_: bytes, images: np.ndarray[Any, Any], __: str) -> bytes:
+    def note(model: bytes, images: np.ndarray[Any, Any], _: str) -> bytes:
         seen.append(images)
-        return b""
+        return model
 
     monkeypatch.setattr(precisions, "to_int8", note)
-    monkeypatch.setattr(precisions, "_share_right", lambda *_: 1.0)
+    images = sorted_by_label[:, None, None, None].expand(-1, 4, 4, 1)
+    float32 = ExportSession(tiny_onnx, {"validation": images})
 
-    pictures = sorted_by_label[:, None, None, None].expand(-1, 4, 4, 1)
-    made = precisions.make(b"", "int8", pictures, Split(pictures, torch.zeros(2_000)))
+    variant = precisions.make(float32, "int8", images, "validation", torch.zeros(2_000))
 
-    assert made.quantization is not None
-    assert made.quantization.pictures == len(seen[0]) == 512
+    assert variant.quantization is not None
+    assert variant.quantization.pictures == len(seen[0]) == 512
     assert len(np.unique(seen[0])) > 90  # of 100 labels

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from training.data.dataset import Dataset, Split
-from training.evaluation.predict import answer, checkpoint_predict
+from training.evaluation.predict import load_network, predict_split
 from training.fit.callbacks.ema import MovingAverage, ema_decay_at
 from training.fit.train import train
 from training.recipe.presets import get_recipe
@@ -61,6 +61,6 @@ def test_a_short_run_of_the_default_recipe_keeps_what_it_learnt(
     outcome = train(dataset, recipe, tmp_path / "run")
 
     assert outcome.best == 1
-    _, predict = checkpoint_predict(outcome.folder.last)
-    answers = answer(predict, dataset.test)
+    predict = load_network(outcome.folder.last).predict()
+    answers = predict_split(predict, dataset.test)
     assert torch.equal(answers.logits.argmax(1), answers.targets)

@@ -19,12 +19,12 @@ from model.network.resnet import build
 from tests.conftest import Command, MakeImages
 from training.cli.main import evaluate_script, export_script, train_script
 from training.data.dataset import Dataset
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 from training.fit.preflight import Summary, run_preflight
 from training.fit.setup import fit_architecture
 from training.fit.step_time import measure_step_time
 from training.fit.train import train
-from training.plots.contact_sheet import GAP, LEAST, LINE, Tile, draw_sheet
+from training.plots.contact_sheet import LINE_HEIGHT, MIN_TILE_SIZE, TILE_GAP, Tile, draw_sheet
 from training.recipe.augment import resize
 from training.recipe.recipe import Recipe
 from training.runs.folder import RunFolder
@@ -153,9 +153,7 @@ def test_copies_whose_names_are_no_unicode_are_reported(
     for name in (b"boot/bad\xe9.png", b"coat/bad\xe9.png"):
         Path(os.fsdecode(bytes(root) + b"/" + name)).write_bytes(original.read_bytes())
 
-    summary, logged = preflight(
-        read_picture_folder(root), small_recipe, RunFolder(tmp_path / "run")
-    )
+    summary, logged = preflight(read_image_folder(root), small_recipe, RunFolder(tmp_path / "run"))
 
     (group,) = summary.two_labels
     assert {"boot/bad\\xe9.png", "coat/bad\\xe9.png"} <= set(group.split())
@@ -170,9 +168,7 @@ def test_of_an_image_that_is_everywhere_some_places_are_printed(
     for number in range(40):
         (root / "coat" / f"copy {number}.png").write_bytes(original.read_bytes())
 
-    summary, logged = preflight(
-        read_picture_folder(root), small_recipe, RunFolder(tmp_path / "run")
-    )
+    summary, logged = preflight(read_image_folder(root), small_recipe, RunFolder(tmp_path / "run"))
 
     (group,) = summary.two_labels
     assert group.count("copy") == 40
@@ -192,11 +188,14 @@ def test_the_sheet_shows_each_image_where_it_belongs(tmp_path: Path) -> None:
 
     with Image.open(tmp_path / "s.png") as sheet:
         side = 112  # 4 x 28: the least whole multiple that is not under 96
-        assert LEAST <= side < LEAST + 28
-        assert sheet.size == (GAP + 3 * (side + GAP), GAP + 2 * (side + LINE + GAP))
+        assert MIN_TILE_SIZE <= side < MIN_TILE_SIZE + 28
+        assert sheet.size == (
+            TILE_GAP + 3 * (side + TILE_GAP),
+            TILE_GAP + 2 * (side + LINE_HEIGHT + TILE_GAP),
+        )
         for number in range(5):
-            x = GAP + number % 3 * (side + GAP) + side // 2
-            y = GAP + number // 3 * (side + LINE + GAP) + side // 2
+            x = TILE_GAP + number % 3 * (side + TILE_GAP) + side // 2
+            y = TILE_GAP + number // 3 * (side + LINE_HEIGHT + TILE_GAP) + side // 2
             assert sheet.getpixel((x, y)) == (40 * number,) * 3
 
 

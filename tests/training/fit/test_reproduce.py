@@ -13,7 +13,7 @@ from PIL import Image
 from tests.conftest import Command, MakeImages
 from tests.training.run_files import ctrl_c_in
 from training.cli.main import evaluate_script, train_script
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 from training.fit.train import train
 from training.recipe.presets import get_recipe
 from training.runs.environment import Environment
@@ -64,7 +64,7 @@ def test_a_run_that_was_stopped_is_not_compared_with_its_whole_repetition(
 ) -> None:
     recipe, run = get_recipe("default", ["epochs=2", "batch_size=8"]), tmp_path / "run"
     with ctrl_c_in(step=4):  # the second of the second epoch's three
-        assert train(read_picture_folder(pictures), recipe, run).interrupted
+        assert train(read_image_folder(pictures), recipe, run).interrupted
 
     finished = command(train_script, "--reproduce", run)
 

@@ -12,7 +12,7 @@ from tests.conftest import Command, MakeImages
 from tests.training.run_files import assert_same_run, ctrl_c_in
 from training.cli.main import train_script
 from training.data.dataset import Dataset
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 from training.fit.train import train
 from training.recipe.presets import get_recipe
 from training.runs.folder import RunFolder
@@ -22,7 +22,7 @@ RECIPE = get_recipe("default", ["epochs=2", "batch_size=8", "random_shift=1"])
 
 @pytest.fixture
 def dataset(make_images: MakeImages) -> Dataset:
-    return read_picture_folder(make_images(labels={"boot": 14, "coat": 14}, image_size=14))
+    return read_image_folder(make_images(labels={"boot": 14, "coat": 14}, image_size=14))
 
 
 @pytest.fixture

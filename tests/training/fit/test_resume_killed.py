@@ -16,7 +16,7 @@ import torch
 
 from tests.conftest import MakeImages
 from tests.training.run_files import assert_same_run, rows_of
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 from training.fit.resume import resume
 from training.fit.train import train
 from training.recipe.presets import get_recipe
@@ -93,7 +93,7 @@ def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows({**row, "seconds": "7000", "cpu_seconds": "9000"} for row in rows)
-    dataset, recipe = read_picture_folder(pictures), get_recipe("default", CHANGES)
+    dataset, recipe = read_image_folder(pictures), get_recipe("default", CHANGES)
 
     resumed = resume(folder.path, dataset, recipe=recipe)
 
@@ -119,7 +119,7 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert torch.load(folder.last, weights_only=True)["global_step"] % 16 != 0
-    dataset, recipe = read_picture_folder(pictures), get_recipe("default", changes)
+    dataset, recipe = read_image_folder(pictures), get_recipe("default", changes)
 
     resumed = resume(folder.path, dataset, recipe=recipe)
 
@@ -151,7 +151,7 @@ def test_ctrl_c_ends_a_run_with_its_weights_kept_and_resume_takes_it_up(
     out, err = again.stdout, again.stderr
 
     assert "done after 4 epochs" in out, err
-    dataset, recipe = read_picture_folder(pictures), get_recipe("default", CHANGES)
+    dataset, recipe = read_image_folder(pictures), get_recipe("default", CHANGES)
     assert_same_run(folder, train(dataset, recipe, tmp_path / "whole").folder)
 
 

@@ -17,7 +17,7 @@ from model.network.resnet import build
 from tests.training.run_files import ctrl_c_in, figures_of
 from training.data.dataset import Dataset, Split
 from training.evaluation.metrics import evaluate
-from training.evaluation.predict import answer, checkpoint_predict
+from training.evaluation.predict import load_network, predict_split
 from training.fit.loop import Outcome
 from training.fit.module import Classifier
 from training.fit.resume import resume
@@ -29,8 +29,8 @@ from training.runs.reading import read_checkpoint
 
 def _measure(checkpoint: Path, split: Split, labels: tuple[str, ...]) -> tuple[float, float]:
     """Loss and accuracy of a checkpoint's weights."""
-    _, predict = checkpoint_predict(checkpoint)
-    figures = evaluate(answer(predict, split), labels=labels, dataset="", split="")
+    predict = load_network(checkpoint).predict()
+    figures = evaluate(predict_split(predict, split), labels=labels, dataset="", split="")
     return figures.loss, figures.top1
 
 

@@ -11,6 +11,7 @@ import torch
 
 from tests.training.run_files import figures_of
 from training.data.dataset import Dataset, Split
+from training.evaluation.predict import load_network
 from training.export.checkpoint import export_checkpoint
 from training.fit.loop import Outcome
 from training.fit.train import train
@@ -90,7 +91,9 @@ def test_pixels_alone_are_learnt_from_by_the_default_recipe_too(
     assert recipe.resolution_start < 1  # images grow, which a layer over all pixels cannot follow
 
     outcome = train(small_fashion, recipe, tmp_path / "run")
-    artifact = export_checkpoint(outcome.folder.path, small_fashion, tmp_path / "mlp" / "1")
+    artifact = export_checkpoint(
+        load_network(outcome.folder.path), small_fashion, tmp_path / "mlp" / "1"
+    )
 
     assert outcome.best > 0.4
     assert artifact.manifest.architecture.size == 14

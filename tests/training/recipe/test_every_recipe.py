@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 from tests.conftest import MakeImages
 from tests.training.run_files import assert_same_run, ctrl_c_in
 from training.data.dataset import Dataset
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 from training.fit.resume import resume
 from training.fit.train import train
 from training.recipe.presets import RECIPES, get_recipe
@@ -45,7 +45,7 @@ def test_the_imagenet_recipe_takes_a_thousand_labels_and_goes_on_where_it_was_in
     make_images: MakeImages, tmp_path: Path
 ) -> None:
     labels = {f"n{number:08}": 4 for number in range(1000)}
-    dataset = read_picture_folder(make_images(labels=labels, image_size=16))
+    dataset = read_image_folder(make_images(labels=labels, image_size=16))
     recipe = get_recipe("imagenet", [*SMALL, "batch_size=500"])
     with ctrl_c_in(step=5):  # the second of the second epoch's four
         stopped = train(dataset, recipe, tmp_path / "run", checkpoint_every=timedelta(0))

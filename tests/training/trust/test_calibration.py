@@ -9,22 +9,22 @@ import torch
 from torch import Tensor
 
 from training.trust import calibration as calibrate
-from training.trust.calibration import METHODS, Evidence, choose, fit
+from training.trust.calibration import METHODS, CalibrationData, choose, fit
 
 
-def _honest(count: int, classes: int = 5, spread: float = 2.0) -> Evidence:
+def _honest(count: int, classes: int = 5, spread: float = 2.0) -> CalibrationData:
     """Targets that are drawn by the very probabilities of the logits."""
-    dice = torch.Generator().manual_seed(0)
-    logits = spread * torch.randn(count, classes, generator=dice)
-    targets = torch.multinomial(logits.softmax(1), 1, generator=dice)[:, 0]
-    return Evidence(logits, torch.rand(count, classes, generator=dice), targets)
+    rng = torch.Generator().manual_seed(0)
+    logits = spread * torch.randn(count, classes, generator=rng)
+    targets = torch.multinomial(logits.softmax(1), 1, generator=rng)[:, 0]
+    return CalibrationData(logits, torch.rand(count, classes, generator=rng), targets)
 
 
-def _times(evidence: Evidence, factor: float | Tensor) -> Evidence:
-    return Evidence(evidence.logits * factor, evidence.distances, evidence.targets)
+def _times(evidence: CalibrationData, factor: float | Tensor) -> CalibrationData:
+    return CalibrationData(evidence.logits * factor, evidence.distances, evidence.targets)
 
 
-def _loss(evidence: Evidence, temperature: float) -> float:
+def _loss(evidence: CalibrationData, temperature: float) -> float:
     """Cross-entropy in plain NumPy."""
     logits = evidence.logits.double().numpy() / temperature
     norm = np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)) + logits.max(1)
@@ -35,13 +35,13 @@ def _loss(evidence: Evidence, temperature: float) -> float:
 @pytest.mark.parametrize("count", [1, 2, 6, 40])
 def test_a_handful_of_right_answers_does_not_make_it_certain(count: int) -> None:
     logits = 4 * torch.eye(3)[torch.arange(count) % 3]
-    evidence = Evidence(logits, torch.rand(count, 3), torch.arange(count) % 3)
+    evidence = CalibrationData(logits, torch.rand(count, 3), torch.arange(count) % 3)
 
     chosen = choose(evidence, "validation")
 
     assert chosen.record.method == "temperature"
     assert chosen.calibrator(logits.double(), evidence.distances.double()).max() < 0.999
-    assert torch.isfinite(chosen.honest(evidence)).all()
+    assert torch.isfinite(chosen.out_of_fold_probabilities(evidence)).all()
 
 
 @pytest.mark.parametrize("slope", [2.0, -2.0])
@@ -69,7 +69,7 @@ def test_the_temperature_undoes_a_factor_on_either_side_of_one(factor: float) ->
 def test_without_modesty_no_temperature_of_a_grid_has_a_lower_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calibrate, "MODESTY", 0.0)
+    monkeypatch.setattr(calibrate, "SCALE_SHRINK_Z", 0.0)
     evidence = _times(_honest(2_000), 2.5)
     grid = np.geomspace(0.05, 20, 400)
 
@@ -79,7 +79,7 @@ def test_without_modesty_no_temperature_of_a_grid_has_a_lower_loss(
     assert temperature == pytest.approx(best, rel=0.02)
 
 
-def test_modesty_moves_the_scale_by_its_interval_and_less_with_more_pictures(
+def test_modesty_moves_the_scale_by_its_interval_and_less_with_more_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     moved = []
@@ -87,14 +87,14 @@ def test_modesty_moves_the_scale_by_its_interval_and_less_with_more_pictures(
         evidence = _honest(count)
         modest = float(fit(evidence, ()).scale)
         with monkeypatch.context() as patch:
-            patch.setattr(calibrate, "MODESTY", 0.0)
+            patch.setattr(calibrate, "SCALE_SHRINK_Z", 0.0)
             moved.append(float(fit(evidence, ()).scale) - modest)
 
     # The bootstrap, an independent way to the standard error of the log scale.
-    dice, scales = torch.Generator().manual_seed(1), []
-    monkeypatch.setattr(calibrate, "MODESTY", 0.0)
+    rng, scales = torch.Generator().manual_seed(1), []
+    monkeypatch.setattr(calibrate, "SCALE_SHRINK_Z", 0.0)
     for _ in range(40):
-        drawn = torch.randint(0, 500, (500,), generator=dice)
+        drawn = torch.randint(0, 500, (500,), generator=rng)
         scales.append(float(fit(_honest(500)[drawn], ()).scale))
     assert moved[0] == pytest.approx(1.96 * np.std(scales), rel=0.4)
     assert moved[1] == pytest.approx(moved[0] / 4, rel=0.25)
@@ -118,8 +118,8 @@ def test_no_method_changes_the_likeliest_label(method: str) -> None:
 
     calibrator = fit(evidence, METHODS[method])
 
-    strange = 50 * torch.randn(2_000, 5, dtype=torch.float64)
-    for logits in (evidence.logits.double(), strange):
+    others = 50 * torch.randn(2_000, 5, dtype=torch.float64)
+    for logits in (evidence.logits.double(), others):
         answers = calibrator(logits, 100 * evidence.distances.double())
         assert torch.equal(answers.argmax(1), logits.argmax(1))
 
@@ -128,11 +128,11 @@ def test_labels_that_are_held_together_get_a_scale_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As label smoothing holds the wrong ones: one scale for all would misjudge the likeliest."""
-    monkeypatch.setattr(calibrate, "MODESTY", 0.0)
+    monkeypatch.setattr(calibrate, "SCALE_SHRINK_Z", 0.0)
     honest = _honest(20_000)
     ahead = honest.logits - honest.logits.topk(2, dim=1).values[:, 1:]
     squeezed = torch.where(ahead < 0, 0.25 * ahead, 2 * ahead)
-    evidence = Evidence(squeezed, honest.distances, honest.targets)
+    evidence = CalibrationData(squeezed, honest.distances, honest.targets)
 
     calibrator = fit(evidence, METHODS["margin"])
 
@@ -147,7 +147,7 @@ def test_pictures_far_from_all_labels_choose_a_method_that_knows_distances() -> 
     distances = plain.distances + 50 * far[:, None]
     targets = torch.where(far, torch.arange(3_000) % 5, plain.targets)
 
-    chosen = choose(Evidence(plain.logits, distances, targets), "validation")
+    chosen = choose(CalibrationData(plain.logits, distances, targets), "validation")
 
     assert "distance" in chosen.record.method
     assert chosen.record.n == 3_000
@@ -159,11 +159,11 @@ def test_plain_honest_logits_gain_next_to_nothing() -> None:
     assert min(tried.values()) > tried["temperature"] - 0.005
 
 
-def test_each_picture_is_answered_by_a_calibrator_that_did_not_see_it() -> None:
+def test_each_image_is_answered_by_a_calibrator_that_did_not_see_it() -> None:
     evidence = _honest(200)
     chosen = choose(evidence, "validation")
 
-    answers = chosen.honest(evidence)
+    answers = chosen.out_of_fold_probabilities(evidence)
 
     number = int(chosen.fold[0])
     again = fit(evidence[chosen.fold != number], METHODS[chosen.record.method])
@@ -174,17 +174,17 @@ def test_each_picture_is_answered_by_a_calibrator_that_did_not_see_it() -> None:
 def test_answers_that_are_all_right_still_get_finite_coefficients() -> None:
     targets = torch.arange(4).repeat(5)
 
-    calibrator = fit(Evidence(torch.eye(4).repeat(5, 1), torch.zeros(20, 4), targets), ())
+    calibrator = fit(CalibrationData(torch.eye(4).repeat(5, 1), torch.zeros(20, 4), targets), ())
 
     assert np.isfinite(calibrator.temperature() or np.nan)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_method_that_runs_away_on_a_handful_of_pictures_does_not_compete(seed: int) -> None:
-    dice = torch.Generator().manual_seed(seed)
-    logits = torch.randn(7, 3, generator=dice)
-    distances = 1_000 * torch.rand(7, 3, generator=dice)
-    evidence = Evidence(logits, distances, torch.randint(0, 3, (7,), generator=dice))
+def test_a_method_that_runs_away_on_a_handful_of_images_does_not_compete(seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    logits = torch.randn(7, 3, generator=rng)
+    distances = 1_000 * torch.rand(7, 3, generator=rng)
+    evidence = CalibrationData(logits, distances, torch.randint(0, 3, (7,), generator=rng))
 
     chosen = choose(evidence, "validation")
 
@@ -193,4 +193,4 @@ def test_a_method_that_runs_away_on_a_handful_of_pictures_does_not_compete(seed:
     assert "temperature" in record.cross_validated_nll
     assert np.isfinite(list(record.cross_validated_nll.values())).all()
     assert all(np.isfinite(values).all() for values in record.coefficients.values())
-    assert chosen.honest(evidence).isfinite().all()
+    assert chosen.out_of_fold_probabilities(evidence).isfinite().all()

@@ -1,4 +1,4 @@
-"""Scores of strange pictures against plain NumPy and counting by hand."""
+"""Scores of OOD images against plain NumPy and counting by hand."""
 
 import pytest
 
@@ -12,18 +12,18 @@ from PIL import Image
 
 from model.preprocessing import Preprocessing
 from training.data.dataset import DatasetError
-from training.trust import ood as refusal
-from training.trust.ood import SCORES, Distances, Score, auroc, find_threshold, measure_refusal
-from training.trust.ood_sets import PICTURES, distort, strange_sets
+from training.trust import ood as module
+from training.trust.ood import SCORES, Distances, Score, auroc, find_threshold, measure_ood
+from training.trust.ood_sets import MAX_DISTORTED, distort, ood_sets
 
 SPEC = Preprocessing(resize=8, crop=8, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def _features(count: int = 400, width: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     targets = torch.arange(count) % 4
     spread = torch.linspace(0.2, 3, width)
-    return 3 * targets[:, None] + spread * torch.randn(count, width, generator=dice), targets
+    return 3 * targets[:, None] + spread * torch.randn(count, width, generator=rng), targets
 
 
 def test_distances_are_mahalanobis_as_numpy_has_it() -> None:
@@ -34,7 +34,7 @@ def test_distances_are_mahalanobis_as_numpy_has_it() -> None:
 
     means = np.stack([exact[labels == label].mean(0) for label in range(4)])
     covariance = np.cov((exact - means[labels]).T, bias=True)
-    covariance += refusal.RIDGE * np.trace(covariance) / 12 * np.eye(12)
+    covariance += module.RIDGE * np.trace(covariance) / 12 * np.eye(12)
     inverse = np.linalg.inv(covariance)
     for row, found in zip(exact[:20], distances, strict=True):
         expected = [(row - mean) @ inverse @ (row - mean) / 12 for mean in means]
@@ -43,7 +43,7 @@ def test_distances_are_mahalanobis_as_numpy_has_it() -> None:
 
 def test_of_many_features_the_rest_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     features, targets = _features(2_000, 40)
-    monkeypatch.setattr(refusal, "MAX_RANK", 8)
+    monkeypatch.setattr(module, "MAX_RANK", 8)
 
     distances = Distances(features, targets, 4)
     reduced = distances(features).amin(1)
@@ -52,7 +52,7 @@ def test_of_many_features_the_rest_counts_as_one(monkeypatch: pytest.MonkeyPatch
     assert float(distances(features + 50).amin()) > float(reduced.max())
 
 
-def test_a_label_without_pictures_gets_the_mean_of_all() -> None:
+def test_a_label_without_images_gets_the_mean_of_all() -> None:
     features, targets = _features()
 
     distances = Distances(features, targets, 5)(features)
@@ -61,7 +61,7 @@ def test_a_label_without_pictures_gets_the_mean_of_all() -> None:
     assert torch.isfinite(distances).all()
 
 
-def test_one_picture_of_each_label_still_has_distances() -> None:
+def test_one_image_of_each_label_still_has_distances() -> None:
     features = torch.eye(3)
 
     distances = Distances(features, torch.arange(3), 3)(features)
@@ -76,26 +76,26 @@ def test_every_score_is_higher_for_ordinary_features(name: str) -> None:
     distances = Distances(features, targets, 4)
     head = torch.linalg.lstsq(features, torch.eye(4)[targets]).solution
     score = Score(name, features, targets, 4)
-    strange = -features if name != "mahalanobis" else features + 40
+    ood = -features if name != "mahalanobis" else features + 40
 
-    ordinary, odd = (score(x @ head, x, distances(x)) for x in (features, strange))
+    inside, odd = (score(x @ head, x, distances(x)) for x in (features, ood))
 
-    assert ordinary.shape == (400,)
-    assert ordinary.mean() > odd.mean()
+    assert inside.shape == (400,)
+    assert inside.mean() > odd.mean()
 
 
 def test_the_area_is_the_share_of_pairs_in_the_right_order() -> None:
-    ordinary, strange = torch.tensor([3.0, 5.0, 5.0, 90.0]), torch.tensor([1.0, 3.0, 5.0])
-    pairs = [(a > b) + 0.5 * (a == b) for a in ordinary for b in strange]
+    inside, ood = torch.tensor([3.0, 5.0, 5.0, 90.0]), torch.tensor([1.0, 3.0, 5.0])
+    pairs = [(a > b) + 0.5 * (a == b) for a in inside for b in ood]
 
-    assert auroc(ordinary, strange) == pytest.approx(float(sum(pairs)) / 12)
-    assert auroc(strange - 1e6, ordinary + 1e6) == 0
+    assert auroc(inside, ood) == pytest.approx(float(sum(pairs)) / 12)
+    assert auroc(ood - 1e6, inside + 1e6) == 0
 
 
 def test_the_threshold_lets_95_of_100_pass_and_counts_the_rest() -> None:
     scores = torch.arange(1.0, 101.0)
 
-    figures = measure_refusal(scores, scores, {"low": torch.tensor([0.0, 2.0, 50.0, 60.0])})
+    figures = measure_ood(scores, scores, {"low": torch.tensor([0.0, 2.0, 50.0, 60.0])})
 
     assert (scores >= find_threshold(scores)).sum() == 95
     assert figures.accepted == pytest.approx(0.95)
@@ -105,40 +105,40 @@ def test_the_threshold_lets_95_of_100_pass_and_counts_the_rest() -> None:
 def test_photographs_of_any_kind_are_read_and_broken_ones_are_left_out(tmp_path: Path) -> None:
     for number, name in enumerate(("a.jpg", "b.PNG", "c.webp", "d.gif", "e.bmp")):
         Image.new("RGB", (20, 10), (40 * number, 0, 0)).save(tmp_path / name)
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "notes.txt").write_text("none either")
     images = torch.randint(0, 256, (30, 8, 8, 3), dtype=torch.uint8)
 
-    found = strange_sets(images, SPEC, tmp_path)
+    found = ood_sets(images, SPEC, tmp_path)
 
     assert found["photographs"].shape == (5, 8, 8, 3)
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])
-def test_a_folder_without_photographs_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     images = torch.zeros((3, 8, 8, 3), dtype=torch.uint8)
 
-    with pytest.raises(DatasetError, match="holds no picture that can be read"):
-        strange_sets(images, SPEC, tmp_path / name)
+    with pytest.raises(DatasetError, match="holds no readable image"):
+        ood_sets(images, SPEC, tmp_path / name)
 
 
-def test_strange_pictures_come_from_all_over_a_sorted_split() -> None:
+def test_ood_images_come_from_all_over_a_sorted_split() -> None:
     images = torch.arange(200, dtype=torch.uint8).repeat_interleave(30)[:, None, None, None]
 
     found = distort(images.expand(-1, 4, 4, 1))
 
-    assert len(found["inverted"]) == PICTURES
+    assert len(found["inverted"]) == MAX_DISTORTED
     assert len(set(found["inverted"].flatten().tolist())) > 190
 
 
-def test_strange_pictures_have_the_networks_shape_and_differ() -> None:
+def test_ood_images_have_the_networks_shape_and_differ() -> None:
     images = torch.randint(0, 256, (30, 8, 8, 3), dtype=torch.uint8)
 
-    found = strange_sets(images, SPEC, None)
+    found = ood_sets(images, SPEC, None)
 
     assert {"noise", "inverted", "shuffled"} <= set(found)
-    assert all(pictures.shape[1:] == (8, 8, 3) for pictures in found.values())
+    assert all(images.shape[1:] == (8, 8, 3) for images in found.values())
     shuffled = found["shuffled"][0].reshape(-1, 3).tolist()
     assert sorted(shuffled) == sorted(images[0].reshape(-1, 3).tolist())
     assert not torch.equal(found["noise"], distort(images, seed=0)["noise"])

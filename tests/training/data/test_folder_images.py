@@ -1,4 +1,4 @@
-"""Folders of pictures: channels, modes, sizes, statistics and the digest."""
+"""Folders of images: channels, modes, sizes, statistics and the digest."""
 
 import zlib
 
@@ -12,55 +12,55 @@ from PIL import Image
 from tests.conftest import MakeImages
 from tests.service.pictures import chunk
 from tests.training.data.splits import sizes_of
-from training.data.folder import read_picture_folder
+from training.data.folder import read_image_folder
 
 
-def test_grey_pictures_give_one_channel(make_images: MakeImages) -> None:
-    dataset = read_picture_folder(make_images())
+def test_grey_images_give_one_channel(make_images: MakeImages) -> None:
+    dataset = read_image_folder(make_images())
 
     assert dataset.preprocessing.channels == 1
     assert dataset.train.images.shape[1:] == (28, 28, 1)
 
 
-def test_one_coloured_picture_among_grey_ones_gives_three_channels(
+def test_one_coloured_image_among_grey_ones_gives_three_channels(
     make_images: MakeImages,
 ) -> None:
     root = make_images()
     Image.new("RGB", (28, 28), (200, 10, 10)).save(root / "boot" / "red.png")
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert dataset.preprocessing.channels == 3
     assert dataset.train.images.shape[1:] == (28, 28, 3)
 
 
 @pytest.mark.parametrize("mode", ["1", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_pictures_of_every_mode_are_read(make_images: MakeImages, mode: str) -> None:
+def test_images_of_every_mode_are_read(make_images: MakeImages, mode: str) -> None:
     root = make_images()
-    picture = Image.new("L", (30, 20), 77)
-    picture.convert(mode).save(root / "boot" / "other.png")
+    image = Image.new("L", (30, 20), 77)
+    image.convert(mode).save(root / "boot" / "other.png")
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert dataset.unreadable == ()
     assert sum(sizes_of(dataset)) == 21
 
 
-def test_small_pictures_keep_their_usual_size(make_images: MakeImages) -> None:
+def test_small_images_keep_their_usual_size(make_images: MakeImages) -> None:
     root = make_images(labels={"boot": 10, "coat": 10})
     Image.new("L", (300, 200)).save(root / "boot" / "large.jpg")
 
-    spec = read_picture_folder(root).preprocessing
+    spec = read_image_folder(root).preprocessing
 
     assert (spec.resize, spec.crop) == (28, 28)
 
 
-def test_large_pictures_come_to_224_pixels_by_way_of_256(make_images: MakeImages) -> None:
+def test_large_images_come_to_224_pixels_by_way_of_256(make_images: MakeImages) -> None:
     root = make_images(labels={"boot": 4, "coat": 4})
     for path in root.rglob("*.png"):
         Image.new("RGB", (500, 375), (9, 9, 9)).save(path)
 
-    dataset = read_picture_folder(root)
+    dataset = read_image_folder(root)
 
     assert (dataset.preprocessing.resize, dataset.preprocessing.crop) == (256, 224)
     assert dataset.train.images.shape == (4, 224, 224, 3)
@@ -69,39 +69,39 @@ def test_large_pictures_come_to_224_pixels_by_way_of_256(make_images: MakeImages
 def test_the_size_asked_for_wins(make_images: MakeImages) -> None:
     root = make_images()
 
-    assert read_picture_folder(root, size=16).train.images.shape[1:] == (16, 16, 1)
-    assert read_picture_folder(root, size=112).preprocessing.resize == 128
+    assert read_image_folder(root, size=16).train.images.shape[1:] == (16, 16, 1)
+    assert read_image_folder(root, size=112).preprocessing.resize == 128
 
 
 def test_mean_and_std_are_those_of_the_training_split(make_images: MakeImages) -> None:
-    dataset = read_picture_folder(make_images())
+    dataset = read_image_folder(make_images())
 
     pixels = dataset.train.images.numpy() / 255
     assert dataset.preprocessing.mean == pytest.approx((pixels.mean(),), abs=1e-4)
     assert dataset.preprocessing.std == pytest.approx((pixels.std(),), abs=1e-4)
 
 
-def test_the_digest_changes_with_a_picture_and_not_with_the_place(
+def test_the_digest_changes_with_a_image_and_not_with_the_place(
     make_images: MakeImages,
 ) -> None:
     root, moved = make_images("here"), make_images("there/below")
-    before = read_picture_folder(root).sha256
+    before = read_image_folder(root).sha256
 
-    assert read_picture_folder(moved).sha256 == before
+    assert read_image_folder(moved).sha256 == before
     Image.new("L", (28, 28)).save(root / "boot" / "0.png")
-    assert read_picture_folder(root).sha256 != before
+    assert read_image_folder(root).sha256 != before
 
 
-def test_metadata_leaves_no_picture_out_and_changes_none(make_images: MakeImages) -> None:
+def test_metadata_leaves_no_image_out_and_changes_none(make_images: MakeImages) -> None:
     root = make_images()
-    before = read_picture_folder(root)
+    before = read_image_folder(root)
     texts = (b"iTXt", b"k\0\1\0\0\0" + zlib.compress(bytes(2_000_000))), (b"zTXt", b"k\0\7")
     for path in root.rglob("*.png"):
         png = path.read_bytes()
         extra = b"".join(chunk(*text) for text in texts)
         path.write_bytes(png[:33] + extra + png[33:-12] + extra + png[-12:])
 
-    after = read_picture_folder(root)
+    after = read_image_folder(root)
 
     assert not after.unreadable
     assert torch.equal(after.train.images, before.train.images)
@@ -111,4 +111,4 @@ def test_a_photograph_over_pillows_limit_is_shrunk_and_read(make_images: MakeIma
     root = make_images()
     Image.new("L", (10_000, 9_000), 200).save(root / "boot" / "large.jpg")
 
-    assert not read_picture_folder(root).unreadable
+    assert not read_image_folder(root).unreadable

@@ -1,0 +1,35 @@
+"""`evaluate-model` decodes the split that it measures, and hashes the others."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from PIL import Image
+
+from model.images.image_file import open_image_file
+from tests.conftest import Command, MakeImages
+from training.cli.main import evaluate_script, train_script
+
+
+def test_evaluation_decodes_the_test_split_alone_and_knows_the_runs_own_data(
+    command: Command, make_images: MakeImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, run = make_images(labels={"boot": 20, "coat": 20}), tmp_path / "run"
+    quick = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "precision=float32")
+    assert command(train_script, "--data", images, "--out", run, *quick).code == 0
+    decoded: list[bytes] = []
+
+    def note(data: bytes) -> Image.Image:
+        decoded.append(data)
+        return open_image_file(data)
+
+    monkeypatch.setattr("training.data.decode.open_image_file", note)
+
+    evaluated = command(evaluate_script, run)
+
+    assert evaluated.code == 0
+    assert len(decoded) == 4  # a tenth of each label
+    assert "4 images to test, 2 labels, 28 x 28 x 1" in evaluated.out
+    assert "note: these are not" not in evaluated.out

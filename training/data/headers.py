@@ -1,0 +1,62 @@
+"""Read the headers of image files: which can be opened, and how large they are."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from model.images.image_file import DECODE_ERRORS, open_image_path
+from model.preprocessing import Preprocessing
+from training.data.splits import LabelledFile, plain
+
+SMALL = 64
+"""Images up to this size in pixels keep it; larger ones are cropped for ImageNet's networks."""
+
+
+class Header(NamedTuple):
+    """The shorter side of an image in pixels, and whether it has one channel."""
+
+    shorter_side: int
+    is_grey: bool
+
+
+def read_headers(files: Iterable[LabelledFile]) -> tuple[dict[LabelledFile, Header], list[str]]:
+    """Open each file as far as its header.
+
+    Returns:
+        The headers of the readable files, in their order; the other files with the reason.
+    """
+    headers: dict[LabelledFile, Header] = {}
+    unreadable = []
+    for file in files:
+        try:
+            with open_image_path(file.path) as image:
+                is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+                headers[file] = Header(min(image.size), is_grey)
+        except DECODE_ERRORS as error:
+            unreadable.append(reason(file, error))
+    return headers, unreadable
+
+
+def reason(file: LabelledFile, error: BaseException) -> str:
+    """Say in one line why a file cannot be read."""
+    said = str(error).replace(repr(str(file.path)), "").split(str(file.path))[0]
+    detail = " ".join(said.split()).strip(" '\"") or type(error).__name__
+    return f"{plain(file.path)}: {detail}"
+
+
+def choose_preprocessing(headers: Sequence[Header], size: int | None) -> Preprocessing:
+    """Keep the median size up to `SMALL` pixels; above, resize to 256 and crop 224.
+
+    Args:
+        headers: Of all images.
+        size: Of the crop, if the user has chosen one.
+
+    Returns:
+        With mean 0 and standard deviation 1: nothing is decoded yet.
+    """
+    channels = 1 if all(header.is_grey for header in headers) else 3
+    usual = int(statistics.median(header.shorter_side for header in headers))
+    crop = size or (usual if usual <= SMALL else 224)
+    resize = crop if crop <= SMALL else round(crop * 256 / 224)
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    return Preprocessing(resize=resize, crop=crop, channels=channels, mean=mean, std=std)
