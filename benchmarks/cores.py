@@ -19,8 +19,14 @@ from model.cli import script
 ROUNDS, CONNECTIONS = 5, 16
 WAYS = {
     "one core": ({0}, {"workers": "1"}),
-    "one process, two runs": ({0, 1}, {"workers": "1", "instances": "2", "threads": "1"}),
-    "one process, two threads": ({0, 1}, {"workers": "1", "instances": "1", "threads": "2"}),
+    "one process, two runs": (
+        {0, 1},
+        {"workers": "1", "concurrent_runs": "2", "intra_op_threads": "1"},
+    ),
+    "one process, two threads": (
+        {0, 1},
+        {"workers": "1", "concurrent_runs": "1", "intra_op_threads": "2"},
+    ),
     "two processes": ({0, 1}, {"workers": "2"}),
 }
 

@@ -94,7 +94,7 @@ def main(artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 5) -> None:
         command, environment = ours(
             artifact=str(artifact),
             precision=precision,
-            deadline_ms=str(DEADLINE_MS),
+            deadline_s=str(DEADLINE_MS / 1000),
             log_level="warning",
         )
         with serving(command, environment, cores={0}) as server:

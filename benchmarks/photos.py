@@ -93,7 +93,7 @@ def main(artifact: ArtifactFolder, seconds: Seconds = 4) -> None:
     payload, measured = make_image(500, "JPEG", 100_000), {}
     floor = [sys.executable, "-m", "benchmarks.peers.floor"]
     litserve = [interpreter(LITSERVE), LITSERVE.program]
-    one_thread = {"RESNET_THREADS": "1", "PEER_WORKERS": str(usable_cores())}
+    one_thread = {"RESNET_INTRA_OP_THREADS": "1", "PEER_WORKERS": str(usable_cores())}
     for precision in ("float32", "int8"):
         command, environment = ours(artifact=str(artifact), precision=precision)
         other = {**environment, **one_thread}

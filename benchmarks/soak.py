@@ -104,9 +104,14 @@ def departures() -> dict[str, object]:
     statuses: Counter[int] = Counter()
     executed = 0
     command, environment = ours(
-        max_queue="4096", deadline_ms="60000", workers="1", precision="float32", threads="1",
-        instances="1", log_level="warning",
-    )  # fmt: skip
+        max_in_flight="4096",
+        deadline_s="60",
+        workers="1",
+        precision="float32",
+        intra_op_threads="1",
+        concurrent_runs="1",
+        log_level="warning",
+    )
     with serving(command, environment) as server:
         for _ in range(LEAVERS // LEAVERS_AT_ONCE):
             more, found = asyncio.run(_leave_while_queued(server))

@@ -138,7 +138,9 @@ def reloads() -> dict[str, object]:
     """Run all of it against a server of its own."""
     with tempfile.TemporaryDirectory() as root:
         shelf = Shelf(Path(root))
-        command, environment = ours(artifact=str(shelf.folder), watch_s="0", log_level="warning")
+        command, environment = ours(
+            artifact=str(shelf.folder), reload_interval_s="0", log_level="warning"
+        )
         with serving(command, environment) as server:
             before = server.resident_bytes()
             found = asyncio.run(_bring(shelf, server))

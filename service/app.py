@@ -64,7 +64,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         observers=telemetry.observers,
     )
     budget = BodyBudget(
-        settings.max_held_bytes, settings.max_body_bytes, settings.min_receive_bytes_s
+        settings.max_buffered_bytes, settings.max_body_bytes, settings.min_receive_bytes_s
     )
     service = ServiceState(settings, models, telemetry, budget)
 

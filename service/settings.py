@@ -32,10 +32,10 @@ class Settings(BaseSettings):
         Path("artifacts/fashion-mnist/1"),
         description="Folder `<name>/<version>`, or `<name>` for its newest version.",
     )
-    models: Path | None = Field(
+    model_repository: Path | None = Field(
         None, description="Folder whose every `<name>/<version>` is served beside the default."
     )
-    watch_s: float = Field(
+    reload_interval_s: float = Field(
         5.0, ge=0, description="How often to look for new versions; 0 waits for SIGHUP."
     )
     precision: Literal["auto", "float32", "float16", "int8"] = Field(
@@ -51,16 +51,21 @@ class Settings(BaseSettings):
     workers: Literal["auto"] | PositiveInt = Field(
         1, description="Processes; `auto` takes one a core for small networks on the CPU."
     )
-    instances: int = Field(
+    concurrent_runs: int = Field(
         0, ge=0, le=64, description="Runs side by side in a process; 0 means 2 where cores allow."
     )
-    threads: int = Field(
+    intra_op_threads: int = Field(
         0, ge=0, le=1024, description="In each run; 0 shares the cores that may be used."
     )
     max_batch_size: int = Field(32, ge=1, le=4096, description="Images in one run of the engine.")
-    max_queue: int = Field(256, ge=1, description="Images that may wait for the engine.")
-    deadline_ms: int = Field(
-        10_000, ge=1, description="A request that took longer is answered with 504."
+    max_in_flight: int = Field(
+        256, ge=1, description="Images that are admitted and not yet answered."
+    )
+    deadline_s: float = Field(
+        10.0,
+        gt=0,
+        le=86_400,
+        description="A request that took longer is answered with 504.",
     )
     drain_delay_s: float = Field(
         1.0,
@@ -84,7 +89,7 @@ class Settings(BaseSettings):
         30.0, gt=0, le=3600, description="For a client to read some of its response."
     )
     max_body_bytes: int = Field(10_485_760, ge=1, description="Of one request.")
-    max_held_bytes: int = Field(
+    max_buffered_bytes: int = Field(
         268_435_456, ge=1, description="Of all requests' bodies together, in one process."
     )
     min_receive_bytes_s: int = Field(
@@ -103,7 +108,7 @@ class Settings(BaseSettings):
         2_000,
         ge=200,  # with fewer `service.postprocessing.drift` says nothing
         le=1_000_000,
-        description="Pictures that `/drift` looks back on.",
+        description="Images in the window of `/drift`.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
@@ -121,16 +126,16 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Self:
-        if self.max_images > self.max_queue:
+        if self.max_images > self.max_in_flight:
             raise ValueError(
-                f"RESNET_MAX_IMAGES (={self.max_images}) must be at most RESNET_MAX_QUEUE "
-                f"(={self.max_queue}): a larger request could never be admitted"
+                f"RESNET_MAX_IMAGES (={self.max_images}) must be at most RESNET_MAX_IN_FLIGHT "
+                f"(={self.max_in_flight}): a larger request could never be admitted"
             )
-        if self.max_body_bytes > self.max_held_bytes:
+        if self.max_body_bytes > self.max_buffered_bytes:
             raise ValueError(
                 f"RESNET_MAX_BODY_BYTES (={self.max_body_bytes}) must be at most "
-                f"RESNET_MAX_HELD_BYTES (={self.max_held_bytes}): a larger request could never be "
-                "admitted"
+                f"RESNET_MAX_BUFFERED_BYTES (={self.max_buffered_bytes}): a larger request could "
+                "never be admitted"
             )
         return self
 

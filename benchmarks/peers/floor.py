@@ -19,7 +19,7 @@ from model.artifact.folder import read
 
 artifact = read(Path(os.environ["RESNET_ARTIFACT"]))
 options = ort.SessionOptions()
-options.intra_op_num_threads = int(os.environ.get("RESNET_THREADS", "1"))
+options.intra_op_num_threads = int(os.environ.get("RESNET_INTRA_OP_THREADS", "1"))
 precision = os.environ.get("RESNET_PRECISION", "float32")
 session = ort.InferenceSession(
     artifact.model(precision),  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]
     def setup(self, device: str) -> None:  # noqa: ARG002
         """Load the model in the worker."""
         options = ort.SessionOptions()
-        options.intra_op_num_threads = int(os.environ.get("RESNET_THREADS", "1"))
+        options.intra_op_num_threads = int(os.environ.get("RESNET_INTRA_OP_THREADS", "1"))
         model = FOLDER / MANIFEST["files"][PRECISION]["path"]
         providers = ["CPUExecutionProvider"]
         self.session = ort.InferenceSession(str(model), options, providers=providers)

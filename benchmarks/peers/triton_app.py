@@ -38,7 +38,7 @@ def decoded(payload: bytes) -> Any:
 def main() -> None:
     """Serve until the process is ended."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("RESNET_THREADS", "1"))
+    options.intra_op_num_threads = int(os.environ.get("RESNET_INTRA_OP_THREADS", "1"))
     model = FOLDER / MANIFEST["files"][PRECISION]["path"]
     session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 

@@ -67,7 +67,10 @@ def _of_folder(path: Path) -> str:
     if runs := [folder for folder in folders if _is_run(folder)]:
         return "it holds runs of train-model. Export one: " + _export(quote(str(runs[0])))
     if models := [folder for folder in folders if _versions(folder)]:
-        return f"it holds models by name. Name one, as {models[0]}; RESNET_MODELS serves all."
+        return (
+            f"it holds models by name. Name one, as {models[0]}; RESNET_MODEL_REPOSITORY serves "
+            "all."
+        )
     if misnamed := [folder for folder in folders if holds_artifact(folder)]:
         return (
             f"{misnamed[0].name!r} is no version; a version is a whole number from 1 on. Rename "

@@ -69,7 +69,7 @@ class BodyBudget:
         if sum(each.held for each in victims) < missing:
             raise OverloadedError(
                 f"Requests in flight hold {self.held:,} bytes and {self.limit:,} are allowed. "
-                f"Try again in {RETRY_S} s, or raise RESNET_MAX_HELD_BYTES.",
+                f"Try again in {RETRY_S} s, or raise RESNET_MAX_BUFFERED_BYTES.",
                 retry_after_s=RETRY_S,
             )
         victims.sort(key=lambda each: each.held * (now - each.since))  # what hinders others most
@@ -257,6 +257,6 @@ class Upload:
         return OverloadedError(
             "There was no room for the bodies of other clients, and this one came too slowly or "
             f"its client held more than others. Try again in {RETRY_S} s, or raise "
-            "RESNET_MAX_HELD_BYTES.",
+            "RESNET_MAX_BUFFERED_BYTES.",
             retry_after_s=RETRY_S,
         )

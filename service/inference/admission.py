@@ -142,7 +142,7 @@ def impossible(count: int, alone_s: float, timeout_s: float) -> DeadlineExceeded
     return DeadlineExceededError(
         f"{take} about {alone_s:.2g} s even with nothing else in flight; the deadline is in "
         f"{timeout_s:.2g} s. {fewer or 'A'}llow at least {math.ceil(1000 * MARGIN * alone_s)} ms; "
-        "RESNET_DEADLINE_MS is the upper limit."
+        "RESNET_DEADLINE_S is the upper limit."
     )
 
 
@@ -171,7 +171,7 @@ def retry_later(message: str, wait_s: float) -> OverloadedError:
     """Add when to try again: `Retry-After` has whole seconds, at least one."""
     retry_after_s = max(1, math.ceil(wait_s))
     return OverloadedError(
-        f"{message} Try again in {retry_after_s} s, or raise RESNET_MAX_QUEUE and "
-        "RESNET_DEADLINE_MS.",
+        f"{message} Try again in {retry_after_s} s, or raise RESNET_MAX_IN_FLIGHT and "
+        "RESNET_DEADLINE_S.",
         retry_after_s=retry_after_s,
     )

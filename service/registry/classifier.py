@@ -67,7 +67,7 @@ class Classifier:
             provider=engine.provider,
         )
         self.trust = Trust(self.manifest, engine.precision, engine.optional)
-        self.admission = Admission(cost, settings.max_queue, settings.deadline_ms / 1000)
+        self.admission = Admission(cost, settings.max_in_flight, settings.deadline_s)
         self.batcher = Batcher(
             partial(_run, engine, self.trust.threshold),  # no bound method: see `Batcher.stop`
             cost,
@@ -79,8 +79,8 @@ class Classifier:
         spec, processes = self.manifest.preprocessing, settings.processes
         self._preprocessor = Preprocessor(spec, settings.max_pixels, processes, cost.update_decode)
         self._rendered: dict[str, bytes] = {}
-        self._rendering = Finishing("drawn", settings.max_queue)
-        self._serialising = Finishing("written", settings.max_queue)
+        self._rendering = Finishing("drawn", settings.max_in_flight)
+        self._serialising = Finishing("written", settings.max_in_flight)
 
     def start(self) -> None:
         """Begin to answer; to be called on the event loop."""

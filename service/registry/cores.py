@@ -31,9 +31,9 @@ def share_cores(settings: Settings, usable: int, *, is_small: bool = False) -> C
     """
     workers = settings.processes
     usable = max(1, usable // workers)
-    takes_all = is_small and not settings.threads
-    instances = settings.instances or (1 if takes_all else min(2, usable))
-    return Cores(workers, instances, settings.threads or max(1, usable // instances))
+    takes_all = is_small and not settings.intra_op_threads
+    instances = settings.concurrent_runs or (1 if takes_all else min(2, usable))
+    return Cores(workers, instances, settings.intra_op_threads or max(1, usable // instances))
 
 
 def suits_inline(cores: Cores, usable: int, seconds: Mapping[int, float]) -> bool:

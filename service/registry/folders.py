@@ -43,14 +43,14 @@ def default_folders_or_none(settings: Settings) -> list[Path]:
 
 
 def discover_versions(settings: Settings) -> list[Path]:
-    """List every version folder under `RESNET_MODELS`, or none if that is not set.
+    """List every version folder under `RESNET_MODEL_REPOSITORY`, or none if that is not set.
 
     Raises:
         OSError: If the root is missing, or cannot be read.
     """
-    if settings.models is None:
+    if settings.model_repository is None:
         return []
-    root = settings.models.absolute()
+    root = settings.model_repository.absolute()
     names = [name for name in sorted(root.iterdir()) if not name.name.startswith(".")]
     return [version for name in names for version in _versions(name)]
 
@@ -64,7 +64,7 @@ def _versions(folder: Path) -> list[Path]:
 
 
 def check_folder_name(folder: Path, settings: Settings) -> None:
-    """Check that a folder under `RESNET_MODELS` is named as its manifest says.
+    """Check that a folder under `RESNET_MODEL_REPOSITORY` is named as its manifest says.
 
     Clients name a model by its manifest's name and version, so a copied folder would be a second
     model of the same name. Folders elsewhere may have any name.
@@ -72,7 +72,10 @@ def check_folder_name(folder: Path, settings: Settings) -> None:
     Raises:
         StartError: If the names differ, or the manifest cannot be read.
     """
-    if settings.models is None or folder.parent.parent != settings.models.absolute():
+    if (
+        settings.model_repository is None
+        or folder.parent.parent != settings.model_repository.absolute()
+    ):
         return
     try:
         manifest = read_manifest(folder)
@@ -81,8 +84,8 @@ def check_folder_name(folder: Path, settings: Settings) -> None:
     name, version = manifest.name, manifest.version
     if (folder.parent.name, folder.name) != (name, version):
         raise StartError(
-            f"{folder} holds {name} {version}; a folder under RESNET_MODELS must be named as its "
-            f"manifest says, {name}/{version}. Move it there, or export the model to where it is."
+            f"{folder} holds {name} {version}; a folder under RESNET_MODEL_REPOSITORY must be named as "
+            f"its manifest says, {name}/{version}. Move it there, or export the model to where it is."
         )
 
 

@@ -137,7 +137,10 @@ def _load_for_cores(artifact: Artifact, settings: Settings, usable: int) -> tupl
 
 def _log_ignored_settings(settings: Settings, provider: str) -> None:
     """Warn about settings that have no effect on a GPU."""
-    asked = {"RESNET_INSTANCES": settings.instances, "RESNET_THREADS": settings.threads}
+    asked = {
+        "RESNET_CONCURRENT_RUNS": settings.concurrent_runs,
+        "RESNET_INTRA_OP_THREADS": settings.intra_op_threads,
+    }
     if names := " and ".join(name for name, value in asked.items() if value):
         why = f"On {provider.upper()} one batch runs at a time, by the GPU. Leave them out."
         log.warning("settings ignored", extra={"fields": {"which": names, "why": why}})

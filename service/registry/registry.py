@@ -1,6 +1,6 @@
 """Which models are served: found at the start, again on SIGHUP and periodically.
 
-Under `RESNET_MODELS` every `<name>/<version>` is served; `RESNET_ARTIFACT` is the default
+Under `RESNET_MODEL_REPOSITORY` every `<name>/<version>` is served; `RESNET_ARTIFACT` is the default
 model. A candidate gets a trial load first (`service.registry.trial`), then it is loaded here and
 replaces its predecessor. Requests in flight keep the model that they began with. A candidate that
 fails changes nothing else, and `failed` keeps the reason.
@@ -73,7 +73,9 @@ class ModelRegistry:
             versions = discover_versions(settings)
         except OSError as error:
             why = f"is no folder that can be read: {error.strerror}."
-            raise StartError(f"RESNET_MODELS (={settings.models}) {why}") from error
+            raise StartError(
+                f"RESNET_MODEL_REPOSITORY (={settings.model_repository}) {why}"
+            ) from error
         self._served: dict[Path, _Served] = {}
         self._failed: dict[Path, FailedLoad] = {}
         self._reloading = asyncio.Lock()

@@ -42,8 +42,7 @@ def configure(settings: Settings, app: Any, **more: Any) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         # a deadline counts from the end of the body, which has a timeout of its own
-        timeout_graceful_shutdown=math.ceil(settings.body_timeout_s + settings.deadline_ms / 1000)
-        + 1,
+        timeout_graceful_shutdown=math.ceil(settings.body_timeout_s + settings.deadline_s) + 1,
         timeout_keep_alive=settings.keep_alive_timeout_s,  # type: ignore[arg-type]  # as asyncio's
         **more,
     )
@@ -151,7 +150,7 @@ class Server(uvicorn.Server):
 
     def _reload_if_due(self) -> None:
         """Check for new versions periodically, one check at a time."""
-        every_s = self.state.settings.watch_s
+        every_s = self.state.settings.reload_interval_s
         is_due = every_s > 0 and time.monotonic() >= self._next_reload_at
         if is_due and (self._reload is None or self._reload.done()):
             self.reload()
@@ -160,7 +159,9 @@ class Server(uvicorn.Server):
         """Check for new versions while requests are served; not while draining."""
         if self._exit_at is not None:
             return
-        self._next_reload_at = time.monotonic() + (self.state.settings.watch_s or math.inf)
+        self._next_reload_at = time.monotonic() + (
+            self.state.settings.reload_interval_s or math.inf
+        )
         self._reload = asyncio.get_running_loop().create_task(self.state.reload())
         self._reload.add_done_callback(_log_failure)
 
@@ -188,7 +189,9 @@ class Server(uvicorn.Server):
         log.info("listening", extra={"fields": {"at": names}})
         if self._is_main:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
-        self._next_reload_at = time.monotonic() + (self.state.settings.watch_s or math.inf)
+        self._next_reload_at = time.monotonic() + (
+            self.state.settings.reload_interval_s or math.inf
+        )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the port without losing pending connections, then let uvicorn finish.

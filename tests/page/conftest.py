@@ -77,7 +77,7 @@ class Served:
 @pytest.fixture(scope="session")
 def served() -> Iterator[Served]:
     """The service on a free port, in a thread of this process."""
-    app = create_app(Settings(artifact=ARTIFACT, threads=1, max_body_bytes=2**20))
+    app = create_app(Settings(artifact=ARTIFACT, intra_op_threads=1, max_body_bytes=2**20))
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -20,7 +20,7 @@ async def predict(
     disconnect: Disconnect | None = None,
     options: PredictOptions = DEFAULT,
 ) -> Outcome:
-    limit_s = service.classifier.settings.deadline_ms / 1000
+    limit_s = service.classifier.settings.deadline_s
     deadline = time.perf_counter() + (limit_s if timeout_s is None else timeout_s)
     return await service.classifier.predict(payloads, deadline, disconnect or Disconnect(), options)
 

@@ -166,7 +166,7 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 Serve = Callable[..., Awaitable[Service]]
-LEAN = {"threads": 1, "instances": 1}
+LEAN = {"intra_op_threads": 1, "concurrent_runs": 1}
 """One run at a time, so that a test can say what waits."""
 
 
@@ -176,7 +176,7 @@ def replace_engine(
     """Let `run` answer in the default model's place, counted as the engine would be."""
     classifier = app.state.service.models.find()
     settings, cost = classifier.settings, CostModel({1: 1e-4}, instances)
-    classifier.admission = Admission(cost, settings.max_queue, settings.deadline_ms / 1000)
+    classifier.admission = Admission(cost, settings.max_in_flight, settings.deadline_s)
     batcher = classifier.batcher = Batcher(
         reading(classifier, run),
         cost,
@@ -220,7 +220,7 @@ async def serve(make_artifact: MakeArtifact) -> AsyncIterator[Serve]:
             **changes: Any,
         ) -> Service:
             artifact = make_artifact(model, overwrite=overwrite)
-            changes.setdefault("max_images", min(64, changes.get("max_queue", 64)))
+            changes.setdefault("max_images", min(64, changes.get("max_in_flight", 64)))
             settings = Settings(artifact=artifact, **{**LEAN, **changes})
             app = create_app(settings)
             if run is not None:
@@ -233,5 +233,7 @@ async def serve(make_artifact: MakeArtifact) -> AsyncIterator[Serve]:
 @pytest.fixture(scope="session")
 async def shipped() -> AsyncIterator[Service]:
     """The default model, served once for all tests that only ask."""
-    async with serving(create_app(Settings(artifact=SHIPPED, threads=1, instances=1))) as service:
+    async with serving(
+        create_app(Settings(artifact=SHIPPED, intra_op_threads=1, concurrent_runs=1))
+    ) as service:
         yield service

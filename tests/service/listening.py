@@ -58,7 +58,14 @@ class Listening:
 @contextmanager
 def listen(artifact: Path, loop: str = "auto", **changes: Any) -> Iterator[Listening]:
     """Start a server, and end it when the gate has let all through."""
-    given = {**LEAN, "port": 0, "drain_delay_s": 0, "max_batch_size": 1, "watch_s": 0, **changes}
+    given = {
+        **LEAN,
+        "port": 0,
+        "drain_delay_s": 0,
+        "max_batch_size": 1,
+        "reload_interval_s": 0,
+        **changes,
+    }
     settings = Settings(artifact=artifact, **given)
     app = create_app(settings)
     gate = Gate()

@@ -59,7 +59,7 @@ def serve_model(**settings: str) -> Iterator[Running]:
     """Start the command with settings in its environment, and wait until it is ready."""
     port = free_port()
     given = {f"RESNET_{name.upper()}": value for name, value in settings.items()}
-    environment = {**environ(), "RESNET_PORT": str(port), "RESNET_THREADS": "1", **given}
+    environment = {**environ(), "RESNET_PORT": str(port), "RESNET_INTRA_OP_THREADS": "1", **given}
     with tempfile.NamedTemporaryFile() as written:
         began = time.perf_counter()
         process = subprocess.Popen(

@@ -10,17 +10,17 @@ DEFAULTS = {
     "host": "127.0.0.1",
     "port": 8000,
     "artifact": Path("artifacts/fashion-mnist/1"),
-    "models": None,
-    "watch_s": 5.0,
+    "model_repository": None,
+    "reload_interval_s": 5.0,
     "precision": "auto",
     "provider": "auto",
     "provider_policy": "require",
     "workers": 1,
-    "instances": 0,
-    "threads": 0,
+    "concurrent_runs": 0,
+    "intra_op_threads": 0,
     "max_batch_size": 32,
-    "max_queue": 256,
-    "deadline_ms": 10_000,
+    "max_in_flight": 256,
+    "deadline_s": 10.0,
     "drain_delay_s": 1.0,
     "max_connections": 2_000,
     "keep_alive_timeout_s": 75.0,
@@ -28,7 +28,7 @@ DEFAULTS = {
     "body_timeout_s": 30.0,
     "write_timeout_s": 30.0,
     "max_body_bytes": 10_485_760,
-    "max_held_bytes": 268_435_456,
+    "max_buffered_bytes": 268_435_456,
     "min_receive_bytes_s": 1024,
     "max_images": 64,
     "max_pixels": 25_000_000,
@@ -40,17 +40,17 @@ CHANGES = {
     "host": ("0.0.0.0", "0.0.0.0"),  # noqa: S104  # nothing listens there
     "port": ("0", 0),
     "artifact": ("models/x", Path("models/x")),
-    "models": ("models", Path("models")),
-    "watch_s": ("0.5", 0.5),
+    "model_repository": ("models", Path("models")),
+    "reload_interval_s": ("0.5", 0.5),
     "precision": ("int8", "int8"),
     "provider": ("cuda", "cuda"),
     "provider_policy": ("prefer", "prefer"),
     "workers": ("auto", "auto"),
-    "instances": ("2", 2),
-    "threads": ("3", 3),
+    "concurrent_runs": ("2", 2),
+    "intra_op_threads": ("3", 3),
     "max_batch_size": ("7", 7),
-    "max_queue": ("99", 99),
-    "deadline_ms": ("250", 250),
+    "max_in_flight": ("99", 99),
+    "deadline_s": ("0.25", 0.25),
     "drain_delay_s": ("0.5", 0.5),
     "max_connections": ("99", 99),
     "keep_alive_timeout_s": ("0.5", 0.5),
@@ -58,7 +58,7 @@ CHANGES = {
     "body_timeout_s": ("0.5", 0.5),
     "write_timeout_s": ("0.5", 0.5),
     "max_body_bytes": ("1000", 1000),
-    "max_held_bytes": ("20000000", 20_000_000),
+    "max_buffered_bytes": ("20000000", 20_000_000),
     "min_receive_bytes_s": ("0", 0),
     "max_images": ("1", 1),
     "max_pixels": ("100", 100),
@@ -71,13 +71,13 @@ BAD = {
     "RESNET_PRECISION": ("float8", "FLOAT32"),
     "RESNET_PROVIDER": ("tpu",),
     "RESNET_PROVIDER_POLICY": ("maybe",),
-    "RESNET_WATCH_S": ("-1", "nan", "often"),
+    "RESNET_RELOAD_INTERVAL_S": ("-1", "nan", "often"),
     "RESNET_WORKERS": ("0", "-1", "many", "1.5", ""),
-    "RESNET_INSTANCES": ("-1", "65"),
-    "RESNET_THREADS": ("-1", "1025"),
+    "RESNET_CONCURRENT_RUNS": ("-1", "65"),
+    "RESNET_INTRA_OP_THREADS": ("-1", "1025"),
     "RESNET_MAX_BATCH_SIZE": ("0", "4097", "eight"),
-    "RESNET_MAX_QUEUE": ("0",),
-    "RESNET_DEADLINE_MS": ("0", "1s"),
+    "RESNET_MAX_IN_FLIGHT": ("0",),
+    "RESNET_DEADLINE_S": ("0", "1s", "nan", "inf"),
     "RESNET_MIN_RECEIVE_BYTES_S": ("-1", "1KB"),
     "RESNET_DRAIN_DELAY_S": ("-0.1", "nan", "soon"),
     "RESNET_MAX_CONNECTIONS": ("0", "many"),
@@ -161,12 +161,14 @@ def test_settings_are_frozen() -> None:
 def test_a_request_that_could_never_be_admitted_is_no_setting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("RESNET_MAX_QUEUE", "63")
+    monkeypatch.setenv("RESNET_MAX_IN_FLIGHT", "63")
 
     with pytest.raises(StartError) as refused:
         read_settings()
 
-    assert "RESNET_MAX_IMAGES (=64) must be at most RESNET_MAX_QUEUE (=63)" in str(refused.value)
+    assert "RESNET_MAX_IMAGES (=64) must be at most RESNET_MAX_IN_FLIGHT (=63)" in str(
+        refused.value
+    )
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 300
 

@@ -31,7 +31,7 @@ ANKLE_BOOT = 9
 @asynccontextmanager
 async def serving(**changes: Any) -> AsyncIterator[Service]:
     """Serve the default model in this process."""
-    limits: dict[str, Any] = {"threads": 1, "instances": 1, "max_batch_size": 4}
+    limits: dict[str, Any] = {"intra_op_threads": 1, "concurrent_runs": 1, "max_batch_size": 4}
     app = create_app(Settings(artifact=SHIPPED, **(limits | changes)))
     async with serving_app(app) as service:
         yield service

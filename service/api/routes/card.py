@@ -38,7 +38,7 @@ async def model_card(request: Request) -> CardResponse:
         limits=Limits(
             max_body_bytes=settings.max_body_bytes,
             max_pixels=settings.max_pixels,
-            deadline_ms=settings.deadline_ms,
+            deadline_ms=round(1000 * settings.deadline_s),
         ),
     )
 

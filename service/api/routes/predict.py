@@ -137,7 +137,7 @@ async def predict(request: Request) -> Response:
     if (name := scope["path_params"].get("name")) is not None:
         service.models.find(name)  # one that is not known is refused before the body is read
     query = _read_query(request) if scope["query_string"] else NO_QUERY
-    timeout_s = limits.deadline_ms / 1000
+    timeout_s = limits.deadline_s
     if TIMEOUT in headers:
         timeout_s = min(timeout_s, read_timeout_s(headers[TIMEOUT]))
     disconnect = scope[DISCONNECT] = Disconnect()

@@ -155,7 +155,7 @@ async def _infer(request: Request, view: View) -> Response:
     """Read, classify, write: the same limits and counters as `POST /predict`."""
     scope, service = request.scope, service_of(request)
     limits, headers = service.settings, dict(scope["headers"])
-    timeout_s = limits.deadline_ms / 1000
+    timeout_s = limits.deadline_s
     if TIMEOUT in headers:
         timeout_s = min(timeout_s, read_timeout_s(headers[TIMEOUT]))
     disconnect = scope[DISCONNECT] = Disconnect()

@@ -182,5 +182,5 @@ async def control(request: Request) -> Response:
     """
     raise UnsupportedError(
         f"Model '{request.path_params['name'][:64]}' cannot be loaded or unloaded over HTTP: the "
-        "service follows the folder RESNET_MODELS and SIGHUP."
+        "service follows the folder RESNET_MODEL_REPOSITORY and SIGHUP."
     )

@@ -40,7 +40,11 @@ def _make(path: Path, *names: str) -> Path:
         (["notes.txt"], "notes.txt", "an artifact is a folder with manifest.json"),
         (["cat/1.jpg", "dog/1.JPG"], "", "train-model --data {path} --out runs/NAME && export-mo"),
         (["1.png"], "", "train-model --data {path}"),
-        (["tiny/1/manifest.json"], "", "Name one, as {path}/tiny; RESNET_MODELS serves all"),
+        (
+            ["tiny/1/manifest.json"],
+            "",
+            "Name one, as {path}/tiny; RESNET_MODEL_REPOSITORY serves all",
+        ),
         (["v1/manifest.json"], "", "'v1' is no version; a version is a whole number from 1 on"),
         (["01/manifest.json"], "", "name {path}/01 itself"),
         (["notes.txt"], "", "there is no manifest.json in it or in a version folder"),

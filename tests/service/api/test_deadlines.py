@@ -1,4 +1,4 @@
-"""`X-Request-Timeout-Ms` and `RESNET_DEADLINE_MS`, from the door to the engine."""
+"""`X-Request-Timeout-Ms` and `RESNET_DEADLINE_S`, from the door to the engine."""
 
 import asyncio
 import re
@@ -56,7 +56,7 @@ async def test_the_nearer_of_both_deadlines_counts(
     wanted_ms: int, limit_ms: int, serve: Serve
 ) -> None:
     gate = Gate()
-    service = await serve(run=gate, deadline_ms=limit_ms)
+    service = await serve(run=gate, deadline_s=limit_ms / 1000)
 
     began = time.perf_counter()
     response = await ask(service, wanted_ms)
@@ -257,7 +257,7 @@ async def test_who_leaves_while_decoding_is_no_longer_decoded_for(
 
 
 async def test_bodies_have_a_budget_together(serve: Serve) -> None:
-    service = await serve(max_held_bytes=3_000, max_body_bytes=2_000)
+    service = await serve(max_buffered_bytes=3_000, max_body_bytes=2_000)
     more = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
@@ -273,7 +273,7 @@ async def test_bodies_have_a_budget_together(serve: Serve) -> None:
     answered = await service.client.post("/predict", content=BLACK)
 
     assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
-    assert "RESNET_MAX_HELD_BYTES" in refused.json()["detail"]
+    assert "RESNET_MAX_BUFFERED_BYTES" in refused.json()["detail"]
     assert refused.headers["retry-after"] == "1"
     assert answered.status_code == 200
     assert service.app.state.service.budget.held == 0

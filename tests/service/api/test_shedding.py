@@ -23,7 +23,7 @@ LAST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 def full(make_artifact: MakeArtifact) -> Iterator[Listening]:
     """A server whose only place is taken."""
     with (
-        listen(make_artifact(), max_queue=1, max_images=1) as listening,
+        listen(make_artifact(), max_in_flight=1, max_images=1) as listening,
         listening.connect() as riding,
     ):
         riding.sendall(REQUEST)
@@ -181,7 +181,7 @@ def test_a_deadline_that_cannot_be_met_gets_504_also_where_others_get_a_quick_50
     make_artifact: MakeArtifact,
 ) -> None:
     with (
-        listen(make_artifact(), deadline_ms=2_000) as listening,
+        listen(make_artifact(), deadline_s=2.0) as listening,
         listening.connect() as riding,
         listening.connect() as connection,
     ):

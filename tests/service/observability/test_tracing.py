@@ -75,7 +75,9 @@ async def traced(
 ) -> AsyncIterator[Service]:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    app = create_app(Settings(artifact=make_artifact(), threads=1, instances=1), Tracing(provider))
+    app = create_app(
+        Settings(artifact=make_artifact(), intra_op_threads=1, concurrent_runs=1), Tracing(provider)
+    )
     async with serving(app) as service:
         yield service
 
@@ -187,7 +189,7 @@ async def test_spans_reach_a_collector_over_http(
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         tracing = start_tracing()
-        settings = Settings(artifact=make_artifact(), threads=1, instances=1)
+        settings = Settings(artifact=make_artifact(), intra_op_threads=1, concurrent_runs=1)
         async with serving(create_app(settings, tracing)) as service:
             await service.client.post("/predict", content=WHITE)
         # Whoever stops the service has its last spans sent.

@@ -128,7 +128,7 @@ def test_tensors_have_no_side() -> None:
 
 @pytest.mark.anyio
 async def test_tensors_count_and_each_model_has_its_own_window() -> None:
-    async with serving(create_app(Settings(artifact=SHIPPED, threads=1))) as service:
+    async with serving(create_app(Settings(artifact=SHIPPED, intra_op_threads=1))) as service:
         name = service.classifier.manifest.name
         images = fashion_pictures()[0][:3, ..., None]
         tensor = {
@@ -151,7 +151,7 @@ async def test_inverted_traffic_is_noticed_and_a_second_sample_is_not() -> None:
     images = fashion_pictures()[0]
     found = []
     for lot in (images, 255 - images):
-        async with serving(create_app(Settings(artifact=SHIPPED, threads=1))) as service:
+        async with serving(create_app(Settings(artifact=SHIPPED, intra_op_threads=1))) as service:
             if service.classifier.manifest.reference is None:
                 pytest.skip("the shipped artifact has no reference")
             for start in range(0, len(lot), 60):

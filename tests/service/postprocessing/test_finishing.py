@@ -27,7 +27,7 @@ PLACES = 4
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
     """The shipped model, with few places."""
-    given: dict[str, Any] = {"max_queue": PLACES, "max_images": PLACES, **LEAN}
+    given: dict[str, Any] = {"max_in_flight": PLACES, "max_images": PLACES, **LEAN}
     settings = Settings(artifact=SHIPPED, **given)
     async with serving(create_app(settings)) as service:
         if service.classifier.manifest.reference is None:

@@ -222,7 +222,7 @@ def _shared(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_workers_share_the_cores_for_decoding(
     workers: Any, threads: int, make_artifact: MakeArtifact
 ) -> None:
-    settings = Settings(artifact=make_artifact(), threads=1, workers=workers)
+    settings = Settings(artifact=make_artifact(), intra_op_threads=1, workers=workers)
 
     assert load_classifier(settings)._preprocessor.threads == threads
 

@@ -50,7 +50,7 @@ async def test_the_shared_limit_is_checked_before_anything_is_decoded(serve: Ser
 @pytest.mark.anyio
 async def test_a_full_queue_refuses_before_it_decodes(serve: Serve) -> None:
     gate = Gate()
-    service = await serve(run=gate, max_queue=1)
+    service = await serve(run=gate, max_in_flight=1)
     riding = asyncio.create_task(classify(service, [WHITE]))
     await gate.has_entered()
 
@@ -64,7 +64,7 @@ async def test_a_full_queue_refuses_before_it_decodes(serve: Serve) -> None:
 @pytest.mark.anyio
 async def test_a_request_past_its_deadline_is_dropped_and_leaves_its_places(serve: Serve) -> None:
     gate = Gate()
-    service = await serve(run=gate, deadline_ms=150, max_queue=3)
+    service = await serve(run=gate, deadline_s=0.15, max_in_flight=3)
 
     began = time.perf_counter()
     with pytest.raises(DeadlineExceededError, match=r"no answer after [0-4]\.\d+ s"):
@@ -78,7 +78,7 @@ async def test_a_request_past_its_deadline_is_dropped_and_leaves_its_places(serv
 @pytest.mark.anyio
 async def test_what_waits_past_its_deadline_is_never_run(serve: Serve) -> None:
     gate = Gate()
-    service = await serve(run=gate, deadline_ms=300)
+    service = await serve(run=gate, deadline_s=0.3)
     riding = asyncio.create_task(classify(service, [WHITE]))
     await gate.has_entered()
     waiting = asyncio.create_task(classify(service, [BLACK]))

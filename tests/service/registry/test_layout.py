@@ -42,8 +42,11 @@ def test_a_network_is_small_by_one_image_on_one_thread(
     ("asked", "which"),
     [
         ({}, []),
-        ({"threads": 3}, ["RESNET_THREADS"]),
-        ({"threads": 1, "instances": 2}, ["RESNET_INSTANCES and RESNET_THREADS"]),
+        ({"intra_op_threads": 3}, ["RESNET_INTRA_OP_THREADS"]),
+        (
+            {"intra_op_threads": 1, "concurrent_runs": 2},
+            ["RESNET_CONCURRENT_RUNS and RESNET_INTRA_OP_THREADS"],
+        ),
     ],
 )
 def test_settings_of_the_cores_are_ignored_on_cuda_with_a_warning(
@@ -110,11 +113,13 @@ def test_a_model_like_one_that_is_served_is_built_once_and_not_measured_beside_r
 def test_a_model_of_another_precision_is_measured_for_itself(
     make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = load_classifier(Settings(artifact=make_artifact(), threads=1))
+    served = load_classifier(Settings(artifact=make_artifact(), intra_op_threads=1))
     monkeypatch.setattr(loading, "measure", _slow)
     other = make_artifact(version="2", precision="int8")
 
-    loaded = load_classifier(Settings(artifact=other, threads=1, precision="int8"), [served])
+    loaded = load_classifier(
+        Settings(artifact=other, intra_op_threads=1, precision="int8"), [served]
+    )
 
     assert loaded.batcher.cost.seconds == {1: 100.0}
 

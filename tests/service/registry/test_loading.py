@@ -22,7 +22,7 @@ def test_the_newest_version_of_an_artifact_is_taken(make_artifact: MakeArtifact)
     make_artifact(version="9")
     folder = make_artifact(version="10").parent
 
-    loaded = load_classifier(Settings(artifact=folder, threads=1))
+    loaded = load_classifier(Settings(artifact=folder, intra_op_threads=1))
 
     assert loaded.info.model_dump() == {
         "name": "tiny",
@@ -120,21 +120,23 @@ def test_a_precision_that_the_artifact_lacks_is_refused(make_artifact: MakeArtif
 
 def test_a_precision_is_loaded_by_its_name(make_artifact: MakeArtifact) -> None:
     loaded = load_classifier(
-        Settings(artifact=make_artifact(precision="int8"), precision="int8", threads=1)
+        Settings(artifact=make_artifact(precision="int8"), precision="int8", intra_op_threads=1)
     )
 
     assert loaded.info.precision == "int8"
 
 
 def test_the_shipped_artifact_is_whole() -> None:
-    loaded = load_classifier(Settings(artifact=SHIPPED.parent, threads=1))
+    loaded = load_classifier(Settings(artifact=SHIPPED.parent, intra_op_threads=1))
 
     assert loaded.info.name == "fashion-mnist"
     assert loaded.manifest.labels[9] == "Ankle boot"
 
 
 def test_the_engine_is_measured_for_each_batch_size(make_artifact: MakeArtifact) -> None:
-    settings = Settings(artifact=make_artifact(), threads=1, instances=3, max_batch_size=6)
+    settings = Settings(
+        artifact=make_artifact(), intra_op_threads=1, concurrent_runs=3, max_batch_size=6
+    )
 
     cost = load_classifier(settings).batcher.cost
 

@@ -92,8 +92,8 @@ async def test_a_folder_that_is_not_named_as_its_manifest_says_is_refused_alone(
 
     assert served == ["tiny 1", "good 1"]
     assert reason == (
-        f"{folder} holds good 1; a folder under RESNET_MODELS must be named as its manifest says, "
-        "good/1. Move it there, or export the model to where it is."
+        f"{folder} holds good 1; a folder under RESNET_MODEL_REPOSITORY must be named as its "
+        "manifest says, good/1. Move it there, or export the model to where it is."
     )
     assert trials == [good]  # which takes a second each
 
@@ -132,9 +132,9 @@ async def test_a_model_is_loaded_once_however_its_folder_is_named(
 
 
 def test_a_root_that_is_no_folder_is_refused(make_artifact: MakeArtifact) -> None:
-    settings = Settings(artifact=make_artifact(), models=Path("nowhere"))
+    settings = Settings(artifact=make_artifact(), model_repository=Path("nowhere"))
 
-    with pytest.raises(StartError, match=r"RESNET_MODELS \(=nowhere\) is no folder"):
+    with pytest.raises(StartError, match=r"RESNET_MODEL_REPOSITORY \(=nowhere\) is no folder"):
         create_app(settings)
 
 
@@ -147,7 +147,7 @@ async def test_each_change_is_reported_with_the_default_model(make_artifact: Mak
         changes.append([f"{m.info.name} {m.info.version}" if m else None for m in models])
 
     registry = ModelRegistry(
-        Settings(artifact=folder.parent, models=folder.parents[1]), on_change=note
+        Settings(artifact=folder.parent, model_repository=folder.parents[1]), on_change=note
     )
     at_start = changes.copy()
     changes.clear()

@@ -19,7 +19,7 @@ def test_what_is_passed_over_in_an_older_manifest_is_logged(
     path.write_text(json.dumps(json.loads(path.read_bytes()) | older))
 
     with caplog.at_level(logging.WARNING):
-        loaded = load_classifier(Settings(artifact=folder, threads=1))
+        loaded = load_classifier(Settings(artifact=folder, intra_op_threads=1))
 
     assert loaded.info.name == "tiny"
     (line,) = [

@@ -22,7 +22,7 @@ def reloading(
 ) -> Iterator[tuple[Running, Reload]]:
     """A process, and what makes it reload."""
     by_signal = request.param == "SIGHUP"
-    settings = {"watch_s": "0" if by_signal else "0.2", "log_format": "json"}
+    settings = {"reload_interval_s": "0" if by_signal else "0.2", "log_format": "json"}
 
     def reload(running: Running) -> None:
         if by_signal:

@@ -98,7 +98,7 @@ def test_what_stops_a_reload_is_logged_and_the_next_reload_comes(
         reloads_begun.append(1)
         raise RuntimeError("a surprise")
 
-    with listen(make_artifact(), watch_s=0.1) as listening:
+    with listen(make_artifact(), reload_interval_s=0.1) as listening:
         monkeypatch.setattr(listening.server.state.models, "reload", fail)
         wait_until(lambda: len(reloads_begun) >= 2)
 

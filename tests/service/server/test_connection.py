@@ -198,7 +198,7 @@ def send(connection: socket.socket) -> bool:
 def test_refusals_wait_for_a_client_that_does_not_read(
     make_artifact: MakeArtifact,
 ) -> None:
-    with listen(make_artifact(), max_queue=1, max_images=1) as full, full.connect() as riding:
+    with listen(make_artifact(), max_in_flight=1, max_images=1) as full, full.connect() as riding:
         riding.sendall(REQUEST)
         wait_until(lambda: full.admission.in_flight == 1)
         with full.connect() as deaf:

@@ -36,7 +36,7 @@ def wait_for_the_drain(running: Running) -> httpx.Response:
 def test_no_request_is_lost_when_it_ends_under_load(
     workers: int, number: int, make_artifact: MakeArtifact
 ) -> None:
-    settings = {"artifact": str(make_artifact()), "workers": str(workers), "watch_s": "0"}
+    settings = {"artifact": str(make_artifact()), "workers": str(workers), "reload_interval_s": "0"}
     with serve_model(drain_delay_s="0.8", **settings) as running:
         with load(running.port) as loads:
             time.sleep(0.3 + 0.07 * number)
@@ -131,7 +131,7 @@ def test_a_client_that_asked_a_moment_ago_may_ask_once_more_at_the_end(
 def test_a_body_that_is_still_coming_in_at_the_end_has_its_time(
     make_artifact: MakeArtifact,
 ) -> None:
-    with listen(make_artifact(), deadline_ms=900) as listening, listening.connect() as slow:
+    with listen(make_artifact(), deadline_s=0.9) as listening, listening.connect() as slow:
         listening.gate.let_through(1)
         slow.sendall(REQUEST[:-10])
         wait_until(lambda: listening.server.server_state.tasks != set())
@@ -145,13 +145,13 @@ def test_a_body_that_is_still_coming_in_at_the_end_has_its_time(
 
 
 def test_the_end_waits_for_a_body_and_then_for_its_deadline() -> None:
-    config = configure(Settings(deadline_ms=2_500), "service.app:worker_app", factory=True)
+    config = configure(Settings(deadline_s=2.5), "service.app:worker_app", factory=True)
 
     assert config.timeout_graceful_shutdown == 30 + 3 + 1
 
 
 def test_a_body_that_comes_too_late_for_the_end_is_told_so(make_artifact: MakeArtifact) -> None:
-    with listen(make_artifact(), deadline_ms=100) as listening, listening.connect() as slow:
+    with listen(make_artifact(), deadline_s=0.1) as listening, listening.connect() as slow:
         listening.server.config.timeout_graceful_shutdown = 2
         slow.sendall(REQUEST[:-10])
         time.sleep(0.1)
@@ -184,7 +184,7 @@ def test_one_that_never_begins_does_not_hold_up_the_end(make_artifact: MakeArtif
 def test_a_worker_that_is_told_to_end_while_it_loads_leaves_the_port_to_the_others(
     make_artifact: MakeArtifact,
 ) -> None:
-    settings = Settings(artifact=make_artifact(), port=0, watch_s=0)
+    settings = Settings(artifact=make_artifact(), port=0, reload_interval_s=0)
     with bind(settings) as sock:
         server = Server(configure(settings, create_app(settings)))
         server.handle_exit(15, None)

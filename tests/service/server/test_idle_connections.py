@@ -21,7 +21,7 @@ LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 def listening(make_artifact: MakeArtifact) -> Iterator[Listening]:
     with listen(
         make_artifact(),
-        max_queue=1,
+        max_in_flight=1,
         max_images=1,
         max_body_bytes=1_000,
         keep_alive_timeout_s=IDLE_S,

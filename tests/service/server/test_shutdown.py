@@ -37,7 +37,9 @@ def test_sigterm_works_where_no_thread_can_be_started(
     (tmp_path / "sitecustomize.py").write_text(NO_THREADS)
     environment = {**process.environ(), "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     monkeypatch.setattr(process, "environ", lambda: environment)
-    with serve_model(artifact=str(make_artifact()), watch_s="0.1", drain_delay_s="0") as running:
+    with serve_model(
+        artifact=str(make_artifact()), reload_interval_s="0.1", drain_delay_s="0"
+    ) as running:
         os.kill(running.process.pid, signal.SIGUSR2)
         until(lambda: httpx.get(f"{running.url}/livez").status_code == 200)
         answer = httpx.post(f"{running.url}/predict", content=BLACK)

@@ -31,7 +31,9 @@ def running(
     environment = {**process.environ(), "PYTHONPATH": f"{tmp_path}:{process.ROOT}"}
     monkeypatch.setattr(process, "environ", lambda: environment)
     artifact = str(make_artifact().parent)
-    with serve_model(artifact=artifact, workers="2", watch_s="0", log_format="json") as started:
+    with serve_model(
+        artifact=artifact, workers="2", reload_interval_s="0", log_format="json"
+    ) as started:
         until(lambda: len(answerers(started)) == 2)
         yield started
 

@@ -25,7 +25,12 @@ PICTURES = ("resnet_predictions_total", "resnet_out_of_distribution_total")
 @pytest.fixture
 def running(make_artifact: MakeArtifact) -> Iterator[Running]:
     artifact = str(make_artifact().parent)
-    settings = {"workers": "2", "drain_delay_s": "0.3", "watch_s": "0", "log_format": "json"}
+    settings = {
+        "workers": "2",
+        "drain_delay_s": "0.3",
+        "reload_interval_s": "0",
+        "log_format": "json",
+    }
     with serve_model(artifact=artifact, **settings) as started:
         until(lambda: len(answerers(started)) == 2)
         yield started
@@ -89,7 +94,7 @@ def test_metrics_are_of_all_workers_and_sigterm_ends_them_all(running: Running) 
 
 
 def test_pictures_are_counted_by_all_workers_and_windows_by_none() -> None:
-    with serve_model(artifact=str(SHIPPED), workers="2", watch_s="0") as running:
+    with serve_model(artifact=str(SHIPPED), workers="2", reload_interval_s="0") as running:
         until(lambda: len(answerers(running)) == 2)
         before = [total(running, name) for name in PICTURES]
 

@@ -70,7 +70,9 @@ def test_a_member_exports_passes_its_gate_and_answers_over_http(case: str, tmp_p
     file = artifact.manifest.files["float32"]
     assert file.max_abs_logit_error <= GATE_LOGIT_ERROR
     assert file.top1_agreement == 1
-    settings = Settings(artifact=artifact.folder, provider="cpu", threads=1, max_batch_size=2)
+    settings = Settings(
+        artifact=artifact.folder, provider="cpu", intra_op_threads=1, max_batch_size=2
+    )
     answered, described, drawn = ask(
         create_app(settings),
         post("/predict?top_k=10", _image(spec)),

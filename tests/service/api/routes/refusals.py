@@ -152,7 +152,7 @@ async def engine_stalled(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> httpx
 
 @case
 async def overloaded(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
-    response, first = await while_the_engine_is_busy(serve, post, max_queue=1)
+    response, first = await while_the_engine_is_busy(serve, post, max_in_flight=1)
     assert first.status_code == 200
     return response
 
@@ -169,7 +169,7 @@ async def out_of_memory(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> httpx.
 @case
 async def deadline_exceeded(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
     gate = Gate()
-    response = await post(await serve(run=gate, deadline_ms=50))
+    response = await post(await serve(run=gate, deadline_s=0.05))
     gate.let_through()
     return response
 

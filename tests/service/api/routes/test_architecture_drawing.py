@@ -26,7 +26,9 @@ Get = Callable[[str], httpx.Response]
 def answer_to(tiny_onnx: bytes, make_manifest: MakeManifest, tmp_path: Path) -> Get:
     models: dict[Precision, bytes] = {"float32": tiny_onnx}
     artifact = write(tmp_path / "tiny" / "1", make_manifest(models), models)
-    settings = Settings(artifact=artifact.folder, provider="cpu", threads=1, max_batch_size=2)
+    settings = Settings(
+        artifact=artifact.folder, provider="cpu", intra_op_threads=1, max_batch_size=2
+    )
     app = create_app(settings)
     return lambda path: ask(app, get(path))[0]
 

@@ -174,7 +174,7 @@ async def test_a_compressed_body_is_unpacked(
 
 
 async def test_what_was_unpacked_counts_among_the_bytes_that_are_held(serve: Serve) -> None:
-    service = await serve(max_body_bytes=100_000, max_held_bytes=150_000)
+    service = await serve(max_body_bytes=100_000, max_buffered_bytes=150_000)
     service.app.state.service.budget.held = 100_000
     body, headers = compress(bytes(90_000), "gzip"), {"content-encoding": "gzip"}
 
@@ -182,7 +182,7 @@ async def test_what_was_unpacked_counts_among_the_bytes_that_are_held(serve: Ser
 
     assert len(body) < 1_000
     assert response.status_code == 503
-    assert "RESNET_MAX_HELD_BYTES" in response.json()["detail"]
+    assert "RESNET_MAX_BUFFERED_BYTES" in response.json()["detail"]
     assert service.app.state.service.budget.held == 100_000
 
 

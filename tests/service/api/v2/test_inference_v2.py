@@ -141,7 +141,7 @@ async def test_bodies_are_compressed_both_ways(service: Service, encoding: str) 
 
 
 async def test_many_pictures_are_read_and_written_beside_the_event_loop() -> None:
-    async with serving(max_images=420, max_queue=500, max_batch_size=32) as service:
+    async with serving(max_images=420, max_in_flight=500, max_batch_size=32) as service:
         images = np.zeros((420, 28, 28, 1), np.uint8)
         body, headers = binary(asking(list(images.shape), "UINT8"), images.tobytes())
 

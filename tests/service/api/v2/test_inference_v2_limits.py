@@ -63,7 +63,7 @@ async def test_pictures_with_too_many_pixels_are_refused() -> None:
 
 
 async def test_a_full_queue_is_told_with_the_time_to_come_back() -> None:
-    async with serving(max_queue=1, max_images=1) as service:
+    async with serving(max_in_flight=1, max_images=1) as service:
         gate = Gate(service)
         first = asyncio.create_task(service.client.post(INFER, content=bytes(784), headers=RAW))
         await gate.has_entered()
@@ -72,12 +72,12 @@ async def test_a_full_queue_is_told_with_the_time_to_come_back() -> None:
 
         gate.open()
         assert (await first).status_code == 200
-    assert "RESNET_MAX_QUEUE" in error_of(response, 503)
+    assert "RESNET_MAX_IN_FLIGHT" in error_of(response, 503)
     assert int(response.headers["retry-after"]) >= 1
 
 
 async def test_what_was_unpacked_counts_among_the_bytes_that_are_held() -> None:
-    async with serving(max_body_bytes=100_000, max_held_bytes=150_000) as service:
+    async with serving(max_body_bytes=100_000, max_buffered_bytes=150_000) as service:
         gate, intake = Gate(service), service.app.state.service.budget
         content = json.dumps(asking([1, 28, 28, 1], "UINT8", data=pixels().tolist()))
         body = content.ljust(80_000).encode()
@@ -93,7 +93,7 @@ async def test_what_was_unpacked_counts_among_the_bytes_that_are_held() -> None:
         assert len(packed) < 10_000
         assert (await first).status_code == 200
         assert held == held_then == 80_000
-        assert "RESNET_MAX_HELD_BYTES" in error_of(refused, 503)
+        assert "RESNET_MAX_BUFFERED_BYTES" in error_of(refused, 503)
         assert intake.held == 0
 
 

@@ -30,7 +30,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         "PYTHONPATH": str(ROOT),
         "RESNET_ARTIFACT": str(SHIPPED),
         "RESNET_PORT": str(port),
-        "RESNET_THREADS": "1",
+        "RESNET_INTRA_OP_THREADS": "1",
         "RESNET_DRAIN_DELAY_S": "0",
     }
     log = tmp_path_factory.mktemp("served") / "log"
