@@ -19,8 +19,9 @@ class Equivalents:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask for the same without the slash, or with GET; HEAD's answer goes without its body."""
         path: str = scope.get("path", "")
-        if path.endswith("/"):  # never redirected: a proxy may have another host, scheme or prefix
-            scope["path"] = path.rstrip("/") or path
+        bare = path.rstrip("/")
+        if bare not in {path, scope.get("root_path", "")}:
+            scope["path"] = bare  # not redirected: a proxy may have another host, scheme or prefix
         if scope.get("method") != "HEAD":
             await self._app(scope, receive, send)
             return
