@@ -66,7 +66,14 @@ class TextFormatter(logging.Formatter):
 
     def line(self, created: float, level: str, message: str, fields: Mapping[str, Any]) -> str:  # noqa: ARG002
         """Write one line."""
-        pairs = "".join([f" {name}={_encode(value)}" for name, value in fields.items()])
+        pairs = "".join(
+            [
+                f" {name}={encode_basestring_ascii(value)}"
+                if type(value) is str  # as JSON, on a faster path: most values are strings
+                else f" {name}={json.dumps(value)}"
+                for name, value in fields.items()
+            ]
+        )
         return f"{level.lower():7} {message}{pairs}"
 
 
@@ -74,13 +81,6 @@ def _cut(text: str) -> str:
     """Leave out the middle of a text that is very long."""
     half = MAX_CHARACTERS // 2
     return text if len(text) <= MAX_CHARACTERS else f"{text[:half]}\n...\n{text[-half:]}"
-
-
-def _encode(value: object) -> str:
-    """Write a value as JSON; the strings and numbers of a request's line take a fast path."""
-    if type(value) is str:
-        return encode_basestring_ascii(value)
-    return repr(value) if type(value) in (int, float) else json.dumps(value)
 
 
 class BufferedHandler(logging.Handler):

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from service.api.v2.names import FILES, resolve
 from service.errors import ModelNotFoundError, ServiceError
-from service.preprocessing.prepare import POOLED_BYTES
 from service.registry.registry import ModelRegistry
 
 PREDICT = "/predict"
@@ -54,8 +53,5 @@ def shed(
             return None  # the route says so
     else:
         return None
-    admission = classifier.admission
-    to_decode = int(takes_files and content_length > POOLED_BYTES)
-    timeout_s = min(timeout_s, admission.deadline_s)
-    verdict = admission.verdict(1, timeout_s, to_decode=to_decode)
+    verdict = classifier.verdict(content_length if takes_files else 0, timeout_s)
     return None if verdict is None else Rejection(verdict(), route)

@@ -83,7 +83,7 @@ def open_image(
     if not payload:
         raise InvalidImageError("The image has 0 bytes. Send a whole image file.", index=index)
     try:
-        image = open_image_file(payload, _limited_file)
+        image = open_image_file(payload, io.BytesIO if len(payload) <= TINY_BYTES else _File)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         seen = f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"
         raise ImageTooLargeError(_too_large(seen, max_pixels), index=index) from error
@@ -99,10 +99,6 @@ def open_image(
     if isinstance(image.fp, _File):
         image.fp.pieces_left = MAX_PIECES + len(payload) // BYTES_A_PIECE
     return image
-
-
-def _limited_file(payload: bytes) -> io.BytesIO:
-    return io.BytesIO(payload) if len(payload) <= TINY_BYTES else _File(payload)
 
 
 def read_image(image: Image.Image, spec: Preprocessing, index: int = 0) -> Image.Image:
@@ -150,8 +146,10 @@ def _refuse_size(
     image: Image.Image, max_pixels: int, index: int, spec: Preprocessing | None
 ) -> None:
     width, height = image.size
-    counted = counted_pixels(image, spec)
-    limit = max_pixels if image.format == "JPEG" else min(max_pixels, MAX_WHOLE_PIXELS)
+    if image.format == "JPEG":
+        counted, limit = counted_pixels(image, spec), max_pixels
+    else:
+        counted, limit = width * height, min(max_pixels, MAX_WHOLE_PIXELS)
     oblong = max(width, height) > MAX_SIDE_RATIO * min(width, height)
     if counted > limit or max(width, height) > MAX_SIDE or oblong:
         seen = f"{width:,} x {height:,} pixels"

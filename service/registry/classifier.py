@@ -13,7 +13,7 @@ from model.artifact.folder import Artifact
 from model.preprocessing import Pixels
 from service.cancellation import Disconnect
 from service.errors import ClientDisconnectedError, DeadlineExceededError
-from service.inference.admission import Admission
+from service.inference.admission import Admission, Rejection
 from service.inference.batcher import Batcher
 from service.inference.cost import CostModel
 from service.inference.engine import Engine
@@ -23,7 +23,7 @@ from service.postprocessing.drift import UNKNOWN, Drift, Observation
 from service.postprocessing.finishing import RENDERING, SERIALISING, Finishing
 from service.postprocessing.schemas import ModelInfo, Result
 from service.postprocessing.trust import DEFAULT, NO_OUTPUTS, PredictOptions, Trust
-from service.preprocessing.prepare import PreparedImage, Preprocessor
+from service.preprocessing.prepare import POOLED_BYTES, PreparedImage, Preprocessor
 from service.registry.observers import NO_OBSERVERS, Observers
 from service.registry.outcome import Outcome, outcome
 from service.settings import STALL_TIMEOUT_S, Settings
@@ -107,6 +107,16 @@ class Classifier:
         if name not in self._rendered:
             self._rendered[name] = render()
         return self._rendered[name]
+
+    def verdict(self, file_bytes: int, timeout_s: float) -> Rejection | None:
+        """Tell whether a request would be rejected now, before its body is read.
+
+        Args:
+            file_bytes: Length of its body, if that holds image files.
+            timeout_s: The client's time limit; the service's own is the upper limit.
+        """
+        timeout_s = min(timeout_s, self.settings.deadline_s)
+        return self.admission.verdict(1, timeout_s, to_decode=int(file_bytes > POOLED_BYTES))
 
     async def predict(
         self,

@@ -23,7 +23,7 @@ def drift_reference(
     split = dataset.validation
     confidence, top = probabilities.max(1)
     counts = torch.bincount(top, minlength=len(dataset.labels)).double()
-    light = np.array([brightness(image) for image in split.images.numpy()], np.float64)
+    light = brightness(split.images.numpy())
     sizes = dataset.shorter_sides or [dataset.preprocessing.crop] * len(split)
     return Reference(
         n=len(split),

@@ -132,7 +132,7 @@ async def predict(request: Request) -> Response:
     scope, service = request.scope, service_of(request)
     limits = service.settings
     headers = dict(scope["headers"])  # names in lower case; of several of a name the last one
-    content_type = text(headers.get(b"content-type"))
+    content_type = headers.get(b"content-type", b"").decode("latin-1") or None
     kind = body_kind(content_type)
     if (name := scope["path_params"].get("name")) is not None:
         service.models.find(name)  # one that is not known is refused before the body is read
@@ -174,11 +174,6 @@ async def _unpack(body: bytes, content_type: str | None, limits: Settings) -> Pa
     return await asyncio.to_thread(read_payloads, *given)
 
 
-def text(header: bytes | None) -> str | None:
-    """Decode a header's value, as HTTP has it."""
-    return None if header is None else header.decode("latin-1")
-
-
 def _read_query(request: Request) -> PredictQuery:
     given = request.query_params.multi_items()
     if len({name for name, _ in given}) < len(given):
@@ -217,7 +212,7 @@ def read_timeout_s(header: bytes) -> float:
         InvalidParameterError: If the header is no number of milliseconds.
     """
     try:
-        given = PredictHeaders.model_validate({"timeout_ms": text(header)})
+        given = PredictHeaders.model_validate({"timeout_ms": header.decode("latin-1")})
     except ValidationError as error:
         raise _invalid("header", error) from error
     return given.timeout_ms / 1000

@@ -17,7 +17,7 @@ from service.api.compression import choose, compress
 from service.api.direct import DirectRoute
 from service.api.problems import errors_v2
 from service.api.routes.health import livez, readyz
-from service.api.routes.predict import read_timeout_s, server_timing, text
+from service.api.routes.predict import read_timeout_s, server_timing
 from service.api.shedding import TIMEOUT
 from service.api.state import service_of
 from service.api.v2.codec import Answer, Asked, read_request, write_response
@@ -159,7 +159,7 @@ async def _infer(request: Request, view: View) -> Response:
     if TIMEOUT in headers:
         timeout_s = min(timeout_s, read_timeout_s(headers[TIMEOUT]))
     disconnect = scope[DISCONNECT] = Disconnect()
-    json_bytes = _json_bytes(text(headers.get(_JSON_BYTES)))
+    json_bytes = _json_bytes(headers.get(_JSON_BYTES))
     with Upload(service.budget, scope.get("client")) as upload:
         try:
             body, received = await read_body(request, headers, limits, upload)
@@ -184,13 +184,14 @@ async def _infer(request: Request, view: View) -> Response:
     return await _respond(request, view, asked, outcome._replace(timings=timings))
 
 
-def _json_bytes(header: str | None) -> int | None:
+def _json_bytes(header: bytes | None) -> int | None:
     """Read how many bytes of the body are JSON; None if all."""
     if header is None:
         return None
-    if not (header.isascii() and header.isdecimal() and len(header) <= 15):
+    if not (header.isdigit() and len(header) <= 15):
+        shown = header[:40].decode("latin-1")
         raise MalformedRequestError(
-            f"{JSON_BYTES_HEADER} is {header[:40]!r}; it must be a number of bytes."
+            f"{JSON_BYTES_HEADER} is {shown!r}; it must be a number of bytes."
         )
     return int(header)
 

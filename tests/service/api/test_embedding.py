@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service.conftest import LEAN, MakeArtifact, serving
+from tests.service.conftest import MakeArtifact, serving
 from tests.service.pictures import WHITE
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ ORIGIN = "https://shop.example"
 
 
 async def test_middleware_can_be_added(make_artifact: MakeArtifact) -> None:
-    app = create_app(Settings(artifact=make_artifact(), **LEAN))
+    app = create_app(Settings(artifact=make_artifact(), intra_op_threads=1))
     app.add_middleware(CORSMiddleware, allow_origins=[ORIGIN], allow_methods=["POST"])
 
     async with serving(app) as service:
@@ -41,7 +41,7 @@ async def test_an_error_of_the_embedding_application_can_have_a_handler(
     async def teapot(request: Request, error: Exception) -> Response:  # noqa: ARG001
         return Response(status_code=418)
 
-    app = create_app(Settings(artifact=make_artifact(), **LEAN))
+    app = create_app(Settings(artifact=make_artifact(), intra_op_threads=1))
     app.add_exception_handler(LookupError, teapot)
 
     @app.get("/tea")
@@ -58,7 +58,7 @@ async def test_an_error_of_the_embedding_application_can_have_a_handler(
 async def test_it_answers_under_a_prefix_of_another_application(
     make_artifact: MakeArtifact,
 ) -> None:
-    inner = create_app(Settings(artifact=make_artifact(), **LEAN))
+    inner = create_app(Settings(artifact=make_artifact(), intra_op_threads=1))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
