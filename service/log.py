@@ -34,6 +34,8 @@ WARNINGS = "py.warnings"
 LIBRARIES = ("asyncio", "PIL", WARNINGS, "python_multipart")
 """Only their warnings are logged; Pillow logs each chunk of a file at debug level."""
 
+_NUMBERS = (int, float)
+
 log = logging.getLogger("service")
 
 
@@ -68,8 +70,10 @@ class TextFormatter(logging.Formatter):
         """Write one line."""
         pairs = "".join(
             [
-                f" {name}={encode_basestring_ascii(value)}"
-                if type(value) is str  # as JSON, on a faster path: most values are strings
+                f" {name}={encode_basestring_ascii(value)}"  # as JSON, on a faster path
+                if type(value) is str
+                else f" {name}={value!r}"
+                if type(value) in _NUMBERS
                 else f" {name}={json.dumps(value)}"
                 for name, value in fields.items()
             ]
