@@ -5,6 +5,7 @@ import gc
 import mmap
 import resource
 import sys
+import threading
 
 UNCHECKED_BYTES = 1_048_576
 HEADROOM_BYTES = 4_194_304
@@ -26,6 +27,9 @@ def freeze_gc() -> None:
     gc.set_threshold(YOUNG_OBJECTS)
 
 
+_COLLECTING = threading.Lock()
+
+
 def release_memory() -> None:
     """Collect garbage, and have glibc return free memory to the system.
 
@@ -33,7 +37,8 @@ def release_memory() -> None:
     that answered it; glibc keeps the holes between what is still used. 90 reloads under load took
     275 MB without this, 41 MB with it (`python -m benchmarks.soak reloads`).
     """
-    gc.collect()
+    with _COLLECTING:  # a second collection beside a first one returns at once, with nothing done
+        gc.collect()
     trim()
 
 
