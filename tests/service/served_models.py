@@ -13,7 +13,7 @@ from tests.service.pictures import WHITE
 
 @asynccontextmanager
 async def serving_from(artifact: Path, root: Path | None = None) -> AsyncIterator[Service]:
-    settings: dict[str, Any] = {"artifact": artifact, "models": root, **LEAN}
+    settings: dict[str, Any] = {"artifact": artifact, "model_repository": root, **LEAN}
     async with serving(create_app(Settings(**settings))) as service:
         yield service
 

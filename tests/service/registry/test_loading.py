@@ -156,10 +156,10 @@ def test_the_engine_is_measured_for_each_batch_size(make_artifact: MakeArtifact)
         (3, {}, Cores(1, 2, 1)),
         (4, {}, Cores(1, 2, 2)),
         (64, {}, Cores(1, 2, 32)),
-        (4, {"instances": 1}, Cores(1, 1, 4)),
-        (4, {"instances": 8}, Cores(1, 8, 1)),
-        (4, {"threads": 3}, Cores(1, 2, 3)),
-        (4, {"instances": 3, "threads": 5}, Cores(1, 3, 5)),
+        (4, {"concurrent_runs": 1}, Cores(1, 1, 4)),
+        (4, {"concurrent_runs": 8}, Cores(1, 8, 1)),
+        (4, {"intra_op_threads": 3}, Cores(1, 2, 3)),
+        (4, {"concurrent_runs": 3, "intra_op_threads": 5}, Cores(1, 3, 5)),
         (4, {"workers": 2}, Cores(2, 2, 1)),
         (4, {"workers": 4}, Cores(4, 1, 1)),
         (2, {"workers": 8}, Cores(8, 1, 1)),
@@ -176,8 +176,8 @@ def test_the_cores_are_shared(usable: int, settings: dict[str, Any], cores: Core
     [
         (0.0049, {}, (1, 4)),
         (0.0051, {}, (2, 2)),
-        (0.0001, {"instances": 2}, (2, 2)),
-        (0.0001, {"threads": 1}, (2, 1)),
+        (0.0001, {"concurrent_runs": 2}, (2, 2)),
+        (0.0001, {"intra_op_threads": 1}, (2, 1)),
     ],
 )
 def test_a_small_network_has_one_run_with_all_cores(
