@@ -6,7 +6,6 @@ Also the last resort: turns an exception that nothing else handled into a proble
 import asyncio
 import itertools
 import logging
-import math
 import os
 import re
 import time
@@ -18,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.equivalents import Equivalents
-from service.api.shedding import TIMEOUT, shed
+from service.api.shedding import TIMEOUT, LoadShedder
 from service.api.state import ServiceState
 from service.cancellation import DISCONNECT
 from service.errors import NotReadyError
@@ -53,6 +52,7 @@ class RequestMiddleware:
         self.app = app
         self.service = service
         self._equivalents = Equivalents(app)
+        self._shedder = LoadShedder(service.models, service.telemetry)
         self._handle_error = handle_error
         self._prefix = os.urandom(8).hex()  # no other process or start gives the same ids
         self._numbers = itertools.count()
@@ -85,12 +85,17 @@ class RequestMiddleware:
         try:
             try:
                 if method == "POST":
-                    prefix = scope.get("root_path", "")
-                    path = path.removeprefix(prefix)
-                    found = shed(self.service.models, path, length, timeout_s)
-                    if found is not None:
-                        route = found.route
-                        raise found.error
+                    path = path.removeprefix(scope.get("root_path", ""))
+                    rejection = self._shedder.check(path, length, timeout_s)
+                    if rejection is not None:
+                        route, status, headers, body = rejection
+                        headers = [*headers, (b"x-request-id", request_id), NOSNIFF]
+                        has_begun = True
+                        await send(
+                            {"type": "http.response.start", "status": status, "headers": headers}
+                        )
+                        await send({"type": "http.response.body", "body": body})
+                        return
                 await app(scope, receive, send_with_headers)
             except (Exception, asyncio.CancelledError) as error:
                 if has_begun:  # half an answer cannot be taken back
@@ -108,18 +113,18 @@ class RequestMiddleware:
             error = NotReadyError(CANCELLED)
         return await self._handle_error(Request(scope), error)
 
-    def _read_headers(self, scope: Scope) -> tuple[bytes, int, float]:
+    def _read_headers(self, scope: Scope) -> tuple[bytes, int, float | None]:
         """Read request id, length of the body and time limit.
 
         The client's id is taken if it is short and plain, else one is made. Numbers that break
         the rules are left to the routes.
         """
-        request_id, length, timeout_s = b"", 0, math.inf
+        request_id, length, timeout_s = b"", 0, None
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit() and len(value) <= MAX_DIGITS:
                 length = int(value)
             elif name == TIMEOUT and value.isdigit() and len(value) <= MAX_DIGITS:
-                timeout_s = int(value) / 1000 or math.inf
+                timeout_s = int(value) / 1000 or None
             elif name == b"x-request-id" and not request_id and REQUEST_ID.fullmatch(value):
                 request_id = bytes(value)
         request_id = request_id or f"{self._prefix}-{next(self._numbers):x}".encode()

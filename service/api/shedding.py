@@ -1,57 +1,111 @@
 """Load shedding: refuse an inference request that would be too late, before its body is read.
 
 Under overload most requests are refused, and those that are not pay for every refusal. So
-`service.api.middleware` asks here first, for every inference route. What is let through is judged
-once more when its images are known (`service.inference.admission`).
+`service.api.middleware` asks here first, for every inference route, and a refusal is written once
+for many requests. What is let through is judged once more when its images are known
+(`service.inference.admission`).
 """
 
 import re
-from typing import NamedTuple
+import time
+from typing import Any, NamedTuple
 
+from service.api.problems import refusal_response
 from service.api.v2.names import FILES, resolve
-from service.errors import ModelNotFoundError, ServiceError
+from service.errors import ModelNotFoundError
+from service.observability.metrics import Telemetry
+from service.registry.classifier import Classifier
 from service.registry.registry import ModelRegistry
 
 PREDICT = "/predict"
 TIMEOUT_HEADER = "x-request-timeout-ms"
 TIMEOUT = TIMEOUT_HEADER.encode()
+REUSE_S = 0.02
+"""For so long a refusal is repeated to other clients, with its figures."""
 _PATH = re.compile(r"/models/([^/]+)/predict|/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 
 
 class Rejection(NamedTuple):
-    """Why a request is refused, and the template of its route."""
+    """A whole response, and the template of the route that it stands for."""
 
-    error: ServiceError
     route: str
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
-def shed(
-    models: ModelRegistry, path: str, content_length: int, timeout_s: float
-) -> Rejection | None:
-    """Tell whether a request must be refused; None if it may go on, or is no inference request.
+class _Target(NamedTuple):
+    """What a request asks for."""
+
+    classifier: Classifier
+    route: str
+    takes_files: bool
+
+
+class LoadShedder:
+    """Decides by a request's head alone.
 
     Args:
         models: All that are served.
-        path: Of a POST request, without the prefix of the application.
-        content_length: Of its body; 0 if it did not say.
-        timeout_s: The client's time limit; the service's own is the upper limit.
+        telemetry: Counts what is refused.
     """
-    takes_files, route = True, PREDICT
-    if path == PREDICT:
-        classifier = models.find()
-    elif (match := _PATH.fullmatch(path)) is not None:
+
+    def __init__(self, models: ModelRegistry, telemetry: Telemetry) -> None:
+        self._models = models
+        self._telemetry = telemetry
+        self._counters: dict[str, Any] = {}
+        self._written: dict[tuple[Classifier, str], tuple[float, str, Rejection]] = {}
+
+    def check(self, path: str, content_length: int, timeout_s: float | None) -> Rejection | None:
+        """Write the refusal of a request; None if it may go on, or is no inference request.
+
+        Args:
+            path: Of a POST request, without the prefix of the application.
+            content_length: Of its body; 0 if it did not say.
+            timeout_s: The client's time limit; None: it has none of its own.
+        """
+        if path == PREDICT:
+            target = _Target(self._models.find(), PREDICT, True)
+        elif (found := self._find(path)) is not None:
+            target = found
+        else:
+            return None
+        classifier = target.classifier
+        file_bytes = content_length if target.takes_files else 0
+        verdict = classifier.verdict(file_bytes, timeout_s)
+        if verdict is None:
+            return None
+        key, now = (classifier, target.route), time.perf_counter()
+        until, code, rejection = self._written.get(key, (0.0, "", None))
+        if rejection is None or now > until or timeout_s is not None:
+            error = verdict()
+            response = refusal_response(path, error)
+            headers, body = response.raw_headers, bytes(response.body)
+            code, rejection = (
+                error.code,
+                Rejection(target.route, response.status_code, headers, body),
+            )
+            if timeout_s is None:
+                self._written = {key: (now + REUSE_S, code, rejection)}
+        self._count(code)
+        return rejection
+
+    def _find(self, path: str) -> _Target | None:
+        """Find the model of a path with a name; None if there is none, which the route says."""
+        match = _PATH.fullmatch(path)
+        if match is None:
+            return None
         own, name, version = match.groups()
         try:
             if own is not None:
-                classifier, route = models.find(own), "/models/{name}/predict"
-            else:
-                classifier, suffix = resolve(models, name, version)
-                takes_files = suffix == FILES
-                versions = "" if version is None else "/versions/{version}"
-                route = f"/v2/models/{{name}}{versions}/infer"
+                return _Target(self._models.find(own), "/models/{name}/predict", True)
+            classifier, suffix = resolve(self._models, name, version)
         except ModelNotFoundError:
-            return None  # the route says so
-    else:
-        return None
-    verdict = classifier.verdict(content_length if takes_files else 0, timeout_s)
-    return None if verdict is None else Rejection(verdict(), route)
+            return None
+        versions = "" if version is None else "/versions/{version}"
+        return _Target(classifier, f"/v2/models/{{name}}{versions}/infer", suffix == FILES)
+
+    def _count(self, code: str) -> None:
+        if code not in self._counters:
+            self._counters[code] = self._telemetry.failures.labels(code)
+        self._counters[code].inc()

@@ -108,14 +108,15 @@ class Classifier:
             self._rendered[name] = render()
         return self._rendered[name]
 
-    def verdict(self, file_bytes: int, timeout_s: float) -> Rejection | None:
+    def verdict(self, file_bytes: int, timeout_s: float | None) -> Rejection | None:
         """Tell whether a request would be rejected now, before its body is read.
 
         Args:
             file_bytes: Length of its body, if that holds image files.
             timeout_s: The client's time limit; the service's own is the upper limit.
         """
-        timeout_s = min(timeout_s, self.settings.deadline_s)
+        limit_s = self.settings.deadline_s
+        timeout_s = limit_s if timeout_s is None else min(timeout_s, limit_s)
         return self.admission.verdict(1, timeout_s, to_decode=int(file_bytes > POOLED_BYTES))
 
     async def predict(
