@@ -1,6 +1,7 @@
 """What the documents promise is there, and what is there is documented."""
 
 import re
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,8 +11,11 @@ from service.settings import Settings
 from tests.service.conftest import Service
 from tests.service.pictures import WHITE
 from tests.service.process import ROOT
+from tests.test_layering import KNOWS
 
 DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+CODE = re.compile(r"^```.*?^```$", re.M | re.S)
 
 
 def test_every_setting_is_documented_and_no_other() -> None:
@@ -79,3 +83,54 @@ async def test_a_lean_route_describes_what_it_reads(path: str, shipped: Service)
     }
     assert (("path", "name") in parameters) == ("{name}" in path)
     assert {"200", "400", "413", "503", "504"} <= set(operation["responses"])
+
+
+def test_the_documented_table_of_imports_is_the_tested_one() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    rows = re.findall(r"^\| (`(?:service|training|model)\.[^|]*) \| ([^|]*) \|$", text, re.M)
+
+    documented = {
+        package: set(re.findall(r"`(\w+)`", allowed))
+        for packages, allowed in rows
+        for package in re.findall(r"`([\w.]+)`", packages)
+    }
+    assert documented == {package: set(allowed.split()) for package, allowed in KNOWS.items()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    text = CODE.sub("", page.read_text())
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text)
+
+    for path, anchor in links:
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Headings as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", CODE.sub("", page.read_text()), re.M)
+    return {re.sub(r"[^\w\- ]", "", each).lower().replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        page
+        for page in PAGES
+        if page.parent == DOCS or page.name in {"README.md", "CONTRIBUTING.md"}
+    ],
+    ids=lambda page: page.name,
+)
+def test_a_file_that_a_page_names_is_there(page: Path) -> None:
+    """Decision records and the changelog keep the names of their time."""
+    roots = "model|service|training|tests|benchmarks|experiments|docs"
+    named = re.findall(rf"`((?:{roots})/[\w./-]+)`", page.read_text())
+    modules = re.findall(
+        r"python -m ((?:service|training|benchmarks|experiments)[\w.]*)", page.read_text()
+    )
+
+    assert not [path for path in named if not (ROOT / path).exists()]
+    files = [ROOT / module.replace(".", "/") for module in modules]
+    assert not [file for file in files if not (file.with_suffix(".py").exists() or file.is_dir())]
