@@ -8,7 +8,9 @@ for many requests. What is let through is judged once more when its images are k
 
 import re
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from prometheus_client import Counter
 
 from service.api.problems import refusal_response
 from service.api.v2.names import FILES, resolve
@@ -42,6 +44,14 @@ class _Target(NamedTuple):
     takes_files: bool
 
 
+class _Written(NamedTuple):
+    """A refusal that may be repeated until then, on `time.perf_counter`'s clock."""
+
+    until: float
+    rejection: Rejection
+    counter: Counter
+
+
 class LoadShedder:
     """Decides by a request's head alone.
 
@@ -53,8 +63,7 @@ class LoadShedder:
     def __init__(self, models: ModelRegistry, telemetry: Telemetry) -> None:
         self._models = models
         self._telemetry = telemetry
-        self._counters: dict[str, Any] = {}
-        self._written: dict[tuple[Classifier, str], tuple[float, str, Rejection]] = {}
+        self._written: dict[tuple[int, str], _Written] = {}
 
     def check(self, path: str, content_length: int, timeout_s: float | None) -> Rejection | None:
         """Write the refusal of a request; None if it may go on, or is no inference request.
@@ -75,20 +84,20 @@ class LoadShedder:
         verdict = classifier.verdict(file_bytes, timeout_s)
         if verdict is None:
             return None
-        key, now = (classifier, target.route), time.perf_counter()
-        until, code, rejection = self._written.get(key, (0.0, "", None))
-        if rejection is None or now > until or timeout_s is not None:
+        key, now = (id(classifier), target.route), time.perf_counter()
+        written = self._written.get(key)
+        if written is None or written.until < now or timeout_s is not None:
             error = verdict()
             response = refusal_response(path, error)
-            headers, body = response.raw_headers, bytes(response.body)
-            code, rejection = (
-                error.code,
-                Rejection(target.route, response.status_code, headers, body),
+            status, body = response.status_code, bytes(response.body)
+            rejection = Rejection(target.route, status, response.raw_headers, body)
+            written = _Written(
+                now + REUSE_S, rejection, self._telemetry.failures.labels(error.code)
             )
             if timeout_s is None:
-                self._written = {key: (now + REUSE_S, code, rejection)}
-        self._count(code)
-        return rejection
+                self._written = {key: written}
+        written.counter.inc()
+        return written.rejection
 
     def _find(self, path: str) -> _Target | None:
         """Find the model of a path with a name; None if there is none, which the route says."""
@@ -104,8 +113,3 @@ class LoadShedder:
             return None
         versions = "" if version is None else "/versions/{version}"
         return _Target(classifier, f"/v2/models/{{name}}{versions}/infer", suffix == FILES)
-
-    def _count(self, code: str) -> None:
-        if code not in self._counters:
-            self._counters[code] = self._telemetry.failures.labels(code)
-        self._counters[code].inc()
