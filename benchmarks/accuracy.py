@@ -56,7 +56,7 @@ def measure_accuracy(
         images, sha256 = _identity(data, seed, recipe.image_size)
         run = RunFolder(out / "-".join([name, images, *changes, str(seed)]))
         if run.record.exists():
-            _refuse_another(run, recipe, sha256)
+            _check_same_recipe(run, recipe, sha256)
         if not _evaluation(run).exists():
             begun = ["--resume"] if run.last.exists() else []
             train = ["--recipe", name, "--seed", str(seed), "--out", str(run.path), *settings]
@@ -74,7 +74,7 @@ def _identity(data: Path | None, seed: int, size: int | None) -> tuple[str, str]
     return dataset.name, dataset.sha256
 
 
-def _refuse_another(run: RunFolder, recipe: Recipe, sha256: str) -> None:
+def _check_same_recipe(run: RunFolder, recipe: Recipe, sha256: str) -> None:
     """Refuse to take a run for what is asked.
 
     Raises:

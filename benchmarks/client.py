@@ -26,7 +26,7 @@ class Load:
         sent_s: From the first request to the last, in an open loop.
         latencies: Of answers with status 200, in seconds.
         refusals: Of all others, in seconds.
-        statuses: How often each status came; 0 stands for a broken connection.
+        statuses: How often each status came; 0 is a broken connection.
         stages: Server-Timing of some of the answers, in milliseconds.
     """
 

@@ -1,4 +1,4 @@
-"""What explanations cost: those who ask, and those who do not.
+"""What explanations cost: for requests with and without them.
 
 `python -m benchmarks.explain [ARTIFACT] [SECONDS]`: the shipped graph beside the same without
 the outputs that only explanations need, session alone, in pairs; and over HTTP, the server on

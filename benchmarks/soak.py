@@ -1,4 +1,4 @@
-"""The promises that only many repetitions can test: nothing lost, nothing done for nobody.
+"""The promises that only many repetitions can test: nothing lost, no work for disconnected clients.
 
 `python -m benchmarks.soak [terminations departures reloads]`, against the shipped
 artifact and a real server process under load:

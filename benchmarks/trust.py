@@ -46,7 +46,7 @@ DARK = 20
 
 
 @dataclass(frozen=True)
-class Asked:
+class Samples:
     """Images of the test split with their labels, and OOD images; uint8 (N, S, S)."""
 
     images: Images
@@ -54,14 +54,14 @@ class Asked:
     ood: dict[str, Images]
 
 
-def prepare(folder: Path | None, count: int, seed: int) -> Asked:
+def prepare(folder: Path | None, count: int, seed: int) -> Samples:
     """Draw images of the test split, and make OOD images."""
     test, rng = read_fashion_mnist(folder).test, np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(test))[:count])
     images, targets = test.images.numpy()[chosen, :, :, 0], test.targets.numpy()[chosen]
     digits = (load_digits().images * (255 / 16)).round().astype(np.uint8)
     noise = rng.integers(0, 256, images[:2_000].shape, dtype=np.uint8)
-    return Asked(images, targets, {"digits": digits, "noise": noise})
+    return Samples(images, targets, {"digits": digits, "noise": noise})
 
 
 def ask(url: str, images: Images, query: str) -> Iterator[dict[str, Any]]:
@@ -88,13 +88,13 @@ def _png(image: Images) -> bytes:
     return file.getvalue()
 
 
-def judge(url: str, asked: Asked) -> tuple[dict[str, float], NDArray[np.int64]]:
+def measure(url: str, samples: Samples) -> tuple[dict[str, float], NDArray[np.int64]]:
     """Ask about everything, and draw up the figures; the top labels come with them."""
-    results = list(ask(url, asked.images, ""))
+    results = list(ask(url, samples.images, ""))
     first = [result["predictions"][0] for result in results]
     top = np.array([best["index"] for best in first])
     confidence = np.array([best["probability"] for best in first])
-    right = top == asked.targets
+    right = top == samples.targets
     figures = {
         "top-1 %": 100 * float(right.mean()),
         "ECE, points": 100 * expected_calibration_error(confidence, right),
@@ -103,15 +103,15 @@ def judge(url: str, asked: Asked) -> tuple[dict[str, float], NDArray[np.int64]]:
     for wanted in COVERAGES:
         sets = [
             {one["index"] for one in result["prediction_set"]}
-            for result in ask(url, asked.images, f"coverage={wanted}")
+            for result in ask(url, samples.images, f"coverage={wanted}")
         ]
-        covered = [truth in chosen for truth, chosen in zip(asked.targets, sets, strict=True)]
+        covered = [truth in chosen for truth, chosen in zip(samples.targets, sets, strict=True)]
         figures[f"coverage at {wanted} %"] = 100 * float(np.mean(covered))
     scores = _scores(results)
-    for name, images in asked.ood.items():
+    for name, images in samples.ood.items():
         figures[f"AUROC {name}"] = area_under_curve(scores, _scores(ask(url, images, "")))
     figures["flagged, test split %"] = 100 * _flagged(results)
-    return {**figures, **_explanations(url, asked.images[:EXPLAINED])}, top
+    return {**figures, **_explanations(url, samples.images[:EXPLAINED])}, top
 
 
 def _scores(results: Sequence[dict[str, Any]] | Iterator[dict[str, Any]]) -> NDArray[np.float64]:
@@ -125,7 +125,7 @@ def _flagged(results: Sequence[dict[str, Any]]) -> float:
 def _explanations(url: str, images: Images) -> dict[str, float]:
     """Hold maps against logits, and see what covering their top tenth does.
 
-    Beside a random tenth of all cells, many of which are black anyway, stands one of the cells
+    Beside a random tenth of all cells, many of which are black anyway, is one of the cells
     that are not: the fairer comparison, and the harder one.
     """
     explained = list(ask(url, images, "explain=true"))
@@ -184,34 +184,34 @@ def main(
     seed: Annotated[int, typer.Option(help="Which images.")] = 0,
 ) -> None:
     """Measure every precision, print a table, and write the results; exit with 1 for a miss."""
-    asked = prepare(data, images, seed)
-    judged: dict[str, dict[str, float]] = {}
+    samples = prepare(data, images, seed)
+    measured: dict[str, dict[str, float]] = {}
     if url:
-        judged["as served"], _ = judge(url.rstrip("/"), asked)
+        measured["as served"], _ = measure(url.rstrip("/"), samples)
     else:
         full: NDArray[np.int64] | None = None
         for precision in read(artifact).manifest.files:
             with serving(*ours(artifact=str(artifact), precision=precision)) as server:
-                judged[precision], top = judge(server.url(""), asked)
+                measured[precision], top = measure(server.url(""), samples)
             full = top if full is None else full
-            judged[precision]["same label as float32 %"] = 100 * float((top == full).mean())
-            float32 = judged["float32"]["top-1 %"]
-            judged[precision]["lost, points"] = float32 - judged[precision]["top-1 %"]
-    _print_table(judged)
-    misses = {name: missed(figures) for name, figures in judged.items()}
+            measured[precision]["same label as float32 %"] = 100 * float((top == full).mean())
+            float32 = measured["float32"]["top-1 %"]
+            measured[precision]["lost, points"] = float32 - measured[precision]["top-1 %"]
+    _print_table(measured)
+    misses = {name: missed(figures) for name, figures in measured.items()}
     for name, goals in misses.items():
         print(f"{name}: {'missed: ' + '; '.join(goals) if goals else 'every goal met'}")
     if not url:
-        about = {"artifact": str(artifact), "pictures": len(asked.images), "seed": seed}
-        print(write_result(f"trust-{artifact.parent.name}", {**about, **judged}))
+        about = {"artifact": str(artifact), "pictures": len(samples.images), "seed": seed}
+        print(write_result(f"trust-{artifact.parent.name}", {**about, **measured}))
     raise typer.Exit(int(any(misses.values())))
 
 
-def _print_table(judged: dict[str, dict[str, float]]) -> None:
-    names = list(judged)
+def _print_table(measured: dict[str, dict[str, float]]) -> None:
+    names = list(measured)
     print(f"| figure | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}")
-    for figure in judged[names[-1]]:
-        print(f"| {figure} | {' | '.join(f'{judged[name][figure]:.4g}' for name in names)} |")
+    for figure in measured[names[-1]]:
+        print(f"| {figure} | {' | '.join(f'{measured[name][figure]:.4g}' for name in names)} |")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Assemble the service: model, routes, the one error handler, start and end.
 
-`create_app` returns only when the model is loaded and its golden answers came out, so an
+`create_app` returns only when the model is loaded and its golden answers are checked, so an
 application that listens is ready.
 """
 
@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from service.api.budget import BodyBudget
 from service.api.middleware import QUIET_ROUTES, RequestMiddleware
-from service.api.problems import refusal_response
+from service.api.problems import error_response_for
 from service.api.routes import architecture, card, drift, health, page, predict
 from service.api.state import ServiceState, service_of
 from service.api.v2 import infer as inference_v2
@@ -50,7 +50,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
 
     Args:
         settings: Frozen.
-        tracing: Where spans go; None: nowhere.
+        tracing: Writes spans; None: no tracing.
 
     Raises:
         StartError: If the default model cannot be served; the message is one line.
@@ -101,7 +101,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
 
 
 def _telemetry_of_fastapi(tracing: Tracing | None) -> TelemetryConfig:
-    """Have FastAPI make spans of requests for people, and nothing else of its own."""
+    """Let FastAPI make spans of requests, except those of machines, and no other telemetry."""
     return {
         "tracing": tracing is not None,
         "tracer_provider": None if tracing is None else tracing.provider,
@@ -122,10 +122,10 @@ async def handle_error(request: Request, error: Exception) -> Response:
         log.error(refusal.code, exc_info=error if has_more else None, extra={"fields": fields})
     release_frames(error)
     service_of(request).telemetry.failures.labels(refusal.code).inc()
-    response = refusal_response(request.scope["path"], refusal)
+    response = error_response_for(request.scope["path"], refusal)
     if isinstance(error, HTTPException):
         response.headers.update(error.headers or {})
-    if isinstance(refusal, MethodNotAllowedError):  # the static files do not say what is allowed
+    if isinstance(refusal, MethodNotAllowedError):  # static files do not list the allowed methods
         names = set(response.headers.get("Allow", "GET").split(", "))
         names |= {"HEAD"} if "GET" in names else set()
         response.headers["Allow"] = ", ".join(sorted(names))
@@ -133,7 +133,7 @@ async def handle_error(request: Request, error: Exception) -> Response:
 
 
 def as_service_error(request: Request, error: Exception) -> ServiceError:
-    """Give our own class of error for one of ours, of the framework, or for an unforeseen one."""
+    """Return the `ServiceError` for any exception: of the service, the framework, or a bug."""
     match error:
         case ServiceError():
             return error
@@ -165,7 +165,7 @@ def worker_app() -> ASGIApp:
         StartError: If the default model cannot be served: `service.server.workers` ends the worker,
             and with it the supervisor.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for, a reload, is done now
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # asks for a reload; the models are loaded now
     settings = read_settings()
     set_up_logging(settings.log_level, settings.log_format)
     app = create_app(settings, start_tracing())

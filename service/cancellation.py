@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Callable
 
 DISCONNECT = "resnet.disconnect"
-"""Where a request's ASGI scope holds its `Disconnect`, for the server to call."""
+"""The key of a request's `Disconnect` in its ASGI scope, for the server to call."""
 
 
 class Disconnect:
-    """Tells a request that its client has disconnected; called by the server, on the event loop.
+    """Called by the server, on the event loop, when the client of a request has disconnected.
 
     Attributes:
         disconnected: Whether that has happened.
-        decode_timeout: Of the decoding that is waited for; None while none is.
+        decode_timeout: Of the decoding in progress; None if there is none.
         leave_queue: Takes the request out of the queue of the engine; None before it is queued.
     """
 

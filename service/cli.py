@@ -54,7 +54,7 @@ def _serve(
         set_up_logging(settings.log_level, settings.log_format)
         with bind(settings) as sock:
             number = choose_workers(settings, TrialLoad())
-            os.environ[PREFIX + "WORKERS"] = str(number)  # the workers read what `auto` came to
+            os.environ[PREFIX + "WORKERS"] = str(number)  # the workers read what `auto` became
             if number == 1:
                 config = configure(settings, create_app(read_settings(), start_tracing()))
                 freeze_gc()

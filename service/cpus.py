@@ -40,21 +40,21 @@ def int8_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     return next((name for name in INT8_INSTRUCTIONS if name in flags), None)
 
 
-def choose(
-    held: Collection[Precision], *, cuda: bool, int8_instructions: str | None
+def choose_precision(
+    available: Collection[Precision], *, cuda: bool, int8_instructions: str | None
 ) -> PrecisionChoice:
     """Choose the precision that suits the machine among those that the artifact has.
 
     Args:
-        held: Precisions of the artifact.
+        available: Precisions of the artifact.
         cuda: Whether the engine runs on CUDA.
         int8_instructions: The instruction set for int8, or None.
     """
-    if cuda and "float16" in held:
+    if cuda and "float16" in available:
         return PrecisionChoice("float16", "the engine runs on CUDA")
-    if not cuda and int8_instructions and "int8" in held:
+    if not cuda and int8_instructions and "int8" in available:
         return PrecisionChoice("int8", f"the processor has {int8_instructions}")
-    precision: Precision = "float32" if "float32" in held else next(iter(held))
+    precision: Precision = "float32" if "float32" in available else next(iter(available))
     if cuda:
         return PrecisionChoice(precision, "the artifact holds no float16")
     if int8_instructions:

@@ -1,8 +1,7 @@
-"""Every refusal of the service: one class each, one stable code, one status.
+"""All errors of requests: a class with a stable code and a status each.
 
-A `ServiceError` goes up untouched from where it was raised to the one handler in
-`service.app`, which turns it into a problem (RFC 9457). Its message says what was seen,
-the rule, and the way out.
+A `ServiceError` is handled only in `service.app`, which turns it into a problem document
+(RFC 9457). Its message says what was seen, the rule, and the way out.
 
 Errors:
     ServiceError
@@ -35,11 +34,11 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """A request that is refused; the message says why and what to do.
+    """A request that fails; the message says why and what to do.
 
     Attributes:
         code: Stable name for clients.
-        index: Which image of the request is the cause, from 0; None if none of them is.
+        index: Of the image that is the cause, from 0; None if none is.
         retry_after_s: When to try again, in seconds; None if that would not help.
         headers: Further headers of the response.
     """
@@ -110,7 +109,7 @@ class BodyTooLargeError(ServiceError):
 
 
 class TooManyImagesError(ServiceError):
-    """The request carries more images than the limit."""
+    """The request has more images than the limit."""
 
     code = "too_many_images"
 
@@ -133,7 +132,7 @@ class UnsupportedMediaTypeError(ServiceError):
     code = "unsupported_media_type"
 
     def __init__(self, message: str, *, accept_encoding: str | None = None) -> None:
-        """Name the encodings that are read, if that is the cause (RFC 9110, section 15.5.16)."""
+        """Name the supported encodings, if that is the cause (RFC 9110, section 15.5.16)."""
         super().__init__(message)
         if accept_encoding is not None:
             self.headers = {"Accept-Encoding": accept_encoding}
@@ -157,7 +156,7 @@ class InternalError(ServiceError):
     code = "internal_error"
 
     def __init__(self) -> None:
-        """Say no more than that: the cause may contain data of others."""
+        """Give no details: the cause may contain data of other clients."""
         super().__init__("An error of the service, not of the request. The log has more.")
 
 

@@ -90,7 +90,7 @@ def _cut(text: str) -> str:
 class BufferedHandler(logging.Handler):
     """Buffers lines for a moment; a thread of its own writes many at once.
 
-    stderr may be a pipe that nobody reads, or a full disk, and is not waited for: beyond
+    stderr may be an unread pipe or a full disk, so nothing waits for it: beyond
     `MAX_BUFFERED_BYTES` lines are dropped and counted. A warning that is not logged on an event
     loop waits for a moment until it is written, so that it comes before whatever follows it.
     What is left is written at exit.
@@ -214,14 +214,14 @@ def log_request(level: int, fields: Mapping[str, Any]) -> None:
 
 
 def set_up_logging(level: str, style: Literal["json", "text"]) -> None:
-    """Send our log, and those of what we use, to stderr in one style."""
+    """Send the log of the service and of its libraries to stderr in one style."""
     handler = BufferedHandler()
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     least = logging.getLevelNamesMapping()[level.upper()]
     for name in ("service", "uvicorn", *LIBRARIES):
         logger = logging.getLogger(name)
         for earlier in logger.handlers:
-            earlier.flush()  # what it buffers would come late, among our lines
+            earlier.flush()  # its buffered lines would appear late
         logger.handlers = [handler]
         logger.setLevel(max(least, logging.WARNING) if name in LIBRARIES else least)
         logger.propagate = False

@@ -1,4 +1,4 @@
-"""What the environment may decide: `RESNET_*`, read once, frozen, unknown names refused."""
+"""The settings: variables `RESNET_*`, read once, frozen; unknown names are rejected."""
 
 import difflib
 import os
@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         None, description="Folder whose every `<name>/<version>` is served beside the default."
     )
     reload_interval_s: float = Field(
-        5.0, ge=0, description="How often to look for new versions; 0 waits for SIGHUP."
+        5.0, ge=0, description="How often to check for new versions; 0 waits for SIGHUP."
     )
     precision: Literal["auto", "float32", "float16", "int8"] = Field(
         "auto", description="Which of the artifact's models to load; `auto` asks the processor."
@@ -116,12 +116,12 @@ class Settings(BaseSettings):
     @field_validator("host")
     @classmethod
     def _without_brackets(cls, host: str) -> str:
-        """Take `[::1]`, as it stands in a URL, for `::1`."""
+        """Accept `[::1]`, the form in URLs, for `::1`."""
         return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
     @property
     def processes(self) -> int:
-        """Workers that share the cores; 1 until it is known what `auto` comes to."""
+        """Workers that share the cores; 1 while `auto` is not resolved."""
         return 1 if self.workers == "auto" else self.workers
 
     @model_validator(mode="after")

@@ -123,7 +123,7 @@ def make_images(tmp_path: Path) -> MakeImages:
     """Save real images as `<root>/<label>/<n>.png`, so many for each label, `image_size` pixels."""
 
     def make(
-        root: str = "pictures", labels: Mapping[str, int] | None = None, image_size: int = 28
+        root: str = "images", labels: Mapping[str, int] | None = None, image_size: int = 28
     ) -> Path:
         images = np.frombuffer(
             gzip.decompress((FASHION_MNIST / "train-images-idx3-ubyte.gz").read_bytes()),

@@ -1,4 +1,4 @@
-"""From labelled pictures to an artifact."""
+"""From labelled images to an artifact."""
 
 import os
 import sys

@@ -1,7 +1,7 @@
-"""A request's body as it arrives: within the limits of size and time, then unpacked.
+"""Receive a request's body within the limits of size and time, and decompress it.
 
 `POST /predict` and `POST /v2/.../infer` both read their bodies here. Bytes are counted while they
-arrive, so that nothing beyond a limit is ever held. `service.api.payloads` reads what is in them.
+arrive, so that never more than the limit is buffered. `service.api.payloads` parses the body.
 """
 
 import io
@@ -21,7 +21,7 @@ RECEIVE_TIMEOUT_S = 30.0
 
 
 class Received(NamedTuple):
-    """A whole body, unpacked, and when its last byte had come on `time.perf_counter`'s clock."""
+    """A decompressed body, and when its last byte arrived, on `time.perf_counter`'s clock."""
 
     body: bytes
     at: float
@@ -36,10 +36,10 @@ async def read_body(
         request: Its body is still to be read.
         headers: Of the request, names in lower case.
         limits: Of size and time.
-        upload: Counts the bytes among those of all requests.
+        upload: Charges the bytes to the budget of all requests.
 
     Raises:
-        UnsupportedMediaTypeError: If the encoding is none that is read here.
+        UnsupportedMediaTypeError: If the encoding is not supported.
         ServiceError: As `receive` and `unpack` raise.
     """
     codings: list[str] = []
@@ -60,19 +60,19 @@ async def receive(
     timeout_s: float = RECEIVE_TIMEOUT_S,
     upload: Upload | None = None,
 ) -> bytes:
-    """Collect a body, no further than the limits of size and time.
+    """Collect a body within the limits of size and time.
 
     Args:
         next_message: ASGI's `receive`.
-        declared_length: The Content-Length header; one over the limit is refused unread.
+        declared_length: The Content-Length header; a body over the limit is rejected unread.
         limit: In bytes.
-        timeout_s: For the whole body, however slowly it trickles.
-        upload: Counts the bytes among those of all requests; None: nothing does.
+        timeout_s: For the whole body.
+        upload: Charges the bytes to the budget of all requests; None: no budget.
 
     Raises:
-        BodyTooLargeError: If there is more than the limit.
-        RequestTimeoutError: If the end does not come in time, or the bytes come too slowly.
-        OverloadedError: If there is no room for them.
+        BodyTooLargeError: If the body is larger than the limit.
+        RequestTimeoutError: If the body is not complete in time, or arrives too slowly.
+        OverloadedError: If the budget has no room.
         ClientDisconnectedError: If the client disconnects meanwhile.
         MalformedRequestError: If the body is empty.
     """
@@ -81,9 +81,9 @@ async def receive(
     if upload is None:
         with Upload(BodyBudget(sys.maxsize)) as own:
             return await receive(next_message, declared_length, limit, timeout_s, own)
-    body, size, more = io.BytesIO(), 0, True  # BytesIO gives its bytes away without copying them
+    body, size, more = io.BytesIO(), 0, True  # BytesIO returns its bytes without a copy
     try:
-        async with upload.clock(timeout_s):
+        async with upload.receive_timeout(timeout_s):
             while more:
                 message = await next_message()
                 if message["type"] == "http.disconnect":

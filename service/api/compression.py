@@ -1,7 +1,7 @@
-"""gzip and deflate, in and out: bodies that may claim to be small and are not.
+"""gzip and deflate: decompress request bodies, compress responses.
 
-Decompression stops at the limit, so that a few kilobytes of zeros cost no more than an
-honest body. No framework and no protocol here.
+Decompression stops at the limit, so a small body cannot expand to use up the memory. Knows neither
+framework nor protocol.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from service.errors import BodyTooLargeError, MalformedRequestError, Unsupported
 WINDOW_BITS = {"gzip": 31, "deflate": 15}
 """zlib's: 31 expects gzip's header, 15 zlib's own, which is what HTTP calls deflate."""
 MAX_CODINGS = 2
-"""One over the other; a request has no reason for more."""
-WORTH_BYTES = 1024
-"""A smaller answer fits a packet as it is."""
+"""Encodings applied in turn; requests have no reason for more."""
+MIN_BYTES = 1024
+"""A smaller response fits into one packet uncompressed."""
 
 
 def read_codings(headers: Iterable[str]) -> list[str]:
     """Read a request's Content-Encoding headers: gzip and deflate, in the order of their use.
 
     Raises:
-        UnsupportedMediaTypeError: If one is none that we read, or there are too many.
+        UnsupportedMediaTypeError: If one is not supported, or there are too many.
     """
     names = [name.strip().lower() for header in headers for name in header.split(",")]
     codings = [name.removeprefix("x-") for name in names if name not in {"", "identity"}]
@@ -37,32 +37,32 @@ def read_codings(headers: Iterable[str]) -> list[str]:
 
 
 async def unpack(
-    body: bytes, codings: Sequence[str], limit: int, take: Callable[[int], None] = lambda _: None
+    body: bytes, codings: Sequence[str], limit: int, charge: Callable[[int], None] = lambda _: None
 ) -> bytes:
-    """Undo a request's Content-Encoding beside the event loop, no further than the limit.
+    """Undo a request's Content-Encoding in a thread, up to the limit.
 
     Args:
         body: As received.
         codings: As `read_codings` gives them.
         limit: Of the result, in bytes.
-        take: Makes room for what the result has more, or raises.
+        charge: Is called with the bytes by which the body grows; may raise.
 
     Raises:
         ServiceError: As `decompress` does.
     """
     for coding in reversed(codings):
         whole = await asyncio.to_thread(decompress, body, coding, limit)
-        take(len(whole) - len(body))
+        charge(len(whole) - len(body))
         body = whole
     return body
 
 
 def decompress(body: bytes, coding: str, limit: int) -> bytes:
-    """Undo one encoding, no further than the limit.
+    """Undo one encoding, up to the limit.
 
     Raises:
-        BodyTooLargeError: If the result is over the limit.
-        MalformedRequestError: If the body is no whole stream of that encoding.
+        BodyTooLargeError: If the result is larger than the limit.
+        MalformedRequestError: If the body is not one complete stream of that encoding.
     """
     bits = WINDOW_BITS[coding]
     if coding == "deflate" and not _has_zlib_header(body):
@@ -80,24 +80,24 @@ def decompress(body: bytes, coding: str, limit: int) -> bytes:
 
 
 def _has_zlib_header(body: bytes) -> bool:
-    """Tell zlib's format, which HTTP calls deflate, from the bare stream that some clients send."""
+    """Whether it is zlib's format, which HTTP calls deflate; some clients send the bare stream."""
     return len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2]) % 31 == 0
 
 
-def choose(accepted: str | None, size: int) -> str | None:
-    """Choose an encoding for an answer: the first of ours that the client accepts.
+def choose_encoding(accepted: str | None, size: int) -> str | None:
+    """Choose the encoding of a response: the first supported one that the client accepts.
 
     Args:
         accepted: The Accept-Encoding header, if there was one.
-        size: Of the answer, in bytes.
+        size: Of the response, in bytes.
 
     Returns:
-        `gzip`, `deflate`, or None for an answer as it is.
+        `gzip`, `deflate`, or None for no compression.
     """
-    if not accepted or size < WORTH_BYTES:
+    if not accepted or size < MIN_BYTES:
         return None
-    for wish in accepted.lower().split(","):
-        name, _, weight = wish.partition(";")
+    for entry in accepted.lower().split(","):
+        name, _, weight = entry.partition(";")
         refused = weight.replace(" ", "") in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
         if name.strip() in WINDOW_BITS and not refused:
             return name.strip()
@@ -105,7 +105,7 @@ def choose(accepted: str | None, size: int) -> str | None:
 
 
 def compress(body: bytes, encoding: str) -> bytes:
-    """Compress an answer; the fastest level, since numbers give way little to any."""
+    """Compress a response, at the fastest level: numbers compress little better at others."""
     if encoding == "gzip":
         return gzip.compress(body, compresslevel=1, mtime=0)
     return zlib.compress(body, level=1)

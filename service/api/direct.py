@@ -1,8 +1,7 @@
-"""A route class that leaves out what a hot route does not need.
+"""A route class that calls its endpoint without FastAPI's dependencies and encoders.
 
-FastAPI solves dependencies, builds models and runs the answer through its encoder: about
-a quarter of what a request costs without a model (docs/decisions/0006). A direct route keeps the
-path, the schemas in OpenAPI and the error handlers, and passes the request on as it is.
+These take about a quarter of a request's time without a model (docs/decisions/0006). A direct route
+keeps the path, the schemas in OpenAPI and the error handlers.
 """
 
 from collections.abc import Callable, Coroutine
@@ -16,14 +15,14 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class DirectRoute(APIRoute):
-    """Calls its endpoint with the request alone; the signature's other parts are for OpenAPI."""
+    """Calls its endpoint with the request alone; other parameters are for OpenAPI."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.app = self._call_endpoint
 
     def get_route_handler(self) -> Endpoint:
-        """Give the endpoint itself, where FastAPI would give its machinery around it."""
+        """Return the endpoint itself, in place of FastAPI's wrapper."""
         endpoint: Endpoint = self.endpoint
         return endpoint
 

@@ -1,6 +1,6 @@
-"""Requests that stand for others: HEAD for GET, and a path with a slash at its end.
+"""Requests that are answered like others: HEAD like GET, and a path with a trailing slash.
 
-In one place for all routes. `service.api.middleware` passes only such requests through here.
+For all routes. `service.api.middleware` passes only such requests through here.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,14 +10,14 @@ class Equivalents:
     """ASGI middleware around the routes.
 
     Args:
-        app: What answers.
+        app: The routes.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Ask for the same without the slash, or with GET; HEAD's answer goes without its body."""
+        """Call the routes without the slash, or with GET; a response to HEAD has no body."""
         path: str = scope.get("path", "")
         bare = path.rstrip("/")
         if bare not in {path, scope.get("root_path", "")}:

@@ -1,4 +1,4 @@
-"""JSON and base64 as clients really write them: encodings, line breaks, prefixes."""
+"""JSON and base64 in the variants that clients send: encodings, line breaks, prefixes."""
 
 import base64
 import binascii
@@ -14,15 +14,15 @@ Model = TypeVar("Model", bound=BaseModel)
 BREAKS = b"\r\n\t"
 BLANKS = b"\0 \r\n\t"
 BEGINNINGS = (b"{", b"[", b"\xef", b"\xfe", b"\xff")
-"""Of JSON and of byte order marks; zeros before and between them are those of UTF-16 and UTF-32."""
+"""Of JSON and of byte order marks, after the zeros of UTF-16 and UTF-32."""
 URL_SAFE, WHITE_SPACE = bytes.maketrans(b"-_", b"+/"), string.whitespace.encode()
 
 
 def as_utf8(text: bytes) -> bytes:
-    """Take off a byte order mark, and turn UTF-16 and UTF-32 into UTF-8.
+    """Remove a byte order mark, and convert UTF-16 and UTF-32 to UTF-8.
 
     Raises:
-        MalformedRequestError: If the bytes are not of the encoding that they begin in.
+        MalformedRequestError: If the bytes are not valid in their encoding.
     """
     encoding = json.detect_encoding(text)
     if encoding == "utf-8" or not text[:64].lstrip(BLANKS).startswith(BEGINNINGS):
@@ -38,10 +38,10 @@ def as_utf8(text: bytes) -> bytes:
 def read_json(model: type[Model], text: bytes) -> Model:
     """Validate JSON in UTF-8.
 
-    Line breaks within texts, as `base64` writes them, are passed over.
+    Line breaks within strings, as `base64` writes them, are accepted.
 
     Raises:
-        ValidationError: If it is no JSON, or not what the model says.
+        ValidationError: If it is not JSON, or does not match the model.
     """
     try:
         return model.model_validate_json(text)
@@ -55,14 +55,14 @@ def read_json(model: type[Model], text: bytes) -> Model:
 
 
 def from_base64(text: str, index: int) -> bytes:
-    """Decode the image of that index in the request.
+    """Decode an image; `index` is its position in the request.
 
     Raises:
         MalformedRequestError: If it is not base64.
     """
     try:
         return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):  # by far the most are as they should be
+    except (binascii.Error, ValueError):  # by far the most common form
         pass
     try:
         return base64.b64decode(_plain(text), validate=True)
@@ -73,7 +73,7 @@ def from_base64(text: str, index: int) -> bytes:
 
 
 def _plain(text: str) -> bytes:
-    """Take off a `data:` prefix, white space and padding; take the alphabet for URLs, too."""
+    """Remove a `data:` prefix, white space and padding; convert the alphabet for URLs."""
     start = text[:1000].lstrip()
     if start[:5].lower() == "data:":
         prefix, comma, _ = start.partition(",")

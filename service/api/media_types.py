@@ -1,7 +1,7 @@
-"""What a request's content type decides: a form, JSON, or one image file.
+"""Whether a request's body is a form, JSON, or one image file, by its content type.
 
-Image files are known by their bytes. So every name that a client or a store has for them, or for
-bytes of an unknown kind, means the same; and text where a file should be is named as what it is.
+The format of an image file is read from its bytes, so all media types of images, and of unknown
+bytes, are treated alike. Text in place of an image file is rejected with what it seems to be.
 """
 
 import re
@@ -12,7 +12,7 @@ from service.errors import UnsupportedMediaTypeError
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
 RAW_TYPES = (*IMAGE_TYPES, "application/octet-stream")
-"""Those that the documentation names."""
+"""The media types in the documentation."""
 MULTIPART, JSON = "multipart/form-data", "application/json"
 URLENCODED = "application/x-www-form-urlencoded"
 ACCEPTED = (*RAW_TYPES, MULTIPART, JSON)
@@ -21,8 +21,8 @@ BodyKind = Literal["raw", "form", "json"]
 
 _OTHER_KINDS = ("text/", "audio/", "video/", "multipart/")
 _WAY_OUT = (
-    f"Send one of {', '.join(ACCEPTED)}. With curl: --data-binary @picture.png -H 'content-type: "
-    "image/png', or -F file=@picture.png."
+    f"Send one of {', '.join(ACCEPTED)}. With curl: --data-binary @image.png -H 'content-type: "
+    "image/png', or -F file=@image.png."
 )
 _TEXT = re.compile(
     rb"(?P<json>(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff\0)?\s{0,64}[{\[])"
@@ -41,10 +41,10 @@ _TEXT_KINDS = {
 
 @lru_cache(64)
 def body_kind(content_type: str | None) -> BodyKind:
-    """Tell whether a body is a form, JSON, or one image file.
+    """Return whether a body is a form, JSON, or one image file.
 
     Raises:
-        UnsupportedMediaTypeError: If it is text, sound, film, or another kind of form.
+        UnsupportedMediaTypeError: If it is text, audio, video, or another kind of form.
     """
     if content_type is None:
         return "raw"
@@ -58,8 +58,8 @@ def body_kind(content_type: str | None) -> BodyKind:
     return "raw"
 
 
-def refuse_text(body: bytes, content_type: str | None) -> None:
-    """Refuse text where an image file should be, and say what it seems to be.
+def check_not_text(body: bytes, content_type: str | None) -> None:
+    """Reject text in place of an image file, and say what it seems to be.
 
     Raises:
         UnsupportedMediaTypeError: If the body is JSON, a form, or base64.
@@ -70,7 +70,7 @@ def refuse_text(body: bytes, content_type: str | None) -> None:
             f"The content type is {_shown(content_type)}, and the body looks like "
             f"{_TEXT_KINDS[str(found.lastgroup)]}"
         )
-    # curl's default for --data-binary, too; a form of this type, and a file that `curl -d` has
+    # also curl's default for --data-binary; a form of this type, and a file that `curl -d` has
     # changed, have no zero byte, and every image file has one
     if content_type is not None and content_type.lower().startswith(URLENCODED) and 0 not in body:
         raise UnsupportedMediaTypeError(

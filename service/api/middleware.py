@@ -1,4 +1,4 @@
-"""Around every request: an id, load shedding, a line in the log, metrics, headers of every answer.
+"""Around every request: its id, load shedding, a log line, metrics, and common headers.
 
 Also the last resort: turns an exception that nothing else handled into a problem document.
 """
@@ -25,14 +25,14 @@ from service.log import log, log_request
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST"})
-"""Those that our routes have; all others share a label, since clients may invent any."""
+"""Methods of the routes; all others share one label, since clients may send any."""
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
-"""Asked every few seconds by machines: logged at debug level only."""
+"""Polled every few seconds by machines: logged at debug level only."""
 
 CANCELLED = "The service ended before the request was answered. Send it elsewhere."
-"""When the time to end has run out, the server cancels the requests that are left."""
+"""At the end of the drain timeout the server cancels the remaining requests."""
 MAX_DIGITS = 18
-"""Of a header's number; Python refuses to read thousands."""
+"""Of a number in a header; Python refuses to parse thousands."""
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 CLOSE = (b"connection", b"close")
 
@@ -43,9 +43,9 @@ class RequestMiddleware:
     """ASGI middleware, outside of the routes and of their error handlers.
 
     Args:
-        app: Answers.
+        app: The routes.
         service: Of the application.
-        handle_error: Makes the answer where `app` raised before it answered.
+        handle_error: Makes the response if `app` raises before it responds.
     """
 
     def __init__(self, app: ASGIApp, service: ServiceState, handle_error: HandleError) -> None:
@@ -54,7 +54,7 @@ class RequestMiddleware:
         self._equivalents = Equivalents(app)
         self._shedder = LoadShedder(service.models, service.telemetry)
         self._handle_error = handle_error
-        self._prefix = os.urandom(8).hex()  # no other process or start gives the same ids
+        self._prefix = os.urandom(8).hex()  # differs for each process and start
         self._numbers = itertools.count()
         self._metric_children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
@@ -98,17 +98,19 @@ class RequestMiddleware:
                         return
                 await app(scope, receive, send_with_headers)
             except (Exception, asyncio.CancelledError) as error:
-                if has_begun:  # half an answer cannot be taken back
+                if has_begun:  # the response has begun and cannot be replaced
                     raise
-                refusal = await self._refuse(scope, error)
-            if refusal is not None:  # sent when the error is gone, whose frames hold the body
+                refusal = await self._error_response(scope, error)
+            if refusal is not None:  # sent after the error is freed: its frames keep the body
                 await refusal(scope, receive, send_with_headers)
         finally:
-            scope.pop(DISCONNECT, None)  # the connection keeps the scope while it is idle
+            scope.pop(DISCONNECT, None)  # an idle connection keeps the scope
             route = getattr(scope.get("route"), "path", route)
             self._record(route, method, status, time.perf_counter() - began, scope)
 
-    async def _refuse(self, scope: Scope, error: Exception | asyncio.CancelledError) -> Response:
+    async def _error_response(
+        self, scope: Scope, error: Exception | asyncio.CancelledError
+    ) -> Response:
         if isinstance(error, asyncio.CancelledError):
             error = NotReadyError(CANCELLED)
         return await self._handle_error(Request(scope), error)
@@ -116,8 +118,8 @@ class RequestMiddleware:
     def _read_headers(self, scope: Scope) -> tuple[bytes, int, float | None]:
         """Read request id, length of the body and time limit.
 
-        The client's id is taken if it is short and plain, else one is made. Numbers that break
-        the rules are left to the routes.
+        The client's id is used if it is short and plain, else one is made. Invalid numbers are
+        left to the routes.
         """
         request_id, length, timeout_s = b"", 0, None
         for name, value in scope["headers"]:
@@ -134,7 +136,7 @@ class RequestMiddleware:
         """Count a request that has been answered, and log a line."""
         key = (route, method if method in METHODS else "other", status)
         children = self._metric_children.get(key)
-        if children is None:  # routes and methods are ours, so there are few
+        if children is None:  # routes and methods are a fixed set, so there are few labels
             telemetry = self.service.telemetry
             count = telemetry.requests.labels(*key[:2], str(status))
             children = count, telemetry.request_seconds.labels(route)

@@ -1,4 +1,4 @@
-"""multipart/form-data: image files in parts named `file`, and text fields beside them."""
+"""multipart/form-data: image files in parts named `file`, and options in text fields."""
 
 import binascii
 from collections.abc import Collection
@@ -13,10 +13,10 @@ FILE_FIELD = "file"
 MAX_HEADER_BYTES = 16_384
 """Of one part."""
 MAX_OTHER_PARTS = 200
-"""Beside the files; each costs time, however short it is."""
+"""Besides the files; each takes time, however short it is."""
 MAX_OPTION_BYTES = 100
 MAX_NEAR_BOUNDARIES = 1000
-_AS_CURL = "as curl -F file=@picture.png sends it"
+_AS_CURL = "as curl -F file=@image.png sends it"
 _FILE_TYPES = (b"image/", b"application/octet-stream")
 _KEPT_HEADERS = (b"content-disposition", b"content-type", b"content-transfer-encoding")
 
@@ -24,14 +24,14 @@ Purpose = Literal["file", "option", "unfilled", "text"]
 
 
 class Form(NamedTuple):
-    """What a form holds: files in the order sent, and the fields that are options."""
+    """The content of a form: files in the order sent, and the fields that are options."""
 
     files: list[bytes]
     fields: dict[str, str]
 
 
 class _Parts:
-    """Callbacks of the parser: keep files and options, pass over other text."""
+    """Callbacks of the parser: collect files and options, ignore other text."""
 
     def __init__(self, max_images: int, options: Collection[str]) -> None:
         self.form = Form([], {})
@@ -85,7 +85,7 @@ class _Parts:
         self._header, self._value = bytearray(), bytearray()
 
     def _end_headers(self) -> None:
-        """Decide what the part is for."""
+        """Decide what the part is: a file, an option, or other text."""
         _, given = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._name = given.get(b"name", b"").decode(errors="replace")
         content_type = self._headers.get(b"content-type", b"").lower()
@@ -94,15 +94,15 @@ class _Parts:
         if self._name == FILE_FIELD:
             self._purpose = "file"
         elif is_file and not self._is_unfilled:
-            self._refuse_name()
+            self._reject_name()
         elif is_file:
             self._purpose = "unfilled"
         else:
             self._purpose = "option" if self._name in self._options else "text"
 
-    def _refuse_name(self) -> None:
+    def _reject_name(self) -> None:
         raise MalformedRequestError(
-            f"A file's part is named {self._name[:100]!r}; each must be named 'file' and hold one "
+            f"A file's part is named {self._name[:100]!r}; each must be named 'file' and have one "
             f"image, {_AS_CURL}."
         )
 
@@ -110,7 +110,7 @@ class _Parts:
         if self._purpose == "file":
             self._part += data[start:end]
         elif self._purpose == "unfilled":
-            self._refuse_name()
+            self._reject_name()
         elif self._purpose == "option":
             self._part += data[start : min(end, start + MAX_OPTION_BYTES + 1)]
             if len(self._part) > MAX_OPTION_BYTES:
@@ -139,7 +139,7 @@ class _Parts:
             self.form.fields[self._name] = value
 
     def _decoded(self) -> bytes:
-        """Undo a part's transfer encoding, which few clients still have."""
+        """Undo a part's transfer encoding, which few clients still use."""
         name = self._headers.get(b"content-transfer-encoding", b"binary").strip().lower()
         if name in {b"binary", b"8bit", b"7bit"}:
             return bytes(self._part)
@@ -170,10 +170,10 @@ def read_form(
         body: All of it.
         content_type: The header, which names the boundary.
         max_images: In one request.
-        options: Names of the text fields that are wanted; others are passed over.
+        options: Names of the text fields to return; others are ignored.
 
     Raises:
-        ServiceError: If the body is no whole form, or holds none or too many files.
+        ServiceError: If the form is incomplete, or has no files or too many.
     """
     _, parameters = parse_options_header(content_type)
     boundary = parameters.get(b"boundary")
@@ -182,7 +182,7 @@ def read_form(
             "The content type multipart/form-data names no boundary. Leave the header to your "
             "client, which knows the form's boundary."
         )
-    _refuse_near_boundaries(body, boundary)
+    _check_boundaries(body, boundary)
     parts = _Parts(max_images, options)
     try:
         parser = MultipartParser(boundary, parts.callbacks())  # type: ignore[arg-type]
@@ -193,17 +193,17 @@ def read_form(
             f"The body is no multipart/form-data: {error}. Send it whole, each part ended by "
             "the boundary, and each line of boundaries and headers by CR and LF."
         ) from error
-    if not parts.is_whole:  # the parser would drop a part that was cut off
+    if not parts.is_whole:  # the parser would drop an incomplete part
         raise MalformedRequestError("The form ends before its last boundary. Send it whole.")
     if not parts.form.files:
         raise MalformedRequestError(
-            f"The form holds no part named 'file' with a file in it. Send at least one, {_AS_CURL}."
+            f"The form has no part named 'file' with a file in it. Send at least one, {_AS_CURL}."
         )
     return parts.form
 
 
 def _without_preamble(body: bytes, boundary: bytes) -> bytes:
-    """Pass over what RFC 2046 (section 5.1.1) lets stand before the first boundary."""
+    """Skip the preamble that RFC 2046 (section 5.1.1) allows before the first boundary."""
     line = b"--" + boundary
     if body.startswith(line):
         return body
@@ -216,10 +216,10 @@ def _without_preamble(body: bytes, boundary: bytes) -> bytes:
     return body[begin + 2 :]
 
 
-def _refuse_near_boundaries(body: bytes, boundary: bytes) -> None:
-    """Refuse a body of lines that begin with the boundary and go on: the parser looks long at each.
+def _check_boundaries(body: bytes, boundary: bytes) -> None:
+    """Reject a body with many lines that only begin with the boundary: each is slow to parse.
 
-    A boundary that begins with another, as nested forms have it, makes a few of them.
+    Nested forms, whose boundary may begin with the outer one, have a few of them.
     """
     line = b"\r\n--" + boundary
     near = body.count(line) - body.count(line + b"\r\n") - body.count(line + b"--")

@@ -1,7 +1,7 @@
-"""From a request's body to the image files in it: raw, in a form, or base64 in JSON.
+"""Extract the image files from a request's body: raw, in a form, or base64 in JSON.
 
-No framework here. Images are counted while they are parsed, so that no more than the limit
-are ever held.
+Knows no framework. Images are counted while they are parsed, so that never more than the limit are
+in memory.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,15 +12,15 @@ from pydantic import ValidationError
 
 from model.validation import first_fault
 from service.api.json_text import as_utf8, from_base64, read_json
-from service.api.media_types import body_kind, refuse_text
+from service.api.media_types import body_kind, check_not_text
 from service.api.multipart import read_form
 from service.api.schemas import JsonImages
 from service.errors import MalformedRequestError, ServiceError, TooManyImagesError
 from service.memory import demand
 
 SPARE_COMMAS = 100
-"""What JSON may have beside those that its images need, before it is parsed: 10 MB of zeros made
-4 GB of objects and errors."""
+"""Commas that JSON may have besides those between its images; checked before it is parsed, since
+10 MB of zeros made 4 GB of objects and errors."""
 _JSON_FORM = (
     'Send {"images": ["<base64>", ...]}, each a whole image file in base64; options such as '
     "`top_k` go into the query, and tensors to /v2/models/{name}/infer."
@@ -28,7 +28,7 @@ _JSON_FORM = (
 
 
 class Payloads(NamedTuple):
-    """What a body holds: image files in the order sent, and options if it is a form."""
+    """The content of a body: image files in the order sent, and options if it is a form."""
 
     images: list[bytes]
     fields: Mapping[str, str] = MappingProxyType({})
@@ -37,16 +37,16 @@ class Payloads(NamedTuple):
 def read_payloads(
     body: bytes, content_type: str | None, max_images: int, options: Collection[str] = ()
 ) -> Payloads:
-    """Take the image files out of a body.
+    """Extract the image files from a body.
 
     Args:
         body: All of it.
-        content_type: The header; for a form it holds the boundary.
+        content_type: The header; for a form it names the boundary.
         max_images: In one request.
-        options: Names of the form fields that are wanted beside the files.
+        options: Names of the form fields to return besides the files.
 
     Raises:
-        ServiceError: If the body breaks its format, or holds none or too many.
+        ServiceError: If the body is malformed, or has no images or too many.
     """
     match body_kind(content_type):
         case "form":
@@ -58,17 +58,17 @@ def read_payloads(
 
 
 def raw_payload(body: bytes, content_type: str | None) -> Payloads:
-    """Take a body for one image file.
+    """Read a body as one image file.
 
     Raises:
-        UnsupportedMediaTypeError: If it is text that another content type is for.
+        UnsupportedMediaTypeError: If it is text, which needs another content type.
     """
-    refuse_text(body, content_type)
+    check_not_text(body, content_type)
     return Payloads([body])
 
 
 def _from_json(text: bytes, max_images: int) -> list[bytes]:
-    # base64 has no commas, so one stands between two images, and one within a `data:` prefix
+    # base64 has no commas: there is one between two images, and one in a `data:` prefix
     commas, limit = text.count(b","), 2 * max_images + SPARE_COMMAS
     if commas > limit:
         raise _too_many_items(text, commas, max_images)
@@ -84,8 +84,8 @@ def _from_json(text: bytes, max_images: int) -> list[bytes]:
 
 
 def _too_many_items(text: bytes, commas: int, max_images: int) -> ServiceError:
-    """Tell too many images from other JSON of many items, without parsing it."""
-    texts = text.count(b'"') // 2 - 2 * text.count(b'":')  # less keys, and as many values
+    """Return the error for JSON of too many items, without parsing it."""
+    texts = text.count(b'"') // 2 - 2 * text.count(b'":')  # without the keys, and as many values
     if texts > max_images:
         return TooManyImagesError(max_images)
     return MalformedRequestError(

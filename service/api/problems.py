@@ -1,6 +1,6 @@
-"""Refusals as answers: the one place where a `ServiceError` becomes HTTP.
+"""Error responses: the only module that turns a `ServiceError` into HTTP.
 
-A problem document (RFC 9457) everywhere but under `/v2`, whose protocol has its own form.
+A problem document (RFC 9457) on all routes except `/v2`, whose protocol has its own form.
 """
 
 from http import HTTPStatus
@@ -15,14 +15,14 @@ from service.errors import STATUS, RequestTimeoutError, ServiceError
 V2 = "/v2"
 
 
-def refusal_response(path: str, error: ServiceError) -> Response:
-    """Turn an error into an answer, in the form that the path's protocol has for it."""
+def error_response_for(path: str, error: ServiceError) -> Response:
+    """Turn an error into a response, in the form of the path's protocol."""
     is_v2 = path == V2 or path.startswith(V2 + "/")
-    return error_response(error) if is_v2 else problem_response(error)
+    return error_response_v2(error) if is_v2 else problem_response(error)
 
 
-def error_response(error: ServiceError) -> Response:
-    """Turn an error into the V2 protocol's; clients look for exactly this content type."""
+def error_response_v2(error: ServiceError) -> Response:
+    """Turn an error into the V2 protocol's form; clients require exactly this content type."""
     where = "" if error.index is None else f" (image {error.index} of the request)"
     return Response(
         ErrorV2(error=f"{error}{where}").model_dump_json(),
@@ -33,7 +33,7 @@ def error_response(error: ServiceError) -> Response:
 
 
 def problem_response(error: ServiceError) -> Response:
-    """Turn an error into its problem document, with `Retry-After` where that helps."""
+    """Turn an error into a problem document, with `Retry-After` if that helps."""
     status = STATUS[type(error)]
     problem = Problem(
         title=status.phrase,
@@ -52,7 +52,7 @@ def problem_response(error: ServiceError) -> Response:
 
 def _headers(error: ServiceError) -> dict[str, str]:
     if isinstance(error, RequestTimeoutError):
-        return {"Connection": "close"}  # the rest of the body would come as slowly
+        return {"Connection": "close"}  # the rest of the body would arrive as slowly
     retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return {**error.headers, **retry}
 

@@ -1,7 +1,7 @@
-"""A golden picture as a file that gets the golden answer when it is sent like any other.
+"""A golden image as a file that gets the golden answer when it is sent to `POST /predict`.
 
-The manifest holds what the network reads, the centre square. A picture that is sent has
-its margin cut off first, so a margin is put around it: its own edge, mirrored.
+The manifest has the network's input, the centre square. Preprocessing crops an image to that
+square, so the file needs a margin, which is made of the mirrored edges.
 """
 
 import base64
@@ -18,7 +18,7 @@ def sample_png(golden: str, spec: Preprocessing) -> bytes:
 
     Args:
         golden: A PNG file in base64, (crop, crop) pixels.
-        spec: Where `crop` is all of `resize`, there is no margin.
+        spec: If `crop` equals `resize`, there is no margin.
     """
     png = base64.b64decode(golden)
     margin = spec.resize - spec.crop

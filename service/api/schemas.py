@@ -1,7 +1,7 @@
-"""What crosses the wire: requests, answers, problems. Frozen, nothing undeclared.
+"""Schemas of requests, responses and problems; frozen, without undeclared fields.
 
-What every answer holds many of, predictions and results, are dicts with declared keys: to
-make models of them would cost a twentieth of a request to a small network.
+Predictions and results, of which a response has many, are dicts with declared keys: models would
+cost a twentieth of a request to a small network.
 """
 
 from typing import (
@@ -24,7 +24,7 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
 class JsonImages(Schema):
-    """Pictures as text, for clients that speak nothing but JSON."""
+    """Images as base64, for clients that can only send JSON."""
 
     images: Annotated[list[str], Field(min_length=1, fail_fast=True)] = Field(
         description="Whole image files, each in base64."
@@ -32,14 +32,14 @@ class JsonImages(Schema):
 
 
 class PredictResponse(Schema):
-    """The answers for all pictures of a request, in the order in which they were sent."""
+    """The results for all images of a request, in the order sent."""
 
     model: ModelInfo
     results: list[Result]
 
 
 class BatchTime(Schema):
-    """What a run of one batch size took when the service started."""
+    """The time of a run of one batch size, measured when the model was loaded."""
 
     images: int
     ms: float
@@ -54,7 +54,7 @@ class Serving(Schema):
 
 
 class ArchitectureResponse(Schema):
-    """The network that is loaded: its parts, their shapes and costs, and where it came from."""
+    """The loaded network: its parts, their shapes and costs, and its provenance."""
 
     model: ModelInfo
     architecture: Architecture
@@ -62,7 +62,7 @@ class ArchitectureResponse(Schema):
     input: Input
     preprocessing: Preprocessing
     parameters: int = Field(description="Of the network that was trained, norms included.")
-    macs: int = Field(description="Multiply-adds for one picture.")
+    macs: int = Field(description="Multiply-adds for one image.")
     stem: Section
     stages: tuple[Stage, ...]
     head: Section
@@ -75,7 +75,7 @@ class ArchitectureResponse(Schema):
     serving: Serving
 
 
-class RefusedModel(Schema):
+class FailedModel(Schema):
     """A candidate that is not served."""
 
     folder: str
@@ -83,14 +83,14 @@ class RefusedModel(Schema):
 
 
 class Sample(Schema):
-    """A picture that came with the model, and the label that it is known to get."""
+    """An image from the artifact, and the label that it gets."""
 
     path: str = Field(examples=["samples/0.png"], description="Relative to the page.")
     label: str
 
 
 class Limits(Schema):
-    """What a person who sends a picture has to keep to."""
+    """Limits of a request."""
 
     max_body_bytes: int
     max_pixels: int
@@ -98,7 +98,7 @@ class Limits(Schema):
 
 
 class CardResponse(Schema):
-    """What the page shows beside an answer: the manifest, and what can be asked of the model."""
+    """The manifest, and the options and limits of requests; for the page."""
 
     model: ModelInfo
     manifest: dict[str, Any] = Field(
@@ -106,7 +106,7 @@ class CardResponse(Schema):
     )
     samples: list[Sample]
     are_samples_pictures: bool = Field(
-        description="False: the weights are random, and the samples are blots, not test pictures."
+        description="False: the weights are random, and the samples are blots, not test images."
     )
     options: list[str] = Field(description="What `POST /predict` takes behind the question mark.")
     routes: list[str] = Field(description="What this service answers, without asking in vain.")
@@ -114,20 +114,20 @@ class CardResponse(Schema):
 
 
 class Health(Schema):
-    """The service lives, or is ready for requests; a problem says why it is not."""
+    """The service is alive, or ready for requests; a problem says why it is not."""
 
     status: Literal["ok"] = "ok"
     model: ModelInfo = Field(description="The default model.")
     models: list[ModelInfo] = Field(description="All that are served, the default first.")
-    refused: list[RefusedModel] = Field(description="Candidates that could not be loaded.")
+    refused: list[FailedModel] = Field(description="Candidates that could not be loaded.")
 
 
 class Problem(Schema):
-    """Why a request was refused (RFC 9457)."""
+    """Why a request failed (RFC 9457)."""
 
     type: str = Field("about:blank")
     title: str = Field(examples=["Unprocessable Entity"])
     status: int = Field(examples=[422])
     detail: str = Field(description="What was seen, the rule, and the way out.")
     code: str = Field(description="Stable name of the problem.", examples=["invalid_image"])
-    index: int | None = Field(None, description="Which picture of the request it was, from 0.")
+    index: int | None = Field(None, description="Which image of the request it was, from 0.")

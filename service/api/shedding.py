@@ -1,8 +1,8 @@
-"""Load shedding: refuse an inference request that would be too late, before its body is read.
+"""Load shedding: reject an inference request that would miss its deadline, before reading its body.
 
-Under overload most requests are refused, and those that are not pay for every refusal. So
-`service.api.middleware` asks here first, for every inference route, and a refusal is written once
-for many requests. What is let through is judged once more when its images are known
+Under overload most requests are rejected, and each rejection takes time from the others. So
+`service.api.middleware` asks here first, for every inference route, and a rejection is written once
+for many requests. Requests that pass are checked again once their images are known
 (`service.inference.admission`).
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from prometheus_client import Counter
 
-from service.api.problems import refusal_response
+from service.api.problems import error_response_for
 from service.api.v2.names import FILES, resolve
 from service.errors import ModelNotFoundError
 from service.observability.metrics import Telemetry
@@ -23,7 +23,7 @@ PREDICT = "/predict"
 TIMEOUT_HEADER = "x-request-timeout-ms"
 TIMEOUT = TIMEOUT_HEADER.encode()
 REUSE_S = 0.02
-"""For so long a refusal is repeated to other clients, with its figures."""
+"""For so long a rejection is repeated to other clients, with its figures."""
 _PATH = re.compile(r"/models/([^/]+)/predict|/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 
 
@@ -45,7 +45,7 @@ class _Target(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """A refusal that may be repeated until then, on `time.perf_counter`'s clock."""
+    """A rejection that may be repeated until then, on `time.perf_counter`'s clock."""
 
     until: float
     rejection: Rejection
@@ -57,7 +57,7 @@ class LoadShedder:
 
     Args:
         models: All that are served.
-        telemetry: Counts what is refused.
+        telemetry: Counts the rejections.
     """
 
     def __init__(self, models: ModelRegistry, telemetry: Telemetry) -> None:
@@ -66,12 +66,12 @@ class LoadShedder:
         self._written: dict[tuple[int, str], _Written] = {}
 
     def check(self, path: str, content_length: int, timeout_s: float | None) -> Rejection | None:
-        """Write the refusal of a request; None if it may go on, or is no inference request.
+        """Decide whether to reject a request; None if it may continue, or is no inference request.
 
         Args:
             path: Of a POST request, without the prefix of the application.
-            content_length: Of its body; 0 if it did not say.
-            timeout_s: The client's time limit; None: it has none of its own.
+            content_length: Of its body; 0 if unknown.
+            timeout_s: The client's time limit; None if it has none.
         """
         if path == PREDICT:
             target = _Target(self._models.find(), PREDICT, True)
@@ -88,7 +88,7 @@ class LoadShedder:
         written = self._written.get(key)
         if written is None or written.until < now or timeout_s is not None:
             error = verdict()
-            response = refusal_response(path, error)
+            response = error_response_for(path, error)
             status, body = response.status_code, bytes(response.body)
             rejection = Rejection(target.route, status, response.raw_headers, body)
             written = _Written(
@@ -100,7 +100,7 @@ class LoadShedder:
         return written.rejection
 
     def _find(self, path: str) -> _Target | None:
-        """Find the model of a path with a name; None if there is none, which the route says."""
+        """Find the model that a path names; None if there is none: the route answers with 404."""
         match = _PATH.fullmatch(path)
         if match is None:
             return None

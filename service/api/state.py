@@ -13,10 +13,10 @@ from service.settings import Settings
 
 @dataclass
 class ServiceState:
-    """The parts of a running service; the server, too, reads `app.state.service`.
+    """The parts of a running service; the server reads `app.state.service`, too.
 
     Attributes:
-        draining: SIGTERM has come: requests are answered, and `/readyz` says no.
+        draining: After SIGTERM: requests are answered, but `/readyz` answers 503.
     """
 
     settings: Settings
@@ -27,20 +27,20 @@ class ServiceState:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether a model's engine has stopped answering."""
+        """Whether a model's engine is stalled."""
         return any(classifier.is_stalled for classifier in self.models.all())
 
     def refresh(self) -> None:
-        """Set the gauges to what is there now."""
+        """Update the gauges."""
         self.telemetry.refresh(self.models)
 
     async def reload(self) -> None:
-        """Look for new versions of the models."""
+        """Check for new versions of the models."""
         await self.models.reload()
 
 
 def service_of(request: Request) -> ServiceState:
-    """Give the state of the application that answers a request."""
+    """Return the state of the application that handles a request."""
     state: Any = request.app.state
     service: ServiceState = state.service
     return service

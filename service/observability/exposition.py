@@ -1,7 +1,7 @@
 """All metrics as text for Prometheus, written in a thread.
 
-With several workers each keeps its numbers in files of a common folder, and the one that is asked
-adds them up.
+With several workers each keeps its numbers in files of a common folder, and the worker that is
+scraped adds them up.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from service.log import log
 
 
 class Exposition(Collector):
-    """Writes what a registry holds, and metrics that can be read on the event loop alone.
+    """Writes the metrics of a registry, and those that can be read on the event loop only.
 
     Args:
         registry: Its metrics may be read in any thread.

@@ -61,9 +61,9 @@ def _spans(outcome: Outcome) -> dict[str, tuple[float, float]]:
         read = [(each.began, each.began + each.decode_s, each) for each in outcome.prepared]
         found["decode"] = min(r[0] for r in read), max(r[1] for r in read)
         found["preprocess"] = min(r[1] for r in read), max(r[1] + r[2].preprocess_s for r in read)
-    rides = outcome.outputs
-    found["queue"] = min(r.began - r.queue_s for r in rides), max(r.began for r in rides)
-    found["infer"] = min(r.began for r in rides), max(r.began + r.infer_s for r in rides)
+    outputs = outcome.outputs
+    found["queue"] = min(r.began - r.queue_s for r in outputs), max(r.began for r in outputs)
+    found["infer"] = min(r.began for r in outputs), max(r.began + r.infer_s for r in outputs)
     return found
 
 

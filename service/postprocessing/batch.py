@@ -1,7 +1,7 @@
-"""What a batch's outputs say of each of its images, computed once for the whole batch.
+"""Results for each image of a batch, computed once for the whole batch.
 
-A NumPy call costs a microsecond or two however few numbers it reads: for a batch that is paid
-once, for each image it would be a tenth of a request to a small network.
+A NumPy call costs a microsecond or two, however few numbers it reads. Once per image, that would be
+a tenth of a request to a small network.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from model.preprocessing import Pixels
 from service.inference.outputs import BatchOutputs
 
 FEW_LABELS = 512
-"""So many are sorted whole; of 21,000 it takes 4 ms to sort all, 0.05 ms to find the first five."""
+"""Up to so many labels are sorted; sorting 21,000 takes 4 ms, finding their first five 0.05 ms."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchAnswers(BatchOutputs):
-    """Outputs of one run, and what follows from them; one entry for each image.
+    """Outputs of one run, and values computed from them; one entry for each image.
 
     Attributes:
         finite: Whether logits, probabilities and score are finite numbers.
@@ -40,7 +40,7 @@ class BatchAnswers(BatchOutputs):
 
 
 def read_batch(outputs: BatchOutputs, images: Pixels, threshold: float | None) -> BatchAnswers:
-    """Compute what follows from the outputs of one run.
+    """Compute the values of `BatchAnswers` from the outputs of one run.
 
     Args:
         outputs: Of N images.

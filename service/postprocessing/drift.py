@@ -1,12 +1,12 @@
-"""Does the traffic still look like what the network was measured on?
+"""Drift: how the images that are served differ from those the network was measured on.
 
 Keeps a few numbers of the last images (`window`) and compares their distribution with the
 manifest's reference. Knows neither queues nor HTTP.
 
 Source:
     The population stability index is Kullback-Leibler's divergence both ways; under 0.1
-    counts as steady, over 0.25 as changed (Siddiqi, "Credit Risk Scorecards", 2006). What
-    chance alone gives, (bins - 1) (1 / n + 1 / m), is taken off (Yurdakul, 2018).
+    counts as steady, over 0.25 as changed (Siddiqi, "Credit Risk Scorecards", 2006). The
+    index expected by chance, (bins - 1) (1 / n + 1 / m), is subtracted (Yurdakul, 2018).
 """
 
 from collections.abc import Mapping
@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.artifact.trust import Reference
+from service.postprocessing.batch import BatchAnswers
 from service.postprocessing.schemas import DriftResponse, Quantity
 from service.postprocessing.window import BRIGHTNESS, CONFIDENCE, SIDE_COLUMN, Window
 
 MIN_SAMPLES = 200
-"""With fewer images in the window, or where chance alone moves more than what counts as steady,
-the status is `unknown`."""
+"""With fewer images in the window, or if the index expected by chance exceeds `STEADY`, the status
+is `unknown`."""
 STEADY, CHANGED = 0.1, 0.25
 GROUPS = 20
-"""Bins of labels, where there are more."""
+"""Labels are grouped into at most so many bins."""
 BINNED = {CONFIDENCE: "confidence", BRIGHTNESS: "brightness", SIDE_COLUMN: "side"}
 """Quantities that are counted in the reference's bins."""
 UNKNOWN = -1.0
@@ -32,7 +33,7 @@ Shares = NDArray[np.float64]
 
 
 class Observation(NamedTuple):
-    """What is kept of one answered image.
+    """The values of one answered image that enter the window.
 
     Attributes:
         label: Position of the top label.
@@ -49,13 +50,25 @@ class Observation(NamedTuple):
     side: float
 
 
+def observation_of(answers: BatchAnswers, row: int, side: float) -> Observation:
+    """Summarise one image of a batch; `side` as in `Observation`."""
+    flags = answers.in_distribution
+    return Observation(
+        answers.top[row],
+        answers.confidence[row],
+        UNKNOWN if flags is None else float(flags[row]),
+        answers.brightness[row],
+        side,
+    )
+
+
 class Drift:
     """The last images of one model.
 
     Args:
         labels: Names, in the manifest's order.
-        reference: What usual traffic looks like; None: the artifact has none.
-        window: Images that are remembered.
+        reference: Distributions of the reference data; None: the artifact has none.
+        window: Number of images in it.
 
     Attributes:
         has_score: Whether the reference says how many images are out of distribution.
@@ -71,7 +84,7 @@ class Drift:
         }
         self._window = Window(window, len(labels), edges)
         self.observe = self._window.add
-        """Remember an `Observation` in place of the oldest one; on the event loop alone."""
+        """Replace the oldest `Observation`; on the event loop only."""
 
     def report(self) -> DriftResponse:
         """Compare the window with the reference, quantity by quantity."""
@@ -106,22 +119,22 @@ class Drift:
         return found
 
     def means(self) -> dict[str, float]:
-        """Give the means over the window; a quantity that no image has is left out."""
+        """Return the means over the window, without quantities that no image has."""
         self._window.fold()
         found = {name: self._window.mean(column) for column, name in BINNED.items()}
         return {name: mean for name, mean in found.items() if mean is not None}
 
     def outside_ratio(self) -> float | None:
-        """Give the share of the window that is out of distribution; None if not known."""
+        """Return the share of the window that is out of distribution; None if unknown."""
         self._window.fold()
         count = len(self._window)
         return self._window.outside / count if count and self.has_score else None
 
 
 def grouped(usual: Shares, present: Shares) -> tuple[Shares, Shares]:
-    """Join many labels into groups of neighbours, about equally common in the reference.
+    """Group neighbouring labels into bins that are about equally common in the reference.
 
-    Over a thousand bins chance alone would hide any change.
+    With a thousand bins, chance would hide any change.
 
     Args:
         usual: Shares of the reference, (B,).
@@ -142,7 +155,7 @@ def _joined(group: NDArray[np.int64], values: Shares) -> Shares:
 
 
 def compare(usual: Shares, present: Shares, usual_count: int, count: int) -> Quantity:
-    """Give the population stability index of two distributions over the same bins.
+    """Return the population stability index of two distributions over the same bins.
 
     Args:
         usual: Shares of the reference, (B,).

@@ -1,7 +1,7 @@
-"""Where the network saw the top label: the activation map, as numbers and as a PNG layer.
+"""The activation map of the top label, as numbers and as a PNG overlay.
 
-The graph gives the map; this module places it on the image as it was sent. NumPy and Pillow
-alone; knows neither queues nor HTTP.
+The graph computes the map; this module places it on the image as sent. Uses NumPy and Pillow only;
+knows neither queues nor HTTP.
 """
 
 import base64
@@ -17,10 +17,10 @@ from service.postprocessing.schemas import Box, Explanation
 from service.preprocessing.prepare import ImageSize
 
 LEVELS = 64
-"""Steps of the heat; few enough that a large layer packs well."""
+"""Colours of the overlay; few enough that a large one compresses well."""
 SMOOTH = 512
-"""Pixels along a side up to which the heat is interpolated; larger layers repeat its pixels, which
-nobody sees. So 12 megapixels take 24 ms instead of 74."""
+"""Side in pixels up to which the map is interpolated; larger overlays repeat its pixels, which
+is not visible. So 12 megapixels take 24 ms instead of 74."""
 
 
 def explain(  # noqa: PLR0913  # each is a part of the answer
@@ -37,10 +37,10 @@ def explain(  # noqa: PLR0913  # each is a part of the answer
     Args:
         activation: float32 (h, w), of the top label.
         logit: Of that label, raw.
-        bias: Of that label in the head; None if the artifact does not say.
+        bias: Of that label in the head; None if the artifact does not record it.
         image_size: Upright.
-        spec: What the network sees of it.
-        draw: Whether a layer to lay over the image is wanted.
+        spec: How the image was cropped.
+        draw: Whether to add the overlay.
     """
     left, top, right, bottom = crop_box(*image_size, spec)
     box = Box(left=left, top=top, right=right, bottom=bottom)
@@ -54,10 +54,10 @@ def explain(  # noqa: PLR0913  # each is a part of the answer
 
 
 def overlay(activation: NDArray[np.float32], image_size: ImageSize, box: Box) -> bytes:
-    """Draw the map as a PNG layer of the image's size.
+    """Draw the map as a PNG overlay of the image's size.
 
-    Evidence for the label is red, the stronger the less transparent. Evidence against it, and
-    what lies outside the crop, is transparent.
+    Evidence for the label is red; the stronger, the less transparent. Evidence against it and the
+    area outside the crop are transparent.
     """
     strongest = max(float(activation.max()), 1e-12)
     heat = (activation.clip(min=0) / strongest * 255).round().astype(np.uint8)
@@ -76,7 +76,7 @@ def overlay(activation: NDArray[np.float32], image_size: ImageSize, box: Box) ->
 
 @lru_cache(maxsize=1)
 def _palette() -> list[int]:
-    """Give red, green, blue for each level: yellow for little, red for much."""
+    """Return red, green, blue for each level: from yellow, for little, to red."""
     return [
         part
         for level in range(LEVELS)

@@ -1,7 +1,7 @@
-"""What is done with outputs after the engine and takes long: drawing, and writing many labels.
+"""Slow work after the engine: drawing maps, and writing many labels.
 
-Each kind has one thread and a bound of its own, so that no other request waits for it: images
-that wait here do not wait for the engine, and are not counted among those that do.
+Each kind has its own thread and limit, so that no other request waits for it. Images that wait here
+do not count among those that wait for the engine.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ SERIALISING = "the answer was written. Allow more time, or ask for fewer labels.
 
 
 class Finishing:
-    """One kind of work after the engine; its methods belong to the event loop.
+    """One kind of work after the engine; its methods are for the event loop.
 
     Args:
-        work: What is done to an image: `drawn`, `written`.
-        max_images: That may wait for it.
+        work: In messages, what happens to an image: `drawn`, `written`.
+        max_images: Limit of the images that wait.
 
     Attributes:
         images: In requests that were admitted and are not finished.
@@ -35,7 +35,6 @@ class Finishing:
     """
 
     def __init__(self, work: str, max_images: int) -> None:
-        """Start the thread."""
         self.images = 0
         self.pool = started_pool(1, work)
         self._work = work
@@ -43,16 +42,16 @@ class Finishing:
         self._image_s = 0.0  # moving mean
 
     def check(self, count: int, left_s: float) -> None:
-        """Refuse images before the engine runs them, if they would be finished too late.
+        """Reject images before the engine runs them, if they would be finished too late.
 
-        Where no other image waits none is refused: whatever was measured has to be able to heal.
+        With nothing waiting none is rejected, so that a wrong estimate can be corrected.
 
         Args:
             count: Images of the request.
             left_s: Seconds until its deadline.
 
         Raises:
-            OverloadedError: Says when to come back.
+            OverloadedError: With the time after which to retry.
         """
         waiting, need_s = self.images, (self.images + count) * self._image_s
         if not waiting:
@@ -63,8 +62,8 @@ class Finishing:
             raise finishing_too_late(waiting, self._work, need_s, left_s)
 
     @contextmanager
-    def hold(self, count: int) -> Iterator[None]:
-        """Count images for as long as they are to be finished."""
+    def occupy(self, count: int) -> Iterator[None]:
+        """Count images while they wait and are worked on."""
         self.images += count
         try:
             yield
@@ -72,7 +71,7 @@ class Finishing:
             self.images -= count
 
     async def run(self, count: int, work: Callable[[], T]) -> T:
-        """Do the work for so many images in the thread."""
+        """Do the work for `count` images in the thread."""
 
         def timed() -> T:
             began = time.perf_counter()
@@ -81,5 +80,5 @@ class Finishing:
             finally:
                 self._image_s = ema(self._image_s, (time.perf_counter() - began) / count)
 
-        with self.hold(count):
+        with self.occupy(count):
             return await asyncio.get_running_loop().run_in_executor(self.pool, timed)

@@ -10,7 +10,7 @@ from service.postprocessing.schemas import Prediction
 
 
 def rank(answers: BatchAnswers, row: int, labels: Sequence[str], top_k: int) -> list[Prediction]:
-    """Give the most probable labels first; of equals, the one that comes first in `labels`.
+    """List the most probable labels first; of equals, the one that comes first in `labels`.
 
     Args:
         answers: Of the image's batch.
@@ -27,7 +27,7 @@ def rank(answers: BatchAnswers, row: int, labels: Sequence[str], top_k: int) -> 
 
 
 def first(probabilities: NDArray[np.float32], top_k: int) -> NDArray[np.intp]:
-    """Find the highest values without sorting all, for many labels.
+    """Find the highest values of many without sorting all.
 
     Returns:
         Their positions (top_k,), highest first; of equals, the first one first.
@@ -36,5 +36,7 @@ def first(probabilities: NDArray[np.float32], top_k: int) -> NDArray[np.intp]:
     if 2 * top_k >= count:
         return np.argsort(-probabilities, kind="stable")[:top_k]
     lowest = np.partition(probabilities, count - top_k)[count - top_k]
-    candidates = np.flatnonzero(probabilities >= lowest)  # perhaps more: equals of the lowest
+    candidates = np.flatnonzero(
+        probabilities >= lowest
+    )  # perhaps more than `top_k`: equals of the lowest
     return candidates[np.argsort(-probabilities[candidates], kind="stable")[:top_k]]

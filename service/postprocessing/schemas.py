@@ -19,7 +19,7 @@ class Schema(BaseModel):
 
 
 class ModelInfo(Schema):
-    """Which model answered, and on what."""
+    """The model that answered, with its provider and precision."""
 
     name: str = Field(examples=["fashion-mnist"])
     version: str = Field(examples=["1"])
@@ -29,7 +29,7 @@ class ModelInfo(Schema):
 
 @with_config(extra="forbid")
 class Prediction(TypedDict):
-    """One label and how likely the model holds it to be."""
+    """One label and its probability."""
 
     label: Annotated[str, Field(examples=["Ankle boot"])]
     index: Annotated[int, Field(ge=0, description="Position in the model's `labels`.")]
@@ -48,7 +48,7 @@ class Box(Schema):
 
 
 class Explanation(Schema):
-    """Where the network saw the top label: what each place adds to its logit."""
+    """Where the network saw the top label: what each position adds to its logit."""
 
     map: list[list[float]] = Field(
         description="Rows from the top; their mean plus `bias` is `logit`."
@@ -65,7 +65,7 @@ class Explanation(Schema):
 
 @with_config(extra="forbid")
 class Result(TypedDict):
-    """The answer for one image; what was not asked for, or is not recorded, is left out."""
+    """The result for one image, without fields that were not requested or are not available."""
 
     predictions: Annotated[list[Prediction], Field(description="The likeliest first.")]
     in_distribution: NotRequired[
@@ -83,7 +83,7 @@ class Result(TypedDict):
     prediction_set: NotRequired[
         Annotated[
             list[Prediction],
-            Field(description="With `coverage`: holds the truth that often. May be empty."),
+            Field(description="With `coverage`: contains the true label that often. May be empty."),
         ]
     ]
     explanation: NotRequired[Annotated[Explanation, Field(description="With `explain`.")]]

@@ -1,6 +1,6 @@
-"""How far an answer can be trusted, and what else a request may ask for.
+"""Whether an answer can be trusted, and other optional results.
 
-Prediction sets, the flag for images unlike the training data, activation maps, embeddings: read
+Prediction sets, the flag for images unlike the training data, activation maps and embeddings come
 from the graph's outputs and the manifest's thresholds. Knows neither queues nor HTTP.
 """
 
@@ -20,13 +20,13 @@ from service.preprocessing.prepare import ImageSize
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What a request wants.
+    """Options of a request.
 
     Attributes:
         top_k: Labels for each image.
         coverage: Of a prediction set; None: no set.
         explain: The activation map.
-        draw: And a PNG layer of it.
+        draw: Its PNG overlay, too.
         features: The embedding.
     """
 
@@ -38,7 +38,7 @@ class PredictOptions:
 
     @property
     def outputs(self) -> frozenset[str]:
-        """Outputs of the graph that plain requests do without."""
+        """Outputs of the graph that only some requests need."""
         wanted = {"maps": self.explain, "features": self.features}
         return frozenset(name for name, is_wanted in wanted.items() if is_wanted)
 
@@ -48,12 +48,12 @@ NO_OUTPUTS: frozenset[str] = frozenset()
 
 
 class Trust:
-    """Reads the outputs that tell how far an answer can be trusted.
+    """Reads the optional outputs and applies the manifest's thresholds.
 
     Args:
         manifest: Thresholds and biases.
         precision: Which of its files is served.
-        available: Optional outputs that the graph has.
+        available: Optional outputs of the graph.
     """
 
     def __init__(self, manifest: Manifest, precision: Precision, available: frozenset[str]) -> None:
@@ -64,14 +64,14 @@ class Trust:
         self.threshold = ood.threshold if ood and "score" in available else None
 
     def validate(self, options: PredictOptions) -> None:
-        """Check that the artifact has what a request asks for.
+        """Check that the artifact supports the options of a request.
 
         Raises:
-            InvalidParameterError: If it lacks an output or thresholds.
+            InvalidParameterError: If an output or thresholds are missing.
         """
         if options.coverage is not None and self.file.prediction_sets is None:
             raise InvalidParameterError(
-                "`coverage`: this artifact holds no thresholds for prediction sets. Leave it out, "
+                "`coverage`: this artifact has no thresholds for prediction sets. Leave it out, "
                 "or serve one that `export-model` made with data."
             )
         missing = options.outputs - self.available
@@ -84,13 +84,13 @@ class Trust:
     def check_finite(
         self, answers: BatchAnswers, row: int, index: int, outputs: frozenset[str]
     ) -> None:
-        """Check that all that the answer for one image may show is finite.
+        """Check that all numbers in the result for one image are finite.
 
         Args:
             answers: Of the image's batch.
             row: Of the image in the batch.
             index: Of the image in its request.
-            outputs: Further outputs that its answer shows.
+            outputs: Optional outputs that the result shows.
 
         Raises:
             InferenceFailedError: If a number is infinite or not a number.
@@ -99,14 +99,14 @@ class Trust:
             not np.isfinite(getattr(answers, name)[row]).all() for name in outputs
         ):
             raise InferenceFailedError(
-                "The network's answer holds numbers that are not finite. Try another image.",
+                "The network's outputs have numbers that are not finite. Try another image.",
                 index=index,
             )
 
     def result(
         self, answers: BatchAnswers, row: int, size: ImageSize, options: PredictOptions
     ) -> Result:
-        """Write the answer for one image.
+        """Build the result for one image.
 
         Args:
             answers: Of the image's batch.
@@ -132,7 +132,7 @@ class Trust:
         size: ImageSize,
         options: PredictOptions,
     ) -> None:
-        """Add what the artifact has of what was asked for."""
+        """Add the optional fields that were requested."""
         sets = self.file.prediction_sets
         if options.coverage is not None and sets is not None:
             (chosen,) = members(answers.probabilities[row : row + 1], sets, options.coverage)

@@ -1,7 +1,7 @@
-"""The last images in a ring of a fixed size, and running totals of them.
+"""The last images in a ring buffer, and running totals of them.
 
-To read the totals costs the same however large the ring is: images are folded in a few at a time,
-and those that they replace are taken out of the totals.
+Reading the totals costs the same for any size of the ring: new images are added to the totals in
+groups, and the images that they replace are subtracted.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FOLD = 512
-"""Images that are folded in together: one at a time would cost several times as much."""
+"""Images per group: one at a time would cost several times as much."""
 LABEL, CONFIDENCE, INSIDE, BRIGHTNESS, SIDE_COLUMN = range(5)
 """Columns of a row."""
 
@@ -18,11 +18,11 @@ Row = tuple[float, float, float, float, float]
 
 
 class Window:
-    """The last images; belongs to the event loop.
+    """The last images; for the event loop only.
 
     Args:
-        size: Images that are remembered.
-        labels: How many there are.
+        size: Number of images in the window.
+        labels: Number of labels.
         edges: Of bins, by column.
 
     Attributes:
@@ -32,7 +32,7 @@ class Window:
     """
 
     def __init__(self, size: int, labels: int, edges: Mapping[int, tuple[float, ...]]) -> None:
-        self.size = size  # all memory is taken now
+        self.size = size  # allocates all memory now
         self.labels = np.zeros(labels, np.int64)
         self.bins = {
             column: np.zeros(len(values) + 1, np.int64) for column, values in edges.items()
@@ -46,7 +46,7 @@ class Window:
         self._sums = np.zeros(5)
 
     def add(self, row: Row) -> None:
-        """Remember an image in place of the oldest one; a quantity that it lacks is -1."""
+        """Replace the oldest image; a quantity that the new one lacks is -1."""
         self._new.append(row)
         if len(self._new) >= min(FOLD, self.size):
             self.fold()
@@ -74,14 +74,14 @@ class Window:
         self._sums += sign * np.where(is_known, rows, 0).sum(axis=0)
 
     def __len__(self) -> int:
-        """Count the images whose totals are there."""
+        """Count the images in the totals."""
         return min(self._folded, self.size)
 
     def known(self, column: int) -> int:
-        """Count the images that have a quantity."""
+        """Count the images with a quantity."""
         return int(self._known[column])
 
     def mean(self, column: int) -> float | None:
-        """Give the mean of a quantity; None if no image has it."""
+        """Return the mean of a quantity; None if no image has it."""
         known = self.known(column)
         return float(self._sums[column]) / known if known else None

@@ -1,7 +1,7 @@
-"""From bytes that anybody may have sent to a Pillow image that is safe to work on.
+"""Decode untrusted bytes to a Pillow image, within limits of size and time.
 
-`open_image` reads no more than the header and refuses by size; `read_image` decodes.
-Five formats and no others reach a decoder; neither media type nor file name decides.
+`open_image` reads only the header and checks the size; `read_image` decodes. Only five formats are
+decoded. The format is that of the bytes, whatever media type or file name says.
 """
 
 import io
@@ -25,40 +25,40 @@ from service.errors import (
 MAX_SIDE = 16_384
 MAX_SIDE_RATIO = 200
 MAX_WHOLE_PIXELS = 80_000_000
-"""Of an image that is decoded whole, whatever the setting says; Pillow refuses from 89 million on.
-A JPEG that is shrunk while it is decoded may have more."""
+"""Of an image that is decoded at full size, whatever the setting; Pillow rejects more than 89
+million. A JPEG that is shrunk while it is decoded may have more."""
 SHRUNK_JPEG = 4
-"""So many pixels of a JPEG count as one: to unpack them without drawing takes a third of the time,
-and the coefficients of a progressive one, two bytes for each pixel of a channel, as much memory as
-one pixel of another image."""
+"""So many pixels of a shrunk JPEG count as one. To decode their coefficients takes a third of the
+time; those of a progressive JPEG, two bytes for each pixel of a channel, take as much memory as one
+pixel of another image."""
 MAX_SCANS = 64
-"""Of a progressive JPEG; encoders make about ten. Each of 25 million pixels costs 8 ms, and a file
-of 10 MB could hold 200,000 of them, in which nothing is drawn."""
+"""Of a progressive JPEG; encoders make about ten. Each scan of 25 million pixels costs 8 ms,
+and a file of 10 MB could have 200,000 empty ones."""
 MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
-"""Of a JPEG's segment, behind which its length stands (ITU-T T.81, B.1.1.3)."""
+"""Of a JPEG's segment; its length follows (ITU-T T.81, B.1.1.3)."""
 SCAN, END_OF_IMAGE = 0xDA, 0xD9
 TINY_BYTES = 4_096
 """A file up to this size cannot have many pieces."""
 MAX_PIECES = 4_096
-"""Reads that a header may take; three for a PNG's chunk, four for a JPEG's segment, two for a GIF's
-block. Photographs take some hundreds, and files of tiny pieces a second for each megabyte."""
+"""Limit of the reads of a header: three for a PNG's chunk, four for a JPEG's segment, two for a
+GIF's block. Photographs need some hundreds; files of tiny pieces would take a second per MB."""
 OUT_OF_MEMORY = "out of memory"
-"""What Pillow's decoders say of themselves (`PIL.ImageFile.ERRORS`)."""
+"""The message of Pillow's decoders (`PIL.ImageFile.ERRORS`)."""
 BYTES_A_PIECE = 256
-"""The pixels' reads beyond that number are of so many bytes at least, taken together."""
+"""Reads beyond `MAX_PIECES` must have at least so many bytes on average."""
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)
-# Of odd metadata: a file may cause thousands, and Python remembers each for ever.
+# Warnings about metadata: a file may cause thousands, and Python keeps each.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class _File(io.BytesIO):
-    """A file that gives no more pieces than an honest one has."""
+    """A file that limits the number of reads."""
 
     pieces_left = MAX_PIECES
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as any file, up to the limit."""
+        """Read like any file, up to the limit."""
         self.pieces_left -= 1
         if self.pieces_left < 0:
             raise OSError("too many small pieces")
@@ -68,17 +68,17 @@ class _File(io.BytesIO):
 def open_image(
     payload: bytes, max_pixels: int, index: int = 0, spec: Preprocessing | None = None
 ) -> Image.Image:
-    """Read the header of a picture and check its size, before anything is decoded.
+    """Read the header of an image and check its size, before anything is decoded.
 
     Args:
         payload: A whole file.
-        max_pixels: Of the picture, as `counted_pixels` counts them.
-        index: Which picture of the request it is, for the error.
+        max_pixels: Of the image, as `counted_pixels` counts them.
+        index: Of the image in the request, for the error.
         spec: How far a JPEG may be shrunk while it is decoded.
 
     Raises:
-        InvalidImageError: If it is none of our formats, or broken.
-        ImageTooLargeError: If it has more pixels, a longer side, or is more oblong than allowed.
+        InvalidImageError: If the format is not supported, or the file is broken.
+        ImageTooLargeError: If its pixels, longer side or aspect ratio exceed the limit.
     """
     if not payload:
         raise InvalidImageError("The image has 0 bytes. Send a whole image file.", index=index)
@@ -93,16 +93,16 @@ def open_image(
         ) from error
     except DECODE_ERRORS as error:
         raise _broken(error, index) from error
-    _refuse_size(image, max_pixels, index, spec)
+    _check_size(image, max_pixels, index, spec)
     if image.format == "JPEG":
-        _refuse_scans(payload, index)
+        _check_scans(payload, index)
     if isinstance(image.fp, _File):
         image.fp.pieces_left = MAX_PIECES + len(payload) // BYTES_A_PIECE
     return image
 
 
 def read_image(image: Image.Image, spec: Preprocessing, index: int = 0) -> Image.Image:
-    """Decode the first frame: RGB or L, standing up. JPEG is shrunk while it decodes.
+    """Decode the first frame: RGB or L, upright. A JPEG is shrunk while it is decoded.
 
     Raises:
         InvalidImageError: If the file is truncated or corrupt.
@@ -116,7 +116,7 @@ def read_image(image: Image.Image, spec: Preprocessing, index: int = 0) -> Image
 
 
 def counted_pixels(image: Image.Image, spec: Preprocessing | None) -> int:
-    """Count the pixels that are decoded, of a JPEG at least a quarter of those that it has.
+    """Count the pixels that are decoded; for a JPEG at least a quarter of its pixels.
 
     Args:
         image: Just opened.
@@ -127,13 +127,13 @@ def counted_pixels(image: Image.Image, spec: Preprocessing | None) -> int:
         return width * height
     scale = shrinking(image.size, spec)
     drawn = -(-width // scale) * -(-height // scale)
-    return max(drawn, int(_held_channels(image) * width * height) // SHRUNK_JPEG)
+    return max(drawn, int(_buffered_channels(image) * width * height) // SHRUNK_JPEG)
 
 
-def _held_channels(image: Image.Image) -> float:
-    """Tell for how many channels of full size the decoder holds coefficients; 1 if for none.
+def _buffered_channels(image: Image.Image) -> float:
+    """Count the channels of full size whose coefficients the decoder buffers; 1 if none.
 
-    It does if a channel comes in more than one scan, or not all channels come in the first.
+    It buffers them if a channel has several scans, or the first scan has not all channels.
     """
     layers = cast(JpegImageFile, image).layer
     if not image.info.get("progressive") and image.info[SCANNED_CHANNELS] == len(layers):
@@ -142,7 +142,7 @@ def _held_channels(image: Image.Image) -> float:
     return max(1, sum(areas) / max(1, *areas))
 
 
-def _refuse_size(
+def _check_size(
     image: Image.Image, max_pixels: int, index: int, spec: Preprocessing | None
 ) -> None:
     width, height = image.size
@@ -158,9 +158,9 @@ def _refuse_size(
         raise ImageTooLargeError(_too_large(seen, limit), index=index)
 
 
-def _refuse_scans(payload: bytes, index: int) -> None:
-    """Refuse a JPEG that would draw itself for minutes."""
-    # counting two bytes is quick; they may also stand in a preview, or in a film behind the image
+def _check_scans(payload: bytes, index: int) -> None:
+    """Reject a JPEG with so many scans that decoding would take minutes."""
+    # a quick upper bound: the bytes may also be in a preview, or in a video after the image
     if payload.count(b"\xff\xda") <= MAX_SCANS:
         return
     scans = _count_scans(payload)
@@ -171,7 +171,7 @@ def _refuse_scans(payload: bytes, index: int) -> None:
 
 
 def _count_scans(payload: bytes) -> int:
-    """Count them by walking from marker to marker, up to the image's end."""
+    """Count the scans from marker to marker, up to the end of the image."""
     at, scans = 2, 0
     for _ in range(MAX_PIECES):
         found = MARKER.search(payload, at)
@@ -184,7 +184,7 @@ def _count_scans(payload: bytes) -> int:
 
 def _broken(error: BaseException, index: int) -> ServiceError:
     if isinstance(error, MemoryError) or OUT_OF_MEMORY in str(error):
-        return OutOfMemoryError()  # whatever the file is like
+        return OutOfMemoryError()  # for any file
     cause = " ".join(str(error).split())[:120] or type(error).__name__
     return InvalidImageError(
         f"The image cannot be decoded ({cause}). Send a whole, undamaged file, or save it anew.",

@@ -1,7 +1,7 @@
 """From image files to the network's input: decode, orient, crop, resize.
 
-Large files, and those with metadata that Pillow unpacks, are opened and decoded in a pool. A file
-of a few kilobytes is decoded at once: passing it to another thread and back costs more than that.
+Large files, and those with metadata that Pillow decompresses, are decoded in a pool. A file of a
+few kilobytes is decoded on the event loop: passing it to another thread and back costs more.
 """
 
 import asyncio
@@ -30,27 +30,27 @@ class ImageSize(NamedTuple):
 
 REQUEST_PIXELS = 4
 """A request's images together may have this many times the pixels allowed for one."""
-SMALL_BYTES, SMALL_PIXELS = 32_768, 16_384
+INLINE_DECODE_BYTES, INLINE_DECODE_PIXELS = 32_768, 16_384
 """A file and image up to this size is decoded on the event loop: about 0.03 ms at 28 x 28,
 at most 0.5 ms at 128 x 128, where a pool's two thread switches cost 0.1 ms of the interpreter.
-One of thousands of tiny chunks, which no encoder writes, takes 3 ms."""
-POOLED_BYTES = 2 * SMALL_BYTES
-"""A longer body surely holds an image for the pool: a small file is a third longer in base64, and a
-form puts a few hundred bytes around it."""
+A file of thousands of tiny chunks, which no encoder writes, takes 3 ms."""
+POOLED_BYTES = 2 * INLINE_DECODE_BYTES
+"""A longer body certainly has an image for the pool: base64 makes a small file a third longer, and
+a form adds a few hundred bytes."""
 METADATA = re.compile(
     rb"iCCP|zTXt|iTXt|eXIf|Raw profile type exif"  # PNG
     rb"|Exif|ICC_PROFILE|MPF\0"  # JPEG
     rb"|EXIF"  # WebP
 )
-"""Metadata that Pillow unpacks or parses: of 32 KB, profiles took 34 ms, a directory 4 to 8 ms. To
-search for all costs 0.1 ms in 32 KB, 2 us in a file of 28 x 28 pixels."""
+"""Metadata that Pillow decompresses or parses: in 32 KB, profiles took 34 ms, a directory 4 to 8.
+To search for all takes 0.1 ms in 32 KB, 2 us in a file of 28 x 28 pixels."""
 
 DecodeSlot = Callable[[int, float], AbstractContextManager[None]]
-"""Is entered with a number of images and the seconds until their deadline."""
+"""Called with a number of images and the seconds until their deadline."""
 
 
 class PreparedImage(NamedTuple):
-    """The network's input, and what it was made from; times in seconds."""
+    """The network's input, and where it came from; times in seconds."""
 
     pixels: Pixels  # uint8 (S, S, C)
     decode_s: float
@@ -63,10 +63,10 @@ class Preprocessor:
     """Prepares the images of requests.
 
     Args:
-        spec: What the network reads.
+        spec: The network's preprocessing.
         max_pixels: Of one image.
-        processes: That share the cores.
-        on_decoded: Called in the pool with an image's seconds there and the pool's threads.
+        processes: Number of processes that share the cores.
+        on_decoded: Called in the pool with an image's seconds there and the number of threads.
     """
 
     def __init__(
@@ -89,21 +89,21 @@ class Preprocessor:
         disconnect: Disconnect,
         decode_slot: DecodeSlot = lambda _count, _timeout_s: nullcontext(),
     ) -> list[PreparedImage]:
-        """Prepare one small image without metadata at once, others in the pool, side by side.
+        """Prepare one small image without metadata at once, others in the pool, in parallel.
 
-        What is no longer needed leaves the pool's queue: after the deadline, when the client has
-        disconnected, or when another image of the request is broken.
+        Images leave the pool's queue at the deadline, when the client disconnects, or when another
+        image of the request is broken.
 
         Args:
             payloads: Whole files.
             deadline: On `time.perf_counter`'s clock.
             disconnect: Of the request.
-            decode_slot: Counts images for as long as they are in the pool, or refuses them.
+            decode_slot: Counts images while they are in the pool, or rejects them.
 
         Raises:
             OverloadedError: If the pool is too busy.
-            InvalidImageError: If one is no readable image.
-            ImageTooLargeError: If one is too large, or all together are.
+            InvalidImageError: If one is not a readable image.
+            ImageTooLargeError: If one is too large, or all together.
             DeadlineExceededError: If the deadline comes first.
             ClientDisconnectedError: If the client disconnects.
         """
@@ -111,11 +111,11 @@ class Preprocessor:
             raise ClientDisconnectedError("The client disconnected before its images were decoded.")
         if (
             len(payloads) == 1
-            and len(payloads[0]) <= SMALL_BYTES
+            and len(payloads[0]) <= INLINE_DECODE_BYTES
             and METADATA.search(payloads[0]) is None
         ):
             image = open_image(payloads[0], self.max_pixels, spec=self.spec)
-            if image.width * image.height <= SMALL_PIXELS:
+            if image.width * image.height <= INLINE_DECODE_PIXELS:
                 return [self._read(image, 0)]
             del image
         timeout_s = deadline - time.perf_counter()
@@ -145,24 +145,24 @@ class Preprocessor:
         loop = asyncio.get_running_loop()
         if len(payloads) == 1:
             return [await loop.run_in_executor(self.pool, self._open_and_read, payloads[0])]
-        # not in the pool, whose queue the images would have to wait for twice
+        # not in the pool, or the images would wait in its queue twice
         opened = await asyncio.to_thread(self._open_all, payloads)
         opened.reverse()
-        jobs = [  # each owns its image: what it decodes is freed when it is done
+        jobs = [  # each job owns its image, so that it is freed when the job is done
             loop.run_in_executor(self.pool, self._read_timed, opened.pop(), index)
             for index in range(len(opened))
         ]
         try:
             return await asyncio.gather(*jobs)
         finally:
-            while jobs:  # a failed job holds its error, whose traceback holds this frame
+            while jobs:  # a failed job refers to its error, whose traceback refers to this frame
                 jobs.pop().cancel()
 
     def _open_and_read(self, payload: bytes) -> PreparedImage:
         return self._read_timed(open_image(payload, self.max_pixels, spec=self.spec), 0)
 
     def _open_all(self, payloads: Sequence[bytes]) -> list[Image.Image]:
-        """Read all headers, and refuse a request that is too large as a whole."""
+        """Read all headers, and reject a request that is too large as a whole."""
         limit = self.max_pixels
         images = [
             open_image(payload, limit, index, self.spec) for index, payload in enumerate(payloads)
@@ -176,7 +176,7 @@ class Preprocessor:
         return images
 
     def _read_timed(self, image: Image.Image, index: int) -> PreparedImage:
-        """Read in the pool, and report how long it took, whether or not it succeeded."""
+        """Decode in the pool, and report the time, whether or not it succeeded."""
         began = time.perf_counter()
         try:
             return self._read(image, index)

@@ -1,7 +1,7 @@
 """The pipeline of one request: decode, preprocess, batch, post-process.
 
-The only module that knows the order. The engine runs in threads of its own, large images are
-decoded in a pool.
+The only module that knows the order. The engine runs in its own threads; large images are decoded
+in a pool.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from service.inference.cost import CostModel
 from service.inference.engine import Engine
 from service.inference.outputs import ImageOutput
 from service.postprocessing.batch import BatchAnswers, read_batch
-from service.postprocessing.drift import UNKNOWN, Drift, Observation
+from service.postprocessing.drift import UNKNOWN, Drift, observation_of
 from service.postprocessing.finishing import RENDERING, SERIALISING, Finishing
 from service.postprocessing.schemas import ModelInfo, Result
 from service.postprocessing.trust import DEFAULT, NO_OUTPUTS, PredictOptions, Trust
@@ -28,10 +28,10 @@ from service.registry.observers import NO_OBSERVERS, Observers
 from service.registry.outcome import Outcome, outcome
 from service.settings import STALL_TIMEOUT_S, Settings
 
-SMALL_ANSWER = 4096
-"""Labels that are ranked and written on the event loop; more would hold it up for milliseconds."""
-SMALL_RANKING = 65_536
-"""Probabilities of a request that are ranked there."""
+INLINE_LABELS = 4096
+"""Labels of a response that are written on the event loop; more would block it for milliseconds."""
+INLINE_PROBABILITIES = 65_536
+"""Probabilities of a request that are ranked on the event loop."""
 PASSED_BEFORE = (
     "The deadline passed while the body was read; its images were not decoded. "
     "Try again, or allow more time."
@@ -46,7 +46,7 @@ class Classifier:
         engine: Warmed up.
         cost: The engine's measured times.
         settings: Limits.
-        observers: Told of each batch and of each image.
+        observers: Called for each batch and each image.
     """
 
     def __init__(
@@ -83,36 +83,36 @@ class Classifier:
         self._serialising = Finishing("written", settings.max_in_flight)
 
     def start(self) -> None:
-        """Begin to answer; to be called on the event loop."""
+        """Start to serve; to be called on the event loop."""
         self.batcher.start()
 
     async def stop(self) -> None:
         """End the threads."""
         await self.batcher.stop()
         for pool in (self._preprocessor.pool, self._rendering.pool, self._serialising.pool):
-            await asyncio.to_thread(pool.shutdown)  # they may be at work
+            await asyncio.to_thread(pool.shutdown)  # they may be busy
 
     @property
     def in_flight(self) -> int:
-        """Images that were admitted and are not answered."""
+        """Images that were admitted and are not answered yet."""
         return self.admission.in_flight + self._rendering.images + self._serialising.images
 
     @property
     def is_stalled(self) -> bool:
-        """Whether a run has gone on for longer than any should, or nothing runs what waits."""
+        """Whether a run takes far too long, or images wait and nothing runs them."""
         return self.batcher.stalled_s() > STALL_TIMEOUT_S
 
     def rendered(self, name: str, render: Callable[[], bytes]) -> bytes:
-        """Give what only the artifact decides, such as a drawing of it; rendered once."""
+        """Cache what depends on the artifact alone, such as its drawing."""
         if name not in self._rendered:
             self._rendered[name] = render()
         return self._rendered[name]
 
     def verdict(self, file_bytes: int, timeout_s: float | None) -> Rejection | None:
-        """Tell whether a request would be rejected now, before its body is read.
+        """Decide whether to reject a request before its body is read; None if it may continue.
 
         Args:
-            file_bytes: Length of its body, if that holds image files.
+            file_bytes: Length of its body, if that contains image files.
             timeout_s: The client's time limit; the service's own is the upper limit.
         """
         limit_s = self.settings.deadline_s
@@ -132,7 +132,7 @@ class Classifier:
             payloads: Whole files.
             deadline: On `time.perf_counter`'s clock.
             disconnect: Called if the client disconnects.
-            options: What is wanted beyond labels.
+            options: What the client asks for beyond labels.
 
         Raises:
             ServiceError: The first refusal; see `service.errors`.
@@ -161,7 +161,7 @@ class Classifier:
     async def predict_tensors(
         self, images: Sequence[Pixels], deadline: float, disconnect: Disconnect
     ) -> Outcome:
-        """Classify what is the network's input already: uint8 (S, S, C) each.
+        """Classify images that are the network's input already: uint8 (S, S, C) each.
 
         Raises:
             ServiceError: The first refusal; see `service.errors`.
@@ -178,20 +178,19 @@ class Classifier:
         return outcome(answers, (), deadline, disconnect)
 
     async def results(self, outcome: Outcome, options: PredictOptions = DEFAULT) -> list[Result]:
-        """Write the answer for each image; beside the event loop where that is much work.
+        """Write the result for each image; in a thread if that is much work.
 
-        Maps are drawn one after the other in a thread of their own, so that no other request
-        waits for them. What is not drawn by the deadline, or when the client has disconnected,
-        is not drawn any more.
+        Maps are drawn one after another in one thread, so that other requests need not wait.
+        Drawing stops at the deadline, and when the client disconnects.
 
         Raises:
-            OverloadedError: If too many wait for the same.
-            DeadlineExceededError: If the deadline came first.
-            ClientDisconnectedError: If the client disconnected first.
+            OverloadedError: If too many images wait for the same work.
+            DeadlineExceededError: If the deadline passes first.
+            ClientDisconnectedError: If the client disconnects first.
         """
         images, labels = len(outcome.outputs), len(self.manifest.labels)
         shown = labels if options.coverage is not None else min(options.top_k, labels)
-        is_large = images * shown > SMALL_ANSWER or images * labels > SMALL_RANKING
+        is_large = images * shown > INLINE_LABELS or images * labels > INLINE_PROBABILITIES
         if not options.draw and not is_large:
             return self._write(outcome, options)
         finishing = self._rendering if options.draw else self._serialising
@@ -234,18 +233,10 @@ class Classifier:
         return outputs
 
     def _observe(self, outputs: Sequence[ImageOutput], prepared: Sequence[PreparedImage]) -> None:
-        """Count the answered images in the window of drift."""
+        """Add the answered images to the window of drift."""
         for index, output in enumerate(outputs):
-            answers: BatchAnswers = output.batch_outputs
-            row = output.row
-            flags = answers.in_distribution
-            observation = Observation(
-                answers.top[row],
-                answers.confidence[row],
-                UNKNOWN if flags is None else float(flags[row]),
-                answers.brightness[row],
-                min(prepared[index].size) if prepared else UNKNOWN,
-            )
+            side = min(prepared[index].size) if prepared else UNKNOWN
+            observation = observation_of(output.batch_outputs, output.row, side)
             self.drift.observe(observation)
             self._on_image(self.drift, observation)
 
@@ -253,5 +244,5 @@ class Classifier:
 def _run(
     engine: Engine, threshold: float | None, images: Pixels, outputs: Collection[str] = ()
 ) -> BatchAnswers:
-    """Run one batch, and compute for all of its images at once what follows."""
+    """Run one batch, and read its outputs for all of its images at once."""
     return read_batch(engine.run(images, outputs), images, threshold)

@@ -1,4 +1,4 @@
-"""How the cores are used: by processes, by runs side by side in each, by threads in each run."""
+"""How cores are shared: between processes, concurrent runs in each, and threads in each run."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,11 +6,11 @@ from typing import NamedTuple
 from service.settings import Settings
 
 SMALL_NETWORK_S = 0.005
-"""Under this time an image, Python's share of a request is worth a process of its own."""
+"""Networks that take less per image gain from several processes, since Python's share counts."""
 
 
 class Cores(NamedTuple):
-    """How the cores are used: processes, runs side by side in each, threads in each run."""
+    """Processes, concurrent runs in each, and threads in each run."""
 
     workers: int
     instances: int
@@ -18,16 +18,16 @@ class Cores(NamedTuple):
 
     @property
     def session_threads(self) -> int:
-        """Threads of the session that all runs share: each brings its own, and what it adds."""
+        """Threads of the session that all runs share, besides the own thread of each run."""
         return self.instances * (self.threads - 1) + 1
 
 
 def share_cores(settings: Settings, usable: int, *, is_small: bool = False) -> Cores:
-    """Choose what the settings leave open, for the cores of one worker.
+    """Choose the values that are not set, for the cores of one worker.
 
-    Two runs side by side with half of the threads each finish more images of a large network
-    than one run with all: while one waits for Python, the other computes. Of a small one they
-    finish fewer, since both wait for Python (docs/decisions/0015).
+    For a large network, two concurrent runs with half of the threads each are faster than one run
+    with all: while one waits for Python, the other computes. For a small one they are slower, since
+    both wait for Python (docs/decisions/0015).
     """
     workers = settings.processes
     usable = max(1, usable // workers)
@@ -37,9 +37,9 @@ def share_cores(settings: Settings, usable: int, *, is_small: bool = False) -> C
 
 
 def suits_inline(cores: Cores, usable: int, seconds: Mapping[int, float]) -> bool:
-    """Tell whether the event loop shall run the batches: one core, and a small network.
+    """Whether the event loop should run the batches: with one core and a small network.
 
-    A thread would only alternate with the event loop there, and each switch costs both.
+    There a thread would only alternate with the event loop, and each switch costs time.
 
     Args:
         cores: Of one worker.

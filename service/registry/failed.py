@@ -1,21 +1,21 @@
-"""A candidate that is not served: the whole reason for the log, a sentence for clients."""
+"""A candidate that failed to load: the full reason for the log, a short one for clients."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 _PATH = re.compile(r"(?<![\w.])/[^\s'\",;:)]*/(?=[^\s/])")
-"""The folders of an absolute path, up to its last part."""
+"""The parent folders of an absolute path."""
 
 
 @dataclass(frozen=True)
 class FailedLoad:
-    """A candidate that is not served, and why.
+    """A candidate that failed to load, and why.
 
     Attributes:
-        folder: Where it is.
-        digest: Its state when it was tried; it is tried again once that changes.
-        reason: Why, as in the log.
+        folder: Of the candidate.
+        digest: Of the folder when it was tried; a change leads to another try.
+        reason: As in the log.
     """
 
     folder: Path
@@ -24,11 +24,11 @@ class FailedLoad:
 
     @property
     def name(self) -> str:
-        """`<name>/<version>`: all that clients may know of its path."""
+        """`<name>/<version>`, the part of its path that clients may see."""
         return "/".join(self.folder.parts[1:][-2:])
 
     @property
     def public_reason(self) -> str:
-        """The reason without the paths of this machine, and without onnxruntime's own words."""
+        """The reason without paths of this machine, and without onnxruntime's message."""
         reason, was_cut, _ = self.reason.partition(": [ONNXRuntimeError]")
         return _PATH.sub("", reason.replace(str(self.folder), self.name)) + "." * bool(was_cut)

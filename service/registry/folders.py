@@ -1,4 +1,4 @@
-"""The folders that models are served from: which there are, their names, whether they changed."""
+"""The folders that models are served from: discovery, names, and change detection."""
 
 import hashlib
 import os
@@ -13,10 +13,10 @@ from service.settings import Settings
 
 
 def default_folders(settings: Settings) -> list[Path]:
-    """List candidates for the default model: the version that was named, or all in a folder.
+    """List candidates for the default model: the version that is set, or all in the model's folder.
 
     Returns:
-        All versions in a folder, the newest first; never none.
+        At least one folder, the newest version first.
 
     Raises:
         StartError: If there is none, or it cannot be read.
@@ -43,7 +43,7 @@ def default_folders_or_none(settings: Settings) -> list[Path]:
 
 
 def discover_versions(settings: Settings) -> list[Path]:
-    """List every version folder under `RESNET_MODEL_REPOSITORY`, or none if that is not set.
+    """List all version folders under `RESNET_MODEL_REPOSITORY`; none if that is not set.
 
     Raises:
         OSError: If the root is missing, or cannot be read.
@@ -64,10 +64,10 @@ def _versions(folder: Path) -> list[Path]:
 
 
 def check_folder_name(folder: Path, settings: Settings) -> None:
-    """Check that a folder under `RESNET_MODEL_REPOSITORY` is named as its manifest says.
+    """Check that a folder under `RESNET_MODEL_REPOSITORY` has the name in its manifest.
 
-    Clients name a model by its manifest's name and version, so a copied folder would be a second
-    model of the same name. Folders elsewhere may have any name.
+    Clients address a model by its manifest's name and version, so a copied folder would be a
+    second model of the same name. Folders elsewhere may have any name.
 
     Raises:
         StartError: If the names differ, or the manifest cannot be read.
@@ -84,22 +84,22 @@ def check_folder_name(folder: Path, settings: Settings) -> None:
     name, version = manifest.name, manifest.version
     if (folder.parent.name, folder.name) != (name, version):
         raise StartError(
-            f"{folder} holds {name} {version}; a folder under RESNET_MODEL_REPOSITORY must be "
+            f"{folder} contains {name} {version}; a folder under RESNET_MODEL_REPOSITORY must be "
             f"named as its manifest says, {name}/{version}. Move it there, or export the model to "
             "where it is."
         )
 
 
 def digest_of(folder: Path) -> str:
-    """Digest the state of an artifact, also while it is still being copied; "" if it is missing.
+    """Return a digest of an artifact's state, even while it is being copied; "" if it is missing.
 
-    Of its files only the manifest is read, if it is a regular file. Modes and owners count: a
-    file that could not be read may become readable.
+    Of its files only the manifest is read, if it is a regular file. Modes and owners are part of
+    the digest: an unreadable file may become readable.
     """
     digest = hashlib.sha256()
     try:
         for path in sorted(folder.iterdir()):
-            digest.update(path.name.encode(errors="surrogateescape"))  # a name may be any bytes
+            digest.update(path.name.encode(errors="surrogateescape"))  # names may have any bytes
             for state in _states(path):
                 fields = (state.st_mode, state.st_uid, state.st_gid, state.st_size)
                 digest.update(f"{fields} {state.st_mtime_ns}\n".encode())
@@ -111,7 +111,7 @@ def digest_of(folder: Path) -> str:
 
 
 def _states(path: Path) -> Iterator[os.stat_result]:
-    """Give the state of a file and, if it is a link, of its target."""
+    """Return the state of a file and, if it is a link, of its target."""
     yield path.lstat()
     if path.is_symlink():
         with suppress(OSError):

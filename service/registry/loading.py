@@ -1,6 +1,6 @@
-"""From settings to a model that may be served: read, choose a precision, load, check, measure.
+"""Load a model as the settings say: read, choose a precision, load, check, measure.
 
-`auto` decides by what one image costs on one thread; see `service.registry.cores`.
+`auto` depends on the time of one image on one thread; see `service.registry.cores`.
 """
 
 import copy
@@ -11,7 +11,7 @@ import numpy as np
 
 from model.artifact.folder import Artifact, ArtifactError, read
 from model.artifact.manifest import Manifest, Precision
-from service.cpus import PrecisionChoice, choose, int8_instructions, usable_cores
+from service.cpus import PrecisionChoice, choose_precision, int8_instructions, usable_cores
 from service.errors import InferenceFailedError, ServiceError, StartError
 from service.inference.cost import CostModel, batch_sizes, measure
 from service.inference.engine import Engine, has_cuda_build
@@ -32,18 +32,18 @@ def load_classifier(
     """Read the artifact, load, warm up and measure the engine, and check the golden answers.
 
     Args:
-        settings: Say which artifact, and how to run it.
+        settings: The artifact, and how to run it.
         served: Models of this process. If one of them is of the same kind, its cost model and
             its use of the cores are copied.
-        observers: What the model reports to.
+        observers: Callbacks for the model's events.
 
     Raises:
-        StartError: The first thing that is wrong, in one line.
+        StartError: The first problem found, in one line.
     """
     try:
         artifact = read(settings.artifact)
         engine, cost = _like_one_served(artifact, settings, served) or _measured(artifact, settings)
-    except InferenceFailedError as error:  # its own text is for clients
+    except InferenceFailedError as error:  # its message is for clients
         cause = str(error.__cause__ or error).splitlines()[0][:200]
         raise StartError(f"{settings.artifact} fails on its golden images: {cause}") from error
     except (ArtifactError, ServiceError) as error:
@@ -71,7 +71,7 @@ def try_artifact(settings: Settings) -> None:
     """Load the engine, check the golden answers and run the largest batch; measure nothing.
 
     Raises:
-        StartError: The first thing that is wrong, in one line.
+        StartError: The first problem found, in one line.
     """
     try:
         artifact = read(settings.artifact)
@@ -100,12 +100,12 @@ def _like_one_served(
 
 
 def _kind(manifest: Manifest) -> tuple[object, ...]:
-    """What the time of a run depends on, beside precision and provider."""
+    """What the time of a run depends on, besides precision and provider."""
     return manifest.architecture, manifest.input, len(manifest.labels), manifest.summary.macs
 
 
 def _measured(artifact: Artifact, settings: Settings) -> tuple[Engine, CostModel]:
-    """Load the engine, and measure what decides how it is used."""
+    """Load the engine, and measure the times of its batch sizes."""
     usable = usable_cores()
     engine, cores = _load_for_cores(artifact, settings, usable)
     example = artifact.golden_images()[0]
@@ -117,9 +117,9 @@ def _measured(artifact: Artifact, settings: Settings) -> tuple[Engine, CostModel
 
 
 def _load_for_cores(artifact: Artifact, settings: Settings, usable: int) -> tuple[Engine, Cores]:
-    """Load the engine with as many threads as suit the network, where the settings leave that open.
+    """Load the engine with as many threads as suit the network, unless the settings name a number.
 
-    One image on one thread decides: a small network gains next to nothing by more threads.
+    The time of one image on one thread decides: a small network gains almost nothing by more.
     """
     cores, small = (share_cores(settings, usable, is_small=kind) for kind in (False, True))
     if small == cores:
@@ -130,7 +130,7 @@ def _load_for_cores(artifact: Artifact, settings: Settings, usable: int) -> tupl
     if is_small(engine, artifact):
         cores = small
     if engine.threads != cores.session_threads:
-        del engine  # its memory, before the next one takes as much
+        del engine  # frees its memory before the next one is loaded
         engine = load_engine(artifact, settings, cores.session_threads)
     return engine, cores
 
@@ -149,8 +149,8 @@ def _log_ignored_settings(settings: Settings, provider: str) -> None:
 def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
     """Load the precision that the settings name, or with `auto` the one that suits the machine.
 
-    If the precision that `auto` chose fails its golden answers here, float32 is loaded in its
-    place, and the log says so. One that was named stops the start.
+    If the choice of `auto` fails its golden answers here, float32 is loaded instead, with a
+    warning. A precision that is named must pass.
 
     Raises:
         ArtifactError: If the artifact has no such precision, or its file is damaged.
@@ -160,16 +160,16 @@ def load_engine(artifact: Artifact, settings: Settings, threads: int) -> Engine:
         return _checked(artifact, settings, settings.precision, threads)
     available = tuple(artifact.manifest.files)
     cuda = settings.provider != "cpu" and has_cuda_build()
-    choice = choose(available, cuda=cuda, int8_instructions=int8_instructions())
+    choice = choose_precision(available, cuda=cuda, int8_instructions=int8_instructions())
     try:
         engine = _checked(artifact, settings, choice.precision, threads)
-        if cuda and engine.provider != "cuda":  # onnxruntime offered it and fell back
-            choice = choose(available, cuda=False, int8_instructions=int8_instructions())
+        if cuda and engine.provider != "cuda":  # onnxruntime fell back to the CPU
+            choice = choose_precision(available, cuda=False, int8_instructions=int8_instructions())
             engine = _checked(artifact, settings, choice.precision, threads)
     except (StartError, ServiceError) as error:
         if choice.precision == "float32" or "float32" not in available:
             raise
-        log.warning("precision gave way", extra={"fields": {"why": str(error)}})
+        log.warning("precision fallback", extra={"fields": {"why": str(error)}})
         choice = PrecisionChoice("float32", f"{choice.precision} failed here")
         engine = _checked(artifact, settings, "float32", threads)
     log.info("precision", extra={"fields": {"is": choice.precision, "because": choice.reason}})
@@ -191,25 +191,25 @@ def _checked(artifact: Artifact, settings: Settings, precision: Precision, threa
 
 
 def is_small(engine: Engine, artifact: Artifact) -> bool:
-    """Tell whether Python's share of an image's time counts beside the engine's.
+    """Whether Python's share of an image's time matters beside the engine's.
 
     Args:
-        engine: On one thread.
-        artifact: What it was loaded from.
+        engine: With one thread.
+        artifact: The engine's.
     """
     seconds = measure(engine.run, np.asarray(artifact.golden_images()[0]), (1,))
     return seconds[1] < SMALL_NETWORK_S
 
 
 def choose_workers(settings: Settings, trial: Callable[[Path], None] = lambda _: None) -> int:
-    """Decide on the number of processes: as set, or by what an image costs.
+    """Choose the number of processes: as set, or by the time of an image.
 
     Args:
-        settings: Of several versions the newest good one counts, which will be served.
-        trial: Loads each of several in a process of its own, which a bad file may crash.
+        settings: Of several versions, the newest good one decides, which will be served.
+        trial: Loads each of several versions in its own process, which a bad file may crash.
 
     Raises:
-        StartError: If no version of the model can be loaded; with the newest one's reason.
+        StartError: If no version can be loaded, with the reason of the newest.
     """
     usable = usable_cores()
     is_auto = settings.workers == "auto"
@@ -217,7 +217,7 @@ def choose_workers(settings: Settings, trial: Callable[[Path], None] = lambda _:
         return 1
     folders = default_folders(settings)
     failures: list[Exception] = []
-    for folder in folders:  # one line here for a bad artifact, not one from each worker
+    for folder in folders:  # one line for a bad artifact, in place of one from each worker
         try:
             if len(folders) > 1:
                 trial(folder)

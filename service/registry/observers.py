@@ -1,4 +1,4 @@
-"""What a model reports while it is served; `service.observability` provides the callbacks."""
+"""Callbacks for the events of a model that is served; `service.observability` provides them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What came of a request: its outputs, and where its time went."""
+"""The outcome of a request: its outputs, and the time of each stage."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from service.preprocessing.prepare import PreparedImage
 
 
 class Timings(NamedTuple):
-    """Where a request's time went, in seconds; decode and preprocess summed over its images."""
+    """The time of each stage in seconds; decode and preprocess are summed over the images."""
 
     decode: float
     preprocess: float
@@ -21,20 +21,20 @@ class Timings(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What the engine gave for the images of one request, in order."""
+    """The engine's outputs for the images of one request, in order."""
 
     outputs: list[ImageOutput]
     timings: Timings
     prepared: Sequence[PreparedImage] = ()  # nothing for tensors
     deadline: float = math.inf  # on `time.perf_counter`'s clock
     disconnect: Disconnect | None = None
-    batch_size: int = 1  # of the largest batch that held one of the images
+    batch_size: int = 1  # of the largest batch with one of the images
 
     def check_deadline(self, meanwhile: str) -> None:
-        """Stop a request that nobody waits for any more. Any thread.
+        """Raise if the client no longer waits for the response. Any thread.
 
         Args:
-            meanwhile: What was done when the deadline passed, and what to ask for instead.
+            meanwhile: What was in progress at the deadline, and what to ask for instead.
 
         Raises:
             ClientDisconnectedError: If the client has disconnected.
@@ -52,7 +52,7 @@ def outcome(
     deadline: float,
     disconnect: Disconnect,
 ) -> Outcome:
-    """Put together what came of a request."""
+    """Collect the outcome of a request."""
     timings = Timings(
         sum([image.decode_s for image in prepared]),
         sum([image.preprocess_s for image in prepared]),

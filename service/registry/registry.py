@@ -2,8 +2,8 @@
 
 Under `RESNET_MODEL_REPOSITORY` every `<name>/<version>` is served; `RESNET_ARTIFACT` is the default
 model. A candidate gets a trial load first (`service.registry.trial`), then it is loaded here and
-replaces its predecessor. Requests in flight keep the model that they began with. A candidate that
-fails changes nothing else, and `failed` keeps the reason.
+replaces its predecessor. Requests in flight keep the model that they began with. If a candidate
+fails, its predecessor stays, and `failed` lists the reason.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from service.settings import Settings
 RETIRE_S = 0.05
 ReloadOutcome = Literal["loaded", "refused"]
 OnChange = Callable[[Classifier, Classifier | None, Classifier | None], None]
-"""Is called on the event loop with the default model, the one added and the one removed."""
+"""Called on the event loop with the default model, the model added and the model removed."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,13 @@ class _Served:
 
 
 class ModelRegistry:
-    """The models that are served, by name and version; all are loaded at construction.
-
-    There must be a good default model; a bad one among the others is not served.
+    """The models that are served, by name and version; the constructor loads them.
 
     Args:
-        settings: Where the models are, and their limits.
-        on_change: See `OnChange`; it is called at construction, too, once for each model.
-        on_reload: Is called on the event loop for each candidate of a reload.
-        observers: What each model reports to.
+        settings: The folders of the models, and their limits.
+        on_change: See `OnChange`; the constructor calls it once for each model.
+        on_reload: Called on the event loop for each candidate of a reload.
+        observers: Callbacks for each model's events.
 
     Raises:
         StartError: If no version of the default model can be served, or there is no root.
@@ -91,17 +89,17 @@ class ModelRegistry:
             self._notify(classifier, None)
 
     def all(self) -> list[Classifier]:
-        """Every model that is served; the default one first. Any thread may ask."""
+        """List the models that are served, the default one first. Any thread."""
         served = list(self._served.values())  # a copy: a reload may change it meanwhile
         served.sort(key=lambda each: each.folder != self._default)
         return [each.classifier for each in served]
 
     def failed(self) -> list[FailedLoad]:
-        """Candidates that are not served."""
+        """List the candidates that failed to load."""
         return list(self._failed.values())
 
     def find(self, name: str | None = None, version: str | None = None) -> Classifier:
-        """Find a model; the newest version if none is named, the default if no name is.
+        """Find a model; the newest version if none is given, the default model without a name.
 
         Raises:
             ModelNotFoundError: If there is none.
@@ -126,7 +124,7 @@ class ModelRegistry:
             classifier.start()
 
     async def stop(self) -> None:
-        """Stop all models and a reload, which changes nothing any more."""
+        """Stop all models, and a reload in progress."""
         self._is_stopping = True
         self._trial.stop()
         await asyncio.gather(*(classifier.stop() for classifier in self.all()), *self._retiring)
@@ -136,7 +134,7 @@ class ModelRegistry:
         async with self._reloading:
             try:
                 versions = set(await asyncio.to_thread(discover_versions, self._settings))
-            except OSError as error:  # the disk may come back; nothing is removed meanwhile
+            except OSError as error:  # the disk may come back; until then nothing is removed
                 log.warning("models not read", extra={"fields": {"why": str(error)}})
                 return
             default, checked = self._default, set[Path]()
@@ -161,10 +159,10 @@ class ModelRegistry:
                 self._notify(None, self._served.pop(folder).classifier)
 
     def _load_default(self, folders: list[Path]) -> None:
-        """Serve the version that was named, or of several the newest good one.
+        """Serve the version that is set, or of several the newest that loads.
 
-        Of several, each gets a trial load as in a reload: a version that failed while the service
-        ran must not keep it from starting. Raises `StartError` with the newest one's reason.
+        Several versions get a trial load each, as in a reload, so that a bad one cannot prevent
+        the start. Raises `StartError` with the reason of the newest.
         """
         for folder in folders:
             self._default = folder
@@ -183,7 +181,7 @@ class ModelRegistry:
         if self._is_stopping:
             return
         loaded = await asyncio.to_thread(self._load_if_changed, folder)
-        if loaded is None or self._is_stopping:  # which alone may have made it fail
+        if loaded is None or self._is_stopping:  # a stop may be the only reason of a failure
             return
         before = self._served.get(folder)
         self._store(loaded)
@@ -193,7 +191,7 @@ class ModelRegistry:
             self._notify(loaded.classifier, before.classifier if before else None)
 
     def _store(self, loaded: "_Served | FailedLoad") -> None:
-        """Keep what came of loading a folder, and log it."""
+        """Store the result of loading a folder, and log it."""
         fields = {"folder": str(loaded.folder)}
         if isinstance(loaded, FailedLoad):
             self._failed[loaded.folder] = loaded
@@ -213,9 +211,9 @@ class ModelRegistry:
         return None if isinstance(loaded, FailedLoad) and not holds_artifact(folder) else loaded
 
     def _load_candidate(self, folder: Path, digest: str) -> "_Served | FailedLoad":
-        """Load a folder, after a trial load in a process of its own.
+        """Load a folder, after a trial load in its own process.
 
-        Any thread: it changes nothing of ours. Whatever goes wrong concerns this folder alone.
+        Any thread; changes no state. Any error becomes this folder's `FailedLoad`.
         """
         try:
             if folder != self._default:  # the default may be mounted anywhere
@@ -224,11 +222,11 @@ class ModelRegistry:
             return _Served(folder, digest, self._load(folder))
         except StartError as error:
             reason = str(error)
-        except OSError as error:  # the machine's fault, not the candidate's: tried again next time
+        except OSError as error:  # the machine's fault, not the candidate's: tried again later
             digest, reason = "", f"{folder} cannot be tried: {error.strerror or 'no cause'}."
         except Exception:  # noqa: BLE001  # whatever a candidate causes, the others come next
             log.exception("candidate failed", extra={"fields": {"folder": str(folder)}})
-            reason = f"{folder} failed for a reason that only the log has."
+            reason = f"{folder} failed; the log has the reason."
         return FailedLoad(folder, digest, reason)
 
     def _load(self, folder: Path) -> Classifier:
@@ -244,7 +242,7 @@ class ModelRegistry:
 
 
 async def _retire(classifier: Classifier) -> None:
-    """Stop a model once the last request that began with it is answered."""
+    """Stop a model once its last request is answered."""
     while classifier.admission.in_flight:  # noqa: ASYNC110  # rare, and there is no event for it
         await asyncio.sleep(RETIRE_S)
     await classifier.stop()

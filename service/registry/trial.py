@@ -1,7 +1,6 @@
-"""Load a model in a process of its own first: `python -m service.registry.trial <folder>`.
+"""Trial load of a model in its own process: `python -m service.registry.trial <folder>`.
 
-onnxruntime can crash on a bad file (its issue 23258), and a crash must not reach a service
-that runs well with the model that it has.
+onnxruntime can crash on a bad file (its issue 23258), and that must not crash the service.
 """
 
 import contextlib
@@ -16,22 +15,22 @@ from service.settings import PREFIX, Settings
 
 TRIAL_TIMEOUT_S = 300.0
 NICENESS = 10
-"""Of the child: the models that are served go first, and a trial still ends in time."""
+"""Of the child: it yields to the models that are served, and still ends in time."""
 
 
 class TrialLoad:
-    """Tries candidates, one at a time."""
+    """Loads candidates on trial, one at a time."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
         self._is_stopped = False
 
     def __call__(self, folder: Path) -> None:
-        """Load a candidate and check its golden answers in a process of its own.
+        """Load a candidate and check its golden answers in another process.
 
         Raises:
-            StartError: If it fails there, however it fails, or `stop` was called.
-            OSError: If the process cannot be started at the moment.
+            StartError: If it fails there in any way, or `stop` was called.
+            OSError: If the process cannot be started.
         """
         command = [sys.executable, "-m", "service.registry.trial", str(folder)]
         environment = {**os.environ, PREFIX + "ARTIFACT": str(folder)}
@@ -41,7 +40,7 @@ class TrialLoad:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            errors="replace",  # what a crash leaves behind may be any bytes
+            errors="replace",  # a crash may print any bytes
         ) as self._child:
             if self._is_stopped:
                 self._child.kill()
@@ -60,22 +59,22 @@ class TrialLoad:
             raise StartError(last.removeprefix("error: "))
 
     def stop(self) -> None:
-        """End the present trial, and any that begins later."""
+        """End the present trial, and any later one at its start."""
         self._is_stopped = True
         if (child := self._child) is not None:
             child.kill()
 
 
 def _lower_priority(pid: int) -> None:
-    """Let the models that are served go first, from the child's first import on."""
+    """Lower the child's priority, from its first import on."""
     if hasattr(os, "setpriority"):
         with contextlib.suppress(OSError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, pid, os.nice(0) + NICENESS)
 
 
 def main() -> int:
-    """Be the child: exit with 0 if the artifact may be served."""
-    with contextlib.suppress(OSError):  # where memory runs out, this process ends, not the service
+    """Run as the child: exit with 0 if the artifact can be served."""
+    with contextlib.suppress(OSError):  # if memory runs out, this process ends, not the service
         Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         try_artifact(Settings())

@@ -1,4 +1,4 @@
-"""End a process that does not get ready: a run of onnxruntime cannot be interrupted."""
+"""End a process that is not ready in time: a run of onnxruntime cannot be interrupted."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LOAD_TIMEOUT_S = 120.0
-"""As long as a trial may take."""
+"""Time limit of a trial load."""
 
 
 @contextmanager
@@ -15,8 +15,8 @@ def ready_within(seconds: float, what: str) -> Iterator[None]:
     """Exit with 1 and one line if the block takes longer.
 
     Args:
-        seconds: Of the wall clock.
-        what: Begins the line.
+        seconds: Wall clock time.
+        what: Subject of the line.
     """
     line = f"error: {what} did not load within {seconds:g} s.\n"
     timer = threading.Timer(seconds, _end, (line,))

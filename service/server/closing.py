@@ -70,7 +70,7 @@ class LingeringTransport:
         return self._is_lingering or self._transport.is_closing()
 
     def close(self) -> None:
-        """Close now, or soon after the client was told that nothing more is read."""
+        """Close now, or soon after the end of writing was sent to the client."""
         if self.is_closing():
             return
         if not self._is_sending():

@@ -168,7 +168,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and handle SIGHUP from now on.
 
-        A process that was told to end while its model was loaded does not listen any more.
+        A process that was stopped while its model was loaded does not start to listen.
         """
         if self.should_exit:
             return
@@ -196,7 +196,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the port without losing pending connections, then let uvicorn finish.
 
-        Closing a listening socket resets the connections that the kernel completed and nobody
+        Closing a listening socket resets the connections that the kernel completed and no process
         accepted; uvicorn then closes idle ones with their request still unread. So the pending
         ones are accepted here, and all get a moment for their bytes to be read.
         """

@@ -91,7 +91,7 @@ class Supervisor(Multiprocess):
         if self.should_exit.is_set():
             return
         dead = [worker for worker in self.processes if not self._check(worker)]
-        if self.signal_queue:  # perhaps all were told to end, and these have done so
+        if self.signal_queue:  # perhaps all were asked to end, and these have done so
             return
         for worker in dead:
             never_ready = worker.exitcode is not None and not worker.was_ready

@@ -46,7 +46,7 @@ def test_a_run_is_taken_as_it_is_and_tells_where_it_comes_from(
     called: list[str], images: Path, tmp_path: Path
 ) -> None:
     measure_accuracy("fast", 1, QUICK, tmp_path, images)
-    run = tmp_path / "fast-pictures-epochs=1-batch_size=16-0"
+    run = tmp_path / "fast-images-epochs=1-batch_size=16-0"
     record = json.loads((run / "run.json").read_text())
     then = {"commit": "0123456789ab", "created": "2026-01-01T00:00:00+00:00", "torch": "2.0"}
     (run / "run.json").write_text(json.dumps({**record, **then}))
@@ -55,7 +55,7 @@ def test_a_run_is_taken_as_it_is_and_tells_where_it_comes_from(
     row = measure_accuracy("fast", 1, QUICK, tmp_path, images)
 
     assert called == []
-    assert (row["recipe"], row["data"], row["changes"]) == ("fast", "pictures", QUICK)
+    assert (row["recipe"], row["data"], row["changes"]) == ("fast", "images", QUICK)
     (run_row,) = row["runs"]
     assert (run_row["commit"], run_row["date"], run_row["torch"]) == tuple(then.values())
     assert run_row["threads"] == record["environment"]["threads"]
@@ -99,13 +99,13 @@ def test_a_run_that_was_stopped_goes_on(called: list[str], images: Path, tmp_pat
 
 def test_rows_of_other_data_and_of_other_times_stay_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "results" / "train-accuracy.json"
-    first, second = _row("fast", "fashion-mnist", 5.0), _row("fast", "pictures", 3.0)
+    first, second = _row("fast", "fashion-mnist", 5.0), _row("fast", "images", 3.0)
     keep(first, path)
     keep(second, path)
 
-    rows = keep(_row("fast", "pictures", 9.0), path)
+    rows = keep(_row("fast", "images", 9.0), path)
 
-    assert rows == [first, _row("fast", "pictures", 9.0)]
+    assert rows == [first, _row("fast", "images", 9.0)]
     assert json.loads(path.read_text()) == {"results": rows}
 
 
@@ -134,7 +134,7 @@ def test_a_command_that_failed_ends_the_measurement_with_its_code(
     assert ended.value.code == 1
 
 
-def test_what_is_refused_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmarks.train", "accuracy", "slow"])
 
     with pytest.raises(SystemExit, match=r"^error: There is no recipe 'slow'; there are .*\.$"):

@@ -171,5 +171,5 @@ def visit(browser: "Browser", served: Served, watch: Watch) -> Iterator[Visit]:
 
 @pytest.fixture(scope="session")
 def boot(served: Served) -> bytes:
-    """A picture of the test split: the last of the service's samples."""
+    """An image of the test split: the last of the service's samples."""
     return httpx.get(f"{served.url}samples/9.png").content

@@ -1,4 +1,4 @@
-"""What the page's tests put before it: pictures, files, other networks."""
+"""What the page's tests put before it: images, files, other networks."""
 
 import io
 import time
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 
-def phone_picture(turn: int) -> bytes:
+def phone_image(turn: int) -> bytes:
     """A JPEG that stands 40 x 60 when EXIF's `turn` is applied, white from (0, 10) to (10, 20)."""
     upright = Image.new("L", (40, 60), 60)
     upright.paste(255, (0, 10, 10, 20))

@@ -74,7 +74,7 @@ def test_a_missing_field_reads_not_recorded(show: ShowCard) -> None:
         assert not {"undefined", "null", "NaN"} & set(text.split())
 
 
-def test_the_data_and_the_cost_of_training_are_told(show: ShowCard) -> None:
+def test_the_data_and_the_cost_of_training_are_shown(show: ShowCard) -> None:
     def tell(manifest: dict[str, Any]) -> None:
         manifest["data"] = {"licence": "MIT", "splits": {"train": 55_000, "test": 10_000}}
         manifest["provenance"]["cost"] = {

@@ -31,7 +31,7 @@ def test_axe_finds_nothing(visit: Visit, watch: Watch, scheme: str) -> None:
     for place in (*VIEWS, "refused"):
         if place == "refused":
             go(page, "")
-            page.set_input_files("[data-door=choose]", upload(b"no picture"))
+            page.set_input_files("[data-door=choose]", upload(b"no image"))
             page.wait_for_selector("main[data-state=refused]")
         else:
             go(page, place)

@@ -1,4 +1,4 @@
-"""A sample is seen by the network as the golden picture that it was made of."""
+"""A sample is seen by the network as the golden image that it was made of."""
 
 import io
 
@@ -13,7 +13,7 @@ from service.api.samples import sample_png
 
 @pytest.mark.parametrize(("resize", "crop"), [(28, 28), (32, 28), (256, 224)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_sample_comes_out_of_preprocessing_as_the_golden_picture(
+def test_a_sample_comes_out_of_preprocessing_as_the_golden_image(
     resize: int, crop: int, channels: int
 ) -> None:
     golden = np.random.default_rng(0).integers(0, 256, (crop, crop, channels), np.uint8)

@@ -120,13 +120,13 @@ def test_the_card_is_the_manifest_and_what_can_be_asked(client: httpx.Client) ->
     assert card["limits"]["max_body_bytes"] == 2**20
 
 
-def test_samples_are_the_golden_pictures(client: httpx.Client) -> None:
+def test_samples_are_the_golden_images(client: httpx.Client) -> None:
     samples = client.get("/card").json()["samples"]
 
     for sample in samples:
-        picture = client.get(sample["path"])
-        answer = client.post("/predict?top_k=1", content=picture.content).json()
-        assert picture.headers["content-type"] == "image/png"
+        image = client.get(sample["path"])
+        answer = client.post("/predict?top_k=1", content=image.content).json()
+        assert image.headers["content-type"] == "image/png"
         assert answer["results"][0]["predictions"][0]["label"] == sample["label"]
 
 

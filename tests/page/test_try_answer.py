@@ -47,7 +47,7 @@ def test_a_low_probability_is_no_heading(visit: Visit) -> None:
     assert page.locator(".large").count() == 0
 
 
-def test_it_says_whether_the_picture_looks_like_the_training_data(visit: Visit) -> None:
+def test_it_says_whether_the_image_looks_like_the_training_data(visit: Visit) -> None:
     page = visit()
     assert "Looks like the training data (score" in page.inner_text(".trust")
 

@@ -30,7 +30,7 @@ def test_a_chosen_file_is_answered(visit: Visit, boot: bytes) -> None:
     assert "Ankle boot" in (page.text_content("#status") or "")
 
 
-def test_a_picture_dropped_on_the_edge_is_answered(visit: Visit, boot: bytes) -> None:
+def test_an_image_dropped_on_the_edge_is_answered(visit: Visit, boot: bytes) -> None:
     page = visit()
 
     drop(page, [file(boot)])
@@ -57,7 +57,7 @@ def test_a_drop_in_another_view_leads_to_the_answer(visit: Visit, boot: bytes) -
     assert page.is_visible("#try")
 
 
-def test_a_pasted_picture_is_answered_without_focus(visit: Visit, boot: bytes) -> None:
+def test_a_pasted_image_is_answered_without_focus(visit: Visit, boot: bytes) -> None:
     page = visit()
 
     paste(page, [file(boot, "image.png")])
@@ -67,7 +67,7 @@ def test_a_pasted_picture_is_answered_without_focus(visit: Visit, boot: bytes) -
     assert page.is_visible("text=Save image.png for it")
 
 
-def test_the_camera_gives_a_picture_and_is_let_go(visit: Visit) -> None:
+def test_the_camera_gives_an_image_and_is_let_go(visit: Visit) -> None:
     page = visit(permissions=["camera"])
 
     page.click("#camera")

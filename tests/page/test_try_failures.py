@@ -1,4 +1,4 @@
-"""The first view's ways to fail: no picture, one that is refused, a server that is full or gone."""
+"""The first view's ways to fail: no image, one that is refused, a server that is full or gone."""
 
 import json
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def test_a_link_a_text_and_nothing_are_three_sentences(visit: Visit, watch: Watc
     assert page.get_attribute(".shot img", "alt") == "Sample: T-shirt/top"
 
 
-def test_a_paste_without_a_picture_says_so(visit: Visit) -> None:
+def test_a_paste_without_an_image_says_so(visit: Visit) -> None:
     page = visit()
 
     paste(page, [])
@@ -53,7 +53,7 @@ def test_a_file_that_is_too_large_gets_the_limit(visit: Visit, watch: Watch) -> 
     assert "1 MiB" in notice(page) or "1,048,576" in notice(page)
 
 
-def test_a_picture_no_browser_can_show_gets_its_name_and_the_services_reason(
+def test_an_image_no_browser_can_show_gets_its_name_and_the_services_reason(
     visit: Visit, watch: Watch
 ) -> None:
     watch.allowed.append("status of 422")
@@ -149,7 +149,7 @@ def test_a_server_that_is_gone_can_be_asked_again(visit: Visit, watch: Watch) ->
     is_boot(page)
 
 
-def test_a_newer_picture_aborts_the_older(visit: Visit) -> None:
+def test_a_newer_image_aborts_the_older(visit: Visit) -> None:
     page = visit()
 
     def never_answer(route: "Route") -> None:

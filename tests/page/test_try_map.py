@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from tests.page.conftest import Visit
 from tests.page.first_view import choose, stub
-from tests.page.given import phone_picture
+from tests.page.given import phone_image
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -44,12 +44,12 @@ GREYS = """() => {
 }"""
 
 
-def test_the_map_lies_on_the_crop_of_a_turned_phone_picture(visit: Visit) -> None:
+def test_the_map_lies_on_the_crop_of_a_turned_phone_image(visit: Visit) -> None:
     page = visit(before=with_map)
     alpha = "c => [...c.getContext('2d').getImageData(0, 0, 4, 4).data].filter((_, i) => i % 4 > 2)"
 
     for turn in (1, 6, 8):
-        choose(page, phone_picture(turn), f"turned{turn}.jpg", "image/jpeg")
+        choose(page, phone_image(turn), f"turned{turn}.jpg", "image/jpeg")
         page.wait_for_selector(f".shot:has(img[alt='turned{turn}.jpg']) canvas.map")
 
         shot, crop = (page.locator(name).bounding_box() for name in (".shot", "canvas.map"))

@@ -62,7 +62,7 @@ class Gate:
         self.batches.append(names.tolist())
         self.entered.release()
         if not self._open.acquire(timeout=20):
-            raise TimeoutError("Nobody opened the gate.")
+            raise TimeoutError("The gate was not opened.")
         return outputs_of(np.stack([names, names], axis=1).astype(np.float32))
 
     async def has_entered(self) -> None:
@@ -107,7 +107,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def _untouched_process() -> Iterator[None]:
-    """Hide the settings of whoever runs the tests; undo what a command did to this process."""
+    """Hide the settings of the caller's environment; undo what a command did to this process."""
     given = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
     names = ("service", "uvicorn", "uvicorn.access", *LIBRARIES)
     loggers = [logging.getLogger(name) for name in names]
@@ -173,7 +173,7 @@ LEAN = {"intra_op_threads": 1, "concurrent_runs": 1}
 def replace_engine(
     app: FastAPI, run: Callable[[Pixels], BatchOutputs], instances: int = 1
 ) -> Batcher:
-    """Let `run` answer in the default model's place, counted as the engine would be."""
+    """Let `run` replace the default model's engine, and be counted like it."""
     classifier = app.state.service.models.find()
     settings, cost = classifier.settings, CostModel({1: 1e-4}, instances)
     classifier.admission = Admission(cost, settings.max_in_flight, settings.deadline_s)
@@ -196,7 +196,7 @@ def reading(classifier: Classifier, run: Run) -> Run:
 
 
 def replace_run(batcher: Batcher, run: Run) -> Run:
-    """Let `run` answer in the engine's place from now on; give the one that did before."""
+    """Let `run` replace the engine from now on; return the previous one."""
     runner: Any = batcher._runner
     before: Run = runner._run
     runner._run = run
@@ -210,7 +210,7 @@ def replace_cost(classifier: Classifier, cost: CostModel) -> None:
 
 @pytest.fixture
 async def serve(make_artifact: MakeArtifact) -> AsyncIterator[Serve]:
-    """Serve a hand-made model, or let `run` answer in the engine's place."""
+    """Serve a hand-made model, or replace the engine by `run`."""
     async with AsyncExitStack() as stack:
 
         async def start(

@@ -1,4 +1,4 @@
-"""uvicorn in a thread of this process, with a gate in the place of its engine."""
+"""uvicorn in a thread of this process, with a gate in place of its engine."""
 
 import signal
 import socket
@@ -18,7 +18,7 @@ from service.server.listen import bind
 from service.server.server import Server, configure
 from service.settings import Settings
 from tests.service.conftest import LEAN, Gate, replace_engine
-from tests.service.pictures import BLACK
+from tests.service.images import BLACK
 
 HEAD = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BLACK)}\r\n"
 REQUEST = HEAD.encode() + b"\r\n" + BLACK
@@ -26,7 +26,7 @@ REQUEST = HEAD.encode() + b"\r\n" + BLACK
 
 @dataclass(frozen=True)
 class Listening:
-    """A server that listens, and what stands behind it."""
+    """A server that listens, with its application and gate."""
 
     server: Server
     gate: Gate

@@ -1,4 +1,4 @@
-"""Clients that ask on and on, and keep what they were told."""
+"""Clients that send requests continuously, and record the responses."""
 
 import http.client
 import threading
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from tests.service.pictures import BLACK
+from tests.service.images import BLACK
 
 
 class Load:
-    """What all clients saw: statuses, models, and what broke while a request was under way.
+    """What all clients saw: statuses, models, and what broke while a request was in flight.
 
     A connection that is refused was never accepted: the client knows that nothing was lost.
     """

@@ -8,7 +8,7 @@ from typing import Any
 from service.app import create_app
 from service.settings import Settings
 from tests.service.conftest import LEAN, Service, serving
-from tests.service.pictures import WHITE
+from tests.service.images import WHITE
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Clients that leave while they wait, over real sockets: work for nobody is not done."""
+"""Clients that leave while they wait, over real sockets: their work is not done."""
 
 import contextlib
 from collections.abc import Iterator
@@ -28,19 +28,19 @@ def count(listening: Listening, name: str, labels: dict[str, str] | None = None)
 
 def test_clients_that_leave_while_they_wait_are_never_run(listening: Listening) -> None:
     batcher, admission = listening.batcher, listening.admission
-    with listening.connect() as riding, listening.connect() as patient:
-        riding.sendall(LAST)
+    with listening.connect() as running, listening.connect() as waiting:
+        running.sendall(LAST)
         assert listening.gate.entered.acquire(timeout=10)
         with contextlib.ExitStack() as leaving:
             for _ in range(CLIENTS):
                 leaving.enter_context(listening.connect()).sendall(REQUEST)
             wait_until(lambda: admission.in_flight == 1 + CLIENTS)
-            patient.sendall(LAST)
+            waiting.sendall(LAST)
             wait_until(lambda: admission.in_flight == 2 + CLIENTS)
         wait_until(lambda: admission.in_flight == 2)
 
         listening.gate.let_through(2 + CLIENTS)
-        answers = [read_answer(riding), read_answer(patient)]
+        answers = [read_answer(running), read_answer(waiting)]
 
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
     assert len(listening.gate.batches) == batcher.executed == 2
@@ -51,9 +51,9 @@ def test_clients_that_leave_while_they_wait_are_never_run(listening: Listening) 
     )
 
 
-def test_pictures_of_who_has_left_take_no_memory(listening: Listening) -> None:
-    with listening.connect() as riding:
-        riding.sendall(REQUEST)
+def test_images_of_a_disconnected_client_take_no_memory(listening: Listening) -> None:
+    with listening.connect() as running:
+        running.sendall(REQUEST)
         assert listening.gate.entered.acquire(timeout=10)
         with listening.connect() as leaving:
             leaving.sendall(REQUEST)

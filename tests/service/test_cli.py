@@ -22,7 +22,7 @@ def _a_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """Stand in the server's place; the settings of every start."""
+    """Replace the server; return the settings of every start."""
     seen: list[Settings] = []
 
     class Server:

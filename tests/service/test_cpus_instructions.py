@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model.artifact.manifest import Precision
-from service.cpus import choose, int8_instructions
+from service.cpus import choose_precision, int8_instructions
 
 ALL: tuple[Precision, ...] = ("float32", "float16", "int8")
 
@@ -61,7 +61,7 @@ def test_a_system_without_cpuinfo_says_nothing(
 def test_the_choice_suits_the_machine_and_the_artifact(
     held: tuple[Precision, ...], cuda: bool, flag: str | None, expected: str, reason: str
 ) -> None:
-    choice = choose(held, cuda=cuda, int8_instructions=flag)
+    choice = choose_precision(held, cuda=cuda, int8_instructions=flag)
 
     assert choice.precision == expected
     assert reason in choice.reason

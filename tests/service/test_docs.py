@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.errors import STATUS
 from service.settings import Settings
 from tests.service.conftest import Service
-from tests.service.pictures import WHITE
+from tests.service.images import WHITE
 from tests.service.process import ROOT
 from tests.test_layering import KNOWS
 

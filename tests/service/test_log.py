@@ -269,7 +269,7 @@ def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 @pytest.mark.anyio
-async def test_a_stderr_that_takes_nothing_holds_up_nobody(
+async def test_a_stderr_that_takes_nothing_delays_nothing(
     blocked: threading.Event,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

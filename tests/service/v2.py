@@ -25,7 +25,7 @@ HEADER = "Inference-Header-Content-Length"
 MODEL = "/v2/models/fashion-mnist"
 INFER, INFER_IMAGE = MODEL + "/infer", MODEL + "-image/infer"
 ANKLE_BOOT = 9
-"""The label of the test split's first picture."""
+"""The label of the test split's first image."""
 
 
 @asynccontextmanager
@@ -38,13 +38,13 @@ async def serving(**changes: Any) -> AsyncIterator[Service]:
 
 
 def pixels(count: int = 1) -> NDArray[np.uint8]:
-    """Give the first pictures of the test split as a tensor: uint8 (N, 28, 28, 1)."""
+    """Give the first images of the test split as a tensor: uint8 (N, 28, 28, 1)."""
     content = gzip.decompress(SPLIT.read_bytes())
     return np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28, 1)[:count]
 
 
 def png(index: int = 0) -> bytes:
-    """Give a picture of the test split as a file."""
+    """Give an image of the test split as a file."""
     file = io.BytesIO()
     Image.fromarray(pixels(index + 1)[index, :, :, 0]).save(file, "PNG")
     return file.getvalue()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.service.pictures import BLACK
+from tests.service.images import BLACK
 from tests.service.process import Running
 
 

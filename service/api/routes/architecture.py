@@ -1,4 +1,4 @@
-"""`GET /architecture`: the network that is loaded, part by part, as data or as a drawing."""
+"""`GET /architecture`: the loaded network, part by part, as data or as a drawing."""
 
 from typing import Annotated, Literal
 
@@ -13,13 +13,13 @@ from service.registry.classifier import Classifier
 
 SVG = "image/svg+xml"
 SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
-"""The drawing carries its own colours, and nothing that runs."""
+"""The drawing has inline styles and no scripts."""
 
 router = APIRouter()
 
 
 class ArchitectureQuery(BaseModel):
-    """What may stand behind the question mark."""
+    """Query parameters."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +46,7 @@ async def architecture(request: Request, query: Annotated[ArchitectureQuery, Que
 
 
 def describe(classifier: Classifier) -> bytes:
-    """Write what the manifest says, and how the engine was measured here."""
+    """Combine the manifest with the engine's times on this machine."""
     manifest = classifier.manifest
     summary = manifest.summary
     return (

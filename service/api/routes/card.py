@@ -1,7 +1,7 @@
-"""`GET /card`, `/card.md`, `/samples/{index}.png`: what the manifest says, for people.
+"""`GET /card`, `/card.md`, `/samples/{index}.png`: the manifest, for people.
 
-The page builds its third view and its row of samples from these. All of it is read from
-the manifest at the time of asking, so it is always that of the model that answers.
+The page builds its third view and its row of samples from these. Each request reads the manifest of
+the model that is served at that time.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ router = APIRouter()
 
 @router.get("/card", summary="Say what the model is for and what it was measured to be worth")
 async def model_card(request: Request) -> CardResponse:
-    """Give the manifest, without layers and golden probabilities, and what can be asked."""
+    """Return the manifest, without layers and golden probabilities, and the request's options."""
     classifier = service_of(request).models.find()
     manifest, settings = classifier.manifest, classifier.settings
     return CardResponse(
@@ -45,7 +45,7 @@ async def model_card(request: Request) -> CardResponse:
 
 @router.get("/card.md", summary="The same as a README in Hugging Face's format")
 async def model_card_markdown(request: Request) -> Response:
-    """Write the card as the artifact's README.md has it."""
+    """Return the card as in the artifact's README.md."""
     classifier = service_of(request).models.find()
     return Response(
         card(classifier.manifest),
@@ -61,7 +61,7 @@ async def model_card_markdown(request: Request) -> Response:
     responses={200: {"content": {"image/png": {}}}, **problems(404)},
 )
 async def sample(request: Request, index: Annotated[int, Path(ge=0)]) -> Response:
-    """Give a golden image, with the margin that preprocessing cuts off."""
+    """Return a golden image, with the margin that preprocessing crops."""
     classifier = service_of(request).models.find()
     golden, spec = classifier.manifest.golden, classifier.manifest.preprocessing
     if index >= len(golden):

@@ -1,4 +1,4 @@
-"""`GET /drift`: does the traffic still look like what the network was measured on?"""
+"""`GET /drift`: how the images that are served differ from the reference data."""
 
 from fastapi import APIRouter, Request
 
@@ -26,7 +26,7 @@ async def drift(request: Request) -> DriftResponse:
     responses=problems(404),
 )
 async def drift_of(request: Request, name: str) -> DriftResponse:
-    """As `GET /drift`, which is the default model's."""
+    """As `GET /drift`, for one model."""
     return _report(request, name)
 
 

@@ -1,10 +1,10 @@
-"""`GET /livez`, `/readyz`, `/metrics`: what orchestrators and Prometheus ask."""
+"""`GET /livez`, `/readyz`, `/metrics`: for orchestrators and Prometheus."""
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.problems import problems
-from service.api.schemas import Health, RefusedModel
+from service.api.schemas import FailedModel, Health
 from service.api.state import service_of
 from service.errors import EngineStalledError, NotReadyError
 from service.settings import STALL_TIMEOUT_S
@@ -20,7 +20,7 @@ router = APIRouter()
     responses=problems(503),
 )
 async def livez(request: Request) -> Health:
-    """Alive while runs of the engine end."""
+    """Alive unless an engine is stalled."""
     models = service_of(request).models
     if any(classifier.is_stalled for classifier in models.all()):
         raise EngineStalledError(
@@ -31,7 +31,7 @@ async def livez(request: Request) -> Health:
         model=models.find().info,
         models=[classifier.info for classifier in models.all()],
         refused=[
-            RefusedModel(folder=failed.name, reason=failed.public_reason)
+            FailedModel(folder=failed.name, reason=failed.public_reason)
             for failed in models.failed()
         ],
     )
@@ -45,7 +45,7 @@ async def livez(request: Request) -> Health:
     responses=problems(503),
 )
 async def readyz(request: Request) -> Health:
-    """Ready from the golden answers until SIGTERM."""
+    """Ready from the successful load, golden answers included, until SIGTERM."""
     if service_of(request).draining:
         raise NotReadyError("The service is shutting down. Send requests elsewhere.")
     return await livez(request)

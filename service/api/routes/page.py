@@ -1,7 +1,7 @@
-"""What a person with a browser sees: the page, its files, and Swagger UI.
+"""For browsers: the page, its files, and Swagger UI.
 
-Every asset comes from here, is asked about again on every load (`no-cache` with an ETag),
-and arrives under a Content-Security-Policy that knows no other host.
+All assets are served from here, and revalidated on every load (`no-cache` with an ETag). The
+Content-Security-Policy allows no other host.
 """
 
 from pathlib import Path
@@ -12,15 +12,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.staticfiles import StaticFiles
 
 STATIC = Path(__file__).parents[2] / "static"
-_NOWHERE_ELSE = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_NO_OTHER_TARGET = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-    f"connect-src 'self'; {_NOWHERE_ELSE}; "
+    f"connect-src 'self'; {_NO_OTHER_TARGET}; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    f"connect-src 'self'; {_NOWHERE_ELSE}"
+    f"connect-src 'self'; {_NO_OTHER_TARGET}"
 )
 """Swagger UI draws its icons from `data:` and does not work under Trusted Types."""
 HEADERS = MappingProxyType(
@@ -36,10 +36,10 @@ router = APIRouter(include_in_schema=False)
 
 
 class Assets(StaticFiles):
-    """Files as they lie in a folder, with the manners of this page around each."""
+    """The files of a folder, with the page's headers."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        """Add the headers, to a file and to its 304 alike."""
+        """Add the headers, to a file and to a 304 response."""
         response = super().file_response(*args, **kwargs)
         response.headers.update(HEADERS)
         return response
@@ -57,7 +57,7 @@ async def page(request: Request) -> Response:
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """Show Swagger UI, without scripts from other hosts."""
-    if request.scope.get("raw_path", b"").endswith(b"/"):  # its relative addresses would miss
+    if request.scope.get("raw_path", b"").endswith(b"/"):  # its relative addresses would be wrong
         return Response(status_code=308, headers={"Location": "../docs"})
     response = await ASSETS.get_response("docs/index.html", request.scope)
     response.headers["Content-Security-Policy"] = DOCS_POLICY

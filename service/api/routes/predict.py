@@ -27,12 +27,12 @@ from service.settings import Settings
 
 router = APIRouter(route_class=DirectRoute)
 
-SMALL_BYTES = 32_768
+INLINE_BODY_BYTES = 32_768
 """A body up to this size is parsed on the event loop: passing it to a thread costs more."""
 
 
 class PredictQuery(BaseModel):
-    """What may stand behind the question mark, or in a header."""
+    """Query parameters; a form may have them as fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,22 +41,22 @@ class PredictQuery(BaseModel):
         None,
         ge=LOWEST_COVERAGE,
         le=HIGHEST_COVERAGE,
-        description="Ask for the smallest set of labels that holds the truth this often.",
+        description="Ask for the smallest set of labels that contains the true label this often.",
     )
     explain: Literal["false", "true", "png"] = Field(
-        "false", description="Ask where the top label was seen; `png` adds a layer to look at."
+        "false", description="Ask where the network saw the top label; `png` adds an overlay image."
     )
     features: bool = Field(False, description="Ask for the embedding before the head.")
 
     def options(self) -> PredictOptions:
-        """Give what the pipeline knows it as."""
+        """Return the options for the pipeline."""
         return PredictOptions(
             self.top_k, self.coverage, self.explain != "false", self.explain == "png", self.features
         )
 
 
 class PredictHeaders(BaseModel):
-    """What a request may say of itself."""
+    """Request headers."""
 
     timeout_ms: int = Field(
         ge=1,
@@ -72,7 +72,7 @@ _FORM = {
     "properties": {"file": {"type": "array", "items": _BINARY}},
     "required": ["file"],
 }
-"""Without the options, which Swagger UI would send here and in the query."""
+"""Without the options, which Swagger UI would send both here and in the query."""
 _BODY: dict[str, Any] = {
     "required": True,
     "content": {
@@ -124,18 +124,18 @@ def _parameters() -> list[dict[str, Any]]:
     },
 )
 async def predict(request: Request) -> Response:
-    """Read the body, classify its images, and say where the time went.
+    """Read the body, classify its images, and report the time of each stage.
 
     Raises:
         ServiceError: The first refusal; see `service.errors`.
     """
     scope, service = request.scope, service_of(request)
     limits = service.settings
-    headers = dict(scope["headers"])  # names in lower case; of several of a name the last one
+    headers = dict(scope["headers"])  # names in lower case; of repeated headers the last one
     content_type = headers.get(b"content-type", b"").decode("latin-1") or None
     kind = body_kind(content_type)
     if (name := scope["path_params"].get("name")) is not None:
-        service.models.find(name)  # one that is not known is refused before the body is read
+        service.models.find(name)  # an unknown model is rejected before the body is read
     query = _read_query(request) if scope["query_string"] else NO_QUERY
     timeout_s = limits.deadline_s
     if TIMEOUT in headers:
@@ -149,10 +149,10 @@ async def predict(request: Request) -> Response:
             sent = await _unpack(body, content_type, limits)
             upload.charge(sum(map(len, sent.images)) - len(body))
             query = with_fields(query, sent.fields)
-        del body  # its images are copies
+        del body  # the images are copies
         classifier = service.models.find(
             scope["path_params"].get("name")
-        )  # it may have been replaced meanwhile
+        )  # a reload may have replaced it meanwhile
         options = DEFAULT if query is NO_QUERY else query.options()
         outcome = await classifier.predict(sent.images, received + timeout_s, disconnect, options)
     del sent
@@ -166,11 +166,11 @@ async def predict(request: Request) -> Response:
 
 
 async def _unpack(body: bytes, content_type: str | None, limits: Settings) -> Payloads:
-    """Take the image files out of a form or of JSON."""
+    """Extract the image files from a form or from JSON."""
     given = body, content_type, limits.max_images, PredictQuery.model_fields
-    if len(body) <= SMALL_BYTES:
+    if len(body) <= INLINE_BODY_BYTES:
         return read_payloads(*given)
-    # parsing a large form or base64 would hold up the event loop
+    # parsing a large form or base64 would block the event loop
     return await asyncio.to_thread(read_payloads, *given)
 
 
@@ -188,7 +188,7 @@ def with_fields(query: PredictQuery, fields: Mapping[str, str]) -> PredictQuery:
     """Add a form's options to those of the query.
 
     Raises:
-        InvalidParameterError: If one is out of its bounds, or the query says otherwise.
+        InvalidParameterError: If one is out of bounds, or differs from the query.
     """
     if not fields:
         return query
@@ -206,10 +206,10 @@ def with_fields(query: PredictQuery, fields: Mapping[str, str]) -> PredictQuery:
 
 
 def read_timeout_s(header: bytes) -> float:
-    """Read how long the client waits, in seconds.
+    """Read the client's time limit, in seconds.
 
     Raises:
-        InvalidParameterError: If the header is no number of milliseconds.
+        InvalidParameterError: If the header is not a number of milliseconds.
     """
     try:
         given = PredictHeaders.model_validate({"timeout_ms": header.decode("latin-1")})

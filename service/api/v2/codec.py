@@ -1,7 +1,7 @@
-"""One exchange of the Open Inference Protocol V2: a body becomes a question, rows an answer.
+"""Decode inference requests of the Open Inference Protocol V2, and encode its responses.
 
-Which outputs are wanted and how, until when, and what the pictures are; then the answer's
-JSON and what follows it. Knows neither models nor HTTP.
+A request gives the images, the requested outputs and the client's timeout. A response is JSON,
+followed by binary data if the client asked for that. Knows neither models nor HTTP.
 """
 
 import re
@@ -18,23 +18,19 @@ from model.validation import first_fault
 from service.api.json_text import as_utf8, read_json
 from service.api.v2.schemas import InferRequest, InferResponse, Parameters, Ran
 from service.api.v2.tensors import (
-    Border,
     Images,
+    ModelSignature,
     check,
     read_images,
     read_raw,
     write_numbers,
     write_texts,
 )
-from service.errors import (
-    InvalidParameterError,
-    MalformedRequestError,
-    UnsupportedError,
-)
+from service.errors import InvalidParameterError, MalformedRequestError, UnsupportedError
 from service.memory import demand
 
 SPARE_ITEMS = 1000
-"""Commas, brackets and texts that a request's JSON may have beside those of its pictures."""
+"""Commas, brackets and strings that a request's JSON may have besides those of its images."""
 MAX_TIMEOUT_US = 2**53
 DATATYPE = re.compile(rb'"datatype"\s{0,9}+:\s{0,9}+"([^"]{1,20}+)"')
 SHAPE = re.compile(rb'"shape"\s{0,9}+:\s{0,9}+\[([\d,\s]{1,200}+)\]')
@@ -44,76 +40,75 @@ OTHER_FORMS = (
     '{"images": [...]} go to /predict.'
 )
 NUMBER_BYTES, LIST_BYTES = 64, 192
-"""What the parser takes for each, at most, beside the text: 48 and 175 were measured."""
+"""Memory that the parser needs for each, at most, besides the text: 48 and 175 were measured."""
 
 
-class Wish(NamedTuple):
-    """An output that is wanted: as numbers, or as so many classes; in JSON, or binary."""
+class RequestedOutput(NamedTuple):
+    """A requested output: its numbers, or its top `classes` as text; in JSON, or as binary data."""
 
     name: str
     classes: int
     is_binary: bool
 
 
-class Asked(NamedTuple):
+class InferCall(NamedTuple):
     """An inference request, read and checked.
 
     Attributes:
-        id: The client's, or one of ours.
-        images: Picture files, or uint8 (N, S, S, C); which of them the border says.
-        wishes: Outputs in the order wanted.
-        timeout_s: The client's deadline, or None.
+        id: The client's, or a generated one.
+        images: Image files, or uint8 (N, S, S, C), as the signature's input says.
+        outputs: In the order requested.
+        timeout_s: The client's time limit, or None.
     """
 
     id: str
     images: Images
-    wishes: list[Wish]
+    outputs: list[RequestedOutput]
     timeout_s: float | None
 
 
-class Answer(NamedTuple):
-    """An answer; `json_bytes` is None if it is JSON throughout."""
+class EncodedResponse(NamedTuple):
+    """A response body; `json_bytes` is None if all of it is JSON."""
 
     body: bytes
     json_bytes: int | None
 
 
-def read_request(body: bytes, json_bytes: int | None, border: Border) -> Asked:
+def read_request(body: bytes, json_bytes: int | None, signature: ModelSignature) -> InferCall:
     """Read an inference request.
 
     Args:
         body: All of it, uncompressed.
-        json_bytes: How much of it is JSON; None for all. 0 means that the body is the tensor.
-        border: What the model takes and gives.
+        json_bytes: How many of its bytes are JSON; None for all. 0: the body is the tensor.
+        signature: Inputs and outputs of the model.
 
     Raises:
         ServiceError: If the request breaks the protocol, or does not fit the model.
     """
     if json_bytes == 0:
-        wishes = [Wish(output.name, 0, is_binary=True) for output in border.outputs]
-        return Asked(str(uuid4()), read_raw(body, border), wishes, None)
+        outputs = [RequestedOutput(output.name, 0, is_binary=True) for output in signature.outputs]
+        return InferCall(str(uuid4()), read_raw(body, signature), outputs, None)
     if json_bytes is not None and json_bytes > len(body):
         raise MalformedRequestError(
             f"Inference-Header-Content-Length is {json_bytes:,} and the body has {len(body):,} "
             "bytes. It must be the length of the JSON before the binary data, uncompressed."
         )
-    text, behind = body[:json_bytes], b"" if json_bytes is None else body[json_bytes:]
-    request = _parse(text, border)
+    text, tail = body[:json_bytes], b"" if json_bytes is None else body[json_bytes:]
+    request = _parse(text, signature)
     if len(request.inputs) != 1:
         raise InvalidParameterError(
-            f"expected 1 inputs but got {len(request.inputs)} inputs for model '{border.model}'. "
-            f"{border.expects()}"
+            f"expected 1 inputs but got {len(request.inputs)} inputs for model "
+            f"'{signature.model}'. {signature.expects()}"
         )
-    images = read_images(request.inputs[0], behind, border)
-    return Asked(
-        request.id or str(uuid4()), images, _wishes(request, border), _timeout_s(request.parameters)
-    )
+    images = read_images(request.inputs[0], tail, signature)
+    outputs = _requested_outputs(request, signature)
+    return InferCall(request.id or str(uuid4()), images, outputs, _timeout_s(request.parameters))
 
 
-def _parse(text: bytes, border: Border) -> InferRequest:
+def _parse(text: bytes, signature: ModelSignature) -> InferRequest:
     """Read the JSON, unless it has many more items than the largest request needs."""
     text = as_utf8(text)
-    _refuse_flood(text, border)
+    _check_item_counts(text, signature)
     demand(3 * len(text) + NUMBER_BYTES * text.count(b",") + LIST_BYTES * text.count(b"["))
     try:
         return read_json(InferRequest, text)
@@ -121,59 +116,59 @@ def _parse(text: bytes, border: Border) -> InferRequest:
         where, _, rule = first_fault(error)
         raise MalformedRequestError(
             f"{where[:100] or 'the body'}: {rule}. Send an inference request of the Open "
-            f"Inference Protocol V2. {border.expects()} {OTHER_FORMS}"
+            f"Inference Protocol V2. {signature.expects()} {OTHER_FORMS}"
         ) from error
 
 
-def _refuse_flood(text: bytes, border: Border) -> None:
-    """Refuse what would take much memory to parse, for the reason that a client needs to know."""
-    items = border.max_images * 2 * prod(border.input.shape[1:]) + SPARE_ITEMS
-    texts = border.max_images + SPARE_ITEMS
-    limits = {b",": items, b"{": texts, b'"': 2 * texts, b"[": _most_brackets(text, border)}
+def _check_item_counts(text: bytes, signature: ModelSignature) -> None:
+    """Reject JSON that would need much memory to parse; the message names the likely cause."""
+    items = signature.max_images * 2 * prod(signature.input.shape[1:]) + SPARE_ITEMS
+    texts = signature.max_images + SPARE_ITEMS
+    limits = {b",": items, b"{": texts, b'"': 2 * texts, b"[": _most_brackets(text, signature)}
     seen = {sign: text.count(sign) for sign in limits}
     over = [sign for sign, limit in limits.items() if seen[sign] > limit]
     if not over:
         return
     datatype, shape = DATATYPE.search(text), SHAPE.search(text)
     sides = [int(number) for number in NUMBER.findall(shape[1])] if shape else []
-    if datatype and sides:  # most likely a tensor that the model does not take
-        check(datatype[1].decode(errors="replace"), sides, border)
+    if datatype and sides:  # most likely a tensor that does not fit the model
+        check(datatype[1].decode(errors="replace"), sides, signature)
     what = "opening brackets" if over == [b"["] else "items"
     raise MalformedRequestError(
-        f"The JSON has {seen[over[0]]:,} {what}; for so many images there may be "
-        f"{limits[over[0]]:,}. Send `data` flat, or nested as `shape` says. {border.expects()}"
+        f"The JSON has {seen[over[0]]:,} {what}; at most {limits[over[0]]:,} are allowed. "
+        f"Send `data` flat, or nested as `shape` says. {signature.expects()}"
     )
 
 
-def _most_brackets(text: bytes, border: Border) -> int:
-    """Give how many lists the numbers may need, nested as the model's input is.
+def _most_brackets(text: bytes, signature: ModelSignature) -> int:
+    """Count the lists that `data` may have, if it is nested like the model's input.
 
-    An empty list takes three bytes of JSON, and over sixty of memory. How many pictures there
-    can be the commas tell: nested or flat, there is one for each number but the last.
+    An empty list takes three bytes of JSON, and over sixty of memory. The commas limit the number
+    of images: nested or flat, there is one comma for each number but the last.
     """
-    shape = border.input.shape[1:]  # (S, S, C), or (1,)
-    lists = sum(prod(shape[:depth]) for depth in range(len(shape)))  # a picture: 1 + S + S * S
-    images = min(border.max_images, text.count(b",") // prod(shape) + 1)
+    shape = signature.input.shape[1:]  # (S, S, C), or (1,)
+    lists = sum(prod(shape[:depth]) for depth in range(len(shape)))  # an image: 1 + S + S * S
+    images = min(signature.max_images, text.count(b",") // prod(shape) + 1)
     return images * lists + SPARE_ITEMS
 
 
-def _wishes(request: InferRequest, border: Border) -> list[Wish]:
-    """List the outputs that are wanted; all of them if none is named."""
+def _requested_outputs(request: InferRequest, signature: ModelSignature) -> list[RequestedOutput]:
+    """List the requested outputs; all of them if the request names none."""
     is_binary = _flag(request.parameters, "binary_data_output", default=False)
-    names = [output.name for output in border.outputs]
+    names = [output.name for output in signature.outputs]
     if not request.outputs:
-        return [Wish(name, 0, is_binary) for name in names]
-    wanted = [output.name for output in request.outputs]
-    for name in wanted:
-        if name not in names or wanted.count(name) > 1:
+        return [RequestedOutput(name, 0, is_binary) for name in names]
+    requested = [output.name for output in request.outputs]
+    for name in requested:
+        if name not in names or requested.count(name) > 1:
             raise InvalidParameterError(
-                f"unexpected inference output '{name[:100]}' for model '{border.model}'; "
+                f"unexpected inference output '{name[:100]}' for model '{signature.model}'; "
                 f"each of {', '.join(names)} may be named once"
             )
     if any("shared_memory_region" in output.parameters for output in request.outputs):
         raise UnsupportedError("Shared memory is not supported. Leave its parameters out.")
     return [
-        Wish(
+        RequestedOutput(
             output.name,
             _whole(output.parameters, "classification", 2**31),
             _flag(output.parameters, "binary_data", default=is_binary),
@@ -197,47 +192,49 @@ def _whole(parameters: Parameters, name: str, most: int) -> int:
 
 
 def _timeout_s(parameters: Parameters) -> float | None:
-    """Give the client's deadline, which comes in microseconds; 0 stands for the default."""
+    """Read the client's time limit, in microseconds; 0 means the service's own."""
     return _whole(parameters, "timeout", MAX_TIMEOUT_US) / 1_000_000 or None
 
 
 def write_response(
-    asked: Asked,
+    call: InferCall,
     model: tuple[str, str],
     ran: Ran,
     rows: Mapping[str, NDArray[np.float32]],
     labels: Sequence[str],
-) -> Answer:
-    """Write the answer to a request.
+) -> EncodedResponse:
+    """Write the response to a request.
 
     Args:
-        asked: What was wanted.
-        model: The name that was asked, and the version that answered.
-        ran: The provider and the precision that gave the rows.
+        call: The request.
+        model: The name in the request, and the version that answered.
+        ran: The provider and the precision that computed the rows.
         rows: float32 (N, K) for each output.
         labels: K names.
     """
-    written = [
+    encoded = [
         write_texts(
-            wish.name, classes(rows[wish.name], labels, wish.classes), is_binary=wish.is_binary
+            output.name,
+            classes(rows[output.name], labels, output.classes),
+            is_binary=output.is_binary,
         )
-        if wish.classes
-        else write_numbers(wish.name, rows[wish.name], is_binary=wish.is_binary)
-        for wish in asked.wishes
+        if output.classes
+        else write_numbers(output.name, rows[output.name], is_binary=output.is_binary)
+        for output in call.outputs
     ]
     name, version = model
-    tensors = [output.tensor for output in written]
+    tensors = [output.tensor for output in encoded]
     response = InferResponse(
-        model_name=name, model_version=version, id=asked.id, parameters=ran, outputs=tensors
+        model_name=name, model_version=version, id=call.id, parameters=ran, outputs=tensors
     )
     text = response.model_dump_json(exclude_none=True).encode()
-    if not any(wish.is_binary for wish in asked.wishes):
-        return Answer(text, None)
-    return Answer(b"".join([text, *(output.blob for output in written)]), len(text))
+    if not any(output.is_binary for output in call.outputs):
+        return EncodedResponse(text, None)
+    return EncodedResponse(b"".join([text, *(output.binary for output in encoded)]), len(text))
 
 
 def classes(rows: NDArray[np.float32], labels: Sequence[str], most: int) -> list[list[str]]:
-    """Give the `most` highest of each row as `value:index:label`, the highest first.
+    """List the `most` highest values of each row as `value:index:label`, the highest first.
 
     Args:
         rows: float32 (N, K).

@@ -1,7 +1,7 @@
 """`/v2`: the Open Inference Protocol V2 over REST; its metadata, health and inference.
 
 Clients of this protocol send no content type or a wrong one, so bodies are read as they
-are. What Triton adds to the protocol stands in `service.api.v2.repository`.
+are. What Triton adds to the protocol is in `service.api.v2.repository`.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from fastapi import APIRouter, Request, Response
 
 from service.api.body import read_body
 from service.api.budget import Upload
-from service.api.compression import choose, compress
+from service.api.compression import choose_encoding, compress
 from service.api.direct import DirectRoute
 from service.api.problems import errors_v2
 from service.api.routes.health import livez, readyz
 from service.api.routes.predict import read_timeout_s, server_timing
 from service.api.shedding import TIMEOUT
 from service.api.state import service_of
-from service.api.v2.codec import Answer, Asked, read_request, write_response
-from service.api.v2.names import View, all_views, versions
-from service.api.v2.routing import TAG, json_response, model_route, view_of
+from service.api.v2.codec import EncodedResponse, InferCall, read_request, write_response
+from service.api.v2.names import ModelAlias, all_aliases, versions
+from service.api.v2.routing import TAG, json_response, model_route, requested_alias
 from service.api.v2.schemas import (
     InferRequest,
     InferResponse,
@@ -50,17 +50,17 @@ EXTENSIONS = (
 )
 JSON_BYTES_HEADER = "Inference-Header-Content-Length"
 _JSON_BYTES = JSON_BYTES_HEADER.lower().encode()
-SMALL_BYTES = 32_768
-"""A body up to this size is read on the event loop: passing it to a thread costs more."""
-SMALL_ROWS = 4096
-"""Likewise for an answer of so many numbers."""
+INLINE_BODY_BYTES = 32_768
+"""A body up to this size is parsed on the event loop: passing it to a thread costs more."""
+INLINE_NUMBERS = 4096
+"""A response with up to so many numbers is written there, for the same reason."""
 
 router = APIRouter(prefix="/v2", route_class=DirectRoute, tags=[TAG])
 
 
 @router.get("", summary="Name, version, extensions", response_model=ServerMetadata)
 async def server_metadata(request: Request) -> Response:  # noqa: ARG001  # a route gets it
-    """Say who answers."""
+    """Give the server's name, version and extensions."""
     return json_response(
         ServerMetadata(name=NAME, version=version(NAME), extensions=list(EXTENSIONS))
     )
@@ -92,8 +92,8 @@ async def ready(request: Request) -> Response:
 
 @router.get("/models", summary="Names of all models", response_model=ModelNames)
 async def model_names(request: Request) -> Response:
-    """List every name once."""
-    names = dict.fromkeys(view.name for view in all_views(service_of(request).models))
+    """List each name once."""
+    names = dict.fromkeys(alias.name for alias in all_aliases(service_of(request).models))
     return json_response(ModelNames(models=list(names)))
 
 
@@ -106,22 +106,22 @@ async def model_names(request: Request) -> Response:
     statuses=(404, 503),
 )
 async def model_ready(request: Request) -> Response:
-    """Ready if it is served, and the service is ready."""
-    view = view_of(request)
+    """Ready if the model is served and the service is ready."""
+    alias = requested_alias(request)
     await readyz(request)
-    return json_response(ModelReady(name=view.name))
+    return json_response(ModelReady(name=alias.name))
 
 
-@model_route(router, "GET", "", summary="What a model takes and gives", answer=ModelMetadata)
+@model_route(router, "GET", "", summary="Inputs and outputs of a model", answer=ModelMetadata)
 async def model_metadata(request: Request) -> Response:
     """Inputs and outputs with their shapes."""
-    view = view_of(request)
+    alias = requested_alias(request)
     return json_response(
         ModelMetadata(
-            name=view.name,
-            versions=versions(service_of(request).models, view.name),
-            inputs=[_describe(view.border.input)],
-            outputs=[_describe(output) for output in view.border.outputs],
+            name=alias.name,
+            versions=versions(service_of(request).models, alias.name),
+            inputs=[_describe(alias.signature.input)],
+            outputs=[_describe(output) for output in alias.signature.outputs],
         )
     )
 
@@ -134,24 +134,24 @@ def _describe(tensor: Tensor) -> TensorMetadata:
     router,
     "POST",
     "/infer",
-    summary="Classify tensors or pictures",
+    summary="Classify tensors or images",
     answer=InferResponse,
     statuses=(400, 404, 408, 413, 415, 422, 500, 501, 503, 504),
     body=InferRequest,
 )
 async def infer(request: Request) -> Response:
-    """Answer an inference request; any other outcome is counted among the failures."""
-    view = view_of(request)
+    """Answer an inference request. Any other outcome is counted as a failure."""
+    alias = requested_alias(request)
     began = time.perf_counter()
     try:
-        return await _infer(request, view)
-    except Exception:  # an unforeseen one, too, which the middleware answers
-        statistics = service_of(request).telemetry.statistics[view.classifier]
+        return await _infer(request, alias)
+    except Exception:  # also an unexpected one, which the middleware answers
+        statistics = service_of(request).telemetry.statistics[alias.classifier]
         statistics.record_failure(time.perf_counter() - began)
         raise
 
 
-async def _infer(request: Request, view: View) -> Response:
+async def _infer(request: Request, alias: ModelAlias) -> Response:
     """Read, classify, write: the same limits and counters as `POST /predict`."""
     scope, service = request.scope, service_of(request)
     limits, headers = service.settings, dict(scope["headers"])
@@ -163,25 +163,25 @@ async def _infer(request: Request, view: View) -> Response:
     with Upload(service.budget, scope.get("client")) as upload:
         try:
             body, received = await read_body(request, headers, limits, upload)
-        except BodyTooLargeError:  # most often a tensor that the model does not take
-            raise BodyTooLargeError(limits.max_body_bytes, view.border.expects()) from None
-        is_small, read_by = len(body) <= SMALL_BYTES, None
-        while read_by != (view := view_of(request)).border:  # it may be replaced meanwhile
-            read_by = view.border
+        except BodyTooLargeError:  # most often a tensor that does not fit the model
+            raise BodyTooLargeError(limits.max_body_bytes, alias.signature.expects()) from None
+        is_small, read_by = len(body) <= INLINE_BODY_BYTES, None
+        while read_by != (alias := requested_alias(request)).signature:  # replaced meanwhile?
+            read_by = alias.signature
             if is_small:
-                asked = read_request(body, json_bytes, read_by)
+                call = read_request(body, json_bytes, read_by)
             else:
-                asked = await asyncio.to_thread(read_request, body, json_bytes, read_by)
+                call = await asyncio.to_thread(read_request, body, json_bytes, read_by)
         read_s = time.perf_counter() - received
-        del body  # what was read of it is in `asked`
-        deadline = received + min(timeout_s, asked.timeout_s or timeout_s)
-        if isinstance(asked.images, list):
-            outcome = await view.classifier.predict(asked.images, deadline, disconnect)
+        del body  # what was read of it is in `call`
+        deadline = received + min(timeout_s, call.timeout_s or timeout_s)
+        if isinstance(call.images, list):
+            outcome = await alias.classifier.predict(call.images, deadline, disconnect)
         else:
-            images = list(asked.images)  # (N, S, S, C) -> N times (S, S, C)
-            outcome = await view.classifier.predict_tensors(images, deadline, disconnect)
+            images = list(call.images)  # (N, S, S, C) -> N times (S, S, C)
+            outcome = await alias.classifier.predict_tensors(images, deadline, disconnect)
     timings = outcome.timings._replace(decode=outcome.timings.decode + read_s)
-    return await _respond(request, view, asked, outcome._replace(timings=timings))
+    return await _respond(request, alias, call, outcome._replace(timings=timings))
 
 
 def _json_bytes(header: bytes | None) -> int | None:
@@ -196,39 +196,41 @@ def _json_bytes(header: bytes | None) -> int | None:
     return int(header)
 
 
-async def _respond(request: Request, view: View, asked: Asked, outcome: Outcome) -> Response:
-    """Write the answer, compressed where the client takes that, and count the request."""
+async def _respond(
+    request: Request, alias: ModelAlias, call: InferCall, outcome: Outcome
+) -> Response:
+    """Write the response, compressed if the client accepts that, and count the request."""
     accepted = request.headers.get("accept-encoding")
 
-    def write() -> tuple[Answer, str | None, float]:
+    def write() -> tuple[EncodedResponse, str | None, float]:
         began = time.perf_counter()
-        answer = _write(view, asked, outcome)
-        encoding = choose(accepted, len(answer.body))
+        response = _write(alias, call, outcome)
+        encoding = choose_encoding(accepted, len(response.body))
         if encoding is not None:
-            answer = answer._replace(body=compress(answer.body, encoding))
-        return answer, encoding, time.perf_counter() - began
+            response = response._replace(body=compress(response.body, encoding))
+        return response, encoding, time.perf_counter() - began
 
-    numbers = len(outcome.outputs) * len(view.classifier.manifest.labels)
-    is_small = numbers <= SMALL_ROWS
-    answer, encoding, write_s = write() if is_small else await asyncio.to_thread(write)
+    numbers = len(outcome.outputs) * len(alias.classifier.manifest.labels)
+    is_small = numbers <= INLINE_NUMBERS
+    response, encoding, write_s = write() if is_small else await asyncio.to_thread(write)
     outcome.check_deadline("the answer was written. Allow more time, or ask for fewer outputs.")
-    service_of(request).telemetry.record_request(outcome, view.classifier, write_s)
+    service_of(request).telemetry.record_request(outcome, alias.classifier, write_s)
     headers = {"Server-Timing": server_timing(outcome), "Vary": "Accept-Encoding"}
-    if answer.json_bytes is not None:
-        headers[JSON_BYTES_HEADER] = str(answer.json_bytes)
+    if response.json_bytes is not None:
+        headers[JSON_BYTES_HEADER] = str(response.json_bytes)
     if encoding is not None:
         headers["Content-Encoding"] = encoding
-    is_json = answer.json_bytes is None
+    is_json = response.json_bytes is None
     media_type = "application/json" if is_json else "application/octet-stream"
-    return Response(answer.body, media_type=media_type, headers=headers)
+    return Response(response.body, media_type=media_type, headers=headers)
 
 
-def _write(view: View, asked: Asked, outcome: Outcome) -> Answer:
+def _write(alias: ModelAlias, call: InferCall, outcome: Outcome) -> EncodedResponse:
     outputs = outcome.outputs
     rows = {
         "logits": np.stack([output.logits for output in outputs]),  # (N, K)
         "probabilities": np.stack([output.probabilities for output in outputs]),
     }
-    info, labels = view.classifier.info, view.classifier.manifest.labels
+    info, labels = alias.classifier.info, alias.classifier.manifest.labels
     ran = Ran(provider=info.provider, precision=info.precision)
-    return write_response(asked, (view.name, view.version), ran, rows, labels)
+    return write_response(call, (alias.name, alias.version), ran, rows, labels)

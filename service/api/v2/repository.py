@@ -1,7 +1,7 @@
 """`/v2`: what Triton adds to the protocol: configuration, statistics, the repository's index.
 
-Load tools such as perf_analyzer ask for these. ModelRegistry come and go by SIGHUP and by the
-watched folder, never over this protocol.
+Load tools such as perf_analyzer ask for these. Models are loaded and unloaded by SIGHUP
+and by the watched folder, never over this protocol.
 """
 
 from fastapi import APIRouter, Request, Response
@@ -13,8 +13,8 @@ from service.api.direct import DirectRoute
 from service.api.json_text import as_utf8
 from service.api.problems import errors_v2
 from service.api.state import service_of
-from service.api.v2.names import View, all_views
-from service.api.v2.routing import TAG, json_body, json_response, model_route, view_of
+from service.api.v2.names import ModelAlias, all_aliases
+from service.api.v2.routing import TAG, json_body, json_response, model_route, requested_alias
 from service.api.v2.schemas import (
     BatchStats,
     Duration,
@@ -42,20 +42,20 @@ router = APIRouter(prefix="/v2", route_class=DirectRoute, tags=[TAG])
 
 @router.get("/models/stats", summary="Counters of all models", response_model=Statistics)
 async def all_stats(request: Request) -> Response:
-    """Every model under every name; the names of one artifact share its counters."""
-    views = all_views(service_of(request).models)
-    return json_response(Statistics(model_stats=[_stats(request, view) for view in views]))
+    """Counters of every alias; the aliases of one artifact share them."""
+    aliases = all_aliases(service_of(request).models)
+    return json_response(Statistics(model_stats=[_stats(request, alias) for alias in aliases]))
 
 
 @model_route(router, "GET", "/stats", summary="Counters of a model", answer=Statistics)
 async def model_stats(request: Request) -> Response:
     """Counters since this process loaded the model."""
-    return json_response(Statistics(model_stats=[_stats(request, view_of(request))]))
+    return json_response(Statistics(model_stats=[_stats(request, requested_alias(request))]))
 
 
-def _stats(request: Request, view: View) -> ModelStats:
-    statistics = service_of(request).telemetry.statistics[view.classifier]
-    return report(statistics, view.name, view.version)
+def _stats(request: Request, alias: ModelAlias) -> ModelStats:
+    statistics = service_of(request).telemetry.statistics[alias.classifier]
+    return report(statistics, alias.name, alias.version)
 
 
 def report(counters: Counters, name: str, version: str) -> ModelStats:
@@ -93,27 +93,27 @@ def report(counters: Counters, name: str, version: str) -> ModelStats:
 
 
 def _duration(count: int, seconds: float) -> Duration:
-    """Give it as the protocol has it, in nanoseconds."""
+    """Convert to the protocol's form, in nanoseconds."""
     return Duration(count=count, ns=round(1e9 * seconds))
 
 
 @model_route(router, "GET", "/config", summary="A model as Triton has it", answer=ModelConfig)
 async def model_config(request: Request) -> Response:
     """The part of Triton's model configuration that clients read."""
-    view = view_of(request)
-    border = view.border
+    alias = requested_alias(request)
+    signature = alias.signature
     return json_response(
         ModelConfig(
-            name=view.name,
-            max_batch_size=border.max_images,
-            input=[_input(border.input)],
+            name=alias.name,
+            max_batch_size=signature.max_images,
+            input=[_input(signature.input)],
             output=[
                 OutputConfig(
                     name=output.name,
                     data_type=DATA_TYPES[output.datatype],
                     dims=list(output.shape[1:]),
                 )
-                for output in border.outputs
+                for output in signature.outputs
             ],
         )
     )
@@ -136,20 +136,20 @@ def _input(tensor: Tensor) -> InputConfig:
     openapi_extra={"requestBody": json_body(IndexRequest)},
 )
 async def index(request: Request) -> Response:
-    """List what is served and, unless only that is wanted, what was refused and why."""
-    asked = await _read_index_request(request)
+    """List what is served and, unless `ready` is set, what failed to load and why."""
+    wanted = await _read_index_request(request)
     models = service_of(request).models
     entries = [
-        IndexEntry(name=view.name, version=view.version, state="READY", reason="")
-        for view in all_views(models)
+        IndexEntry(name=alias.name, version=alias.version, state="READY", reason="")
+        for alias in all_aliases(models)
     ]
-    if not asked.ready:
-        entries += _refused(models, {(entry.name, entry.version) for entry in entries})
+    if not wanted.ready:
+        entries += _failed_entries(models, {(entry.name, entry.version) for entry in entries})
     return Response(Entries.dump_json(entries), media_type="application/json")
 
 
 async def _read_index_request(request: Request) -> IndexRequest:
-    """Read the body, if there is one: clients leave it out."""
+    """Read the body, which clients may leave out."""
     length = request.headers.get("content-length")
     if length in {None, "0"} and "transfer-encoding" not in request.headers:
         return IndexRequest()
@@ -162,8 +162,8 @@ async def _read_index_request(request: Request) -> IndexRequest:
         raise MalformedRequestError('The body must be empty or {"ready": true}.') from error
 
 
-def _refused(models: ModelRegistry, served: set[tuple[str, str]]) -> list[IndexEntry]:
-    """List candidates that could not be loaded, where no older state of them is served."""
+def _failed_entries(models: ModelRegistry, served: set[tuple[str, str]]) -> list[IndexEntry]:
+    """List candidates that failed to load, unless an older state of them is served."""
     return [
         IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=failed.public_reason)
         for failed in models.failed()
@@ -175,7 +175,7 @@ def _refused(models: ModelRegistry, served: set[tuple[str, str]]) -> list[IndexE
 @router.post("/repository/models/{name}/load", summary="Not supported", responses=errors_v2(501))
 @router.post("/repository/models/{name}/unload", summary="Not supported", responses=errors_v2(501))
 async def control(request: Request) -> Response:
-    """Refuse: what is served is decided where the service runs.
+    """Refuse: which models are served is configured where the service runs.
 
     Raises:
         UnsupportedError: Always.

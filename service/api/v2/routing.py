@@ -1,4 +1,4 @@
-"""What the routes of the V2 protocol share: paths of models, JSON answers, their description."""
+"""What the routes of the V2 protocol share: model paths, JSON responses and OpenAPI entries."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from service.api.problems import errors_v2
 from service.api.state import service_of
-from service.api.v2.names import View, find_view
+from service.api.v2.names import ModelAlias, find_alias
 from service.postprocessing.schemas import Schema
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -47,14 +47,14 @@ def model_route(  # noqa: PLR0913  # what OpenAPI wants to know
     return register
 
 
-def view_of(request: Request) -> View:
+def requested_alias(request: Request) -> ModelAlias:
     """Find the model that the path names.
 
     Raises:
         ModelNotFoundError: If there is none.
     """
     wanted = request.path_params
-    return find_view(service_of(request).models, wanted["name"], wanted.get("version"))
+    return find_alias(service_of(request).models, wanted["name"], wanted.get("version"))
 
 
 def json_response(content: Schema) -> Response:
@@ -63,7 +63,7 @@ def json_response(content: Schema) -> Response:
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """Describe a body for OpenAPI, in one piece: references would lead nowhere there."""
+    """Describe a body for OpenAPI. `$ref`s are resolved, since their targets would be missing."""
     schema = model.model_json_schema()
     parts = schema.pop("$defs", {})
 

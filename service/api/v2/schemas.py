@@ -1,7 +1,7 @@
-"""What crosses the wire under `/v2`: the shapes of the Open Inference Protocol.
+"""Request and response bodies under `/v2`, as the Open Inference Protocol defines them.
 
-Requests may carry more than we know: clients of this protocol add fields of their own, and
-Triton passes over them. Answers are frozen and say exactly what they declare.
+Unknown fields of requests are ignored, as Triton does: clients of this protocol add fields of
+their own. Responses contain exactly the declared fields.
 """
 
 from typing import Annotated, Any, Literal
@@ -18,18 +18,18 @@ NoneIsEmpty = Annotated[
     Field(max_length=100),
     BeforeValidator(lambda given: {} if given is None else given),
 ]
-"""Some clients write `null` for what they leave out."""
+"""Some clients write `null` for parameters that they leave out."""
 Dimension = Annotated[StrictInt, Field(ge=0, le=2**40)]
 
 
-class Request(BaseModel):
-    """The manners of what clients send: frozen, unknown fields passed over."""
+class RequestSchema(BaseModel):
+    """Configuration of what clients send: frozen, unknown fields ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class RequestTensor(Request):
-    """One input: its numbers in `data`, or behind the JSON in `binary_data_size` bytes."""
+class RequestTensor(RequestSchema):
+    """One input: its numbers in `data`, or in `binary_data_size` bytes after the JSON."""
 
     name: Name
     datatype: Name
@@ -38,8 +38,8 @@ class RequestTensor(Request):
     data: list[Any] | None = Field(None, description="Nested or flat, row by row.")
 
 
-class RequestedOutput(Request):
-    """One output that is wanted, and how."""
+class RequestOutput(RequestSchema):
+    """One output that the client asks for, and in which form."""
 
     name: Name
     parameters: NoneIsEmpty = Field(
@@ -47,23 +47,23 @@ class RequestedOutput(Request):
     )
 
 
-class InferRequest(Request):
+class InferRequest(RequestSchema):
     """An inference request; with the binary extension, the part of it that is JSON."""
 
     id: Annotated[str, BeforeValidator(lambda given: given if given is not None else "")] = Field(
-        "", max_length=1024, description="Comes back in the answer."
+        "", max_length=1024, description="Returned in the response."
     )
     parameters: NoneIsEmpty = Field(
         default={}, description="`timeout` in microseconds; `binary_data_output` (bool)."
     )
     inputs: list[RequestTensor] = Field(min_length=1, max_length=8)
     outputs: Annotated[
-        list[RequestedOutput], BeforeValidator(lambda given: [] if given is None else given)
+        list[RequestOutput], BeforeValidator(lambda given: [] if given is None else given)
     ] = Field(default=[], max_length=8)
 
 
 class ResponseTensor(Schema):
-    """One output: `data`, or `parameters.binary_data_size` bytes behind the JSON."""
+    """One output: `data`, or `parameters.binary_data_size` bytes after the JSON."""
 
     name: str
     datatype: str
@@ -73,9 +73,9 @@ class ResponseTensor(Schema):
 
 
 class Ran(Schema):
-    """On what and in which precision the engine ran: it may have fallen back from what was set.
+    """The provider and precision that ran, which may differ from the settings after a fallback.
 
-    The protocol leaves an answer's parameters to the server.
+    The protocol leaves the parameters of a response to the server.
     """
 
     provider: Literal["cpu", "cuda"]
@@ -83,7 +83,7 @@ class Ran(Schema):
 
 
 class InferResponse(Schema):
-    """The answer to an inference request."""
+    """The response to an inference request."""
 
     model_name: str
     model_version: str
@@ -99,7 +99,7 @@ class ErrorV2(Schema):
 
 
 class ServerMetadata(Schema):
-    """Who answers, and which extensions of the protocol it speaks."""
+    """The server's name, its version and the protocol extensions that it supports."""
 
     name: str
     version: str
@@ -107,26 +107,26 @@ class ServerMetadata(Schema):
 
 
 class Live(Schema):
-    """The process lives."""
+    """The process is alive."""
 
     live: bool = True
 
 
 class Ready(Live):
-    """The process takes requests."""
+    """The process accepts requests."""
 
     ready: bool = True
 
 
 class ModelReady(Schema):
-    """The model takes requests."""
+    """The model accepts requests."""
 
     name: str
     ready: bool = True
 
 
 class TensorMetadata(Schema):
-    """One input or output; -1 stands for any length."""
+    """One input or output; -1 means any length."""
 
     name: str
     datatype: str
@@ -134,7 +134,7 @@ class TensorMetadata(Schema):
 
 
 class ModelMetadata(Schema):
-    """What a model takes and gives."""
+    """Inputs and outputs of a model."""
 
     name: str
     versions: list[str]
@@ -159,7 +159,7 @@ class InputConfig(Schema):
 
 
 class OutputConfig(Schema):
-    """An output, likewise."""
+    """An output as Triton's configuration has it."""
 
     name: str
     data_type: str
@@ -187,14 +187,14 @@ class IndexEntry(Schema):
     reason: str
 
 
-class IndexRequest(Request):
-    """Which entries are wanted."""
+class IndexRequest(RequestSchema):
+    """Which entries to list."""
 
     ready: bool = Field(False, description="Only those that are served.")
 
 
 class Duration(Schema):
-    """How often, and for how many nanoseconds together."""
+    """A count of events and their total time in nanoseconds."""
 
     count: int
     ns: int

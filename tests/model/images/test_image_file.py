@@ -8,7 +8,7 @@ from PIL import Image
 
 from model.images.image_file import open_image_file, open_image_path
 from model.preprocessing import lies_down
-from tests.service.pictures import chunk, encode, png_with, striped
+from tests.service.images import chunk, encode, png_with, striped
 
 
 def test_a_header_on_disk_is_read_without_the_rest(tmp_path: Path) -> None:

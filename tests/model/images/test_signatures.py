@@ -8,7 +8,7 @@ from PIL import Image
 
 from model.images.image_file import open_image_file
 from model.images.signatures import BRANDS, MAGIC, recognise
-from tests.service.pictures import encode
+from tests.service.images import encode
 
 PNG = encode(Image.new("L", (4, 4)))
 

@@ -20,7 +20,7 @@ from service.errors import (
 
 
 class Arriving:
-    """A body as it arrives, in the place of ASGI's `receive`."""
+    """A body as it arrives, in place of ASGI's `receive`."""
 
     def __init__(self, chunks: Iterable[bytes], pause_s: float = 0, is_cut: bool = False) -> None:
         self.left = iter([*chunks])
@@ -70,7 +70,7 @@ NAMES_OF_FILES = [
     "x" * 5_000,
     None,
 ]
-PICTURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+IMAGE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
@@ -84,8 +84,8 @@ def test_other_names_of_json_are_taken(name: str) -> None:
 
 
 @pytest.mark.parametrize("header", NAMES_OF_FILES)
-def test_other_names_of_files_and_none_are_taken_for_one_picture(header: str | None) -> None:
-    assert read_payloads(PICTURE, header, 1).images == [PICTURE]
+def test_other_names_of_files_and_none_are_taken_for_one_image(header: str | None) -> None:
+    assert read_payloads(IMAGE, header, 1).images == [IMAGE]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_another_content_type_is_refused_with_the_ones_we_read(header: str) -> N
 
 
 @pytest.mark.parametrize("name", RAW_TYPES)
-def test_a_raw_body_is_one_picture_untouched(name: str) -> None:
+def test_a_raw_body_is_one_image_untouched(name: str) -> None:
     assert read_payloads(b"\0\r\n--line", name, 1).images == [b"\0\r\n--line"]
 
 
@@ -125,7 +125,7 @@ def test_text_in_the_place_of_a_file_is_named(
     assert (header or "not given") in str(refused.value)
 
 
-@pytest.mark.parametrize("body", [b"file=boot.png&top_k=3\n", PICTURE.translate(None, b"\0\r\n")])
+@pytest.mark.parametrize("body", [b"file=boot.png&top_k=3\n", IMAGE.translate(None, b"\0\r\n")])
 def test_an_urlencoded_form_and_what_curl_makes_of_a_file_are_named(body: bytes) -> None:
     with pytest.raises(UnsupportedMediaTypeError, match=r"curl -d.*--data-binary"):
         read_payloads(body, "application/x-www-form-urlencoded; charset=utf-8", 1)

@@ -1,4 +1,4 @@
-"""Pictures in a form, multipart/form-data: read in order, or refused as malformed."""
+"""Images in a form, multipart/form-data: read in order, or refused as malformed."""
 
 import contextlib
 import time
@@ -32,7 +32,7 @@ def form(*files: tuple[str, tuple[str | None, bytes, str]]) -> tuple[bytes, str]
     return request.read(), request.headers["content-type"]
 
 
-def part(content: bytes = b"picture", headers: str = 'form-data; name="file"') -> bytes:
+def part(content: bytes = b"payload", headers: str = 'form-data; name="file"') -> bytes:
     """One part between two lines, written by hand."""
     return b"--line\r\nContent-Disposition: " + headers.encode() + b"\r\n\r\n" + content + b"\r\n"
 
@@ -61,16 +61,16 @@ def test_a_form_gives_many_files_in_the_order_sent() -> None:
 
 
 def test_a_part_without_a_file_name_is_a_file_all_the_same() -> None:
-    body, content_type = form(("file", (None, b"picture", "image/png")))
+    body, content_type = form(("file", (None, b"payload", "image/png")))
 
     assert b"filename" not in body
-    assert payloads(body, content_type, 1) == [b"picture"]
+    assert payloads(body, content_type, 1) == [b"payload"]
 
 
 def test_a_part_may_say_of_itself_what_it_likes() -> None:
-    body, content_type = form(("file", ("../../etc/passwd", b"picture", "text/html")))
+    body, content_type = form(("file", ("../../etc/passwd", b"payload", "text/html")))
 
-    assert payloads(body, content_type, 1) == [b"picture"]
+    assert payloads(body, content_type, 1) == [b"payload"]
 
 
 def test_a_form_with_too_many_files_is_refused() -> None:
@@ -147,7 +147,7 @@ def test_a_form_that_is_junk_is_malformed(body: bytes) -> None:
         payloads(body, FORM, 9)
 
 
-def test_a_form_in_a_form_is_taken_for_a_picture() -> None:
+def test_a_form_in_a_form_is_taken_for_an_image() -> None:
     inner = part(b"inner").replace(b"line", b"fold") + b"--fold--"
 
     assert payloads(part(inner) + b"--line--", FORM, 9) == [inner]
@@ -164,7 +164,7 @@ def test_a_part_with_huge_headers_is_malformed(lines: int) -> None:
 def test_a_part_with_modest_headers_is_read() -> None:
     header = 'form-data; name="file"' + f"\r\nX-Filler: {'x' * 2_000}" * 5
 
-    assert payloads(part(headers=header) + b"--line--", FORM, 1) == [b"picture"]
+    assert payloads(part(headers=header) + b"--line--", FORM, 1) == [b"payload"]
 
 
 def test_headers_are_counted_for_each_part_alone() -> None:
@@ -212,7 +212,7 @@ def test_forms_with_changed_bytes_are_refused_or_read(data: st.DataObject) -> No
 )
 def test_what_is_no_file_is_passed_over_before_and_after_it(beside: bytes) -> None:
     for body in (beside + FILE + END, FILE + beside + END):
-        assert payloads(body, FORM, 1) == [b"picture"]
+        assert payloads(body, FORM, 1) == [b"payload"]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_form_of_fields_alone_is_malformed(body: bytes) -> None:
 def test_fields_that_are_options_are_given_and_no_others() -> None:
     body = field("top_k", b" 3\r\n") + FILE + field("explain", b"") + field("other", b"1") + END
 
-    assert read_form(body, FORM, 1, OPTIONS) == ([b"picture"], {"top_k": "3"})
+    assert read_form(body, FORM, 1, OPTIONS) == ([b"payload"], {"top_k": "3"})
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_a_flood_of_lines_that_begin_with_the_boundary_is_refused_at_once() -> N
 
 @pytest.mark.parametrize("before", [b"\r\n", b"A preamble.\r\n", b"--lin\r\n--other\r\n"])
 def test_what_stands_before_the_first_boundary_is_passed_over(before: bytes) -> None:
-    assert payloads(before + FILE + END, FORM, 1) == [b"picture"]
+    assert payloads(before + FILE + END, FORM, 1) == [b"payload"]
 
 
 def test_the_boundary_may_be_quoted() -> None:
@@ -290,12 +290,12 @@ def test_lines_without_cr_are_malformed_and_named() -> None:
 
 @pytest.mark.parametrize(
     ("encoding", "content"),
-    [("binary", b"picture"), ("8BIT", b"picture"), ("Base64", b"cGlj\r\ndHVyZQ==")],
+    [("binary", b"payload"), ("8BIT", b"payload"), ("Base64", b"cGF5\r\nbG9hZA==")],
 )
 def test_a_part_may_have_a_transfer_encoding(encoding: str, content: bytes) -> None:
     headers = f'form-data; name="file"\r\nContent-Transfer-Encoding: {encoding}'
 
-    assert payloads(part(content, headers) + END, FORM, 1) == [b"picture"]
+    assert payloads(part(content, headers) + END, FORM, 1) == [b"payload"]
 
 
 @pytest.mark.parametrize(("encoding", "content"), [("base64", b"cGl"), ("quoted-printable", b"x")])

@@ -1,4 +1,4 @@
-"""Pictures in JSON, application/json: read in order, or refused with what to send."""
+"""Images in JSON, application/json: read in order, or refused with what to send."""
 
 import base64
 import contextlib
@@ -22,7 +22,7 @@ def as_json(images: object, **more: object) -> bytes:
     return json.dumps({"images": images, **more}).encode()
 
 
-def test_json_gives_its_pictures_in_the_order_sent() -> None:
+def test_json_gives_its_images_in_the_order_sent() -> None:
     sent = [b"one", b"\0\xff", b""]
     body = as_json([base64.b64encode(content).decode() for content in sent])
 
@@ -70,7 +70,7 @@ def test_text_that_is_not_base64_is_malformed_and_says_which_it_was(text: str) -
     assert refused.value.index == 1
 
 
-def test_json_with_too_many_pictures_is_refused_before_they_are_unpacked() -> None:
+def test_json_with_too_many_images_is_refused_before_they_are_unpacked() -> None:
     with pytest.raises(TooManyImagesError, match="more than 2 images"):
         payloads(as_json(["not base64"] * 3), "application/json", 2)
 
@@ -87,7 +87,7 @@ def test_json_of_very_many_other_items_is_refused_as_what_it_is(item: bytes) -> 
         payloads(b'{"images": [' + item * 1_000_000, "application/json", 3)
 
 
-def test_the_first_of_many_faults_is_told() -> None:
+def test_the_first_of_many_faults_is_reported() -> None:
     with pytest.raises(MalformedRequestError, match=r"images\.1: ") as refused:
         payloads(as_json(["YQ==", 1, 2, 3]), "application/json", 3)
 
@@ -95,15 +95,15 @@ def test_the_first_of_many_faults_is_told() -> None:
     assert refused.value.__cause__.error_count() == 1
 
 
-def test_as_many_prefixes_as_pictures_are_told_from_too_many_pictures() -> None:
+def test_a_prefix_for_each_image_is_not_taken_for_too_many_images() -> None:
     body = as_json(["data:image/png;base64,YQ=="] * 300)
 
     assert payloads(body, "application/json", 300) == [b"a"] * 300
 
 
-PICTURE = bytes(range(256)) + b"\xfb\xef\xff\0"
-TEXT = base64.b64encode(PICTURE).decode()
-LINES = base64.encodebytes(PICTURE).decode()
+IMAGE = bytes(range(256)) + b"\xfb\xef\xff\0"
+TEXT = base64.b64encode(IMAGE).decode()
+LINES = base64.encodebytes(IMAGE).decode()
 
 
 @pytest.mark.parametrize(
@@ -115,20 +115,20 @@ LINES = base64.encodebytes(PICTURE).decode()
         f"data:image/png;base64,{TEXT}",
         f" DATA:image/svg+xml;charset=utf-8;BASE64,{LINES}",
         TEXT.rstrip("="),
-        base64.urlsafe_b64encode(PICTURE).decode(),
+        base64.urlsafe_b64encode(IMAGE).decode(),
     ],
 )
 def test_base64_is_read_as_clients_write_it(text: str) -> None:
     body = as_json([text])
 
-    assert payloads(body, "application/json", 1) == [PICTURE]
+    assert payloads(body, "application/json", 1) == [IMAGE]
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 def test_line_breaks_that_json_forbids_within_texts_are_passed_over(line_end: bytes) -> None:
     body = b'{\n\t"images": [\n"' + LINES.encode().replace(b"\n", line_end) + b'"\n]}'
 
-    assert payloads(body, "application/json", 1) == [PICTURE]
+    assert payloads(body, "application/json", 1) == [IMAGE]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_json_of_other_encodings_is_read(encoding: str) -> None:
     text = as_json([TEXT]).decode()
 
     for body in (text.encode(encoding), ("\ufeff" + text).encode(encoding)):
-        assert payloads(body, "application/json", 1) == [PICTURE]
+        assert payloads(body, "application/json", 1) == [IMAGE]
 
 
 def test_other_bytes_with_zeros_are_not_taken_for_text_of_another_encoding() -> None:

@@ -1,4 +1,4 @@
-"""The memory that bodies share: room for small ones, a minimum rate, and who makes room."""
+"""The memory that bodies share: a reserve for small ones, a minimum rate, and eviction."""
 
 import asyncio
 from contextlib import ExitStack
@@ -9,8 +9,8 @@ import pytest
 from service import memory
 from service.api import budget as budget_module
 from service.api.body import receive
-from service.api.budget import SMALL_BYTES, BodyBudget, Upload
-from service.api.problems import refusal_response
+from service.api.budget import RESERVED_BYTES, BodyBudget, Upload
+from service.api.problems import error_response_for
 from service.errors import OverloadedError, RequestTimeoutError, ServiceError
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ async def never() -> dict[str, Any]:
 
 
 class Bodies:
-    """Bodies that are coming in and stand still, each received by a task of its own."""
+    """Bodies that have stalled, each received by its own task."""
 
     def __init__(self, budget: BodyBudget) -> None:
         self.budget = budget
@@ -43,9 +43,9 @@ class Bodies:
             upload = self._held.enter_context(Upload(self.budget, client))
             self._tasks.append(asyncio.create_task(receive(never, None, LARGEST, upload=upload)))
             await asyncio.sleep(0)
-            with_room = min(size, self.budget.limit - self.budget.held)
+            with_room = min(size, self.budget.limit - self.budget.buffered)
             upload.charge(with_room)
-            upload.since -= age_s
+            upload.window_began -= age_s
             self.uploads.append(upload)
 
     async def ended(self) -> list[BaseException]:
@@ -72,25 +72,25 @@ async def test_small_bodies_have_room_beside_large_ones(bodies: Bodies) -> None:
 
     with ExitStack() as held:
         for _ in range(100):
-            held.enter_context(Upload(bodies.budget, STALLED)).charge(SMALL_BYTES)
+            held.enter_context(Upload(bodies.budget, STALLED)).charge(RESERVED_BYTES)
 
-        assert bodies.budget.held <= LIMIT
+        assert bodies.budget.buffered <= LIMIT
     assert await bodies.ended() == []
 
 
-@pytest.mark.parametrize("size", [10 * MEGABYTE - 1, SMALL_BYTES, 100_000])
+@pytest.mark.parametrize("size", [10 * MEGABYTE - 1, RESERVED_BYTES, 100_000])
 async def test_slow_bodies_make_room(bodies: Bodies, size: int) -> None:
     await bodies.stall(LIMIT // size + 1, size, age_s=1)
 
     with Upload(bodies.budget, STALLED) as small, Upload(bodies.budget, STALLED) as large:
-        small.charge(SMALL_BYTES)
+        small.charge(RESERVED_BYTES)
         for _ in range(40):
-            large.charge(SMALL_BYTES)
+            large.charge(RESERVED_BYTES)
 
-        assert bodies.budget.held <= LIMIT
+        assert bodies.budget.buffered <= LIMIT
     ended = await bodies.ended()
     assert {type(error) for error in ended} == {OverloadedError}
-    assert len(ended) <= (LIMIT / 8 + LARGEST + SMALL_BYTES) / size + 1
+    assert len(ended) <= (LIMIT / 8 + LARGEST + RESERVED_BYTES) / size + 1
 
 
 async def test_what_holds_most_for_longest_is_ended_first(bodies: Bodies) -> None:
@@ -101,7 +101,7 @@ async def test_what_holds_most_for_longest_is_ended_first(bodies: Bodies) -> Non
         upload.charge(8 * MEGABYTE)
 
     assert await bodies.ended()
-    assert all(upload.held for upload in bodies.uploads[:10])
+    assert all(upload.buffered for upload in bodies.uploads[:10])
 
 
 async def test_the_client_that_holds_most_makes_room_for_others(bodies: Bodies) -> None:
@@ -133,7 +133,7 @@ async def test_a_body_that_is_whole_is_not_ended(bodies: Bodies) -> None:
         with pytest.raises(OverloadedError), Upload(bodies.budget, HONEST) as upload:
             upload.charge(10 * MEGABYTE)
 
-    assert bodies.budget.held == 0
+    assert bodies.budget.buffered == 0
 
 
 async def test_an_ended_body_takes_no_more(bodies: Bodies) -> None:
@@ -143,7 +143,7 @@ async def test_an_ended_body_takes_no_more(bodies: Bodies) -> None:
     with pytest.raises(OverloadedError):
         bodies.uploads[0].charge(1)
 
-    assert bodies.budget.held == 0
+    assert bodies.budget.buffered == 0
 
 
 async def test_the_largest_body_fits_a_budget_for_one() -> None:
@@ -152,7 +152,7 @@ async def test_the_largest_body_fits_a_budget_for_one() -> None:
     with Upload(budget) as upload:
         upload.charge(LARGEST)
 
-        assert budget.held == LARGEST
+        assert budget.buffered == LARGEST
 
 
 class Trickle:
@@ -168,35 +168,37 @@ class Trickle:
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> BodyBudget:
+def short_window(monkeypatch: pytest.MonkeyPatch) -> BodyBudget:
     """A budget that wants 10,000 bytes a second, over 0.2 s."""
     monkeypatch.setattr(budget_module, "WINDOW_S", 0.2)
     return BodyBudget(LIMIT, LARGEST, 10_000)
 
 
 @pytest.mark.parametrize("first", [1, 100_000])
-async def test_a_trickle_is_ended_by_its_rate(first: int, patient: BodyBudget) -> None:
+async def test_a_trickle_is_ended_by_its_rate(first: int, short_window: BodyBudget) -> None:
     trickle = Trickle(1_000, 1, 0.02)
 
-    with Upload(patient) as upload:
+    with Upload(short_window) as upload:
         upload.charge(first)
         with pytest.raises(RequestTimeoutError) as ended:
             await receive(trickle, None, LARGEST, upload=upload)
 
     assert "fewer than 10,000 a second" in str(ended.value)
     assert "RESNET_MIN_RECEIVE_BYTES_S" in str(ended.value)
-    assert patient.held == 0
+    assert short_window.buffered == 0
 
 
-async def test_a_slow_body_at_the_minimum_rate_is_received(patient: BodyBudget) -> None:
-    with Upload(patient) as upload:
+async def test_a_slow_body_at_the_minimum_rate_is_received(short_window: BodyBudget) -> None:
+    with Upload(short_window) as upload:
         body = await receive(Trickle(15, 1_000, 0.03), None, LARGEST, upload=upload)
 
     assert len(body) == 15_000
 
 
-async def test_the_time_for_the_whole_body_goes_on_beside_the_rate(patient: BodyBudget) -> None:
-    with Upload(patient) as upload, pytest.raises(RequestTimeoutError, match=r"within 0\.3 s"):
+async def test_the_time_for_the_whole_body_goes_on_beside_the_rate(
+    short_window: BodyBudget,
+) -> None:
+    with Upload(short_window) as upload, pytest.raises(RequestTimeoutError, match=r"within 0\.3 s"):
         await receive(Trickle(1_000, 1_000, 0.03), None, LARGEST, timeout_s=0.3, upload=upload)
 
 
@@ -204,14 +206,14 @@ async def test_the_time_for_the_whole_body_goes_on_beside_the_rate(patient: Body
 def test_the_connection_of_a_slow_body_is_closed(path: str) -> None:
     error: ServiceError = RequestTimeoutError("It came too slowly.")
 
-    assert refusal_response(path, error).headers["connection"] == "close"
+    assert error_response_for(path, error).headers["connection"] == "close"
 
 
 async def test_the_heap_is_trimmed_when_many_bytes_are_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trimmed: list[float] = []
-    monkeypatch.setattr(budget_module, "CALM_S", 0.05)
+    monkeypatch.setattr(memory, "TRIM_DELAY_S", 0.05)
     monkeypatch.setattr(memory, "trim", lambda: trimmed.append(0))
     budget = BodyBudget(LIMIT, LARGEST)
 

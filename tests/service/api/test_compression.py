@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.compression import choose, compress, read_codings, unpack
+from service.api.compression import choose_encoding, compress, read_codings, unpack
 from service.errors import (
     BodyTooLargeError,
     MalformedRequestError,
@@ -113,8 +113,8 @@ def test_random_bytes_only_raise_our_own_errors(packed: bytes, encoding: str) ->
 def test_the_first_of_our_encodings_that_is_accepted_is_chosen(
     accepted: str | None, chosen: str | None
 ) -> None:
-    assert choose(accepted, 5000) == chosen
+    assert choose_encoding(accepted, 5000) == chosen
 
 
 def test_a_small_answer_goes_as_it_is() -> None:
-    assert choose("gzip", 100) is None
+    assert choose_encoding("gzip", 100) is None

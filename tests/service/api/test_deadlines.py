@@ -1,4 +1,4 @@
-"""`X-Request-Timeout-Ms` and `RESNET_DEADLINE_S`, from the door to the engine."""
+"""`X-Request-Timeout-Ms` and `RESNET_DEADLINE_S`, from admission to the engine."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ from service.inference.cost import CostModel
 from service.preprocessing.prepare import PreparedImage, Preprocessor
 from tests.service.classifying import predict
 from tests.service.conftest import Gate, Serve, Service, replace_cost
-from tests.service.pictures import BLACK, WHITE, encode
+from tests.service.images import BLACK, WHITE, encode
 
 pytestmark = pytest.mark.anyio
 
@@ -71,16 +71,16 @@ async def test_the_nearer_of_both_deadlines_counts(
 async def test_what_expires_in_the_queue_never_runs(serve: Serve) -> None:
     gate = Gate()
     service = await serve(run=gate)
-    riding = asyncio.create_task(ask(service, 20_000, content=BLACK))
+    running = asyncio.create_task(ask(service, 20_000, content=BLACK))
     await gate.has_entered()
 
     late = await asyncio.gather(*(ask(service, 60) for _ in range(10)))
     gate.let_through(99)
-    ridden = await riding
+    ran = await running
     after = await ask(service, 20_000, content=BLACK)
 
     assert [response.status_code for response in late] == [504] * 10
-    assert (ridden.status_code, after.status_code) == (200, 200)
+    assert (ran.status_code, after.status_code) == (200, 200)
     assert gate.batches == [[0], [0]]
     assert executed(service) == 2
 
@@ -89,11 +89,11 @@ async def test_a_deadline_that_the_rate_cannot_meet_is_refused_at_the_door(serve
     gate = Gate()
     service = await serve(run=gate)
     replace_cost(service.classifier, CostModel({1: 1.5}))
-    riding = asyncio.create_task(ask(service, 9_000))
+    running = asyncio.create_task(ask(service, 9_000))
     await gate.has_entered()
 
     began = time.perf_counter()
-    refused = await ask(service, 1_900, content=b"not even a picture")
+    refused = await ask(service, 1_900, content=b"not even an image")
     took_s = time.perf_counter() - began
     gate.let_through()
 
@@ -102,12 +102,12 @@ async def test_a_deadline_that_the_rate_cannot_meet_is_refused_at_the_door(serve
     about = r"the answer would take about 3 s; the deadline is in 1\.[1-9] s"
     assert re.search(about, refused.json()["detail"])
     assert took_s < 1.5
-    assert (await riding).status_code == 200
+    assert (await running).status_code == 200
     assert executed(service) == 1
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_pictures_that_take_longer_than_the_deadline_even_alone_are_refused(
+async def test_images_that_take_longer_than_the_deadline_even_alone_are_refused(
     count: int, serve: Serve
 ) -> None:
     service = await serve()
@@ -265,7 +265,7 @@ async def test_bodies_have_a_budget_together(serve: Serve) -> None:
         await more.wait()
 
     first = asyncio.create_task(service.client.post("/predict", content=slow()))
-    while not service.app.state.service.budget.held:  # noqa: ASYNC110  # nobody would set an event
+    while not service.app.state.service.budget.buffered:  # noqa: ASYNC110  # no event for it
         await asyncio.sleep(0.01)
     refused = await service.client.post("/predict", content=bytes(1_900))
     more.set()
@@ -276,4 +276,4 @@ async def test_bodies_have_a_budget_together(serve: Serve) -> None:
     assert "RESNET_MAX_BUFFERED_BYTES" in refused.json()["detail"]
     assert refused.headers["retry-after"] == "1"
     assert answered.status_code == 200
-    assert service.app.state.service.budget.held == 0
+    assert service.app.state.service.budget.buffered == 0

@@ -18,12 +18,12 @@ from service.errors import ClientDisconnectedError, DeadlineExceededError
 from service.postprocessing.trust import PredictOptions
 from tests.service.classifying import TOP_1, predict
 from tests.service.conftest import Serve, Service
-from tests.service.pictures import WHITE, encode, fashion_pictures
+from tests.service.images import WHITE, encode, fashion_images
 
 pytestmark = pytest.mark.anyio
 
 DRAWN = PredictOptions(top_k=1, explain=True, draw=True)
-PICTURE = encode(Image.fromarray(fashion_pictures()[0][0]))
+IMAGE = encode(Image.fromarray(fashion_images()[0][0]))
 TENSOR = {"name": "images", "datatype": "UINT8", "shape": [1, 4, 4, 1], "data": [255] * 16}
 INFER = "/v2/models/tiny/infer"
 
@@ -123,7 +123,7 @@ def drawn(shipped: Service, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 async def test_a_drawing_that_ends_too_late_is_not_given(
     shipped: Service, drawn: list[object]
 ) -> None:
-    content = {"images": [base64.b64encode(PICTURE).decode()]}
+    content = {"images": [base64.b64encode(IMAGE).decode()]}
 
     response = await ask(shipped, "/predict?explain=png", 900, json=content)
 
@@ -136,7 +136,7 @@ async def test_what_is_drawn_is_in_flight_but_no_longer_the_engines(
     shipped: Service, drawn: list[object]
 ) -> None:
     classifier = shipped.classifier
-    outcome = await predict(shipped, [PICTURE], 10, Disconnect(), DRAWN)
+    outcome = await predict(shipped, [IMAGE], 10, Disconnect(), DRAWN)
 
     drawing = asyncio.create_task(shipped.classifier.results(outcome, DRAWN))
     await asyncio.sleep(0.1)
@@ -148,7 +148,7 @@ async def test_what_is_drawn_is_in_flight_but_no_longer_the_engines(
 
 async def test_nothing_is_drawn_for_who_has_left(shipped: Service, drawn: list[object]) -> None:
     disconnect = Disconnect()
-    outcome = await predict(shipped, [PICTURE], 10, disconnect, DRAWN)
+    outcome = await predict(shipped, [IMAGE], 10, disconnect, DRAWN)
 
     disconnect()
     with pytest.raises(ClientDisconnectedError):
@@ -160,8 +160,8 @@ async def test_nothing_is_drawn_for_who_has_left(shipped: Service, drawn: list[o
 async def test_an_answer_of_many_labels_is_not_given_too_late(
     shipped: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.registry.classifier.SMALL_ANSWER", 0)
-    outcome = await predict(shipped, [PICTURE], 5)
+    monkeypatch.setattr("service.registry.classifier.INLINE_LABELS", 0)
+    outcome = await predict(shipped, [IMAGE], 5)
 
     late = outcome._replace(deadline=time.perf_counter())
     with pytest.raises(DeadlineExceededError, match="while the answer was written"):

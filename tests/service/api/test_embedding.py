@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from service.app import create_app
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact, serving
-from tests.service.pictures import WHITE
+from tests.service.images import WHITE
 
 pytestmark = pytest.mark.anyio
 ORIGIN = "https://shop.example"

@@ -1,4 +1,4 @@
-"""What a request leaves in memory when it is over: nothing, before the garbage collector looks."""
+"""What a request leaves in memory when it is over: nothing, before the garbage collector runs."""
 
 import asyncio
 import base64
@@ -21,8 +21,8 @@ from service import app
 from service.errors import OverloadedError
 from service.memory import release_frames
 from tests.service.conftest import MakeArtifact, Service, replace_run
+from tests.service.images import WHITE
 from tests.service.listening import listen
-from tests.service.pictures import WHITE
 from tests.service.v2 import HEADER, INFER, INFER_IMAGE, png
 
 pytestmark = pytest.mark.anyio
@@ -167,7 +167,7 @@ async def grown_by(client: Client, *request: Any, **how: Any) -> tuple[set[int],
     before, _ = tracemalloc.get_traced_memory()
     for _ in range(TIMES):
         statuses.add(await client.post(*request, **how))
-    for _ in range(200):  # a thread may be a moment late to let go of its work
+    for _ in range(200):  # a thread may release its work a moment later
         if (grown := tracemalloc.get_traced_memory()[0] - before) < LITTLE:
             break
         await asyncio.sleep(0.01)

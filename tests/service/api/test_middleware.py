@@ -10,7 +10,7 @@ from service.api.middleware import RequestMiddleware
 from service.log import JsonFormatter, TextFormatter
 from tests.service import graphs
 from tests.service.conftest import Serve, Service
-from tests.service.pictures import GREY, WHITE
+from tests.service.images import GREY, WHITE
 
 pytestmark = pytest.mark.anyio
 

@@ -1,4 +1,4 @@
-"""Too little memory, or no thread more: 503 with the time to come back, and nobody else harmed."""
+"""Too little memory, or no thread more: 503 with `Retry-After`, and no effect on other requests."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ from service.inference.outputs import BatchOutputs
 from service.postprocessing import explain
 from tests.service.batching import answer, ask, batcher_of, started, submit
 from tests.service.conftest import LoadEngine, Serve, Service, outputs_of
-from tests.service.pictures import BLACK, GREY, WHITE, encode, filled, striped
+from tests.service.images import BLACK, GREY, WHITE, encode, filled, striped
 from tests.service.process import environ
 from tests.service.v2 import HEADER
 
@@ -58,7 +58,7 @@ PACKED = partial(
     TENSOR, content=encodings.compress(V2, "gzip"), headers={"content-encoding": "gzip"}
 )
 NO_THREAD = RuntimeError("can't start new thread")
-PLACES: dict[str, tuple[Post, str, Any]] = {
+FAILURES: dict[str, tuple[Post, str, Any]] = {
     "opening a file": (RAW, "service.preprocessing.decode.open_image_file", fails()),
     "opening a small file": (SMALL, "service.preprocessing.decode.open_image_file", fails()),
     "decoding": (RAW, "service.preprocessing.decode.upright", fails()),
@@ -92,24 +92,24 @@ PLACES: dict[str, tuple[Post, str, Any]] = {
 }
 
 
-def assert_come_back(response: httpx.Response) -> None:
+def assert_retry_later(response: httpx.Response) -> None:
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
     assert "short of memory" in response.text
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("failure", FAILURES)
 async def test_too_little_memory_is_no_fault_of_the_image(
-    place: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    failure: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = await serve()
-    post, *patched = PLACES[place]
+    post, *patched = FAILURES[failure]
 
     with monkeypatch.context() as patch:
         patch.setattr(*patched)
         response = await post(service.client)
 
-    assert_come_back(response)
+    assert_retry_later(response)
     assert (await RAW(service.client)).status_code == 200
 
 
@@ -120,7 +120,7 @@ async def test_too_little_memory_for_a_layer_to_look_at(
 
     response = await shipped.client.post("/predict?explain=png", content=LARGE)
 
-    assert_come_back(response)
+    assert_retry_later(response)
 
 
 async def test_the_image_that_finds_no_memory_harms_no_other(
@@ -138,7 +138,7 @@ async def test_the_image_that_finds_no_memory_harms_no_other(
 
     late, *others = await asyncio.gather(RAW(service.client), *small)
 
-    assert_come_back(late)
+    assert_retry_later(late)
     assert [other.status_code for other in others] == [200, 200, 200]
 
 
@@ -213,14 +213,14 @@ async def test_who_still_waits_gets_the_engines_own_error() -> None:
 PARSES_NUMBERS = """
 import resource
 from service.api.v2.codec import _parse
-from service.api.v2.tensors import Border, Tensor
+from service.api.v2.tensors import ModelSignature, Tensor
 
 limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 40_000_000
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 text = b'{"inputs":[{"name":"images","datatype":"UINT8","shape":[1],"data":[' + b"1," * 1_000_000
-border = Border("m", Tensor("images", "UINT8", (-1, 1000, 1000, 1)), (), 64)
+signature = ModelSignature("m", Tensor("images", "UINT8", (-1, 1000, 1000, 1)), (), 64)
 try:
-    _parse(text + b"1]}]}", border)
+    _parse(text + b"1]}]}", signature)
 except MemoryError:
     print("too little memory")
 """
@@ -265,6 +265,6 @@ async def test_where_memory_is_limited_requests_need_a_little_of_it(
         patch.setattr("service.memory.mmap.mmap", fails(OSError("no memory")))
         refused = await SMALL(service.client)
 
-    assert_come_back(refused)
+    assert_retry_later(refused)
     assert (memory.M_ARENA_MAX, 1) in options
     assert (await SMALL(service.client)).status_code == 200

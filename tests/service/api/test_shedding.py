@@ -12,8 +12,8 @@ from service.api.shedding import TIMEOUT_HEADER
 from service.inference.cost import CostModel
 from service.server.connections import Limits
 from tests.service.conftest import MakeArtifact, replace_cost
+from tests.service.images import BLACK
 from tests.service.listening import REQUEST, Listening, listen, wait_until
-from tests.service.pictures import BLACK
 from tests.service.process import read_answer
 
 LAST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
@@ -21,12 +21,12 @@ LAST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 
 @pytest.fixture
 def full(make_artifact: MakeArtifact) -> Iterator[Listening]:
-    """A server whose only place is taken."""
+    """A server whose only slot is taken."""
     with (
         listen(make_artifact(), max_in_flight=1, max_images=1) as listening,
-        listening.connect() as riding,
+        listening.connect() as running,
     ):
-        riding.sendall(REQUEST)
+        running.sendall(REQUEST)
         wait_until(lambda: listening.admission.in_flight == 1)
         yield listening
 
@@ -48,10 +48,10 @@ def counts(listening: Listening, route: str = "/predict") -> tuple[float, float]
 
 
 def test_a_refusal_is_the_same_with_and_without_a_time_limit_of_the_client(full: Listening) -> None:
-    patient = f"{TIMEOUT_HEADER}: 60000".encode()
-    long_way = REQUEST.replace(b"\r\n\r\n", b"\r\n" + patient + b"\r\n\r\n", 1)
+    timeout = f"{TIMEOUT_HEADER}: 60000".encode()
+    with_timeout = REQUEST.replace(b"\r\n\r\n", b"\r\n" + timeout + b"\r\n\r\n", 1)
     with full.connect() as connection:
-        connection.sendall(long_way)
+        connection.sendall(with_timeout)
         expected, body = answer_on(connection)
         connection.sendall(REQUEST)
         response, refusal = answer_on(connection)
@@ -63,8 +63,8 @@ def test_a_refusal_is_the_same_with_and_without_a_time_limit_of_the_client(full:
     assert {name.lower() for name, _ in response.getheaders()} == {
         name.lower() for name, _ in expected.getheaders()
     }
-    told, known = ({**dict(r.getheaders())} for r in (response, expected))
-    assert {k: v for k, v in told.items() if k not in volatile} == {
+    sent, known = ({**dict(r.getheaders())} for r in (response, expected))
+    assert {k: v for k, v in sent.items() if k not in volatile} == {
         k: v for k, v in known.items() if k not in volatile
     }
     assert int(response.headers["retry-after"]) >= 1
@@ -77,7 +77,7 @@ def test_who_was_refused_is_answered_on_the_same_connection_later(full: Listenin
         first, _ = answer_on(connection)
         connection.sendall(REQUEST[:-7])
         second, _ = answer_on(connection)
-        connection.sendall(REQUEST[-7:])  # the rest of a body that nobody waits for
+        connection.sendall(REQUEST[-7:])  # the rest of a body that is not read
         full.gate.let_through(9)
         wait_until(lambda: full.admission.in_flight == 0)
         connection.sendall(LAST)
@@ -182,10 +182,10 @@ def test_a_deadline_that_cannot_be_met_gets_504_also_where_others_get_a_quick_50
 ) -> None:
     with (
         listen(make_artifact(), deadline_s=2.0) as listening,
-        listening.connect() as riding,
+        listening.connect() as running,
         listening.connect() as connection,
     ):
-        riding.sendall(REQUEST)
+        running.sendall(REQUEST)
         wait_until(lambda: listening.admission.in_flight == 1)
         replace_cost(listening.classifier, CostModel({1: 2.5}))
         connection.sendall(REQUEST)

@@ -139,7 +139,7 @@ class BatcherMachine(RuleBasedStateMachine):
                 request.pending = self.batcher.submit(images, deadline)
                 self.loop.call_later(timeout_s, request.pending.expire)
                 request.outcome = await request.pending.future
-        except Exception as error:  # noqa: BLE001  # judged at the end
+        except Exception as error:  # noqa: BLE001  # checked at the end
             request.outcome = error
         request.answers += 1
 
@@ -180,7 +180,7 @@ class BatcherMachine(RuleBasedStateMachine):
         try:
             if hasattr(self, "batcher"):
                 self.on_loop(self.finish())
-                self.judge()
+                self.check()
         finally:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self.thread.join()
@@ -191,7 +191,7 @@ class BatcherMachine(RuleBasedStateMachine):
         await self.batcher.stop()
         await asyncio.sleep(0)
 
-    def judge(self) -> None:
+    def check(self) -> None:
         runs = Counter(name for batch in self.batches for name, _ in batch)
         spoilt = {name for batch in self.batches if any(f for _, f in batch) for name, _ in batch}
         assert not runs or max(runs.values()) == 1

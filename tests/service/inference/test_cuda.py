@@ -7,7 +7,7 @@ import pytest
 from model.artifact.folder import read
 from service.inference.cuda import padded_size, run_with_io_binding
 from tests.service.conftest import SHIPPED
-from tests.service.pictures import fashion_pictures
+from tests.service.images import fashion_images
 
 WANTED = ("logits", "probabilities", "score")
 
@@ -31,7 +31,7 @@ def test_batches_are_filled_up_to_a_power_of_two(count: int, size: int) -> None:
 def test_a_run_with_io_binding_gives_the_outputs_of_each_image_and_no_other(
     session: ort.InferenceSession, count: int
 ) -> None:
-    images = fashion_pictures()[0][:count, ..., None]
+    images = fashion_images()[0][:count, ..., None]
 
     bound = run_with_io_binding(session, WANTED, {"images": images})
 

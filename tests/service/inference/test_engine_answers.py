@@ -9,7 +9,7 @@ from service.inference.engine import Engine
 from tests.conftest import MakeManifest
 from tests.service import graphs
 from tests.service.conftest import SHIPPED, LoadEngine
-from tests.service.pictures import fashion_pictures, filled
+from tests.service.images import fashion_images, filled
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_a_run_computes_the_graph_for_each_image(load_engine: LoadEngine) -> Non
 
 
 def test_the_shipped_model_knows_what_it_sees(engine: Engine) -> None:
-    images, targets = fashion_pictures()
+    images, targets = fashion_images()
 
     predicted = engine.run(images[:100, ..., None]).probabilities.argmax(1)
 
@@ -45,7 +45,7 @@ def test_the_shipped_model_knows_what_it_sees(engine: Engine) -> None:
 
 
 def test_an_answer_does_not_depend_on_the_rest_of_the_batch(engine: Engine) -> None:
-    images = fashion_pictures()[0][:16, ..., None]
+    images = fashion_images()[0][:16, ..., None]
 
     together = engine.run(images).probabilities
     alone = np.concatenate([engine.run(image[None]).probabilities for image in images])
@@ -56,7 +56,7 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(engine: Engine) -> N
 def test_the_shipped_models_probabilities_sum_to_one_and_follow_the_logits(
     engine: Engine,
 ) -> None:
-    outputs = engine.run(fashion_pictures()[0][:100, ..., None])
+    outputs = engine.run(fashion_images()[0][:100, ..., None])
 
     np.testing.assert_allclose(outputs.probabilities.sum(1), 1, atol=1e-5)
     assert (outputs.probabilities.argmax(1) == outputs.logits.argmax(1)).mean() >= 0.98

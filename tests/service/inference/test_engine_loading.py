@@ -13,8 +13,8 @@ from service.inference.engine import Engine
 from tests.conftest import MakeManifest
 from tests.service import graphs
 from tests.service.conftest import LoadEngine
+from tests.service.images import filled
 from tests.service.onnx_writer import FLOAT, UINT8, TensorInfo
-from tests.service.pictures import filled
 
 NO_CUDA = "CUDAExecutionProvider" not in ort.get_available_providers()
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.settings import MULTIPROCESS_FOLDER
 from tests.service.conftest import Serve
-from tests.service.pictures import WHITE
+from tests.service.images import WHITE
 from tests.service.process import ROOT, environ
 
 pytestmark = pytest.mark.anyio

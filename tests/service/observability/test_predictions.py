@@ -7,7 +7,7 @@ from model.artifact.trust import Histogram, Reference
 from service.observability.predictions import PredictionCounters
 from service.postprocessing.drift import Drift, Observation
 from tests.service.conftest import Serve
-from tests.service.pictures import WHITE
+from tests.service.images import WHITE
 
 PREDICTIONS, OUTSIDE = "resnet_predictions_total", "resnet_out_of_distribution_total"
 HALVES = Histogram(edges=(0.5,), shares=(0.5, 0.5))

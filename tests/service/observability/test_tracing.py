@@ -22,7 +22,7 @@ from service.errors import StartError
 from service.observability.tracing import Tracing, start_tracing
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact, Service, serving
-from tests.service.pictures import BLACK, WHITE
+from tests.service.images import BLACK, WHITE
 
 pytestmark = pytest.mark.anyio
 
@@ -192,7 +192,7 @@ async def test_spans_reach_a_collector_over_http(
         settings = Settings(artifact=make_artifact(), intra_op_threads=1, concurrent_runs=1)
         async with serving(create_app(settings, tracing)) as service:
             await service.client.post("/predict", content=WHITE)
-        # Whoever stops the service has its last spans sent.
+        # Stopping the service sends its last spans.
 
     (path, body), *more = collector.posted
     assert (path, more) == ("/v1/traces", [])

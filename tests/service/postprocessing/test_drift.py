@@ -12,8 +12,8 @@ from service.app import create_app
 from service.postprocessing.drift import MIN_SAMPLES, UNKNOWN, Drift, compare
 from service.settings import Settings
 from tests.service.conftest import SHIPPED, serving
+from tests.service.images import encode, fashion_images
 from tests.service.observations import REFERENCE, observations, observe
-from tests.service.pictures import encode, fashion_pictures
 
 
 def test_the_index_is_the_textbooks_less_chance() -> None:
@@ -66,7 +66,7 @@ def test_only_the_quantity_that_changed_says_so(name: str, change: dict[str, flo
     assert set(statuses.values()) == {"steady"}
 
 
-def test_memory_is_bounded_and_old_pictures_are_forgotten() -> None:
+def test_memory_is_bounded_and_old_images_are_forgotten() -> None:
     drift = Drift(("a", "b"), REFERENCE, 300)
     observe(drift, observations(1000, lambda _: {"label": 0}))
     observe(drift, observations(300))
@@ -76,7 +76,7 @@ def test_memory_is_bounded_and_old_pictures_are_forgotten() -> None:
     assert report.quantities["labels"].status == "steady"
 
 
-def test_few_pictures_say_nothing_and_no_reference_gives_no_quantities() -> None:
+def test_few_images_say_nothing_and_no_reference_gives_no_quantities() -> None:
     few, blind = Drift(("a", "b"), REFERENCE, 300), Drift(("a", "b"), None, 300)
     observe(few, observations(20, lambda _: {"label": 0, "in_distribution": UNKNOWN}))
     observe(blind, observations(300))
@@ -130,7 +130,7 @@ def test_tensors_have_no_side() -> None:
 async def test_tensors_count_and_each_model_has_its_own_window() -> None:
     async with serving(create_app(Settings(artifact=SHIPPED, intra_op_threads=1))) as service:
         name = service.classifier.manifest.name
-        images = fashion_pictures()[0][:3, ..., None]
+        images = fashion_images()[0][:3, ..., None]
         tensor = {
             "name": "images",
             "datatype": "UINT8",
@@ -148,7 +148,7 @@ async def test_tensors_count_and_each_model_has_its_own_window() -> None:
 
 @pytest.mark.anyio
 async def test_inverted_traffic_is_noticed_and_a_second_sample_is_not() -> None:
-    images = fashion_pictures()[0]
+    images = fashion_images()[0]
     found = []
     for lot in (images, 255 - images):
         async with serving(create_app(Settings(artifact=SHIPPED, intra_op_threads=1))) as service:

@@ -15,7 +15,7 @@ from service.postprocessing.explain import explain, overlay
 from service.postprocessing.schemas import Box
 from service.preprocessing.prepare import ImageSize
 from tests.service.conftest import Service
-from tests.service.pictures import encode, fashion_pictures
+from tests.service.images import encode, fashion_images
 
 SPEC = Preprocessing(resize=4, crop=4, channels=1, mean=(0.0,), std=(1.0,))
 MAP = np.array([[1.0, -1.0], [0.5, 4.0]], np.float32)
@@ -24,12 +24,12 @@ Ask = Callable[..., Awaitable[dict[str, Any]]]
 
 @pytest.fixture
 def ask(shipped: Service) -> Ask:
-    """Send pictures of Fashion-MNIST to the shipped model, which must say how far to trust it."""
+    """Send images of Fashion-MNIST to the shipped model, which must say how far to trust it."""
     if shipped.classifier.manifest.reference is None:
         pytest.skip("the shipped artifact records nothing of this")
 
-    async def post(pictures: list[bytes], **query: object) -> dict[str, Any]:
-        body = {"images": [base64.b64encode(picture).decode() for picture in pictures]}
+    async def post(images: list[bytes], **query: object) -> dict[str, Any]:
+        body = {"images": [base64.b64encode(image).decode() for image in images]}
         answer = await shipped.client.post("/predict", json=body, params=query)  # type: ignore[arg-type]
         assert answer.status_code == 200, answer.text
         content: dict[str, Any] = answer.json()
@@ -42,7 +42,7 @@ def _png(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
     return encode(Image.fromarray(pixels))
 
 
-def test_the_layer_has_the_pictures_size_and_is_clear_outside_the_crop() -> None:
+def test_the_layer_has_the_images_size_and_is_clear_outside_the_crop() -> None:
     box = Box(left=10, top=0, right=30, bottom=20)
 
     layer = Image.open(io.BytesIO(overlay(MAP, ImageSize(40, 20), box))).convert("RGBA")
@@ -80,11 +80,11 @@ async def test_what_is_not_drawn_by_the_deadline_never_is(
         return b""
 
     monkeypatch.setattr("service.postprocessing.explain.overlay", slow)
-    picture = base64.b64encode(_png(fashion_pictures()[0][0])).decode()
+    image = base64.b64encode(_png(fashion_images()[0][0])).decode()
 
     answer = await shipped.client.post(
         "/predict?explain=png",
-        json={"images": [picture] * 20},
+        json={"images": [image] * 20},
         headers={"X-Request-Timeout-Ms": "1000"},
     )
 
@@ -101,7 +101,7 @@ def test_a_map_that_speaks_for_nothing_is_all_clear(value: float) -> None:
     assert not np.asarray(Image.open(io.BytesIO(drawn)).convert("RGBA"))[..., 3].any()
 
 
-def test_an_explanation_names_the_crop_in_pixels_of_the_picture() -> None:
+def test_an_explanation_names_the_crop_in_pixels_of_the_image() -> None:
     found = explain(MAP, 3.0, None, ImageSize(40, 20), SPEC, draw=False)
 
     assert found.box == Box(left=10, top=0, right=30, bottom=20)
@@ -111,7 +111,7 @@ def test_an_explanation_names_the_crop_in_pixels_of_the_picture() -> None:
 
 @pytest.mark.anyio
 async def test_a_plain_answer_holds_labels_and_whether_to_trust_them(ask: Ask) -> None:
-    answer = await ask([_png(fashion_pictures()[0][0])])
+    answer = await ask([_png(fashion_images()[0][0])])
 
     (result,) = answer["results"]
     assert set(result) == {"predictions", "in_distribution", "score"}
@@ -119,7 +119,7 @@ async def test_a_plain_answer_holds_labels_and_whether_to_trust_them(ask: Ask) -
 
 @pytest.mark.anyio
 async def test_the_maps_mean_and_the_bias_are_the_logit(ask: Ask) -> None:
-    images = fashion_pictures()[0][:16]
+    images = fashion_images()[0][:16]
 
     answer = await ask([_png(image) for image in images], explain="true")
 
@@ -144,43 +144,43 @@ async def test_a_turned_jpeg_is_explained_upright(ask: Ask) -> None:
 
 @pytest.mark.anyio
 async def test_features_are_what_the_head_reads(ask: Ask, shipped: Service) -> None:
-    (result,) = (await ask([_png(fashion_pictures()[0][0])], features="true"))["results"]
+    (result,) = (await ask([_png(fashion_images()[0][0])], features="true"))["results"]
 
     width = shipped.classifier.manifest.architecture.feature_channels
     assert len(result["features"]) == width
 
 
 @pytest.mark.anyio
-async def test_sets_grow_with_the_coverage_and_hold_the_truth_that_often(ask: Ask) -> None:
-    images, targets = fashion_pictures()
-    held: dict[float, list[bool]] = {0.5: [], 0.95: [], 0.999: []}
-    sizes = dict.fromkeys(held, 0)
+async def test_sets_grow_with_the_coverage_and_contain_the_true_label_that_often(ask: Ask) -> None:
+    images, targets = fashion_images()
+    covered: dict[float, list[bool]] = {0.5: [], 0.95: [], 0.999: []}
+    sizes = dict.fromkeys(covered, 0)
 
     for start in range(0, len(images), 60):
-        pictures = [_png(image) for image in images[start : start + 60]]
-        for coverage, holds in held.items():
-            answer = await ask(pictures, coverage=coverage)
+        files = [_png(pixels) for pixels in images[start : start + 60]]
+        for coverage, hits in covered.items():
+            answer = await ask(files, coverage=coverage)
             for result, target in zip(answer["results"], targets[start:], strict=False):
                 chosen = [label["index"] for label in result["prediction_set"]]
-                holds.append(int(target) in chosen)
+                hits.append(int(target) in chosen)
                 sizes[coverage] += len(chosen)
 
     assert sizes[0.5] < sizes[0.95] < sizes[0.999]
-    assert np.mean(held[0.95]) == pytest.approx(0.95, abs=0.04)  # three deviations of 300 pictures
+    assert np.mean(covered[0.95]) == pytest.approx(0.95, abs=0.04)  # three deviations of 300 images
 
 
 @pytest.mark.anyio
 async def test_noise_is_out_of_distribution_and_clothes_are_not(ask: Ask) -> None:
-    images = fashion_pictures()[0][:50]
+    images = fashion_images()[0][:50]
     noise = np.random.default_rng(0).integers(0, 256, images.shape, dtype=np.uint8)
 
-    clothes, strange = [
+    clothes, unlike = [
         [result["in_distribution"] for result in (await ask(list(map(_png, lot))))["results"]]
         for lot in (images, noise)
     ]
 
     assert np.mean(clothes) > 0.85
-    assert not any(strange)
+    assert not any(unlike)
 
 
 @pytest.mark.anyio

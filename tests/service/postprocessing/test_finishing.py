@@ -1,4 +1,4 @@
-"""Drawing, and writing many labels: bounded, and nobody else's request waits for it."""
+"""Drawing, and writing many labels: bounded, and no other request waits for it."""
 
 import asyncio
 import base64
@@ -16,18 +16,18 @@ from service.postprocessing.finishing import Finishing
 from service.settings import Settings
 from tests.service.classifying import predict
 from tests.service.conftest import LEAN, SHIPPED, Service, serving
-from tests.service.pictures import encode, fashion_pictures
+from tests.service.images import encode, fashion_images
 
 pytestmark = pytest.mark.anyio
 
-PICTURE = encode(Image.fromarray(fashion_pictures()[0][0]))
-PLACES = 4
+IMAGE = encode(Image.fromarray(fashion_images()[0][0]))
+SLOTS = 4
 
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
-    """The shipped model, with few places."""
-    given: dict[str, Any] = {"max_in_flight": PLACES, "max_images": PLACES, **LEAN}
+    """The shipped model, with few slots."""
+    given: dict[str, Any] = {"max_in_flight": SLOTS, "max_images": SLOTS, **LEAN}
     settings = Settings(artifact=SHIPPED, **given)
     async with serving(create_app(settings)) as service:
         if service.classifier.manifest.reference is None:
@@ -49,7 +49,7 @@ def release(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 async def ask(service: Service, query: str = "", count: int = 1) -> httpx.Response:
-    content = {"images": [base64.b64encode(PICTURE).decode()] * count}
+    content = {"images": [base64.b64encode(IMAGE).decode()] * count}
     return await service.client.post(f"/predict{query}", json=content)
 
 
@@ -58,7 +58,7 @@ async def test_who_wants_no_drawing_is_answered_however_many_wait_for_one(
 ) -> None:
     drawing = [asyncio.create_task(ask(service, "?explain=png", 2)) for _ in range(2)]
     classifier = service.classifier
-    while classifier.in_flight < PLACES or classifier.admission.in_flight:  # noqa: ASYNC110
+    while classifier.in_flight < SLOTS or classifier.admission.in_flight:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
     plain = [await ask(service, query) for query in ("", "?explain=true", "?coverage=0.9")]
@@ -77,7 +77,7 @@ async def test_who_wants_no_drawing_is_answered_however_many_wait_for_one(
     assert int(refused.headers["retry-after"]) >= 1
     assert "4 images wait to be drawn" in refused.json()["detail"]
     assert executed_after == executed  # refused before the engine ran it
-    assert in_flight == PLACES
+    assert in_flight == SLOTS
     assert [each.status_code for each in drawn] == [200] * 2
     assert service.classifier.in_flight == 0
     assert (await ask(service, "?explain=png")).status_code == 200
@@ -94,10 +94,10 @@ async def test_many_labels_are_ranked_and_written_beside_the_event_loop(
         return write(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(service.classifier, "_write", note)
-    outcome = await predict(service, [PICTURE] * PLACES)
+    outcome = await predict(service, [IMAGE] * SLOTS)
 
     await service.classifier.results(outcome)
-    monkeypatch.setattr("service.registry.classifier.SMALL_RANKING", 10 * PLACES - 1)
+    monkeypatch.setattr("service.registry.classifier.INLINE_PROBABILITIES", 10 * SLOTS - 1)
     await service.classifier.results(outcome)
 
     assert threads[0] == threading.current_thread().name
@@ -109,7 +109,7 @@ async def test_what_would_be_finished_too_late_is_refused_unless_nothing_waits()
     finishing._image_s = 2.0
 
     finishing.check(50, 10)
-    with finishing.hold(3):
+    with finishing.occupy(3):
         finishing.check(2, 10)
         with pytest.raises(OverloadedError, match="about 12 s; the deadline is in 10 s") as refused:
             finishing.check(3, 10)
@@ -125,7 +125,7 @@ async def test_one_slow_drawing_refuses_nobody_for_long() -> None:
     for _ in range(60):
         await finishing.run(1, lambda: None)
 
-    with finishing.hold(1):
+    with finishing.occupy(1):
         finishing.check(1, 1)
     finishing.pool.shutdown()
 

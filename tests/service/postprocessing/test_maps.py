@@ -7,7 +7,7 @@ import pytest
 
 from service.inference.engine import Engine
 from tests.service.conftest import Service
-from tests.service.pictures import CARRIED, INSTALLED, fashion_pictures
+from tests.service.images import CARRIED, INSTALLED, fashion_images
 
 
 def _mask(images: np.ndarray, cells: np.ndarray, grid: int) -> np.ndarray:
@@ -29,7 +29,7 @@ def _mask(images: np.ndarray, cells: np.ndarray, grid: int) -> np.ndarray:
             marks=pytest.mark.skipif(
                 not (INSTALLED / "t10k-images-idx3-ubyte.gz").exists(),
                 reason="Debian's dataset-fashion-mnist is not installed: the maps are checked on "
-                "300 real pictures, not on 1,000",
+                "300 real images, not on 1,000",
             ),
         ),
     ],
@@ -40,17 +40,17 @@ async def test_masking_the_top_tenth_lowers_the_probability_more_than_a_random_t
     engine: Engine = shipped.classifier.engine
     if "maps" not in engine.optional:
         pytest.skip("the shipped artifact's graph has no maps")
-    images = fashion_pictures(folder)[0][:count]
+    images = fashion_images(folder)[0][:count]
     assert len(images) == count
     outputs = engine.run(images[..., None], ("maps",))
     assert outputs.maps is not None
     grid = outputs.maps.shape[1]
     flat, tenth = outputs.maps.reshape(count, -1), grid * grid // 10
     top = outputs.probabilities.argmax(1)
-    dice = np.random.default_rng(0).random(flat.shape)
+    noise = np.random.default_rng(0).random(flat.shape)
 
     fallen = {}
-    for name, order in (("top", flat), ("random", dice)):
+    for name, order in (("top", flat), ("random", noise)):
         cells = np.argsort(np.argsort(-order, axis=1), axis=1) < tenth
         masked = engine.run(_mask(images, cells, grid)[..., None]).probabilities
         rows = np.arange(count)

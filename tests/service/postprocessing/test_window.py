@@ -40,12 +40,12 @@ def test_totals_are_those_of_the_last_images(size: int, every: int) -> None:
     assert len(window) == len(last)
     assert window.labels.tolist() == [int((last[:, 0] == label).sum()) for label in range(LABELS)]
     assert window.outside == int((last[:, 2] == 0).sum())
-    for place, edges in EDGES.items():
-        known = last[:, place][last[:, place] >= 0]
+    for column, edges in EDGES.items():
+        known = last[:, column][last[:, column] >= 0]
         counts = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1)
-        assert window.bins[place].tolist() == counts.tolist()
-        assert window.known(place) == len(known)
-        mean = window.mean(place)
+        assert window.bins[column].tolist() == counts.tolist()
+        assert window.known(column) == len(known)
+        mean = window.mean(column)
         assert mean == (pytest.approx(known.mean()) if len(known) else None)
 
 

@@ -1,14 +1,14 @@
-"""Metadata refuses no JPEG, WebP or GIF, and no such file looks different for it."""
+"""Broken metadata of a JPEG, WebP or GIF neither rejects nor changes the image."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.service.decoding import decode
-from tests.service.pictures import encode, striped
+from tests.service.images import encode, striped
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
-JPEG, GIF = encode(PICTURE, "JPEG"), encode(PICTURE, "GIF")
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
+JPEG, GIF = encode(IMAGE, "JPEG"), encode(IMAGE, "GIF")
 
 
 def segment(marker: int, content: bytes) -> bytes:
@@ -43,7 +43,7 @@ def test_no_segment_beside_the_pixels_changes_or_refuses_a_jpeg(kind: str) -> No
 
 
 def test_colours_stay_where_a_segment_tells_how_they_are_stored() -> None:
-    for image in (PICTURE.convert("CMYK"), PICTURE):
+    for image in (IMAGE.convert("CMYK"), IMAGE):
         payload = encode(image, "JPEG", quality=95, keep_rgb=image.mode == "RGB")
         assert b"Adobe" in payload
         difference = np.asarray(decode(payload), int) - np.asarray(image.convert("RGB"), int)
@@ -76,7 +76,7 @@ def riff(*chunks: tuple[bytes, bytes]) -> bytes:
 
 
 ALL_FLAGS = bytes((0x2C, 0, 0, 0, 63, 0, 0, 47, 0, 0))
-WEBP = encode(PICTURE, "WEBP")
+WEBP = encode(IMAGE, "WEBP")
 PIXELS = b"VP8 ", WEBP[20:]
 WEBPS = {
     "all of it": riff(

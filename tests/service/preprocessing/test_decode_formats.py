@@ -1,4 +1,4 @@
-"""Files of each format are read; others, damaged ones and no pictures at all are refused."""
+"""Files of each format are read; others, damaged ones and no images at all are refused."""
 
 import numpy as np
 import pytest
@@ -6,18 +6,18 @@ import pytest
 from model.images.image_file import FORMATS
 from service.errors import InvalidImageError, ServiceError
 from tests.service.decoding import decode
-from tests.service.pictures import encode, striped
+from tests.service.images import encode, striped
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_picture_is_read_in_each_format(file_format: str) -> None:
-    picture = striped()
+def test_an_image_is_read_in_each_format(file_format: str) -> None:
+    image = striped()
 
-    decoded = decode(encode(picture, file_format))
+    decoded = decode(encode(image, file_format))
 
     assert decoded.mode == "RGB"
     assert decoded.size == (40, 30)
-    difference = np.asarray(decoded, int) - np.asarray(picture, int)
+    difference = np.asarray(decoded, int) - np.asarray(image, int)
     assert np.abs(difference).mean() < 12  # JPEG, WebP and GIF's palette lose a little
 
 
@@ -41,7 +41,7 @@ def test_a_format_that_is_none_of_ours_is_refused(file_format: str) -> None:
 @pytest.mark.parametrize(
     "payload", [b"", b"\0", b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\xff\xd8\xff"]
 )
-def test_bytes_that_are_no_picture_are_refused_with_their_index(payload: bytes) -> None:
+def test_bytes_that_are_no_image_are_refused_with_their_index(payload: bytes) -> None:
     with pytest.raises(InvalidImageError) as refused:
         decode(payload, index=3)
 
@@ -51,7 +51,7 @@ def test_bytes_that_are_no_picture_are_refused_with_their_index(payload: bytes) 
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_truncated_picture_is_refused_or_read_but_breaks_nothing(file_format: str) -> None:
+def test_a_truncated_image_is_refused_or_read_but_breaks_nothing(file_format: str) -> None:
     whole = encode(striped(), file_format)
     outcomes: list[tuple[int, int] | str] = []
 
@@ -66,7 +66,7 @@ def test_a_truncated_picture_is_refused_or_read_but_breaks_nothing(file_format: 
     assert outcomes[len(outcomes) // 2] == "invalid_image"
 
 
-def test_a_truncated_picture_says_which_it_was_and_what_to_send() -> None:
+def test_a_truncated_image_says_which_it_was_and_what_to_send() -> None:
     payload = encode(striped(), "JPEG")[:-200]
 
     with pytest.raises(InvalidImageError, match="Send a whole, undamaged file") as refused:

@@ -1,4 +1,4 @@
-"""Of several pictures in a file the first is read; one that lies on its side is stood up."""
+"""Of several images in a file the first is read; one that lies on its side is stood up."""
 
 import io
 import timeit
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.service.decoding import decode
-from tests.service.pictures import encode, striped
+from tests.service.images import encode, striped
 
 ORIENTATION = 0x0112
 
@@ -38,7 +38,7 @@ def test_a_long_animation_costs_no_more_than_its_first_frame() -> None:
     assert animated_s < 10 * still_s + 0.02  # all frames would be a hundred times
 
 
-def test_two_pictures_in_one_jpeg_file_give_the_first() -> None:
+def test_two_images_in_one_jpeg_file_give_the_first() -> None:
     payload = encode(striped(), "MPO", save_all=True, append_images=[Image.new("RGB", (40, 30))])
 
     decoded = decode(payload)
@@ -49,7 +49,7 @@ def test_two_pictures_in_one_jpeg_file_give_the_first() -> None:
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize(
     ("orientation", "corner"),
-    # Where the stored picture's upper left corner comes to lie: (bottom, right).
+    # Where the stored image's upper left corner comes to lie: (bottom, right).
     [
         (1, (0, 0)),
         (2, (0, 1)),
@@ -61,7 +61,7 @@ def test_two_pictures_in_one_jpeg_file_give_the_first() -> None:
         (8, (1, 0)),
     ],
 )
-def test_a_picture_that_lies_is_stood_up(
+def test_an_image_that_lies_is_stood_up(
     file_format: str, orientation: int, corner: tuple[int, int]
 ) -> None:
     stored = Image.new("L", (24, 16), 0)

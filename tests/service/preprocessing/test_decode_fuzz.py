@@ -12,7 +12,7 @@ from model.images.image_file import FORMATS
 from model.preprocessing import Preprocessing, preprocess
 from service.errors import ServiceError
 from service.preprocessing.decode import open_image, read_image
-from tests.service.pictures import encode
+from tests.service.images import encode
 
 # Pillow warns of odd metadata; where it would raise instead, it is not our user's process.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -62,7 +62,7 @@ def test_random_bytes_break_nothing(magic: bytes, noise: bytes) -> None:
 @pytest.mark.parametrize("kind", WHOLE)
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_picture_with_changed_bytes_breaks_nothing(kind: str, data: st.DataObject) -> None:
+def test_an_image_with_changed_bytes_breaks_nothing(kind: str, data: st.DataObject) -> None:
     payload = bytearray(WHOLE[kind])
     for _ in range(data.draw(st.integers(1, 6))):
         place = data.draw(st.integers(0, len(payload) - 1))
@@ -74,7 +74,7 @@ def test_a_picture_with_changed_bytes_breaks_nothing(kind: str, data: st.DataObj
 @pytest.mark.parametrize("kind", WHOLE)
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_a_picture_with_a_hole_or_a_repetition_breaks_nothing(
+def test_an_image_with_a_hole_or_a_repetition_breaks_nothing(
     kind: str, data: st.DataObject
 ) -> None:
     payload = WHOLE[kind]

@@ -9,7 +9,7 @@ from model.preprocessing import Preprocessing, shrink_on_load, shrinking
 from service.errors import ImageTooLargeError
 from service.preprocessing.decode import MAX_WHOLE_PIXELS, counted_pixels, open_image, read_image
 from tests.service.decoding import LIMIT, SPEC
-from tests.service.pictures import encode
+from tests.service.images import encode
 
 LARGE_INPUT = Preprocessing(resize=2_048, crop=2_048, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from service.errors import ImageTooLargeError, InvalidImageError
 from service.preprocessing.decode import MAX_SIDE, open_image
 from tests.service.decoding import LIMIT, decode
-from tests.service.pictures import encode, png_by_hand, striped
+from tests.service.images import encode, png_by_hand, striped
 
 
 def test_a_bomb_is_refused_at_once_and_without_memory() -> None:
@@ -68,7 +68,7 @@ def resized_header(width: int, height: int) -> bytes:
         (0x7FFF_FFFF, 0x7FFF_FFFF),
     ],
 )
-def test_a_picture_with_too_many_pixels_or_too_long_a_side_is_refused(
+def test_an_image_with_too_many_pixels_or_too_long_a_side_is_refused(
     width: int, height: int
 ) -> None:
     payload = resized_header(width, height)
@@ -83,7 +83,7 @@ def test_a_picture_with_too_many_pixels_or_too_long_a_side_is_refused(
 @pytest.mark.parametrize(
     ("width", "height"), [(5_000, 5_000), (MAX_SIDE, 1_000), (200, 1), (1, 200), (1, 1)]
 )
-def test_a_picture_at_a_limit_is_opened(width: int, height: int) -> None:
+def test_an_image_at_a_limit_is_opened(width: int, height: int) -> None:
     assert open_image(resized_header(width, height), LIMIT).size == (width, height)
 
 
@@ -95,8 +95,8 @@ def test_the_limit_of_pixels_is_the_callers() -> None:
         decode(payload, max_pixels=99)
 
 
-def index_of_pictures(count: int) -> bytes:
-    """A JPEG's segment that says that the file holds so many pictures (CIPA DC-007)."""
+def index_of_images(count: int) -> bytes:
+    """A JPEG's segment that says that the file holds so many images (CIPA DC-007)."""
     offset = 8 + 2 + 3 * 12 + 4
     entries = [
         (0xB000, 7, 4, b"0100"),
@@ -112,7 +112,7 @@ def index_of_pictures(count: int) -> bytes:
 def test_a_jpeg_of_endless_scans_is_refused_and_a_progressive_one_is_not(file_format: str) -> None:
     payload = encode(striped(), "JPEG", progressive=True)
     if file_format == "MPO":
-        payload = payload[:2] + index_of_pictures(2) + payload[2:]
+        payload = payload[:2] + index_of_images(2) + payload[2:]
     assert Image.open(io.BytesIO(payload)).format == file_format
     start = payload.rindex(b"\xff\xda")
     last = payload[start:-2]  # up to the end's marker

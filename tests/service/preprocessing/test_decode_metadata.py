@@ -13,7 +13,7 @@ from PIL import Image
 from model.preprocessing import Pixels
 from service.errors import InvalidImageError
 from tests.service.decoding import decode
-from tests.service.pictures import chunk, encode, png_with, striped
+from tests.service.images import chunk, encode, png_with, striped
 
 XMP = (
     b"XML:com.adobe.xmp",

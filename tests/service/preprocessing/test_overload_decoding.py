@@ -17,21 +17,21 @@ from service.errors import DeadlineExceededError, InvalidImageError, OverloadedE
 from service.inference.admission import Admission
 from service.inference.cost import DECODE_SAFETY, CostModel
 from service.preprocessing import decode, prepare
-from service.preprocessing.prepare import SMALL_BYTES, Preprocessor
+from service.preprocessing.prepare import INLINE_DECODE_BYTES, Preprocessor
 from service.registry.loading import load_classifier
 from service.settings import Settings
 from tests.service.batching import admission_of, admitted
 from tests.service.conftest import MakeArtifact, Serve
 from tests.service.decoding import LIMIT, SPEC, within
-from tests.service.pictures import WHITE, encode
+from tests.service.images import WHITE, encode
 
 pytestmark = pytest.mark.anyio
 
-DECODE_S, PATIENCE_S, REQUESTS = 0.02, 0.5, 400
+DECODE_S, TIMEOUT_S, REQUESTS = 0.02, 0.5, 400
 LARGE = encode(Image.new("L", (600, 600)))
 """Few bytes, but more pixels than are decoded on the event loop."""
-HEAVY = bytes(2 * SMALL_BYTES + 1)
-"""More bytes than any picture has that is decoded there."""
+HEAVY = bytes(2 * INLINE_DECODE_BYTES + 1)
+"""More bytes than any image has that is decoded there."""
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +61,9 @@ def slow_at_decoding(admission: Admission, image_s: float = 1.0) -> None:
     admission.cost.update_decode(image_s, 1)
 
 
-@pytest.mark.parametrize("pictures", [1, 3])
+@pytest.mark.parametrize("images", [1, 3])
 async def test_what_cannot_be_decoded_in_time_is_refused_at_once_and_the_rest_is_answered(
-    pictures: int, decoded: list[int]
+    images: int, decoded: list[int]
 ) -> None:
     admission = admission_of(10_000)
     preprocessor = preprocessor_for(admission)
@@ -72,9 +72,9 @@ async def test_what_cannot_be_decoded_in_time_is_refused_at_once_and_the_rest_is
 
     async def ask() -> None:
         try:
-            with admitted(admission, pictures, PATIENCE_S):
+            with admitted(admission, images, TIMEOUT_S):
                 await preprocessor.prepare(
-                    [LARGE] * pictures, within(PATIENCE_S), Disconnect(), admission.decode_slot
+                    [LARGE] * images, within(TIMEOUT_S), Disconnect(), admission.decode_slot
                 )
             outcomes["answered"] += 1
         except OverloadedError as error:
@@ -83,8 +83,8 @@ async def test_what_cannot_be_decoded_in_time_is_refused_at_once_and_the_rest_is
             outcomes["expired"] += 1
 
     asked, at_once, began = [], 0, time.perf_counter()
-    for number in range(REQUESTS // pictures):  # at four times the pool's rate
-        await asyncio.sleep(began + number * pictures * DECODE_S / 4 - time.perf_counter())
+    for number in range(REQUESTS // images):  # at four times the pool's rate
+        await asyncio.sleep(began + number * images * DECODE_S / 4 - time.perf_counter())
         before = len(refused)
         asked.append(asyncio.create_task(ask()))
         await asyncio.sleep(0)
@@ -93,12 +93,12 @@ async def test_what_cannot_be_decoded_in_time_is_refused_at_once_and_the_rest_is
 
     assert at_once == len(refused) > len(asked) / 3
     assert all((error.retry_after_s or 0) >= 1 for error in refused)
-    assert outcomes["answered"] * pictures > 0.7 * len(decoded)  # hardly any was in vain
+    assert outcomes["answered"] * images > 0.7 * len(decoded)  # hardly any was in vain
     assert outcomes["expired"] < outcomes["answered"] / 4
     assert (admission.in_flight, admission.decoding_images) == (0, 0)
 
 
-async def test_a_small_picture_does_not_wait_for_the_pool_and_is_not_refused_for_it() -> None:
+async def test_a_small_image_does_not_wait_for_the_pool_and_is_not_refused_for_it() -> None:
     admission = admission_of()
     preprocessor = preprocessor_for(admission)
     slow_at_decoding(admission)
@@ -116,7 +116,7 @@ async def test_a_small_picture_does_not_wait_for_the_pool_and_is_not_refused_for
     assert refused.value.retry_after_s == 11  # 1.5 x 10 s and a run are needed, 5 are there
 
 
-async def test_an_idle_pool_refuses_nobody_however_slow_the_last_picture_was() -> None:
+async def test_an_idle_pool_rejects_nothing_however_slow_the_last_image_was() -> None:
     admission = admission_of()
     preprocessor = preprocessor_for(admission)
     for _ in range(100):
@@ -158,7 +158,7 @@ async def test_places_come_free_as_soon_as_the_slower_stage_lets_them(
     assert refused.value.retry_after_s == retry_after_s
 
 
-async def test_the_rate_of_decoding_is_that_of_all_threads_from_the_first_picture_on() -> None:
+async def test_the_rate_of_decoding_is_that_of_all_threads_from_the_first_image_on() -> None:
     plan = CostModel({1: 0.01})
 
     plan.update_decode(0.2, 4)
@@ -172,10 +172,10 @@ async def test_the_rate_of_decoding_is_that_of_all_threads_from_the_first_pictur
     assert plan.estimate_wait_s(8) == pytest.approx(0.08)
 
 
-async def test_the_pool_tells_what_a_picture_took_even_in_vain(decoded: list[int]) -> None:
+async def test_the_pool_reports_the_time_of_an_image_even_if_it_fails(decoded: list[int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8)
-    told: list[tuple[float, int]] = []
-    preprocessor = Preprocessor(SPEC, LIMIT, on_decoded=lambda *given: told.append(given))
+    reported: list[tuple[float, int]] = []
+    preprocessor = Preprocessor(SPEC, LIMIT, on_decoded=lambda *given: reported.append(given))
 
     await preprocessor.prepare([LARGE], within(10), Disconnect())
     await preprocessor.prepare([LARGE] * 2, within(10), Disconnect())
@@ -185,12 +185,12 @@ async def test_the_pool_tells_what_a_picture_took_even_in_vain(decoded: list[int
         )
     await preprocessor.prepare([WHITE], within(10), Disconnect())  # on the event loop
 
-    assert [threads for _, threads in told] == [1] * 4
-    assert all(seconds >= DECODE_S for seconds, _ in told[:3])
+    assert [threads for _, threads in reported] == [1] * 4
+    assert all(seconds >= DECODE_S for seconds, _ in reported[:3])
     assert len(decoded) == 5
 
 
-async def test_headers_of_several_pictures_do_not_wait_for_the_pool(
+async def test_headers_of_several_images_do_not_wait_for_the_pool(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened, release = threading.Semaphore(0), threading.Event()
@@ -238,7 +238,7 @@ async def test_a_large_body_is_refused_for_the_pool_before_it_is_read(serve: Ser
         return await service.client.post(path, headers=headers, **more)
 
     with admitted(admission, 9), admission.decode_slot(9, 60):
-        heavy = await post("/predict", content=HEAVY)  # no picture, but nobody looks
+        heavy = await post("/predict", content=HEAVY)  # no image, which is not noticed
         light = await post("/predict", content=LARGE)
         small = await post("/predict", content=WHITE)
         heavy_v2 = await post("/v2/models/tiny-image/infer", content=HEAVY)

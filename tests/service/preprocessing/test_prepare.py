@@ -1,4 +1,4 @@
-"""What a request's pictures cost on their way to the network: memory, the loop's time, nothing."""
+"""What a request's images cost on their way to the network: memory, the loop's time, nothing."""
 
 import threading
 import weakref
@@ -14,7 +14,7 @@ from service.errors import ClientDisconnectedError
 from service.preprocessing import decode, prepare
 from service.preprocessing.prepare import Preprocessor
 from tests.service.decoding import LIMIT, SPEC, within
-from tests.service.pictures import encode, png_with, striped
+from tests.service.images import encode, png_with, striped
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ def openers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
-async def test_what_a_picture_was_decoded_to_is_gone_before_the_next(
+async def test_what_an_image_was_decoded_to_is_gone_before_the_next(
     file_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare, "usable_cores", lambda: 1)
@@ -61,7 +61,7 @@ async def test_the_header_of_a_large_file_is_not_read_on_the_event_loop(
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     payload = encode(Image.fromarray(noise))
-    assert (len(payload) <= prepare.SMALL_BYTES) is is_at_once
+    assert (len(payload) <= prepare.INLINE_DECODE_BYTES) is is_at_once
 
     await Preprocessor(SPEC, LIMIT).prepare([payload], within(10), Disconnect())
 
@@ -71,7 +71,7 @@ async def test_the_header_of_a_large_file_is_not_read_on_the_event_loop(
 DIRECTORY = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x01\0\0\0\0\0\0"
 """EXIF of one entry, the orientation; thousands take milliseconds."""
 SMALL = Image.new("RGB", (28, 28))
-TOLD = {
+WITH_METADATA = {
     "profile of a PNG": png_with(*[(b"iCCP", b"k\0\0" + zlib.compress(bytes(200_000)))] * 64),
     "packed text": png_with((b"zTXt", b"k\0\0" + zlib.compress(b"text"))),
     "international text": png_with((b"iTXt", b"k\0\0\0\0\0text")),
@@ -82,17 +82,17 @@ TOLD = {
     "EXIF of a JPEG": encode(SMALL, "JPEG", exif=b"Exif\0\0" + DIRECTORY),
     "EXIF of a WebP": encode(SMALL, "WEBP", exif=DIRECTORY),
     "profile of a JPEG": encode(SMALL, "JPEG", icc_profile=bytes(200)),
-    "further pictures": encode(SMALL, "MPO", save_all=True, append_images=[SMALL]),
+    "further images": encode(SMALL, "MPO", save_all=True, append_images=[SMALL]),
 }
 
 
-@pytest.mark.parametrize("kind", TOLD)
-async def test_a_small_file_that_tells_of_itself_is_not_opened_on_the_event_loop(
+@pytest.mark.parametrize("kind", WITH_METADATA)
+async def test_a_small_file_with_metadata_is_not_opened_on_the_event_loop(
     kind: str, openers: list[int]
 ) -> None:
-    assert len(TOLD[kind]) <= prepare.SMALL_BYTES
+    assert len(WITH_METADATA[kind]) <= prepare.INLINE_DECODE_BYTES
 
-    await Preprocessor(SPEC, LIMIT).prepare([TOLD[kind]], within(10), Disconnect())
+    await Preprocessor(SPEC, LIMIT).prepare([WITH_METADATA[kind]], within(10), Disconnect())
 
     assert len(openers) == 1
     assert threading.get_ident() not in openers

@@ -1,4 +1,4 @@
-"""Each picture gets its own answer, or its request is told which picture failed and how."""
+"""Each image gets its own answer, or its request fails with the image's index and the reason."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -15,11 +15,11 @@ from service.postprocessing.trust import PredictOptions
 from tests.service import graphs
 from tests.service.classifying import TOP_1, classify, predict, predict_tensors
 from tests.service.conftest import Gate, Serve
-from tests.service.pictures import BLACK, GREY, WHITE, encode
+from tests.service.images import BLACK, GREY, WHITE, encode
 
 
 @pytest.mark.anyio
-async def test_answers_come_in_the_order_of_the_pictures(serve: Serve) -> None:
+async def test_answers_come_in_the_order_of_the_images(serve: Serve) -> None:
     service = await serve(max_batch_size=2)
 
     outcome = await predict(service, [WHITE, BLACK, GREY, WHITE, BLACK])
@@ -32,7 +32,7 @@ async def test_answers_come_in_the_order_of_the_pictures(serve: Serve) -> None:
 
 
 @pytest.mark.anyio
-async def test_pictures_that_are_the_networks_input_already_are_answered_alike(
+async def test_images_that_are_the_networks_input_already_are_answered_alike(
     serve: Serve,
 ) -> None:
     service = await serve()
@@ -66,7 +66,7 @@ async def test_timings_are_of_the_stages(serve: Serve) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_picture_that_cannot_be_read_is_named(serve: Serve) -> None:
+async def test_the_image_that_cannot_be_read_is_named(serve: Serve) -> None:
     service = await serve()
 
     with pytest.raises(InvalidImageError) as refused:
@@ -77,7 +77,7 @@ async def test_the_picture_that_cannot_be_read_is_named(serve: Serve) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_picture_that_is_damaged_beyond_its_header_is_named(serve: Serve) -> None:
+async def test_an_image_that_is_damaged_beyond_its_header_is_named(serve: Serve) -> None:
     service = await serve()
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
     damaged = encode(Image.fromarray(noise))[:2_000]
@@ -89,7 +89,7 @@ async def test_a_picture_that_is_damaged_beyond_its_header_is_named(serve: Serve
 
 
 @pytest.mark.anyio
-async def test_an_answer_that_is_no_number_fails_for_its_picture_alone(serve: Serve) -> None:
+async def test_an_answer_that_is_no_number_fails_for_its_image_alone(serve: Serve) -> None:
     service = await serve(graphs.nan_on_black())
 
     good, bad = await asyncio.gather(
@@ -108,7 +108,7 @@ SHAPES = {"logits": (2,), "probabilities": (2,), "score": (), "maps": (2, 2), "f
 
 
 def spoiled(name: str, number: float) -> Callable[..., BatchOutputs]:
-    """Give a run of an engine with all outputs, one of which is no number for a black picture."""
+    """Give a run of an engine with all outputs, one of which is no number for a black image."""
 
     def run(images: Pixels, extras: Collection[str] = ()) -> BatchOutputs:
         held = {"logits", "probabilities", "score", *extras, name}

@@ -1,4 +1,4 @@
-"""Which label a picture gets: the likeliest, and the same in every mode and size."""
+"""Which label an image gets: the likeliest, and the same in every mode and size."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from service.postprocessing.ranking import rank
 from service.postprocessing.schemas import Prediction
 from tests.service.classifying import classify
 from tests.service.conftest import Service
-from tests.service.pictures import encode, fashion_pictures
+from tests.service.images import encode, fashion_images
 
 LABELS = ("a", "b", "c", "d")
 
@@ -69,7 +69,7 @@ def test_a_probability_stays_within_its_bounds_despite_rounding() -> None:
     assert [item["probability"] for item in ranked(1.0000001, -1e-9)] == [1, 0]
 
 
-# One picture in many files
+# One image in many files
 
 
 Convert = Callable[[Image.Image], bytes]
@@ -90,7 +90,7 @@ def lying_on_its_side(image: Image.Image) -> bytes:
 
 
 def seen_through(image: Image.Image) -> bytes:
-    """Black ink, thin where the picture is bright: on white paper it is the picture."""
+    """Black ink, thin where the image is bright: on white paper it is the image."""
     negative = image.point(lambda value: 255 - value)
     return encode(Image.merge("LA", (Image.new("L", image.size, 0), negative)))
 
@@ -118,9 +118,9 @@ CONVERSIONS: dict[str, Convert] = {
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("mode", CONVERSIONS)
-async def test_a_picture_gets_the_same_label_in_every_mode(mode: str, shipped: Service) -> None:
-    images = [Image.fromarray(pixels) for pixels in fashion_pictures()[0][:3]]
-    if mode == "1":  # black and white dots are another picture; it is the same in any mode, too
+async def test_an_image_gets_the_same_label_in_every_mode(mode: str, shipped: Service) -> None:
+    images = [Image.fromarray(pixels) for pixels in fashion_images()[0][:3]]
+    if mode == "1":  # black and white dots are another image; it is the same in any mode, too
         images = [image.convert("1").convert("L") for image in images]
 
     expected = await classify(shipped, [encode(image) for image in images])
@@ -132,8 +132,8 @@ async def test_a_picture_gets_the_same_label_in_every_mode(mode: str, shipped: S
 
 
 @pytest.mark.anyio
-async def test_a_large_picture_is_brought_to_the_networks_size(shipped: Service) -> None:
-    image = Image.fromarray(fashion_pictures()[0][0])
+async def test_a_large_image_is_brought_to_the_networks_size(shipped: Service) -> None:
+    image = Image.fromarray(fashion_images()[0][0])
     large = image.resize((1_120, 1_120), Image.Resampling.NEAREST)
 
     small, big = await classify(shipped, [encode(image), encode(large)])

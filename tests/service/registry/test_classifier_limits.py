@@ -1,4 +1,4 @@
-"""What the classifier cuts off: pixels, places, deadlines, who has left, runs without end."""
+"""Limits of the classifier: pixels, slots, deadlines, disconnected clients, stalled runs."""
 
 import asyncio
 import math
@@ -20,11 +20,11 @@ from service.preprocessing import decode, prepare
 from service.registry import classifier
 from tests.service.classifying import classify, predict, predict_tensors
 from tests.service.conftest import Gate, Serve
-from tests.service.pictures import BLACK, WHITE, encode, png_by_hand
+from tests.service.images import BLACK, WHITE, encode, png_by_hand
 
 
 @pytest.mark.anyio
-async def test_pictures_of_one_request_share_a_limit_of_pixels(serve: Serve) -> None:
+async def test_images_of_one_request_share_a_limit_of_pixels(serve: Serve) -> None:
     service = await serve(max_pixels=100)
     hundred = encode(Image.new("L", (10, 10)))
 
@@ -51,14 +51,14 @@ async def test_the_shared_limit_is_checked_before_anything_is_decoded(serve: Ser
 async def test_a_full_queue_refuses_before_it_decodes(serve: Serve) -> None:
     gate = Gate()
     service = await serve(run=gate, max_in_flight=1)
-    riding = asyncio.create_task(classify(service, [WHITE]))
+    running = asyncio.create_task(classify(service, [WHITE]))
     await gate.has_entered()
 
     with pytest.raises(OverloadedError):
-        await classify(service, [b"not even a picture"])
+        await classify(service, [b"not even an image"])
 
     gate.let_through()
-    assert len(await riding) == 1
+    assert len(await running) == 1
 
 
 @pytest.mark.anyio
@@ -79,11 +79,11 @@ async def test_a_request_past_its_deadline_is_dropped_and_leaves_its_places(serv
 async def test_what_waits_past_its_deadline_is_never_run(serve: Serve) -> None:
     gate = Gate()
     service = await serve(run=gate, deadline_s=0.3)
-    riding = asyncio.create_task(classify(service, [WHITE]))
+    running = asyncio.create_task(classify(service, [WHITE]))
     await gate.has_entered()
     waiting = asyncio.create_task(classify(service, [BLACK]))
 
-    outcomes = await asyncio.gather(riding, waiting, return_exceptions=True)
+    outcomes = await asyncio.gather(running, waiting, return_exceptions=True)
     gate.let_through()
     gate.let_through()
     await asyncio.sleep(0.05)
@@ -93,7 +93,7 @@ async def test_what_waits_past_its_deadline_is_never_run(serve: Serve) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_deadline_that_passes_while_pictures_are_decoded_runs_nothing(
+async def test_a_deadline_that_passes_while_images_are_decoded_runs_nothing(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = await serve()

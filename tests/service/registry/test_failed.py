@@ -1,4 +1,4 @@
-"""What clients are told of a candidate that is not served."""
+"""The reason that clients see of a candidate that failed to load."""
 
 from pathlib import Path
 

@@ -9,7 +9,7 @@ import pytest
 
 from service.registry import registry as models
 from tests.service.conftest import Gate, MakeArtifact, replace_engine
-from tests.service.pictures import WHITE
+from tests.service.images import WHITE
 from tests.service.served_models import damage, reload, reloads, serving_from, version
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("trials")]

@@ -12,7 +12,7 @@ from service.errors import StartError
 from service.registry.folders import digest_of
 from service.registry.trial import TrialLoad
 from tests.service.conftest import MakeArtifact, Service
-from tests.service.pictures import WHITE
+from tests.service.images import WHITE
 from tests.service.served_models import damage, health, reload, reloads, serving_from, version
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("trials")]
@@ -93,7 +93,7 @@ async def test_a_refused_candidate_leaves_the_old_one_serving(
     (error,) = [record for record in caplog.records if record.getMessage() == "model refused"]
     fields = error.__dict__["fields"]
     assert fields["folder"] == str(folder / "2")
-    assert str(folder / "2") in fields["reason"]  # all of it, which clients are not told
+    assert str(folder / "2") in fields["reason"]  # with the path, which clients do not see
     assert reasons[0] == fields["reason"].replace(str(folder), "tiny")
     assert "/" not in reasons[0].replace("tiny/2/model.float32.onnx", "")
 
@@ -169,7 +169,7 @@ async def test_a_copy_of_the_default_under_the_root_does_not_take_its_place(
 
         assert service.classifier is before
         assert served == ["tiny 1"]
-        assert "tiny/2 holds tiny 1" in reasons[0]
+        assert "tiny/2 contains tiny 1" in reasons[0]
 
 
 async def test_a_candidate_that_crashes_its_trial_is_refused(

@@ -12,7 +12,7 @@ from service.registry.registry import ModelRegistry
 from service.settings import Settings
 from tests.service import graphs
 from tests.service.conftest import MakeArtifact
-from tests.service.pictures import WHITE
+from tests.service.images import WHITE
 from tests.service.served_models import damage, health, serving_from, version
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("trials")]
@@ -92,7 +92,7 @@ async def test_a_folder_that_is_not_named_as_its_manifest_says_is_refused_alone(
 
     assert served == ["tiny 1", "good 1"]
     assert reason == (
-        f"{folder} holds good 1; a folder under RESNET_MODEL_REPOSITORY must be named as its "
+        f"{folder} contains good 1; a folder under RESNET_MODEL_REPOSITORY must be named as its "
         "manifest says, good/1. Move it there, or export the model to where it is."
     )
     assert trials == [good]  # which takes a second each

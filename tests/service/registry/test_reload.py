@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.service.conftest import MakeArtifact
+from tests.service.images import WHITE
 from tests.service.load import load
-from tests.service.pictures import WHITE
 from tests.service.process import Running, serve_model
 
 Reload = Callable[[Running], None]

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
     ("error", "reason"),
     [
         (OSError(11, "Resource temporarily unavailable"), "cannot be tried: .*unavailable"),
-        (ValueError("a surprise"), "failed for a reason that only the log has"),
+        (ValueError("a surprise"), "failed; the log has the reason"),
     ],
 )
 async def test_a_candidate_whose_trial_fails_unforeseen_is_refused_alone(

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.service.conftest import MakeArtifact
+from tests.service.images import BLACK
 from tests.service.listening import REQUEST, Listening, listen, wait_until
-from tests.service.pictures import BLACK
 from tests.service.process import read_answer
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"

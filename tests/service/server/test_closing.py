@@ -15,7 +15,7 @@ from service.server import timeouts
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import Listening, listen, wait_until
 
-ANSWER = bytes(12_000_000)  # more than the kernel takes off our hands
+ANSWER = bytes(12_000_000)  # more than the kernel buffers
 WRITE_TIMEOUT_S = 0.5
 ASK = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -34,7 +34,7 @@ def listening(make_artifact: MakeArtifact) -> Iterator[Listening]:
 
 
 def unread(listening: Listening) -> int:
-    """Bytes that wait for whoever is connected."""
+    """Bytes that wait for the client."""
     connections = listening.server.server_state.connections
     return sum(each.transport.get_write_buffer_size() for each in list(connections))
 
@@ -128,7 +128,7 @@ async def test_a_client_that_reads_too_slowly_is_disconnected(
     timeout.start()
     timeout.start()  # it has started already
     async with asyncio.timeout(10):
-        while timeout._timer is not None:  # noqa: ASYNC110  # nobody would set an event
+        while timeout._timer is not None:  # noqa: ASYNC110  # there is no event for it
             await asyncio.sleep(0.01)
 
     assert transport.is_aborted == is_aborted

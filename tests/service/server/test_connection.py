@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from tests.service.conftest import MakeArtifact
+from tests.service.images import BLACK
 from tests.service.listening import HEAD, REQUEST, Listening, listen, wait_until
-from tests.service.pictures import BLACK
 from tests.service.process import read_answer
 
 LAST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
@@ -148,8 +148,8 @@ def test_who_leaves_after_a_large_last_chunk_is_noticed(
 ) -> None:
     padded = BLACK + LARGE  # Pillow does not read what follows a PNG's end
     head = HEAD.replace(f"Content-Length: {len(BLACK)}", f"Content-Length: {len(padded)}")
-    with listening.connect() as riding:
-        riding.sendall(REQUEST)
+    with listening.connect() as running:
+        running.sendall(REQUEST)
         assert listening.gate.entered.acquire(timeout=10)
         with listening.connect() as leaving:
             leaving.sendall(head.encode() + b"\r\n")
@@ -186,7 +186,7 @@ def test_a_client_that_never_stops_sending_is_left(
 
 
 def send(connection: socket.socket) -> bool:
-    """Send some more; False once nobody takes it."""
+    """Send some more; False once it is not accepted."""
     time.sleep(0.01)
     try:
         connection.sendall(b"x" * 10_000)
@@ -198,8 +198,8 @@ def send(connection: socket.socket) -> bool:
 def test_refusals_wait_for_a_client_that_does_not_read(
     make_artifact: MakeArtifact,
 ) -> None:
-    with listen(make_artifact(), max_in_flight=1, max_images=1) as full, full.connect() as riding:
-        riding.sendall(REQUEST)
+    with listen(make_artifact(), max_in_flight=1, max_images=1) as full, full.connect() as running:
+        running.sendall(REQUEST)
         wait_until(lambda: full.admission.in_flight == 1)
         with full.connect() as deaf:
             deaf.setblocking(False)

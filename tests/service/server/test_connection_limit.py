@@ -132,17 +132,17 @@ def test_a_limit_of_files_that_cannot_be_raised_stays(monkeypatch: pytest.Monkey
 def test_nothing_that_fails_in_the_watch_loop_ends_the_server(
     make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    looks = 0
+    checks = 0
 
     def fail(_: object) -> None:
-        nonlocal looks
-        looks += 1
+        nonlocal checks
+        checks += 1
         raise OSError(errno.EMFILE, "Too many open files")
 
     caplog.set_level(logging.ERROR, "service")
     with listen(make_artifact()) as listening:
         monkeypatch.setattr(listening.server.state.telemetry, "refresh", fail)
-        wait_until(lambda: looks >= 3)
+        wait_until(lambda: checks >= 3)
         answer = ask(listening, LIVEZ)
 
     assert answer.startswith(b"HTTP/1.1 200 ")

@@ -1,4 +1,4 @@
-"""SIGTERM under load: whoever was let in is answered."""
+"""SIGTERM under load: every request that was accepted is answered."""
 
 import http.client
 import signal
@@ -14,9 +14,9 @@ from service.server.listen import bind, drop_new_connections
 from service.server.server import Server, configure
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact
+from tests.service.images import BLACK
 from tests.service.listening import REQUEST, listen, wait_until
 from tests.service.load import load
-from tests.service.pictures import BLACK
 from tests.service.process import Running, read_answer, serve_model
 
 ROUNDS = 3
@@ -100,7 +100,7 @@ def test_a_caller_whose_handshake_is_half_done_is_answered_at_the_end(
     with listen(make_artifact()) as listening, socket.socket() as late:
         listening.gate.let_through(1)
         late.settimeout(10)
-        # for the client it stands; the server hears of it with the first bytes, or in 0.2 s
+        # open for the client; the server learns of it with the first bytes, or in 0.2 s
         late.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
         late.connect(("127.0.0.1", listening.port))
         listening.server.should_exit = True

@@ -23,7 +23,7 @@ def test_a_half_closed_request_is_answered_whole(requests: int, listening: Liste
         connection.sendall(requests * REQUEST)
         connection.shutdown(socket.SHUT_WR)
         assert listening.gate.entered.acquire(timeout=10)
-        time.sleep(0.15)  # it is looked at now and then
+        time.sleep(0.15)  # it is checked periodically
         listening.gate.let_through(requests)
         answer = read_answer(connection)
 

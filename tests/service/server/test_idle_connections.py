@@ -1,4 +1,4 @@
-"""Connections on which no request is under way end in time, over real sockets."""
+"""Connections on which no request is in flight end in time, over real sockets."""
 
 import gc
 import socket
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.service.conftest import MakeArtifact
+from tests.service.images import BLACK
 from tests.service.listening import HEAD, REQUEST, Listening, listen, wait_until
-from tests.service.pictures import BLACK
 from tests.service.process import read_answer
 
 IDLE_S = 0.4
@@ -91,8 +91,8 @@ def test_a_body_behind_its_answer_keeps_no_connection_open(
 
 
 def test_a_body_behind_a_refusal_keeps_no_connection_open(listening: Listening) -> None:
-    with listening.connect() as riding, listening.connect() as connection:
-        riding.sendall(REQUEST)
+    with listening.connect() as running, listening.connect() as connection:
+        running.sendall(REQUEST)
         wait_until(lambda: listening.admission.in_flight == 1)
         connection.sendall(HEAD.encode() + b"\r\n")
         answer = receive(connection)

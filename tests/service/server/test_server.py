@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from tests.service.conftest import MakeArtifact
-from tests.service.pictures import encode, fashion_pictures
+from tests.service.images import encode, fashion_images
 from tests.service.process import Running, read_answer, run_command, serve_model
 
-PICTURE = encode(Image.fromarray(fashion_pictures()[0][0]))
+IMAGE = encode(Image.fromarray(fashion_images()[0][0]))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_it_is_ready_soon(running: Running) -> None:
 
 def test_thirty_requests_share_a_connection(running: Running) -> None:
     with httpx.Client(base_url=running.url) as client:
-        responses = [client.post("/predict", content=PICTURE) for _ in range(30)]
+        responses = [client.post("/predict", content=IMAGE) for _ in range(30)]
 
         connections = {
             response.extensions["network_stream"].get_extra_info("client_addr")
@@ -51,17 +51,17 @@ def test_the_server_does_not_say_what_it_is(running: Running) -> None:
 
 
 def test_requests_sent_in_one_go_are_answered_in_order(running: Running) -> None:
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PICTURE)}\r\n"
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(IMAGE)}\r\n"
     ids = [f"number-{number}" for number in range(3)]
-    requests = [f"{head}X-Request-Id: {name}\r\n\r\n".encode() + PICTURE for name in ids]
+    requests = [f"{head}X-Request-Id: {name}\r\n\r\n".encode() + IMAGE for name in ids]
     last = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Request-Id: last\r\nConnection: close\r\n\r\n"
 
     with running.connect() as connection:
         connection.sendall(b"".join(requests) + last)
         answer = read_answer(connection).decode("latin-1")
 
-    places = [answer.index(f"x-request-id: {name}") for name in (*ids, "last")]
-    assert places == sorted(places)
+    positions = [answer.index(f"x-request-id: {name}") for name in (*ids, "last")]
+    assert positions == sorted(positions)
     assert answer.count("HTTP/1.1 200 OK") == 4
 
 
@@ -80,7 +80,7 @@ def test_a_hundred_megabytes_are_refused_while_others_are_served(
         large = threads.submit(
             httpx.post, f"{running.url}/predict", content=megabytes(), headers=headers, timeout=20
         )
-        small = httpx.post(f"{running.url}/predict", content=PICTURE, timeout=20)
+        small = httpx.post(f"{running.url}/predict", content=IMAGE, timeout=20)
         refused = large.result()
 
     assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
@@ -119,7 +119,7 @@ def test_a_client_that_leaves_during_its_body_leaves_no_trace(running: Running) 
     time.sleep(0.2)
 
     assert running.stderr().count('"level": "error"') == before
-    assert httpx.post(f"{running.url}/predict", content=PICTURE).status_code == 200
+    assert httpx.post(f"{running.url}/predict", content=IMAGE).status_code == 200
 
 
 def test_every_line_of_the_log_is_json_and_none_is_forged(running: Running) -> None:
@@ -130,7 +130,7 @@ def test_every_line_of_the_log_is_json_and_none_is_forged(running: Running) -> N
         content=b"--x\rnonsense",
         headers={"content-type": "multipart/form-data; boundary=x"},
     )
-    httpx.post(f"{running.url}/predict", content=PICTURE[:-30])
+    httpx.post(f"{running.url}/predict", content=IMAGE[:-30])
     with running.connect() as connection:
         connection.sendall(b"nonsense\r\n\r\n")
         read_answer(connection)
@@ -146,9 +146,7 @@ def test_every_line_of_the_log_is_json_and_none_is_forged(running: Running) -> N
 def test_a_full_load_is_answered_in_full(running: Running) -> None:
     def ask(_: int) -> int:
         with httpx.Client(base_url=running.url, timeout=30) as client:
-            return sum(
-                client.post("/predict", content=PICTURE).status_code == 200 for _ in range(10)
-            )
+            return sum(client.post("/predict", content=IMAGE).status_code == 200 for _ in range(10))
 
     with ThreadPoolExecutor(8) as threads:
         answered = sum(threads.map(ask, range(8)))
@@ -166,7 +164,7 @@ def test_sigterm_lets_every_request_be_answered_and_exits_with_0() -> None:
         def ask_on_and_on() -> list[int]:
             statuses = []
             while not is_over.is_set():
-                statuses.append(httpx.post(f"{running.url}/predict", content=PICTURE).status_code)
+                statuses.append(httpx.post(f"{running.url}/predict", content=IMAGE).status_code)
             return statuses
 
         with ThreadPoolExecutor(3) as threads, running.connect() as slow:
@@ -180,7 +178,7 @@ def test_sigterm_lets_every_request_be_answered_and_exits_with_0() -> None:
             is_over.set()
             statuses = [status for asker in askers for status in asker.result()]
             time.sleep(0.8)  # past the drain delay, with a request still coming in
-            slow.sendall(PICTURE[100:])
+            slow.sendall(IMAGE[100:])
             late = read_answer(slow)
 
         code = running.process.wait(10)
@@ -195,8 +193,8 @@ def test_sigterm_lets_every_request_be_answered_and_exits_with_0() -> None:
 
 def start_request(connection: socket.socket) -> None:
     """Send the headers and the beginning of a body."""
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PICTURE)}\r\n\r\n"
-    connection.sendall(head.encode() + PICTURE[:100])
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(IMAGE)}\r\n\r\n"
+    connection.sendall(head.encode() + IMAGE[:100])
 
 
 def test_ctrl_c_leaves_at_once_with_0() -> None:

@@ -139,7 +139,7 @@ def test_a_signal_waits_for_no_lock_that_its_own_thread_may_hold(
         target=listening.server.handle_exit, args=(signal.SIGTERM, None), daemon=True
     )
 
-    with handler._buffer_lock:  # as if the signal came within a line
+    with handler._buffer_lock:  # like a signal within a line
         term.start()
         term.join(5)
         has_returned = not term.is_alive()

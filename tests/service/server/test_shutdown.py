@@ -13,7 +13,7 @@ import pytest
 from service.threads import started_pool
 from tests.service import process
 from tests.service.conftest import MakeArtifact
-from tests.service.pictures import BLACK
+from tests.service.images import BLACK
 from tests.service.process import ROOT, serve_model
 from tests.service.working import until
 

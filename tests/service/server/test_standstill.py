@@ -1,4 +1,4 @@
-"""A worker that stands still is replaced by its supervisor."""
+"""A stalled worker is replaced by its supervisor."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ signal.signal(signal.SIGUSR2, lambda *_: time.sleep(120))
 def running(
     make_artifact: MakeArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Running]:
-    """Two workers whose event loops stand still on SIGUSR2, with little patience."""
+    """Two workers whose event loops stall on SIGUSR2, with short timeouts."""
     (tmp_path / "sitecustomize.py").write_text(HOLD_UP)
     environment = {**process.environ(), "PYTHONPATH": f"{tmp_path}:{process.ROOT}"}
     monkeypatch.setattr(process, "environ", lambda: environment)

@@ -14,12 +14,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.service.conftest import SHIPPED, MakeArtifact
-from tests.service.pictures import BLACK, WHITE
+from tests.service.images import BLACK, WHITE
 from tests.service.process import Running, run_command, serve_model
 from tests.service.served_models import damage
 from tests.service.working import answerers, ask_many, until, workers
 
-PICTURES = ("resnet_predictions_total", "resnet_out_of_distribution_total")
+COUNTERS = ("resnet_predictions_total", "resnet_out_of_distribution_total")
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def running(make_artifact: MakeArtifact) -> Iterator[Running]:
 
 def resident_bytes(pid: int) -> int:
     """Of a process, as Linux tells people."""
-    told = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert told is not None
-    return int(told[1]) * 1024
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 def requests_seen(running: Running) -> float:
@@ -80,27 +80,27 @@ def test_metrics_are_of_all_workers_and_sigterm_ends_them_all(running: Running) 
     models = total(running, "resnet_model_info", version="1")
     pids = workers(running)
     resident = sum(map(resident_bytes, pids))
-    told = total(running, "resnet_resident_memory_bytes")
+    reported = total(running, "resnet_resident_memory_bytes")
     cpu_s = total(running, "resnet_cpu_seconds")
     running.terminate()
     code = running.process.wait(20)
 
     assert counts == {before + 41}
     assert (images, models) == (before + 45, 1)
-    assert told == pytest.approx(resident, rel=0.1)
+    assert reported == pytest.approx(resident, rel=0.1)
     assert 0 < cpu_s < 600
     assert (len(pids), code) == (2, 0)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_pictures_are_counted_by_all_workers_and_windows_by_none() -> None:
+def test_images_are_counted_by_all_workers_and_windows_by_none() -> None:
     with serve_model(artifact=str(SHIPPED), workers="2", reload_interval_s="0") as running:
         until(lambda: len(answerers(running)) == 2)
-        before = [total(running, name) for name in PICTURES]
+        before = [total(running, name) for name in COUNTERS]
 
         answers = [httpx.post(f"{running.url}/predict", files=[("file", WHITE)] * 5).json()]
         answers += [httpx.post(f"{running.url}/predict", content=BLACK).json() for _ in range(15)]
-        counted = [total(running, name) for name in PICTURES]
+        counted = [total(running, name) for name in COUNTERS]
         text = httpx.get(f"{running.url}/metrics").text
 
     results = [result for answer in answers for result in answer["results"]]
@@ -148,7 +148,7 @@ def test_a_worker_that_cannot_start_leaves_the_others_serving(running: Running) 
     until(lambda: "manifest.json" in running.stderr())
     time.sleep(1)
 
-    running.process.send_signal(signal.SIGHUP)  # one of the two is not there to be told
+    running.process.send_signal(signal.SIGHUP)  # one of the two is not there to receive it
     left = answerers(running)
     manifest.write_bytes(whole)
 

@@ -1,4 +1,4 @@
-"""What the supervisor makes of its workers' ends, with stand-ins for the processes."""
+"""How the supervisor reacts to the ends of its workers, with fake processes."""
 
 import logging
 import os
@@ -55,7 +55,7 @@ class StandIn(Worker):
 
 @pytest.fixture
 def watching(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
-    """A supervisor over two workers that serve; others it starts are stand-ins too."""
+    """A supervisor over two workers that serve; others that it starts are fake, too."""
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     config = configure(Settings(), "service.app:worker_app", factory=True, workers=2)
     made = Supervisor(config, [socket.socket()])
@@ -103,8 +103,8 @@ def test_a_worker_that_ends_before_it_is_ready_ends_a_service_that_never_served(
 
     assert watching.failed
     assert watching.should_exit.is_set()
-    (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert told.__dict__["fields"] == {"pid": os.getpid(), "exit_code": code}
+    (logged,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert logged.__dict__["fields"] == {"pid": os.getpid(), "exit_code": code}
 
 
 @EARLY_ENDS
@@ -145,7 +145,7 @@ def test_a_worker_that_was_ready_a_moment_ago_serves_whichever_of_them_died(
 ) -> None:
     dead = watching.processes[0] = StandIn(-signal.SIGKILL)
 
-    watching.keep_subprocess_alive()  # the first look of all
+    watching.keep_subprocess_alive()  # the first check
 
     assert watching.processes[0] is not dead
     assert not watching.failed
@@ -189,24 +189,24 @@ def test_the_end_is_passed_on_and_the_port_let_go(watching: Supervisor) -> None:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def signalled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The signals that workers were sent."""
     numbers: list[int] = []
     monkeypatch.setattr(os, "kill", lambda _, number: numbers.append(number))
     return numbers
 
 
-def test_sighup_is_passed_on_to_each(watching: Supervisor, told: list[int]) -> None:
+def test_sighup_is_passed_on_to_each(watching: Supervisor, signalled: list[int]) -> None:
     watching.keep_subprocess_alive()
 
     watching.handle_hup()
     watching.keep_subprocess_alive()
 
-    assert told == [signal.SIGHUP] * 2
+    assert signalled == [signal.SIGHUP] * 2
 
 
 def test_sighup_waits_for_a_worker_that_is_still_loading(
-    watching: Supervisor, told: list[int]
+    watching: Supervisor, signalled: list[int]
 ) -> None:
     loading = StandIn(is_ready=False)
     watching.processes[:] = [loading]
@@ -214,13 +214,13 @@ def test_sighup_waits_for_a_worker_that_is_still_loading(
     watching.handle_hup()
     watching.handle_hup()
     watching.keep_subprocess_alive()
-    while_loading = [*told]
+    while_loading = [*signalled]
     loading.ready = True
     for _ in range(3):
         watching.keep_subprocess_alive()
 
     assert while_loading == []
-    assert told == [signal.SIGHUP]
+    assert signalled == [signal.SIGHUP]
 
 
 def test_a_worker_runs_our_own_server(monkeypatch: pytest.MonkeyPatch) -> None:

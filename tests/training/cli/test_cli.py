@@ -22,14 +22,14 @@ QUICK = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "precision=floa
 
 
 @pytest.fixture
-def pictures(make_images: MakeImages) -> Path:
+def images(make_images: MakeImages) -> Path:
     return make_images(labels={"boot": 20, "coat": 20}, image_size=14)
 
 
 @pytest.fixture
-def run(command: Command, pictures: Path, tmp_path: Path) -> Path:
+def run(command: Command, images: Path, tmp_path: Path) -> Path:
     """A run folder of one epoch on those images."""
-    finished = command(train_script, "--data", pictures, "--out", tmp_path / "run", *QUICK)
+    finished = command(train_script, "--data", images, "--out", tmp_path / "run", *QUICK)
     assert finished.code == 0, finished.err
     return tmp_path / "run"
 
@@ -86,17 +86,17 @@ def test_bad_usage_exits_with_2_and_says_why(
 
 
 def test_training_says_what_it_read_and_where_the_weights_are(
-    command: Command, pictures: Path, tmp_path: Path
+    command: Command, images: Path, tmp_path: Path
 ) -> None:
-    (pictures / "boot" / "broken.png").write_text("no picture")
+    (images / "boot" / "broken.png").write_text("no image")
 
-    finished = command(train_script, "--data", pictures, "--out", tmp_path / "run", *QUICK)
+    finished = command(train_script, "--data", images, "--out", tmp_path / "run", *QUICK)
 
     assert finished.code == 0
-    assert "pictures: 32 + 4 + 4 images to train, validate and test, 2 labels, 14 x 14 x 1" in (
+    assert "images: 32 + 4 + 4 images to train, validate and test, 2 labels, 14 x 14 x 1" in (
         finished.out
     )
-    assert f"1 left out:\n  {pictures / 'boot' / 'broken.png'}" in finished.out
+    assert f"1 left out:\n  {images / 'boot' / 'broken.png'}" in finished.out
     assert "done after 1 epochs; best val_acc" in finished.out
     assert f"weights in {tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}" in finished.out
 
@@ -138,9 +138,9 @@ def test_evaluation_on_other_images_brings_them_to_the_runs_size_and_says_so(
 
 
 def test_images_that_a_run_may_have_learnt_from_do_not_measure_it(
-    command: Command, run: Path, pictures: Path, tmp_path: Path
+    command: Command, run: Path, images: Path, tmp_path: Path
 ) -> None:
-    for path in sorted(pictures.glob("*/*.png")):
+    for path in sorted(images.glob("*/*.png")):
         copy = tmp_path / "renamed" / path.parent.name / f"copy-{path.name}"
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
@@ -225,19 +225,19 @@ def test_a_failure_is_one_line_on_stderr_and_exit_1(
     ],
 )
 def test_a_recipe_that_does_not_fit_the_data_fails_in_one_line(
-    command: Command, pictures: Path, tmp_path: Path, change: str, cause: str
+    command: Command, images: Path, tmp_path: Path, change: str, cause: str
 ) -> None:
-    arguments = ("--data", pictures, "--out", tmp_path / "run", "--set", change)
+    arguments = ("--data", images, "--out", tmp_path / "run", "--set", change)
 
     _assert_failed(command(train_script, *arguments), cause)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_second_run_in_one_folder_fails_in_one_line(
-    command: Command, run: Path, pictures: Path
+    command: Command, run: Path, images: Path
 ) -> None:
     _assert_failed(
-        command(train_script, "--data", pictures, "--out", run, *QUICK), "holds a run already"
+        command(train_script, "--data", images, "--out", run, *QUICK), "holds a run already"
     )
 
 

@@ -23,7 +23,7 @@ ORIENTATION = 0x0112
 SETTINGS = ("epochs=3", "batch_size=8", "image_size=28", "learning_rate=0.003", "precision=float32")
 
 
-def _picture(label: str, kind: str, generator: np.random.Generator) -> bytes:
+def _image(label: str, kind: str, generator: np.random.Generator) -> bytes:
     """A file whose upper or lower half is bright, as a camera or a scanner would write it."""
     width, height = generator.integers(24, 70, 2)
     pixels = generator.integers(0, 60, (height, width, 3))
@@ -43,27 +43,27 @@ def _picture(label: str, kind: str, generator: np.random.Generator) -> bytes:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     generator = np.random.default_rng(0)
     for label in ("above", "below"):
-        folder = tmp_path / "pictures" / label
+        folder = tmp_path / "images" / label
         folder.mkdir(parents=True)
         for number in range(EACH):
             kind = KINDS[number % len(KINDS)]
-            content = _picture(label, kind, generator)
+            content = _image(label, kind, generator)
             if number % 20 == 7:
                 content = content[: len(content) // 3]
             suffix = "png" if kind == "P" else "JPG"
             (folder / f"{number:02} {kind}.{suffix}").write_bytes(content)
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 def test_a_mixed_and_partly_broken_folder_becomes_a_service_that_answers(
-    command: Command, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, artifact = tmp_path / "run", tmp_path / "artifacts/halves/1"
     options = [part for setting in SETTINGS for part in ("--set", setting)]
-    where = ("--recipe", "baseline", "--data", pictures, "--out", run)
+    where = ("--recipe", "baseline", "--data", images, "--out", run)
 
     trained = command(train_script, *where, *options)
     evaluated = command(evaluate_script, run)
@@ -76,7 +76,7 @@ def test_a_mixed_and_partly_broken_folder_becomes_a_service_that_answers(
     monkeypatch.setenv("RESNET_ARTIFACT", str(artifact))
     generator = np.random.default_rng(1)
     cases = [
-        (label, _picture(label, kind, generator)) for kind in KINDS for label in ("above", "below")
+        (label, _image(label, kind, generator)) for kind in KINDS for label in ("above", "below")
     ]
     requests = [post("/predict?top_k=1", content) for _, content in cases]
     for request in requests:

@@ -130,10 +130,10 @@ def test_muons_own_rate_is_suggested_in_step() -> None:
 def test_the_command_draws_the_curve_and_suggests_a_rate(
     command: Command, make_images: MakeImages, tmp_path: Path
 ) -> None:
-    pictures = make_images(labels={"boot": 40, "coat": 40}, image_size=14)
+    images = make_images(labels={"boot": 40, "coat": 40}, image_size=14)
     out = tmp_path / "not" / "there" / "lr.png"
 
-    finished = command(main, "--data", pictures, "--out", out, "--set", "batch_size=32")
+    finished = command(main, "--data", images, "--out", out, "--set", "batch_size=32")
 
     assert finished.code == 0, finished.err
     assert "a tenth is safe: --set learning_rate=" in finished.out
@@ -157,11 +157,11 @@ def test_what_cannot_end_well_is_refused_before_the_first_step(
     option: tuple[str, str],
     cause: str,
 ) -> None:
-    pictures = make_images()
-    (pictures.parent / "file").write_text("no folder")
+    images = make_images()
+    (images.parent / "file").write_text("no folder")
     name, value = option
 
-    finished = command(main, "--data", pictures, name, pictures.parent / value)
+    finished = command(main, "--data", images, name, images.parent / value)
 
     assert finished.code == 1
     assert finished.err.startswith("error: ")

@@ -19,7 +19,7 @@ def test_the_same_image_in_two_splits_is_found_whatever_its_files_format(
     make_images: MakeImages,
 ) -> None:
     for split, count in (("train", 6), ("val", 3), ("test", 4)):
-        root = make_images(f"pictures/{split}", {"boot": count, "coat": count}).parent
+        root = make_images(f"images/{split}", {"boot": count, "coat": count}).parent
         random = np.random.default_rng(count)
         for path in sorted((root / split).rglob("*.png")):
             Image.fromarray(random.integers(0, 256, (28, 28), np.uint8)).save(path)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import MakeImages
-from tests.service.pictures import chunk
+from tests.service.images import chunk
 from tests.training.data.splits import sizes_of
 from training.data.folder import read_image_folder
 

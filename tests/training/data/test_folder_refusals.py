@@ -138,8 +138,8 @@ def test_a_closed_folder_without_which_labels_are_too_few_is_named(
 def test_a_folder_of_labels_that_may_not_be_read_is_refused(
     make_images: MakeImages, close: Callable[[Path], None], place: str
 ) -> None:
-    make_images("pictures/train")
-    root = make_images("pictures/test").parent
+    make_images("images/train")
+    root = make_images("images/test").parent
     close(root / place)
 
     assert _refusal(root) == (
@@ -194,7 +194,7 @@ def test_too_few_images_to_hold_any_out_are_refused(make_images: MakeImages) -> 
 
 
 def test_a_training_folder_that_is_missing_is_refused(make_images: MakeImages) -> None:
-    make_images("pictures/val", {"boot": 4, "coat": 4})
-    root = make_images("pictures/test", {"boot": 4, "coat": 4}).parent
+    make_images("images/val", {"boot": 4, "coat": 4})
+    root = make_images("images/test", {"boot": 4, "coat": 4}).parent
 
     assert "no readable image for train" in _refusal(root)

@@ -22,7 +22,7 @@ def test_the_names_of_the_folders_are_the_labels_in_order(make_images: MakeImage
     dataset = read_image_folder(root)
 
     assert dataset.labels == ("10", "9", "C", "a", "b")
-    assert dataset.name == "pictures"
+    assert dataset.name == "images"
     assert dataset.source == str(root)
 
 
@@ -56,7 +56,7 @@ def test_what_is_held_out_depends_on_the_seed_alone(make_images: MakeImages) -> 
 
 def test_folders_named_as_splits_are_taken_as_they_are(make_images: MakeImages) -> None:
     for split, count in (("train", 6), ("val", 3), ("test", 4)):
-        root = make_images(f"pictures/{split}", {"boot": count, "coat": count}).parent
+        root = make_images(f"images/{split}", {"boot": count, "coat": count}).parent
 
     dataset = read_image_folder(root)
 
@@ -66,8 +66,8 @@ def test_folders_named_as_splits_are_taken_as_they_are(make_images: MakeImages) 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
 def test_only_the_split_without_a_folder_is_held_out(make_images: MakeImages, name: str) -> None:
-    make_images("pictures/train", {"boot": 20, "coat": 20})
-    root = make_images(f"pictures/{name}", {"boot": 3, "coat": 3}).parent
+    make_images("images/train", {"boot": 20, "coat": 20})
+    root = make_images(f"images/{name}", {"boot": 3, "coat": 3}).parent
 
     assert sizes_of(read_image_folder(root)) == (36, 6, 4)
 
@@ -75,8 +75,8 @@ def test_only_the_split_without_a_folder_is_held_out(make_images: MakeImages, na
 def test_a_label_that_one_split_lacks_keeps_its_place_in_the_others(
     make_images: MakeImages,
 ) -> None:
-    make_images("pictures/train", {"bag": 9, "boot": 9, "coat": 9})
-    root = make_images("pictures/test", {"coat": 2}).parent
+    make_images("images/train", {"bag": 9, "boot": 9, "coat": 9})
+    root = make_images("images/test", {"coat": 2}).parent
 
     dataset = read_image_folder(root)
 
@@ -108,8 +108,8 @@ def test_hidden_folders_are_no_labels(make_images: MakeImages) -> None:
 def test_splits_are_known_by_their_other_names(
     train: str, test: str, make_images: MakeImages
 ) -> None:
-    make_images(f"pictures/{train}", {"boot": 9, "coat": 9})
-    root = make_images(f"pictures/{test}", {"boot": 3, "coat": 3}).parent
+    make_images(f"images/{train}", {"boot": 9, "coat": 9})
+    root = make_images(f"images/{test}", {"boot": 3, "coat": 3}).parent
 
     dataset = read_image_folder(root)
 
@@ -118,9 +118,9 @@ def test_splits_are_known_by_their_other_names(
 
 
 def test_what_lies_beside_splits_is_no_label_and_is_named(make_images: MakeImages) -> None:
-    make_images("pictures/train", {"boot": 9, "coat": 9})
-    make_images("pictures/test", {"boot": 3, "coat": 3})
-    root = make_images("pictures/annotations", {"all": 1}).parent
+    make_images("images/train", {"boot": 9, "coat": 9})
+    make_images("images/test", {"boot": 3, "coat": 3})
+    root = make_images("images/annotations", {"all": 1}).parent
 
     dataset = read_image_folder(root)
 
@@ -131,9 +131,9 @@ def test_what_lies_beside_splits_is_no_label_and_is_named(make_images: MakeImage
 
 @pytest.mark.parametrize("place", ["", "train", "test"])
 def test_images_in_no_labels_folder_are_told(make_images: MakeImages, place: str) -> None:
-    root = make_images("pictures/train").parent
+    root = make_images("images/train").parent
     for other in ("val", "test"):
-        make_images(f"pictures/{other}")
+        make_images(f"images/{other}")
     Image.new("L", (14, 14)).save(root / place / "loose.png")
 
     dataset = read_image_folder(root)
@@ -150,7 +150,7 @@ def test_a_label_may_be_called_train(make_images: MakeImages) -> None:
 
 def test_hidden_folders_within_a_label_are_not_read(make_images: MakeImages) -> None:
     root = make_images()
-    make_images("pictures/boot", {".ipynb_checkpoints": 4})
+    make_images("images/boot", {".ipynb_checkpoints": 4})
 
     dataset = read_image_folder(root)
 

@@ -71,7 +71,7 @@ def test_names_that_look_like_one_label_are_refused_but_where_a_run_had_them(
 
 def test_names_in_two_unicode_forms_are_one_label(make_images: MakeImages) -> None:
     for split, name in (("train", "Café"), ("val", DECOMPOSED), ("test", DECOMPOSED)):
-        root = make_images(f"pictures/{split}", {name: 4, "dog": 5}, image_size=8).parent
+        root = make_images(f"images/{split}", {name: 4, "dog": 5}, image_size=8).parent
 
     dataset = read_image_folder(root)
 
@@ -117,8 +117,8 @@ def test_of_two_labels_one_without_a_readable_image_is_refused(
 def test_a_label_that_is_only_measured_is_refused_but_where_a_run_had_it(
     make_images: MakeImages,
 ) -> None:
-    make_images("pictures/train", {"boot": 6, "coat": 6}, image_size=8)
-    root = make_images("pictures/val", {"boot": 2, "sock": 2}, image_size=8).parent
+    make_images("images/train", {"boot": 6, "coat": 6}, image_size=8)
+    root = make_images("images/val", {"boot": 2, "sock": 2}, image_size=8).parent
 
     with pytest.raises(DatasetError, match=r"training image for 1 labels .*\(`sock`\)"):
         read_image_folder(root)

@@ -51,11 +51,11 @@ def test_imagenets_statistics_can_stand_for_the_datas(
 def test_the_side_of_the_input_can_be_chosen(
     command: Command, make_images: MakeImages, tmp_path: Path, size: int
 ) -> None:
-    pictures = make_images(labels={"boot": 6, "coat": 6}, image_size=40)
+    images = make_images(labels={"boot": 6, "coat": 6}, image_size=40)
     run = tmp_path / "run"
 
     trained = command(
-        train_script, "--data", pictures, "--out", run, *QUICK, "--set", f"image_size={size}"
+        train_script, "--data", images, "--out", run, *QUICK, "--set", f"image_size={size}"
     )
     evaluated = command(evaluate_script, run)
 

@@ -84,11 +84,11 @@ def test_a_checkpoint_never_holds_a_weight_that_is_no_number(
 def test_the_command_says_so_in_one_line(
     command: Command, make_images: MakeImages, tmp_path: Path
 ) -> None:
-    pictures = make_images(labels={"boot": 20, "coat": 20}, image_size=14)
+    images = make_images(labels={"boot": 20, "coat": 20}, image_size=14)
     settings = ("epochs=2", "batch_size=8", "learning_rate=1e30", "precision=float32")
     options = [part for change in settings for part in ("--set", change)]
 
-    finished = command(train_script, "--data", pictures, "--out", tmp_path / "run", *options)
+    finished = command(train_script, "--data", images, "--out", tmp_path / "run", *options)
 
     assert finished.code == 1
     assert finished.err.splitlines()[-1].startswith("error: The ")

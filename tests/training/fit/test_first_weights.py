@@ -75,7 +75,7 @@ def test_a_recipe_overrules_the_stem_of_the_weights(
     assert "conv1.weight: the file has (64, 3, 7, 7), the network (64, 1, 3, 3)" in finished.out
 
     frozen = (*options, "--set", "backbone_lr_scale=0", "--out", tmp_path / "frozen")
-    refused = command(train_script, "--data", tmp_path / "pictures", "--init", resnet18, *frozen)
+    refused = command(train_script, "--data", tmp_path / "images", "--init", resnet18, *frozen)
 
     assert refused.code == 1
     assert "would freeze 1 tensors as they were drawn: conv1.weight. Name" in refused.err

@@ -203,10 +203,10 @@ def test_labels_out_of_balance_or_missing_are_reported_and_nothing_crashes(
     command: Command, make_images: MakeImages, tmp_path: Path
 ) -> None:
     """A label of two images is only trained on; the way to the artifact stays open."""
-    pictures = make_images(labels={"boot": 40, "coat": 30, "rare": 2}, image_size=14)
+    images = make_images(labels={"boot": 40, "coat": 30, "rare": 2}, image_size=14)
     run = tmp_path / "run"
 
-    trained = command(train_script, "--data", pictures, "--out", run, *QUICK)
+    trained = command(train_script, "--data", images, "--out", run, *QUICK)
     evaluated = command(evaluate_script, run)
     exported = command(export_script, run, "--out", tmp_path / "artifacts/shoes/1")
 
@@ -220,7 +220,7 @@ def test_labels_out_of_balance_or_missing_are_reported_and_nothing_crashes(
     assert (run / "samples.png").exists()
     files = json.loads((run / "splits.json").read_text())
     assert sorted(name for names in files.values() for name in names) == sorted(
-        str(path.relative_to(pictures)) for path in pictures.rglob("*.png")
+        str(path.relative_to(images)) for path in images.rglob("*.png")
     )
     assert evaluated.code == 0, evaluated.err
     assert exported.code == 0, exported.err

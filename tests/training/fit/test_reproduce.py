@@ -25,20 +25,20 @@ QUICK = ("--set", "epochs=1", "--set", "batch_size=8", "--set", "random_erasing=
 
 
 @pytest.fixture
-def pictures(make_images: MakeImages) -> Path:
+def images(make_images: MakeImages) -> Path:
     return make_images(labels={"boot": 14, "coat": 14}, image_size=14)
 
 
 @pytest.fixture
-def run(command: Command, pictures: Path, tmp_path: Path) -> Path:
+def run(command: Command, images: Path, tmp_path: Path) -> Path:
     """A run with a seed of its own that began with another run's weights."""
     first, second = tmp_path / "first", tmp_path / "second"
-    assert command(train_script, "--data", pictures, "--out", first, *QUICK).code == 0
+    assert command(train_script, "--data", images, "--out", first, *QUICK).code == 0
     init = tmp_path / "init.pth"
     record = torch.load(RunFolder(first).last, weights_only=True)["state_dict"]
     network = {k.removeprefix("network."): v for k, v in record.items() if "network." in k}
     torch.save(network, init)
-    options = ("--data", pictures, "--out", second, "--init", init, "--seed", 5)
+    options = ("--data", images, "--out", second, "--init", init, "--seed", 5)
     finished = command(train_script, *options, *QUICK)
     assert finished.code == 0, finished.err
     return second
@@ -60,11 +60,11 @@ def test_a_reproduced_run_comes_to_the_very_same_weights(command: Command, run: 
 
 
 def test_a_run_that_was_stopped_is_not_compared_with_its_whole_repetition(
-    command: Command, pictures: Path, tmp_path: Path
+    command: Command, images: Path, tmp_path: Path
 ) -> None:
     recipe, run = get_recipe("default", ["epochs=2", "batch_size=8"]), tmp_path / "run"
     with ctrl_c_in(step=4):  # the second of the second epoch's three
-        assert train(read_image_folder(pictures), recipe, run).interrupted
+        assert train(read_image_folder(images), recipe, run).interrupted
 
     finished = command(train_script, "--reproduce", run)
 
@@ -73,10 +73,8 @@ def test_a_run_that_was_stopped_is_not_compared_with_its_whole_repetition(
     assert "bit for bit" not in finished.out
 
 
-def test_a_run_is_not_reproduced_on_other_images(
-    command: Command, run: Path, pictures: Path
-) -> None:
-    Image.new("L", (14, 14), 200).save(pictures / "boot" / "3.png")
+def test_a_run_is_not_reproduced_on_other_images(command: Command, run: Path, images: Path) -> None:
+    Image.new("L", (14, 14), 200).save(images / "boot" / "3.png")
 
     finished = command(train_script, "--reproduce", run)
 
@@ -147,10 +145,10 @@ def test_a_reproduced_run_takes_no_other_recipe_or_seed(
 
 
 def test_a_run_of_an_earlier_recipe_is_evaluated_but_neither_resumed_nor_reproduced(
-    command: Command, pictures: Path, tmp_path: Path
+    command: Command, images: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    assert command(train_script, "--data", pictures, "--out", run, *QUICK).code == 0
+    assert command(train_script, "--data", images, "--out", run, *QUICK).code == 0
     _make_earlier(RunFolder(run))
 
     evaluated = command(evaluate_script, run)

@@ -43,19 +43,19 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def pictures(make_images: MakeImages) -> Path:
+def images(make_images: MakeImages) -> Path:
     return make_images(labels={"bag": 40, "boot": 40, "coat": 40}, image_size=14)
 
 
 @pytest.fixture
-def start(pictures: Path) -> Iterator[Start]:
+def start(images: Path) -> Iterator[Start]:
     """Start a run of the command in a process of its own; none outlives its test."""
     started = []
 
     def start_run(out: Path, *more: str) -> "subprocess.Popen[str]":
         settings = [part for change in CHANGES for part in ("--set", change)]
         process = subprocess.Popen(
-            [sys.executable, "-c", TRAIN, "--data", pictures, "--out", out, *settings, *more],
+            [sys.executable, "-c", TRAIN, "--data", images, "--out", out, *settings, *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -80,7 +80,7 @@ def _wait_for_epoch(process: "subprocess.Popen[str]", folder: RunFolder) -> None
 
 
 def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
-    start: Start, pictures: Path, tmp_path: Path
+    start: Start, images: Path, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "killed")
     process = start(folder.path)
@@ -93,7 +93,7 @@ def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows({**row, "seconds": "7000", "cpu_seconds": "9000"} for row in rows)
-    dataset, recipe = read_image_folder(pictures), get_recipe("default", CHANGES)
+    dataset, recipe = read_image_folder(images), get_recipe("default", CHANGES)
 
     resumed = resume(folder.path, dataset, recipe=recipe)
 
@@ -107,7 +107,7 @@ def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
 
 
 def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
-    start: Start, pictures: Path, tmp_path: Path
+    start: Start, images: Path, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "killed")
     changes = (*CHANGES, "epochs=2", "batch_size=6")  # 16 steps an epoch
@@ -119,7 +119,7 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert torch.load(folder.last, weights_only=True)["global_step"] % 16 != 0
-    dataset, recipe = read_image_folder(pictures), get_recipe("default", changes)
+    dataset, recipe = read_image_folder(images), get_recipe("default", changes)
 
     resumed = resume(folder.path, dataset, recipe=recipe)
 
@@ -129,7 +129,7 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
 
 
 def test_ctrl_c_ends_a_run_with_its_weights_kept_and_resume_takes_it_up(
-    start: Start, pictures: Path, tmp_path: Path
+    start: Start, images: Path, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "stopped")
     process = start(folder.path)
@@ -151,7 +151,7 @@ def test_ctrl_c_ends_a_run_with_its_weights_kept_and_resume_takes_it_up(
     out, err = again.stdout, again.stderr
 
     assert "done after 4 epochs" in out, err
-    dataset, recipe = read_image_folder(pictures), get_recipe("default", CHANGES)
+    dataset, recipe = read_image_folder(images), get_recipe("default", CHANGES)
     assert_same_run(folder, train(dataset, recipe, tmp_path / "whole").folder)
 
 

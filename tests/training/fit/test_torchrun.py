@@ -21,12 +21,12 @@ def test_torchrun_trains_one_run_in_two_processes(tmp_path: Path) -> None:
     for label in ("dark", "light"):
         for number in range(20):
             pixels = random.integers(0, 100, (28, 28), dtype=np.uint8) + 100 * (label == "light")
-            place = tmp_path / "pictures" / label / f"{number}.png"
+            place = tmp_path / "images" / label / f"{number}.png"
             place.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(place)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     script = str(Path(sys.executable).with_name("train-model"))
-    options = ["--data", "pictures", "--out", "run", "--set", "epochs=1", "--set", "batch_size=8"]
+    options = ["--data", "images", "--out", "run", "--set", "epochs=1", "--set", "batch_size=8"]
 
     run = subprocess.run(
         [*command, "--no-python", script, *options],

@@ -31,8 +31,8 @@ def _generator(seed: int = 0) -> Generator:
 def _numbered(count: int, side: int) -> Tensor:
     """Each pixel's value says where it was: 10 * row + column."""
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    picture = (10 * rows + columns).to(torch.uint8)[..., None]  # (S, S, 1)
-    return picture.expand(count, side, side, 1).contiguous()
+    image = (10 * rows + columns).to(torch.uint8)[..., None]  # (S, S, 1)
+    return image.expand(count, side, side, 1).contiguous()
 
 
 def test_shift_is_a_cut_from_the_image_with_numpys_mirrored_border() -> None:
@@ -153,8 +153,8 @@ def test_resize_is_pillows_antialiased_bilinear() -> None:
 
     small = resize(noise, 20)
 
-    for picture, ours in zip(noise, small, strict=True):
-        theirs = Image.fromarray(picture.numpy()).resize((20, 20), Image.Resampling.BILINEAR)
+    for image, ours in zip(noise, small, strict=True):
+        theirs = Image.fromarray(image.numpy()).resize((20, 20), Image.Resampling.BILINEAR)
         difference = np.asarray(theirs).astype(int) - ours.numpy().astype(int)
         assert np.abs(difference).max() <= 1
 
@@ -196,10 +196,10 @@ def test_cutmix_pastes_a_box_whose_area_is_the_others_share() -> None:
     for seed in range(20):
         mixed, others, share = mix(images, torch.tensor([0, 1, 2]), recipe, _generator(seed))
         shares.append(share)
-        for picture, own, other in zip(mixed, (0, 1, 2), others, strict=True):
+        for image, own, other in zip(mixed, (0, 1, 2), others, strict=True):
             if own != other:
-                kept = (picture == 100 * own).float().mean().item()
-                pasted = (picture == 100 * other).float().mean().item()
+                kept = (image == 100 * own).float().mean().item()
+                pasted = (image == 100 * other).float().mean().item()
                 assert kept == pytest.approx(share, abs=1e-6)
                 assert pasted == pytest.approx(1 - share, abs=1e-6)
     assert max(shares) - min(shares) > 0.5

@@ -141,7 +141,7 @@ def test_labels_that_are_held_together_get_a_scale_of_their_own(
     assert calibrator.coefficients()["rest"] == pytest.approx((np.log(4),), abs=0.1)
 
 
-def test_pictures_far_from_all_labels_choose_a_method_that_knows_distances() -> None:
+def test_images_far_from_all_labels_choose_a_method_that_knows_distances() -> None:
     plain = _honest(3_000)
     far = torch.arange(3_000) % 2 == 0  # of these nothing is known
     distances = plain.distances + 50 * far[:, None]

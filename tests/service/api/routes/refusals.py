@@ -11,7 +11,7 @@ from service.preprocessing import decode
 from service.registry import classifier
 from tests.service import graphs
 from tests.service.conftest import Gate, Serve, Service
-from tests.service.pictures import BLACK, GREY, WHITE
+from tests.service.images import BLACK, GREY, WHITE
 
 Provoke = Callable[[Serve, pytest.MonkeyPatch], Awaitable[httpx.Response]]
 PNG = {"content-type": "image/png"}
@@ -50,7 +50,7 @@ async def model_not_found(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response
 
 @case
 async def client_disconnected(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
-    """Nobody reads this one, so it is asked for by hand."""
+    """The client is gone, so the response is made by hand."""
     service = await serve()
     scope = httpx_scope("/predict")
     sent: list[Any] = []
@@ -118,7 +118,7 @@ async def unsupported_media_type(serve: Serve, _: pytest.MonkeyPatch) -> httpx.R
 
 @case
 async def invalid_image(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
-    return await post(await serve(), b"no picture")
+    return await post(await serve(), b"no image")
 
 
 @case
@@ -177,7 +177,7 @@ async def deadline_exceeded(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Respon
 async def while_the_engine_is_busy(
     serve: Serve, ask: Callable[[Service], Awaitable[httpx.Response]], **changes: Any
 ) -> tuple[httpx.Response, httpx.Response]:
-    """Ask something while a run is under way; give that answer and the run's own."""
+    """Send a request during a run; return its response and that of the run."""
     gate = Gate()
     service = await serve(run=gate, **changes)
     first = asyncio.ensure_future(post(service, BLACK))

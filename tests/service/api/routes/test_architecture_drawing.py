@@ -41,7 +41,7 @@ def test_json_is_what_is_given_if_nothing_is_asked_for(answer_to: Get) -> None:
     assert plain.json()["architecture"]["name"] == "mini_resnet"
 
 
-def test_the_drawing_is_a_picture_that_a_browser_shows_as_it_is(answer_to: Get) -> None:
+def test_the_drawing_is_an_image_that_a_browser_shows_as_it_is(answer_to: Get) -> None:
     answer = answer_to("/architecture?format=svg")
 
     assert answer.headers["content-type"] == "image/svg+xml"

@@ -1,4 +1,4 @@
-"""HEAD stands for GET, a slash at the end of a path for none, on every route."""
+"""HEAD is answered like GET, and a path with a trailing slash like one without, on every route."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,7 +8,7 @@ import pytest
 
 from tests.service.api.routes.refusals import httpx_scope
 from tests.service.conftest import Service
-from tests.service.pictures import WHITE
+from tests.service.images import WHITE
 from tests.service.v2 import HEADER, INFER, INFER_IMAGE, serving
 
 pytestmark = pytest.mark.anyio

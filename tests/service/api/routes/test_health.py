@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.api.schemas import Health
 from service.registry import classifier
 from tests.service.conftest import Gate, Serve, Service
-from tests.service.pictures import BLACK, WHITE
+from tests.service.images import BLACK, WHITE
 
 pytestmark = pytest.mark.anyio
 

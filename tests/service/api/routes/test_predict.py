@@ -12,7 +12,7 @@ from service.api.compression import compress
 from service.api.media_types import RAW_TYPES
 from service.api.schemas import PredictResponse
 from tests.service.conftest import Gate, Serve, Service
-from tests.service.pictures import BLACK, GREY, WHITE, encode, fashion_pictures
+from tests.service.images import BLACK, GREY, WHITE, encode, fashion_images
 
 pytestmark = pytest.mark.anyio
 
@@ -24,11 +24,11 @@ TIMING = re.compile(
 
 @pytest.fixture(scope="module")
 def sent() -> list[bytes]:
-    """Eight real pictures."""
-    return [encode(Image.fromarray(pixels)) for pixels in fashion_pictures()[0][:8]]
+    """Eight real images."""
+    return [encode(Image.fromarray(pixels)) for pixels in fashion_images()[0][:8]]
 
 
-async def test_a_picture_is_answered_with_labels_and_probabilities(
+async def test_an_image_is_answered_with_labels_and_probabilities(
     shipped: Service, sent: list[bytes]
 ) -> None:
     response = await shipped.client.post(
@@ -50,8 +50,8 @@ async def test_a_picture_is_answered_with_labels_and_probabilities(
     assert 0.99 < sum(probabilities) < 1.0001
 
 
-async def test_pictures_of_the_test_split_get_their_labels(shipped: Service) -> None:
-    images, targets = fashion_pictures()
+async def test_images_of_the_test_split_get_their_labels(shipped: Service) -> None:
+    images, targets = fashion_images()
     files = [("file", encode(Image.fromarray(pixels))) for pixels in images[:60]]
 
     response = await shipped.client.post("/predict", files=files, params={"top_k": 1})
@@ -62,7 +62,7 @@ async def test_pictures_of_the_test_split_get_their_labels(shipped: Service) -> 
     assert correct >= 51
 
 
-async def test_the_answer_is_the_same_however_the_picture_is_sent(
+async def test_the_answer_is_the_same_however_the_image_is_sent(
     shipped: Service, sent: list[bytes]
 ) -> None:
     texts = [base64.b64encode(content).decode() for content in sent]
@@ -87,9 +87,9 @@ async def test_the_answer_is_the_same_however_the_picture_is_sent(
 )
 async def test_the_media_type_decides_nothing(content_type: str | None, shipped: Service) -> None:
     headers = {} if content_type is None else {"content-type": content_type}
-    picture = encode(Image.new("L", (28, 28), 90), "BMP")
+    image = encode(Image.new("L", (28, 28), 90), "BMP")
 
-    response = await shipped.client.post("/predict", content=picture, headers=headers)
+    response = await shipped.client.post("/predict", content=image, headers=headers)
 
     assert response.status_code == 200
 
@@ -175,7 +175,7 @@ async def test_a_compressed_body_is_unpacked(
 
 async def test_what_was_unpacked_counts_among_the_bytes_that_are_held(serve: Serve) -> None:
     service = await serve(max_body_bytes=100_000, max_buffered_bytes=150_000)
-    service.app.state.service.budget.held = 100_000
+    service.app.state.service.budget.buffered = 100_000
     body, headers = compress(bytes(90_000), "gzip"), {"content-encoding": "gzip"}
 
     response = await service.client.post("/predict", content=body, headers=headers)
@@ -183,7 +183,7 @@ async def test_what_was_unpacked_counts_among_the_bytes_that_are_held(serve: Ser
     assert len(body) < 1_000
     assert response.status_code == 503
     assert "RESNET_MAX_BUFFERED_BYTES" in response.json()["detail"]
-    assert service.app.state.service.budget.held == 100_000
+    assert service.app.state.service.budget.buffered == 100_000
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ async def test_a_body_that_cannot_be_unpacked_is_refused(
 
     assert response.status_code == status
     assert response.headers.get("accept-encoding") == ("gzip, deflate" if status == 415 else None)
-    assert shipped.app.state.service.budget.held == 0
+    assert shipped.app.state.service.budget.buffered == 0
 
 
 async def test_results_come_in_the_order_sent(serve: Serve) -> None:

@@ -11,7 +11,7 @@ from service.api.schemas import Problem
 from service.errors import STATUS
 from tests.service.api.routes.refusals import CASES, internal_error, overloaded
 from tests.service.conftest import Serve, Service
-from tests.service.pictures import WHITE
+from tests.service.images import WHITE
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +96,7 @@ async def test_a_wrong_method_is_told_the_right_ones(
 
 @pytest.mark.parametrize("position", [0, 1, 2])
 @pytest.mark.parametrize("form", ["json", "multipart"])
-async def test_the_index_names_the_picture(position: int, form: str, shipped: Service) -> None:
+async def test_the_index_names_the_image(position: int, form: str, shipped: Service) -> None:
     images = [WHITE] * 3
     images[position] = b"junk"
 

@@ -74,7 +74,7 @@ async def test_every_answer_names_the_provider_and_the_precision_that_ran(precis
         assert ran == {"provider": model["provider"], "precision": precision}
 
 
-async def test_pictures_get_the_answer_of_predict_however_they_are_sent(service: Service) -> None:
+async def test_images_get_the_answer_of_predict_however_they_are_sent(service: Service) -> None:
     file = png()
     element = len(file).to_bytes(4, "little") + file
     text = base64.b64encode(file).decode()
@@ -140,7 +140,7 @@ async def test_bodies_are_compressed_both_ways(service: Service, encoding: str) 
     assert read_answer(response)[1]["logits"].shape == (16, 10)
 
 
-async def test_many_pictures_are_read_and_written_beside_the_event_loop() -> None:
+async def test_many_images_are_read_and_written_beside_the_event_loop() -> None:
     async with serving(max_images=420, max_in_flight=500, max_batch_size=32) as service:
         images = np.zeros((420, 28, 28, 1), np.uint8)
         body, headers = binary(asking(list(images.shape), "UINT8"), images.tobytes())
@@ -176,7 +176,7 @@ async def test_a_body_that_cannot_be_read_is_refused(
     assert text in error_of(response, status)
 
 
-async def test_what_is_no_picture_is_named_by_its_place(service: Service) -> None:
+async def test_what_is_no_image_is_named_by_its_place(service: Service) -> None:
     texts = [base64.b64encode(file).decode() for file in (png(), b"GIF89a?")]
 
     response = await service.client.post(INFER_IMAGE, json=asking([2], "BYTES", data=texts))
@@ -184,7 +184,7 @@ async def test_what_is_no_picture_is_named_by_its_place(service: Service) -> Non
     assert "(image 1 of the request)" in error_of(response, 422)
 
 
-async def test_more_pictures_than_allowed_are_refused(service: Service) -> None:
+async def test_more_images_than_allowed_are_refused(service: Service) -> None:
     body, headers = binary(asking([17, 28, 28, 1], "UINT8"), bytes(17 * 784))
 
     response = await service.client.post(INFER, content=body, headers=headers)

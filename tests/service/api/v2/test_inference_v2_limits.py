@@ -9,8 +9,8 @@ import pytest
 from model.preprocessing import Pixels
 from service.api.compression import compress
 from service.api.v2 import infer as inference_v2
-from service.api.v2.names import View
-from service.api.v2.routing import view_of
+from service.api.v2.names import ModelAlias
+from service.api.v2.routing import requested_alias
 from service.cancellation import DISCONNECT
 from service.inference.outputs import BatchOutputs
 from tests.service.conftest import Service, replace_run
@@ -32,7 +32,7 @@ RAW = {HEADER: "0"}
 
 
 class Gate:
-    """Stands before the engine: a run waits until it is opened."""
+    """A gate before the engine: a run waits until it is opened."""
 
     def __init__(self, service: Service) -> None:
         self._entered, self._opened = threading.Event(), threading.Event()
@@ -55,7 +55,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def test_pictures_with_too_many_pixels_are_refused() -> None:
+async def test_images_with_too_many_pixels_are_refused() -> None:
     async with serving(max_pixels=700) as service:
         response = await service.client.post(INFER_IMAGE, content=png(), headers={HEADER: "0"})
 
@@ -76,25 +76,25 @@ async def test_a_full_queue_is_told_with_the_time_to_come_back() -> None:
     assert int(response.headers["retry-after"]) >= 1
 
 
-async def test_what_was_unpacked_counts_among_the_bytes_that_are_held() -> None:
+async def test_what_was_unpacked_counts_among_the_bytes_that_are_buffered() -> None:
     async with serving(max_body_bytes=100_000, max_buffered_bytes=150_000) as service:
-        gate, intake = Gate(service), service.app.state.service.budget
+        gate, budget = Gate(service), service.app.state.service.budget
         content = json.dumps(asking([1, 28, 28, 1], "UINT8", data=pixels().tolist()))
         body = content.ljust(80_000).encode()
         packed, headers = compress(body, "gzip"), {"content-encoding": "gzip"}
 
         first = asyncio.create_task(service.client.post(INFER, content=packed, headers=headers))
         await gate.has_entered()
-        held = intake.held
+        buffered = budget.buffered
         refused = await service.client.post(INFER, content=packed, headers=headers)
-        held_then = intake.held
+        buffered_then = budget.buffered
         gate.open()
 
         assert len(packed) < 10_000
         assert (await first).status_code == 200
-        assert held == held_then == 80_000
+        assert buffered == buffered_then == 80_000
         assert "RESNET_MAX_BUFFERED_BYTES" in error_of(refused, 503)
-        assert intake.held == 0
+        assert budget.buffered == 0
 
 
 async def test_a_timeout_in_microseconds_is_the_deadline_of_its_request() -> None:
@@ -127,7 +127,7 @@ async def test_a_client_that_leaves_is_never_run() -> None:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as other:
             leaving = asyncio.create_task(other.post(INFER, content=bytes(784), headers=RAW))
-            while not service.classifier.batcher.queued():  # noqa: ASYNC110  # nobody would set it
+            while not service.classifier.batcher.queued():  # noqa: ASYNC110  # no event for it
                 await asyncio.sleep(0.01)
             scopes[0][DISCONNECT]()
             left = await leaving
@@ -209,15 +209,15 @@ async def test_a_model_that_changes_its_input_meanwhile_does_not_get_the_old_one
     async with serving() as service:
         seen = []
 
-        def changing(request: Any) -> View:
-            view = view_of(request)
-            seen.append(view)
+        def changing(request: Any) -> ModelAlias:
+            alias = requested_alias(request)
+            seen.append(alias)
             if len(seen) < 3:
-                return view
-            tensor = view.border.input._replace(shape=(-1, 32, 32, 3))
-            return view._replace(border=view.border._replace(input=tensor))
+                return alias
+            tensor = alias.signature.input._replace(shape=(-1, 32, 32, 3))
+            return alias._replace(signature=alias.signature._replace(input=tensor))
 
-        monkeypatch.setattr(inference_v2, "view_of", changing)
+        monkeypatch.setattr(inference_v2, "requested_alias", changing)
         response = await service.client.post(INFER, content=bytes(784), headers=RAW)
 
     assert error_of(response, 400)

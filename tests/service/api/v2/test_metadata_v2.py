@@ -122,7 +122,7 @@ async def test_a_refused_candidate_is_listed_unless_only_ready_ones_are_wanted(
     assert len(ready.json()) == 3
 
 
-async def test_statistics_count_requests_pictures_and_runs() -> None:
+async def test_statistics_count_requests_images_and_runs() -> None:
     async with serving() as service:
         for content in (bytes(784), bytes(784), b"short"):
             await service.client.post(INFER, content=content, headers={HEADER: "0"})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.v2.codec import Wish, read_request
+from service.api.v2.codec import RequestedOutput, read_request
 from service.errors import (
     InvalidParameterError,
     MalformedRequestError,
@@ -30,34 +30,37 @@ def test_a_tensor_in_json_is_read_flat_or_nested(data: list[Any]) -> None:
 
 
 def test_a_binary_tensor_is_read_with_and_without_its_size() -> None:
-    blob = bytes(NUMBERS)
+    payload = bytes(NUMBERS)
 
-    told = read(binary([2, 2, 2, 1], blob), blob).images
-    silent = read(asking([2, 2, 2, 1]), blob).images
+    with_size = read(binary([2, 2, 2, 1], payload), payload).images
+    without = read(asking([2, 2, 2, 1]), payload).images
 
-    assert isinstance(told, np.ndarray)
-    assert np.array_equal(told, np.asarray(silent))
-    assert told.ravel().tolist() == NUMBERS
+    assert isinstance(with_size, np.ndarray)
+    assert np.array_equal(with_size, np.asarray(without))
+    assert with_size.ravel().tolist() == NUMBERS
 
 
 @pytest.mark.parametrize("shape", [[2], [2, 1]])
-def test_pictures_are_read_from_bytes_in_both_shapes(shape: list[int]) -> None:
-    blob = elements(b"one", b"")
+def test_images_are_read_from_bytes_in_both_shapes(shape: list[int]) -> None:
+    payload = elements(b"one", b"")
     texts = [base64.b64encode(b"one").decode(), ""]
     nested = [[text] for text in texts] if len(shape) == 2 else texts
 
-    assert read(binary(shape, blob, "BYTES"), blob, FILES).images == [b"one", b""]
-    assert read(asking(shape, "BYTES", data=nested), border=FILES).images == [b"one", b""]
+    assert read(binary(shape, payload, "BYTES"), payload, FILES).images == [b"one", b""]
+    assert read(asking(shape, "BYTES", data=nested), signature=FILES).images == [b"one", b""]
 
 
-def test_a_raw_body_is_one_picture_and_wants_binary_outputs() -> None:
+def test_a_raw_body_is_one_image_and_wants_binary_outputs() -> None:
     file = read_request(b"\x89PNG", 0, FILES)
     tensor = read_request(b"\1\2\3\4", 0, TENSORS)
 
     assert file.images == [b"\x89PNG"]
     assert isinstance(tensor.images, np.ndarray)
     assert tensor.images.shape == (1, 2, 2, 1)
-    assert file.wishes == [Wish("logits", 0, True), Wish("probabilities", 0, True)]
+    assert file.outputs == [
+        RequestedOutput("logits", 0, True),
+        RequestedOutput("probabilities", 0, True),
+    ]
     assert file.id
 
 
@@ -67,7 +70,7 @@ LYING: dict[str, tuple[dict[str, Any], bytes | None]] = {
     "shape below the bytes": (binary([1, 2, 2, 1], BLOB + BLOB), BLOB + BLOB),
     "product beyond 64 bits": (binary([1, 2**33, 2**33, 1], BLOB), BLOB),
     "dimension below zero": (binary([-1, 2, 2, 1], BLOB), BLOB),
-    "no picture": (binary([0, 2, 2, 1], b""), b""),
+    "no image": (binary([0, 2, 2, 1], b""), b""),
     "no batch dimension": (binary([2, 2, 1], BLOB), BLOB),
     "dimension that is no number": (asking([True, 2, 2, 1], data=[0] * 4), None),
     "size beyond the body": (asking([1, 2, 2, 1], parameters={"binary_data_size": 5}), BLOB),
@@ -103,17 +106,17 @@ LYING: dict[str, tuple[dict[str, Any], bytes | None]] = {
 
 @pytest.mark.parametrize("case", LYING)
 def test_a_request_that_contradicts_itself_or_the_model_is_refused(case: str) -> None:
-    content, blob = LYING[case]
+    content, payload = LYING[case]
 
     with pytest.raises((MalformedRequestError, InvalidParameterError)):
-        read(content, blob)
+        read(content, payload)
 
 
 def test_an_unknown_input_is_refused_by_name() -> None:
     content = asking([1, 2, 2, 1], data=[0] * 4)
-    content["inputs"][0]["name"] = "pictures"
+    content["inputs"][0]["name"] = "photos"
 
-    with pytest.raises(InvalidParameterError, match=r"'pictures'.*takes 'images'"):
+    with pytest.raises(InvalidParameterError, match=r"'photos'.*takes 'images'"):
         read(content)
 
 
@@ -121,25 +124,25 @@ ENDLESS = b"\xff\xff\xff\xff"
 
 
 @pytest.mark.parametrize(
-    "blob",
+    "payload",
     [b"\1\0", elements(b"a")[:-1], elements(b"a") + b"\0", ENDLESS, elements(b"a", b"b")],
 )
-def test_elements_that_do_not_fit_their_bytes_are_refused(blob: bytes) -> None:
+def test_elements_that_do_not_fit_their_bytes_are_refused(payload: bytes) -> None:
     with pytest.raises(MalformedRequestError):
-        read(binary([1], blob, "BYTES"), blob, FILES)
+        read(binary([1], payload, "BYTES"), payload, FILES)
 
 
 @pytest.mark.parametrize("data", [["?"], [1], ["YQ==", "YQ=="]])
-def test_texts_that_are_not_as_many_pictures_in_base64_are_refused(data: list[Any]) -> None:
+def test_texts_that_are_not_as_many_images_in_base64_are_refused(data: list[Any]) -> None:
     with pytest.raises((MalformedRequestError, InvalidParameterError)):
-        read(asking([1], "BYTES", data=data), border=FILES)
+        read(asking([1], "BYTES", data=data), signature=FILES)
 
 
 def test_a_content_type_other_than_base64_is_refused() -> None:
     content = asking([1], "BYTES", data=["YQ=="], parameters={"content_type": "str"})
 
     with pytest.raises(InvalidParameterError, match="base64"):
-        read(content, border=FILES)
+        read(content, signature=FILES)
 
 
 def test_shared_memory_is_refused_as_unsupported() -> None:
@@ -160,7 +163,7 @@ def test_a_raw_tensor_of_the_wrong_length_is_refused() -> None:
         read_request(bytes(5), 0, TENSORS)
 
 
-def test_more_pictures_than_allowed_are_refused() -> None:
+def test_more_images_than_allowed_are_refused() -> None:
     with pytest.raises(TooManyImagesError):
         read(binary([5, 2, 2, 1], bytes(20)), bytes(20))
 
@@ -220,9 +223,9 @@ def test_json_made_to_be_slow_to_look_through_is_refused_at_once(item: bytes) ->
 def test_another_tensor_in_binary_is_refused_with_what_is_expected(case: str) -> None:
     datatype, shape = OTHERS[case]
 
-    for blob in (b"", bytes(150_528)):
+    for payload in (b"", bytes(150_528)):
         with pytest.raises(InvalidParameterError, match=EXPECTED):
-            read(binary(shape, blob, datatype), blob)
+            read(binary(shape, payload, datatype), payload)
 
 
 def test_more_of_the_right_tensor_is_too_many_images_however_large() -> None:
@@ -252,7 +255,7 @@ def test_tensors_for_the_model_of_files_are_told_the_right_model() -> None:
     with pytest.raises(
         InvalidParameterError, match=r"BYTES of shape \[-1, 1\]. For tensors ask 'm'"
     ):
-        read(asking([1, 2, 2, 1], data=[0] * 4), border=FILES)
+        read(asking([1, 2, 2, 1], data=[0] * 4), signature=FILES)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-be"])
@@ -263,9 +266,9 @@ def test_json_of_other_encodings_is_read(encoding: str) -> None:
 
 
 def test_base64_is_read_as_clients_write_it() -> None:
-    text = "data:image/png;base64,cGlj\r\ndHVyZQ"
+    text = "data:image/png;base64,cGF5\r\nbG9hZA"
 
-    assert read(asking([1], "BYTES", data=[text]), border=FILES).images == [b"picture"]
+    assert read(asking([1], "BYTES", data=[text]), signature=FILES).images == [b"payload"]
 
 
 @pytest.mark.parametrize(
@@ -286,9 +289,9 @@ def test_names_and_parameters_without_end_are_refused(change: dict[str, Any]) ->
 
 @given(body=st.binary(max_size=300), json_bytes=st.none() | st.integers(0, 400))
 def test_random_bytes_only_raise_our_own_errors(body: bytes, json_bytes: int | None) -> None:
-    for border in (TENSORS, FILES):
+    for signature in (TENSORS, FILES):
         with suppress(ServiceError):
-            read_request(body, json_bytes, border)
+            read_request(body, json_bytes, signature)
 
 
 JSON = st.recursive(
@@ -303,33 +306,33 @@ SHAPES = st.lists(st.integers(0, 5) | st.integers(-(2**70), 2**70), min_size=1, 
     shape=SHAPES | st.just([1, 2, 2, 1]) | st.just([2]),
     datatype=st.sampled_from(["UINT8", "BYTES", "FP32", ""]),
     size=st.integers(-1, 40) | JSON,
-    blob=st.binary(max_size=40),
+    payload=st.binary(max_size=40),
     parameters=st.dictionaries(
         st.sampled_from(["timeout", "binary_data_output", "classification"]), JSON
     ),
 )
 def test_lying_shapes_and_sizes_only_raise_our_own_errors(
-    shape: list[int], datatype: str, size: object, blob: bytes, parameters: dict[str, object]
+    shape: list[int], datatype: str, size: object, payload: bytes, parameters: dict[str, object]
 ) -> None:
     content = asking(shape, datatype, parameters={"binary_data_size": size})
     content["parameters"] = parameters
-    for border in (TENSORS, FILES):
+    for signature in (TENSORS, FILES):
         try:
-            images = read(content, blob, border).images
+            images = read(content, payload, signature).images
         except ServiceError:
             continue
-        assert len(images) == shape[0] <= border.max_images
+        assert len(images) == shape[0] <= signature.max_images
 
 
 @given(data=JSON, shape=SHAPES | st.just([1, 2, 2, 1]) | st.just([1]))
 def test_random_data_only_raises_our_own_errors(data: object, shape: list[int]) -> None:
-    for border in (TENSORS, FILES):
+    for signature in (TENSORS, FILES):
         with suppress(ServiceError):
-            read(asking(shape, border.input.datatype, data=data), border=border)
+            read(asking(shape, signature.input.datatype, data=data), signature=signature)
 
 
 @given(st.lists(st.binary(max_size=20), min_size=1, max_size=4))
 def test_elements_come_back_as_they_were_sent(files: list[bytes]) -> None:
-    blob = elements(*files)
+    payload = elements(*files)
 
-    assert read(binary([len(files)], blob, "BYTES"), blob, FILES).images == files
+    assert read(binary([len(files)], payload, "BYTES"), payload, FILES).images == files

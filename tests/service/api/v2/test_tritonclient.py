@@ -124,7 +124,7 @@ def test_without_named_outputs_all_come_in_binary(client: Any) -> None:
 
 
 @pytest.mark.parametrize("shape", [[2], [2, 1]])
-def test_picture_files_are_answered(client: Any, shape: list[int]) -> None:
+def test_image_files_are_answered(client: Any, shape: list[int]) -> None:
     result = client.infer(NAME + "-image", [files(shape, png(), png())], timeout=5_000_000)
 
     assert result.as_numpy("probabilities").argmax(axis=1).tolist() == [ANKLE_BOOT] * 2

@@ -1,4 +1,4 @@
-"""Pictures as bytes and as pixels, for the tests of the service."""
+"""Images as bytes and as pixels, for the tests of the service."""
 
 import gzip
 import io
@@ -13,13 +13,13 @@ from PIL import Image
 from model.preprocessing import Pixels
 
 CARRIED = Path(__file__).parents[1] / "data/fashion-mnist"
-"""300 pictures of the test split."""
+"""300 images of the test split."""
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 """All of it, where Debian's package is installed."""
 
 
-def fashion_pictures(folder: Path = CARRIED) -> tuple[Pixels, NDArray[np.uint8]]:
-    """Give pictures of Fashion-MNIST's test split: uint8 (N, 28, 28), targets (N,)."""
+def fashion_images(folder: Path = CARRIED) -> tuple[Pixels, NDArray[np.uint8]]:
+    """Give images of Fashion-MNIST's test split: uint8 (N, 28, 28), targets (N,)."""
     images = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())
     targets = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())
     return (
@@ -44,7 +44,7 @@ WHITE, BLACK, GREY = grey(255), grey(0), grey(128)
 
 
 def striped(width: int = 40, height: int = 30) -> Image.Image:
-    """A picture in which no two columns are alike, nor its halves."""
+    """An image in which no two columns are alike, nor its halves."""
     columns = np.linspace(0, 250, width).astype(np.uint8)
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[..., 0] = columns
@@ -53,7 +53,7 @@ def striped(width: int = 40, height: int = 30) -> Image.Image:
 
 
 def filled(*values: int) -> Pixels:
-    """Pictures of one grey each: uint8 (N, 4, 4, 1)."""
+    """Images of one grey each: uint8 (N, 4, 4, 1)."""
     return np.array(values, np.uint8)[:, None, None, None].repeat(4, 1).repeat(4, 2)
 
 
