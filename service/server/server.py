@@ -25,6 +25,9 @@ from service.threads import started_pool
 DRAIN_POLL_S = 0.02
 """Between two polls for new connections, and for requests on recently active ones."""
 DRAIN_POLLS = range(round(KEEPALIVE_GRACE_S / DRAIN_POLL_S))
+ACCEPTS_PER_ITERATION = 16
+"""libuv accepts one connection an iteration from each socket that it watches, so each is watched
+several times. With an iteration of 60 ms, 200 new clients would wait for 12 s."""
 MIN_DRAIN_POLLS = 10
 """Even with no connection: a handshake may be completed only after 0.2 s, by the first bytes."""
 
@@ -63,6 +66,7 @@ class Server(uvicorn.Server):
         self._tick_failed = LogThrottle()
         self._listening: list[socket.socket] = []  # duplicates, which stay open until the end
         self._is_main = self._is_over = False
+        self._accepting: list[socket.socket] = []
         self._worker_sockets: list[socket.socket] = []
         self._exit_at: float | None = None
         self._unlogged_delay_s: float | None = None
@@ -179,12 +183,11 @@ class Server(uvicorn.Server):
         count = max(1, usable_cores() // self.config.workers) + 4
         asyncio.get_running_loop().set_default_executor(started_pool(count, "other"))
         self.server_state = Connections(limits(self.state.settings, raise_file_limit()))
-        await super().startup(sockets)
-        self._listening = [
-            socket.fromfd(sock.fileno(), sock.family, sock.type)
-            for server in self.servers
-            for sock in server.sockets
+        self._listening = [sock.dup() for sock in sockets or []]
+        self._accepting = [
+            sock.dup() for sock in self._listening for _ in range(ACCEPTS_PER_ITERATION)
         ]
+        await super().startup(self._accepting)
         names = [address(sock) for sock in self._listening]
         log.info("listening", extra={"fields": {"at": names}})
         if self._is_main:
@@ -202,7 +205,11 @@ class Server(uvicorn.Server):
         """
         for server in self.servers:
             server.close()
-        for sock in [*(sockets or []), *self._worker_sockets]:  # these listen as well
+        for sock in [
+            *(sockets or []),
+            *self._worker_sockets,
+            *self._accepting,
+        ]:  # these listen as well
             sock.close()
         with contextlib.ExitStack() as open_sockets:
             for sock in self._listening:
