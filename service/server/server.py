@@ -205,11 +205,8 @@ class Server(uvicorn.Server):
         """
         for server in self.servers:
             server.close()
-        for sock in [
-            *(sockets or []),
-            *self._worker_sockets,
-            *self._accepting,
-        ]:  # these listen as well
+        copies = [*(sockets or []), *self._worker_sockets, *self._accepting]
+        for sock in copies:
             sock.close()
         with contextlib.ExitStack() as open_sockets:
             for sock in self._listening:

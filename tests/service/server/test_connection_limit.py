@@ -77,7 +77,8 @@ def test_where_none_is_idle_new_ones_get_503_and_probes_are_answered(
     with listen(make_artifact(), max_connections=2) as listening, contextlib.ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(listening.connect()).sendall(HEAD.encode() + b"\r\nx")
-        wait_until(lambda: not listening.server.server_state.idle)
+        state = listening.server.server_state
+        wait_until(lambda: len(state.connections) == 2 and not state.idle)
         refused, alive = ask(listening, CARD), ask(listening, LIVEZ)
         open_now = len(listening.server.server_state.connections)
         stack.close()
