@@ -10,7 +10,7 @@ RUN = .venv-dev/bin
 help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
 	@echo "make test    install the rest, check, and run every test"
-	@echo "make coverage   the same, and tell which lines no test reached"
+	@echo "make coverage   the same, and report the lines that no test reached"
 	@echo "make check   format, lint and types, without changing anything"
 	@echo "make fix     format and fix what can be fixed"
 	@echo "make bench   measure the service on this machine"
@@ -24,23 +24,26 @@ serve: .venv/.serving
 
 install: .venv-dev/.installed
 
-# The service's tests run where it is served, without torch; `model` is tested in both environments.
+# The service's tests run where it is served, without torch. So do those of `model` that need none.
 # That nothing which serves loads torch can only be seen where there is torch.
-# Two files at a time of what computes; servers, processes and browsers have the machine to themselves.
+# Two files at a time of what computes; servers and processes have the machine to themselves.
 SIDE_BY_SIDE = -n 2 --dist loadfile
-TRAINED = tests/training tests/model tests/experiments tests/benchmarks tests/test_layering.py
+TORCH_OR_ONNX = tests/model/network tests/model/weights \
+    tests/model/architecture/test_summary_against_torch.py \
+    tests/model/artifact/test_onnx_file_against_onnx.py
+TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/benchmarks tests/test_layering.py
 SERVED = tests/model tests/service/api
 SERVERS = tests/service --ignore tests/service/api
 test: check chromium fashion-mnist .venv/.testing
 	$(RUN)/pytest -q $(SIDE_BY_SIDE) $(TRAINED)
-	$(RUN)/pytest -q tests/page
+	$(RUN)/pytest -q $(SIDE_BY_SIDE) tests/page
 	.venv/bin/pytest -q $(SIDE_BY_SIDE) $(SERVED)
 	.venv/bin/pytest -q $(SERVERS)
 
 # The same with every line counted, which takes longer.
 coverage: check chromium fashion-mnist .venv/.testing
 	$(RUN)/pytest -q --cov --cov-report= $(SIDE_BY_SIDE) $(TRAINED)
-	$(RUN)/pytest -q --cov --cov-report= --cov-append tests/page
+	$(RUN)/pytest -q --cov --cov-report= --cov-append $(SIDE_BY_SIDE) tests/page
 	.venv/bin/pytest -q --cov --cov-report= --cov-append $(SIDE_BY_SIDE) $(SERVED)
 	.venv/bin/pytest -q --cov --cov-append $(SERVERS)
 
@@ -56,11 +59,11 @@ chromium:
 	    && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	    || echo "chromium is missing: the page's tests in a browser are skipped (apt-get install chromium)"
 
-# One test looks at 1,000 real pictures where Debian's package of them is installed.
+# One test takes 1,000 real images where Debian's package of them is installed.
 fashion-mnist:
 	@[ -d /usr/share/datasets/fashion-mnist ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	    && apt-get update -qq && apt-get install -y -qq --no-install-recommends dataset-fashion-mnist >/dev/null; } \
-	    || echo "Fashion-MNIST is missing: maps are tested on 300 pictures (apt-get install dataset-fashion-mnist)"
+	    || echo "Fashion-MNIST is missing: maps are tested on 300 images (apt-get install dataset-fashion-mnist)"
 
 fix: install
 	$(RUN)/ruff check --fix .
