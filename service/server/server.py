@@ -188,8 +188,7 @@ class Server(uvicorn.Server):
             sock.dup() for sock in self._listening for _ in range(ACCEPTS_PER_ITERATION)
         ]
         await super().startup(self._accepting)
-        names = [address(sock) for sock in self._listening]
-        log.info("listening", extra={"fields": {"at": names}})
+        log.info("listening", extra={"fields": {"at": list(map(address, self._listening))}})
         if self._is_main:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
         self._next_reload_at = time.monotonic() + (
@@ -205,8 +204,7 @@ class Server(uvicorn.Server):
         """
         for server in self.servers:
             server.close()
-        copies = [*(sockets or []), *self._worker_sockets, *self._accepting]
-        for sock in copies:
+        for sock in (sockets or []) + self._worker_sockets + self._accepting:
             sock.close()
         with contextlib.ExitStack() as open_sockets:
             for sock in self._listening:
