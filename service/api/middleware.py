@@ -88,13 +88,9 @@ class RequestMiddleware:
                     path = path.removeprefix(scope.get("root_path", ""))
                     rejection = self._shedder.check(path, length, timeout_s)
                     if rejection is not None:
-                        route, status, headers, body = rejection
-                        headers = [*headers, (b"x-request-id", request_id), NOSNIFF]
-                        has_begun = True
-                        await send(
-                            {"type": "http.response.start", "status": status, "headers": headers}
-                        )
-                        await send({"type": "http.response.body", "body": body})
+                        route = rejection.route
+                        await send_with_headers(rejection.start())
+                        await send({"type": "http.response.body", "body": rejection.body})
                         return
                 await app(scope, receive, send_with_headers)
             except (Exception, asyncio.CancelledError) as error:

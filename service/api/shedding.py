@@ -11,8 +11,9 @@ import time
 from typing import NamedTuple
 
 from prometheus_client import Counter
+from starlette.types import Message
 
-from service.api.problems import error_response_for
+from service.api.problems import V2, error_response_for
 from service.api.v2.names import FILES, resolve
 from service.errors import ModelNotFoundError
 from service.observability.metrics import Telemetry
@@ -34,6 +35,10 @@ class Rejection(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
+
+    def start(self) -> Message:
+        """Give ASGI's message of its status and headers."""
+        return {"type": "http.response.start", "status": self.status, "headers": self.headers}
 
 
 class _Target(NamedTuple):
@@ -97,6 +102,8 @@ class LoadShedder:
             if timeout_s is None:
                 self._written = {key: written}
         written.counter.inc()
+        if target.route.startswith(V2):
+            self._telemetry.statistics[classifier].record_failure(0)
         return written.rejection
 
     def _find(self, path: str) -> _Target | None:

@@ -150,9 +150,7 @@ async def predict(request: Request) -> Response:
             upload.charge(sum(map(len, sent.images)) - len(body))
             query = with_fields(query, sent.fields)
         del body  # the images are copies
-        classifier = service.models.find(
-            scope["path_params"].get("name")
-        )  # a reload may have replaced it meanwhile
+        classifier = service.models.find(name)  # a reload may have replaced it meanwhile
         options = DEFAULT if query is NO_QUERY else query.options()
         outcome = await classifier.predict(sent.images, received + timeout_s, disconnect, options)
     del sent

@@ -129,6 +129,27 @@ def test_every_inference_route_refuses_before_the_body_is_sent(
     wait_until(lambda: counts(full, route) == (1, 1))
 
 
+def test_a_rejection_counts_among_the_failures_of_v2s_statistics(full: Listening) -> None:
+    classifier = full.server.state.models.find()
+    failures = full.server.state.telemetry.statistics[classifier].failures
+    head = "POST /v2/models/tiny/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    with full.connect() as connection:
+        connection.sendall(head.encode())
+        response, _ = answer_on(connection)
+
+    assert response.status == 503
+    assert failures.count == 1
+
+
+def test_a_rejection_ends_the_connection_of_a_service_that_drains(full: Listening) -> None:
+    full.server.state.draining = True
+    with full.connect() as connection:
+        connection.sendall(REQUEST)
+        response, _ = answer_on(connection)
+
+    assert (response.status, response.headers["connection"]) == (503, "close")
+
+
 @pytest.mark.parametrize("path", ["/models/none/predict", "/v2/models/none/infer", "/card"])
 def test_other_requests_are_for_the_routes_to_answer(path: str, full: Listening) -> None:
     with full.connect() as connection:
