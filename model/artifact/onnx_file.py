@@ -1,6 +1,6 @@
 """What an ONNX file refers to outside itself, and whether it loops, read without the onnx package.
 
-An ONNX file may say that a tensor's numbers lie in another file. Readers that follow
+An ONNX file may say that a tensor's numbers are in another file. Readers that follow
 such paths have been led out of the model's folder (CVE-2022-25882, CVE-2024-27318 and
 their successors), so ours serves one-file models only and asks here first.
 
@@ -54,7 +54,7 @@ class Findings:
 
     Attributes:
         external: Names of the tensors whose numbers lie outside the file.
-        subgraphs: How many graphs lie in nodes.
+        subgraphs: How many graphs are in nodes.
     """
 
     external: list[str] = field(default_factory=list)
@@ -74,7 +74,7 @@ def inspect(content: bytes) -> Findings:
 
 def _walk(message: memoryview, kind: str, found: Findings, depth: int) -> None:
     if depth > _MAX_DEPTH:
-        raise OnnxFormatError(f"messages lie in one another more than {_MAX_DEPTH} deep")
+        raise OnnxFormatError(f"messages are nested more than {_MAX_DEPTH} deep")
     found.subgraphs += kind == "subgraph"
     name, is_external = "", False
     for number, value in _fields(message):

@@ -137,7 +137,7 @@ def _blocks(stage: Stage, entered: Shape) -> Iterator[Row]:
 
 
 def _is_like(one: Block, other: Block, into: Shape) -> bool:
-    """Whether two neighbours can lie in one pile; the first must not change the shape."""
+    """Whether two neighbours can are in one pile; the first must not change the shape."""
     keeps = into == one.output_shape == other.output_shape
     same = (one.kind, one.shortcut, one.parameters, one.macs) == (
         other.kind,

@@ -189,7 +189,7 @@ def _text(head: bytes) -> Kind | None:
         shard = re.search(r'"([^"]{1,80}\.(?:safetensors|bin))"', text)
         where = f" such as {shard[1]}" if shard else ""
         return Kind(
-            f"a list of shards (index.json); the weights lie in files{where}",
+            f"a list of shards (index.json); the weights are in files{where}",
             "Join them to one file, or take a checkpoint in one file.",
         )
     if text.lstrip().startswith(("{", "[")):

@@ -162,7 +162,7 @@ def test_greys_of_16_bit_lose_their_lower_byte_and_are_not_clipped_to_white() ->
 def _stored(standing: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """How a camera stores an image under an EXIF orientation, in NumPy's words.
 
-    The standard says where row 0 and column 0 of the stored image lie in the standing one,
+    The standard says where row 0 and column 0 of the stored image are in the standing one,
     e.g. 6: row 0 is the right side, column 0 the top.
     """
     return {

@@ -70,7 +70,7 @@ class Layout:
         self.left_out += folder.left_out
         if folder.images:
             count = len(folder.images)
-            self.left_out.append(f"{plain(folder.path)}: {count} images lie in no label's folder")
+            self.left_out.append(f"{plain(folder.path)}: {count} images are in no label's folder")
         return folder
 
 
@@ -226,7 +226,7 @@ def _ends(folder: Folder) -> bool:
 
 
 def _holds_one_folder(label: Folder) -> bool:
-    """Whether a label's images lie in one folder with its name, or a name like `images`."""
+    """Whether a label's images are in one folder with its name, or a name like `images`."""
     if len(label.filled) != 1:
         return False
     (only,) = label.filled

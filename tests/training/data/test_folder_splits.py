@@ -138,7 +138,7 @@ def test_images_in_no_labels_folder_are_told(make_images: MakeImages, place: str
 
     dataset = read_image_folder(root)
 
-    assert f"{root / place}: 1 images lie in no label's folder" in dataset.unreadable
+    assert f"{root / place}: 1 images are in no label's folder" in dataset.unreadable
 
 
 def test_a_label_may_be_called_train(make_images: MakeImages) -> None:

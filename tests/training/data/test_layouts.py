@@ -121,12 +121,12 @@ def test_folders_around_labels_and_within_them_are_read_through(
 @pytest.mark.parametrize(
     ("names", "seen"),
     [
-        (("train/cat.0.jpg", "train/dog.0.jpg", "test1/1.jpg"), "2 images lie in no label's"),
-        (("dogs-vs-cats/train/cat.0.jpg",), "1 images lie in no label's folder"),
-        (("train", "val"), "images lie in no label's folder"),
-        (("train", "valid", "Testing"), "images lie in no label's folder"),
-        (("images/train", "images/val", "labels/train/1.txt"), "images lie in no label's"),
-        (("1.jpg", "2.jpg"), "2 images lie in no label's folder"),
+        (("train/cat.0.jpg", "train/dog.0.jpg", "test1/1.jpg"), "2 images are in no label's"),
+        (("dogs-vs-cats/train/cat.0.jpg",), "1 images are in no label's folder"),
+        (("train", "val"), "images are in no label's folder"),
+        (("train", "valid", "Testing"), "images are in no label's folder"),
+        (("images/train", "images/val", "labels/train/1.txt"), "images are in no label's"),
+        (("1.jpg", "2.jpg"), "2 images are in no label's folder"),
         ((*_within(("train", "val")), "bird"), "images of `bird` beside the splits"),
         ((*BOTH, "test"), "`test` beside `cat`, `dog`"),
         ((*BOTH, *_within(("val",))), "`val` beside `cat`, `dog`"),

@@ -1,4 +1,4 @@
-"""Images that do not fit into memory lie in a file, and nothing else changes."""
+"""Images that do not fit into memory are in a file, and nothing else changes."""
 
 import tempfile
 from pathlib import Path
