@@ -15,11 +15,17 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from service.api.access.cors import cors_options
+from service.api.access.gate import read_gate
+from service.api.access.proxies import ProxyHeaders
 from service.api.budget import BodyBudget
 from service.api.middleware import QUIET_ROUTES, RequestMiddleware
+from service.api.openapi import describe_access
 from service.api.problems import error_response_for
+from service.api.record import record_of
 from service.api.routes import architecture, card, drift, health, page, predict
 from service.api.state import ServiceState, service_of
 from service.api.v2 import infer as inference_v2
@@ -66,7 +72,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     budget = BodyBudget(
         settings.max_buffered_bytes, settings.max_body_bytes, settings.min_receive_bytes_s
     )
-    service = ServiceState(settings, models, telemetry, budget)
+    service = ServiceState(settings, models, telemetry, budget, read_gate(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -95,8 +101,15 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         app.include_router(module.router)
     app.mount("/static", page.ASSETS, name="static")
     app.add_middleware(RequestMiddleware, service=service, handle_error=handle_error)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **cors_options(settings.cors_origins))
+    if settings.trusted_proxies or settings.root_path:
+        app.add_middleware(
+            ProxyHeaders, proxies=settings.trusted_proxies, root_path=settings.root_path
+        )
     for kind in (ServiceError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, handle_error)
+    describe_access(app, has_keys=settings.api_keys_file is not None)
     return app
 
 
@@ -117,12 +130,14 @@ async def handle_error(request: Request, error: Exception) -> Response:
     """Turn an error into a problem document, and count it by its code."""
     refusal = as_service_error(request, error)
     if isinstance(refusal, InternalError | InferenceFailedError | OutOfMemoryError):
-        fields = {"request_id": request.scope["request_id"].decode(), "detail": str(refusal)}
+        fields = {"request_id": record_of(request.scope).request_id, "detail": str(refusal)}
         has_more = error is not refusal or error.__cause__ is not None
         log.error(refusal.code, exc_info=error if has_more else None, extra={"fields": fields})
     release_frames(error)
     service_of(request).telemetry.failures.labels(refusal.code).inc()
-    response = error_response_for(request.scope["path"], refusal)
+    record = record_of(request.scope)
+    record.code = refusal.code
+    response = error_response_for(record.path, refusal, record.request_id)
     if isinstance(error, HTTPException):
         response.headers.update(error.headers or {})
     if isinstance(refusal, MethodNotAllowedError):  # static files do not list the allowed methods

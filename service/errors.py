@@ -7,6 +7,8 @@ Errors:
     ServiceError
     ├── MalformedRequestError       400  the request breaks its own format
     ├── InvalidParameterError       400  a parameter is out of its bounds
+    ├── UnauthorizedError           401  no valid API key
+    ├── ForbiddenError              403  the key does not allow this
     ├── NotFoundError               404  no such route
     ├── ModelNotFoundError          404  no such model, or version of it
     ├── MethodNotAllowedError       405  the route answers to other methods
@@ -17,6 +19,7 @@ Errors:
     ├── ImageTooLargeError          413  more pixels, or a longer side, than the limit
     ├── UnsupportedMediaTypeError   415  a content type that no route reads
     ├── InvalidImageError           422  no readable image
+    ├── RateLimitedError            429  more than one client may ask for
     ├── InferenceFailedError        500  the engine failed, or its outputs are not finite
     ├── InternalError               500  a bug in the service
     ├── UnsupportedError            501  in the protocol, but not supported
@@ -64,6 +67,31 @@ class InvalidParameterError(ServiceError):
     """A parameter is out of its bounds."""
 
     code = "invalid_parameter"
+
+
+class UnauthorizedError(ServiceError):
+    """The request has no valid API key."""
+
+    code = "unauthorized"
+
+    def __init__(self, message: str, *, is_invalid: bool = False) -> None:
+        """Tell the client how to authenticate, and whether it tried to."""
+        super().__init__(message)
+        error = ', error="invalid_token"' if is_invalid else ""
+        self.headers = {"WWW-Authenticate": f'Bearer realm="resnet-service"{error}'}
+
+
+class ForbiddenError(ServiceError):
+    """The API key does not have the scope that the route needs."""
+
+    code = "forbidden"
+
+    def __init__(self, scope: str, name: str) -> None:
+        super().__init__(
+            f"The key {name!r} lacks the scope `{scope}`, which this route needs. Use another key."
+        )
+        challenge = f'Bearer realm="resnet-service", error="insufficient_scope", scope="{scope}"'
+        self.headers = {"WWW-Authenticate": challenge}
 
 
 class NotFoundError(ServiceError):
@@ -144,6 +172,21 @@ class InvalidImageError(ServiceError):
     code = "invalid_image"
 
 
+class RateLimitedError(ServiceError):
+    """The client asks for more than one client may."""
+
+    code = "rate_limited"
+
+    def __init__(
+        self,
+        message: str,
+        retry_after_s: int,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.headers = headers
+
+
 class InferenceFailedError(ServiceError):
     """The engine failed, or its outputs are not finite."""
 
@@ -212,6 +255,8 @@ STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
     {
         MalformedRequestError: HTTPStatus.BAD_REQUEST,
         InvalidParameterError: HTTPStatus.BAD_REQUEST,
+        UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+        ForbiddenError: HTTPStatus.FORBIDDEN,
         NotFoundError: HTTPStatus.NOT_FOUND,
         ModelNotFoundError: HTTPStatus.NOT_FOUND,
         MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
@@ -222,6 +267,7 @@ STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
         ImageTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         InvalidImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
+        RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
         InferenceFailedError: HTTPStatus.INTERNAL_SERVER_ERROR,
         InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
         UnsupportedError: HTTPStatus.NOT_IMPLEMENTED,

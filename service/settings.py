@@ -2,11 +2,20 @@
 
 import difflib
 import os
+import re
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.validation import first_fault
 from service.errors import StartError
@@ -19,6 +28,19 @@ STALL_TIMEOUT_S = 30.0
 
 
 PREFIX = "RESNET_"
+ORIGIN = re.compile(r"https?://[^/\s?#]+")
+
+
+def _split(value: object) -> object:
+    """Read `a, b` as a list."""
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+Item = TypeVar("Item")
+CommaSeparated = Annotated[tuple[Item, ...], NoDecode, BeforeValidator(_split)]
+"""A variable with several values, separated by commas."""
 
 
 class Settings(BaseSettings):
@@ -110,6 +132,37 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="Images in the window of `/drift`.",
     )
+    api_keys_file: Path | None = Field(
+        None, description="File of API keys, a line `name: key` each; none: no key is needed."
+    )
+    public_routes: CommaSeparated[Literal["metrics", "page"]] = Field(
+        (), description="Of `metrics` and `page`, what needs no key."
+    )
+    client_requests_s: float = Field(
+        0, ge=0, description="Requests a second of one client; 0: any number."
+    )
+    client_images_s: float = Field(
+        0, ge=0, description="Images a second of one client; 0: any number."
+    )
+    client_max_in_flight: int = Field(
+        0, ge=0, description="Images of one client that are not yet answered; 0: any number."
+    )
+    trusted_proxies: CommaSeparated[str] = Field(
+        (), description="Networks of proxies whose `Forwarded` and `X-Forwarded-*` are believed."
+    )
+    root_path: str = Field(
+        "", pattern=r"^((/[A-Za-z0-9._~-]+)+)?$", description="Prefix that clients see."
+    )
+    allowed_hosts: CommaSeparated[str] = Field(
+        (), description="Names that a `Host` header may have; none: any."
+    )
+    cors_origins: CommaSeparated[str] = Field(
+        (), description="Origins whose scripts may ask; `*` for all."
+    )
+    access_log: bool = Field(True, description="Whether each request is a line in the log.")
+    access_log_sample: float = Field(
+        1.0, gt=0, le=1, description="Share of successful requests that are logged."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
 
@@ -118,6 +171,25 @@ class Settings(BaseSettings):
     def _without_brackets(cls, host: str) -> str:
         """Accept `[::1]`, the form in URLs, for `::1`."""
         return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for each in proxies:
+            if each != "unix":
+                ip_network(each, strict=False)  # a ValueError says what is wrong
+        return proxies
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for each in origins:
+            if each != "*" and not ORIGIN.fullmatch(each):
+                raise ValueError(
+                    f"{each!r} is no origin: write scheme, host and perhaps port, as in "
+                    "https://example.com, without a path"
+                )
+        return origins
 
     @property
     def processes(self) -> int:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from service.api.budget import BodyBudget, Upload
 from service.api.compression import read_codings, unpack
+from service.api.record import record_of
 from service.errors import BodyTooLargeError, ClientDisconnectedError, MalformedRequestError
 from service.settings import Settings
 
@@ -48,6 +49,7 @@ async def read_body(
     declared, limit = headers.get(b"content-length"), limits.max_body_bytes
     body = await receive(request.receive, declared, limit, limits.body_timeout_s, upload)
     at = time.perf_counter()
+    record_of(request.scope).bytes_in = len(body)
     if codings:
         body = await unpack(body, codings, limit, upload.charge)
     return Received(body, at)

@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
@@ -17,6 +18,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.equivalents import Equivalents
+from service.api.record import RECORD, RequestRecord
+from service.api.rejection import Rejection
 from service.api.shedding import TIMEOUT, LoadShedder
 from service.api.state import ServiceState
 from service.cancellation import DISCONNECT
@@ -56,6 +59,7 @@ class RequestMiddleware:
         self._handle_error = handle_error
         self._prefix = os.urandom(8).hex()  # differs for each process and start
         self._numbers = itertools.count()
+        self._unlogged = 0.0  # requests, by their share
         self._metric_children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,9 +68,11 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        method, path = scope["method"], scope["path"]
+        method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
         request_id, length, timeout_s = self._read_headers(scope)
-        scope["request_id"] = request_id
+        client = scope.get("client")
+        record = RequestRecord(request_id.decode(), path, client[0] if client else "")
+        scope[RECORD] = record
         app = self._equivalents if method == "HEAD" or path[-1:] == "/" else self.app
         status, has_begun, route = 500, False, "none"
         refusal: Response | None = None
@@ -80,18 +86,17 @@ class RequestMiddleware:
                 headers.append(NOSNIFF)
                 if self.service.draining:
                     headers.append(CLOSE)
+            else:
+                record.bytes_out += len(message.get("body", b""))
             await send(message)
 
         try:
             try:
-                if method == "POST":
-                    path = path.removeprefix(scope.get("root_path", ""))
-                    rejection = self._shedder.check(path, length, timeout_s)
-                    if rejection is not None:
-                        route = rejection.route
-                        await send_with_headers(rejection.start())
-                        await send({"type": "http.response.body", "body": rejection.body})
-                        return
+                rejection = self._reject_early(scope, record, length, timeout_s)
+                if rejection is not None:
+                    route, record.code = rejection.route, rejection.code
+                    await rejection.send(send_with_headers, request_id)
+                    return
                 await app(scope, receive, send_with_headers)
             except (Exception, asyncio.CancelledError) as error:
                 if has_begun:  # the response has begun and cannot be replaced
@@ -102,7 +107,19 @@ class RequestMiddleware:
         finally:
             scope.pop(DISCONNECT, None)  # an idle connection keeps the scope
             route = getattr(scope.get("route"), "path", route)
-            self._record(route, method, status, time.perf_counter() - began, scope)
+            self._record(route, method, status, time.perf_counter() - began, record)
+
+    def _reject_early(
+        self, scope: Scope, record: RequestRecord, length: int, timeout_s: float | None
+    ) -> Rejection | None:
+        """Decide by the request's head: its key, its client's limits, then the service's load."""
+        gate = self.service.gate
+        rejection = None if gate is None else gate.check(scope, record)
+        if rejection is not None:
+            self.service.telemetry.failures.labels(rejection.code).inc()
+        elif scope["method"] == "POST":
+            rejection = self._shedder.check(record.path, length, timeout_s)
+        return rejection
 
     async def _error_response(
         self, scope: Scope, error: Exception | asyncio.CancelledError
@@ -128,7 +145,22 @@ class RequestMiddleware:
         request_id = request_id or f"{self._prefix}-{next(self._numbers):x}".encode()
         return request_id, length, timeout_s
 
-    def _record(self, route: str, method: str, status: int, seconds: float, scope: Scope) -> None:
+    def _is_logged(self, status: int) -> bool:
+        """Decide whether a request is a line in the log: every failure, and a share of the rest."""
+        settings = self.service.settings
+        if not settings.access_log:
+            return False
+        if status >= HTTPStatus.BAD_REQUEST or settings.access_log_sample == 1:
+            return True
+        self._unlogged += settings.access_log_sample
+        if self._unlogged < 1:
+            return False
+        self._unlogged -= 1
+        return True
+
+    def _record(
+        self, route: str, method: str, status: int, seconds: float, record: RequestRecord
+    ) -> None:
         """Count a request that has been answered, and log a line."""
         key = (route, method if method in METHODS else "other", status)
         children = self._metric_children.get(key)
@@ -139,15 +171,18 @@ class RequestMiddleware:
             self._metric_children[key] = children
         children[0].inc()
         children[1].observe(seconds)
+        if record.key:
+            self.service.telemetry.key_requests.labels(record.key).inc()
         level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
-        if log.isEnabledFor(level):
+        if log.isEnabledFor(level) and self._is_logged(status):
             log_request(
                 level,
                 {
-                    "request_id": scope["request_id"].decode(),
+                    "request_id": record.request_id,
                     "method": method[:16],
-                    "path": scope["path"][:200],
+                    "path": record.path[:200],
                     "status": status,
                     "ms": round(1000 * seconds, 2),
+                    **record.fields(),
                 },
             )

@@ -15,10 +15,10 @@ from service.errors import STATUS, RequestTimeoutError, ServiceError
 V2 = "/v2"
 
 
-def error_response_for(path: str, error: ServiceError) -> Response:
+def error_response_for(path: str, error: ServiceError, request_id: str | None = None) -> Response:
     """Turn an error into a response, in the form of the path's protocol."""
     is_v2 = path == V2 or path.startswith(V2 + "/")
-    return error_response_v2(error) if is_v2 else problem_response(error)
+    return error_response_v2(error) if is_v2 else problem_response(error, request_id)
 
 
 def error_response_v2(error: ServiceError) -> Response:
@@ -32,7 +32,7 @@ def error_response_v2(error: ServiceError) -> Response:
     )
 
 
-def problem_response(error: ServiceError) -> Response:
+def problem_response(error: ServiceError, request_id: str | None = None) -> Response:
     """Turn an error into a problem document, with `Retry-After` if that helps."""
     status = STATUS[type(error)]
     problem = Problem(
@@ -41,6 +41,7 @@ def problem_response(error: ServiceError) -> Response:
         detail=str(error),
         code=error.code,
         index=error.index,
+        request_id=request_id,
     )
     return Response(
         problem.model_dump_json(exclude_none=True),

@@ -131,3 +131,4 @@ class Problem(Schema):
     detail: str = Field(description="What was seen, the rule, and the way out.")
     code: str = Field(description="Stable name of the problem.", examples=["invalid_image"])
     index: int | None = Field(None, description="Which image of the request it was, from 0.")
+    request_id: str | None = Field(None, description="As in `X-Request-Id`, and in the log.")

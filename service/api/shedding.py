@@ -11,9 +11,9 @@ import time
 from typing import NamedTuple
 
 from prometheus_client import Counter
-from starlette.types import Message
 
-from service.api.problems import V2, error_response_for
+from service.api.problems import V2
+from service.api.rejection import Rejection
 from service.api.v2.names import FILES, resolve
 from service.errors import ModelNotFoundError
 from service.observability.metrics import Telemetry
@@ -26,19 +26,6 @@ TIMEOUT = TIMEOUT_HEADER.encode()
 REUSE_S = 0.02
 """For so long a rejection is repeated to other clients, with its figures."""
 _PATH = re.compile(r"/models/([^/]+)/predict|/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
-
-
-class Rejection(NamedTuple):
-    """A whole response, and the template of the route that it stands for."""
-
-    route: str
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-
-    def start(self) -> Message:
-        """Give ASGI's message of its status and headers."""
-        return {"type": "http.response.start", "status": self.status, "headers": self.headers}
 
 
 class _Target(NamedTuple):
@@ -92,13 +79,9 @@ class LoadShedder:
         key, now = (id(classifier), target.route), time.perf_counter()
         written = self._written.get(key)
         if written is None or written.until < now or timeout_s is not None:
-            error = verdict()
-            response = error_response_for(path, error)
-            status, body = response.status_code, bytes(response.body)
-            rejection = Rejection(target.route, status, response.raw_headers, body)
-            written = _Written(
-                now + REUSE_S, rejection, self._telemetry.failures.labels(error.code)
-            )
+            rejection = Rejection(target.route, path, verdict())
+            counter = self._telemetry.failures.labels(rejection.code)
+            written = _Written(now + REUSE_S, rejection, counter)
             if timeout_s is None:
                 self._written = {key: written}
         written.counter.inc()

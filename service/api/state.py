@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from service.api.access.gate import Gate
 from service.api.budget import BodyBudget
 from service.observability.metrics import Telemetry
 from service.registry.registry import ModelRegistry
@@ -16,6 +17,7 @@ class ServiceState:
     """The parts of a running service; the server reads `app.state.service`, too.
 
     Attributes:
+        gate: Decides who may ask, and how much; None: everybody may.
         draining: After SIGTERM: requests are answered, but `/readyz` answers 503.
     """
 
@@ -23,6 +25,7 @@ class ServiceState:
     models: ModelRegistry
     telemetry: Telemetry
     budget: BodyBudget
+    gate: Gate | None = None
     draining: bool = False
 
     @property
@@ -35,7 +38,9 @@ class ServiceState:
         self.telemetry.refresh(self.models)
 
     async def reload(self) -> None:
-        """Check for new versions of the models."""
+        """Read the keys again, and check for new versions of the models."""
+        if self.gate is not None:
+            self.gate.reload()
         await self.models.reload()
 
 

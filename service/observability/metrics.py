@@ -74,6 +74,12 @@ class Telemetry:
             ("code",),
             registry=registry,
         )
+        self.key_requests = Counter(
+            "resnet_key_requests_total",
+            "Requests with a valid API key, by the key's name.",
+            ("key",),
+            registry=registry,
+        )
         self.images = Counter("resnet_images_total", "Images answered.", registry=registry)
         self.executed = Counter(
             "resnet_images_executed_total", "Images that the engine was given.", registry=registry

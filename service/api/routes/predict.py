@@ -16,6 +16,7 @@ from service.api.direct import DirectRoute
 from service.api.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, body_kind
 from service.api.payloads import Payloads, raw_payload, read_payloads
 from service.api.problems import problems
+from service.api.record import record_of
 from service.api.schemas import JsonImages, PredictResponse
 from service.api.shedding import TIMEOUT, TIMEOUT_HEADER
 from service.api.state import service_of
@@ -129,7 +130,7 @@ async def predict(request: Request) -> Response:
     Raises:
         ServiceError: The first refusal; see `service.errors`.
     """
-    scope, service = request.scope, service_of(request)
+    scope, service, record = request.scope, service_of(request), record_of(request.scope)
     limits = service.settings
     headers = dict(scope["headers"])  # names in lower case; of repeated headers the last one
     content_type = headers.get(b"content-type", b"").decode("latin-1") or None
@@ -152,10 +153,14 @@ async def predict(request: Request) -> Response:
         del body  # the images are copies
         classifier = service.models.find(name)  # a reload may have replaced it meanwhile
         options = DEFAULT if query is NO_QUERY else query.options()
-        outcome = await classifier.predict(sent.images, received + timeout_s, disconnect, options)
+        with record.in_flight(len(sent.images)):
+            outcome = await classifier.predict(
+                sent.images, received + timeout_s, disconnect, options
+            )
     del sent
     results = await classifier.results(outcome, options)
     service.telemetry.record_request(outcome, classifier)
+    record.answered(classifier.info, outcome)
     return Response(
         to_json({"model": classifier.info, "results": results}, exclude_none=True),
         media_type="application/json",

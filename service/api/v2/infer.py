@@ -16,6 +16,7 @@ from service.api.budget import Upload
 from service.api.compression import choose_encoding, compress
 from service.api.direct import DirectRoute
 from service.api.problems import errors_v2
+from service.api.record import record_of
 from service.api.routes.health import livez, readyz
 from service.api.routes.predict import read_timeout_s, server_timing
 from service.api.shedding import TIMEOUT
@@ -175,11 +176,12 @@ async def _infer(request: Request, alias: ModelAlias) -> Response:
         read_s = time.perf_counter() - received
         del body  # what was read of it is in `call`
         deadline = received + min(timeout_s, call.timeout_s or timeout_s)
-        if isinstance(call.images, list):
-            outcome = await alias.classifier.predict(call.images, deadline, disconnect)
-        else:
-            images = list(call.images)  # (N, S, S, C) -> N times (S, S, C)
-            outcome = await alias.classifier.predict_tensors(images, deadline, disconnect)
+        with record_of(scope).in_flight(len(call.images)):
+            if isinstance(call.images, list):
+                outcome = await alias.classifier.predict(call.images, deadline, disconnect)
+            else:
+                images = list(call.images)  # (N, S, S, C) -> N times (S, S, C)
+                outcome = await alias.classifier.predict_tensors(images, deadline, disconnect)
     timings = outcome.timings._replace(decode=outcome.timings.decode + read_s)
     return await _respond(request, alias, call, outcome._replace(timings=timings))
 
@@ -215,6 +217,7 @@ async def _respond(
     response, encoding, write_s = write() if is_small else await asyncio.to_thread(write)
     outcome.check_deadline("the answer was written. Allow more time, or ask for fewer outputs.")
     service_of(request).telemetry.record_request(outcome, alias.classifier, write_s)
+    record_of(request.scope).answered(alias.classifier.info, outcome)
     headers = {"Server-Timing": server_timing(outcome), "Vary": "Accept-Encoding"}
     if response.json_bytes is not None:
         headers[JSON_BYTES_HEADER] = str(response.json_bytes)

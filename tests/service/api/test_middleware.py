@@ -61,12 +61,43 @@ async def test_a_request_is_one_line_in_the_log(shipped: Service, lines: list[Li
     ((level, line),) = lines
     assert level == logging.INFO
     assert line.pop("ms") > 0
+    assert line.pop("infer_ms") > 0
+    assert min(line.pop(f"{stage}_ms") for stage in ("decode", "preprocess", "queue")) >= 0
     assert line == {
         "request_id": response.headers["x-request-id"],
         "method": "POST",
         "path": "/predict",
         "status": 200,
+        "client": "127.0.0.1",
+        "model": "fashion-mnist/1",
+        "images": 1,
+        "batch_size": 1,
+        "bytes_in": len(WHITE),
+        "bytes_out": len(response.content),
     }
+
+
+@pytest.mark.parametrize(("share", "logged"), [(1.0, 8), (0.25, 2)])
+async def test_a_share_of_the_good_and_all_of_the_bad_are_logged(
+    share: float, logged: int, serve: Serve, lines: list[Line]
+) -> None:
+    service = await serve(access_log_sample=share)
+
+    for _ in range(8):
+        await service.client.get("/card")
+        await service.client.get("/nothing")
+
+    statuses = [line["status"] for _, line in lines]
+    assert (statuses.count(200), statuses.count(404)) == (logged, 8)
+    assert {line.get("code") for _, line in lines} == {None, "not_found"}
+
+
+async def test_lines_of_requests_can_be_switched_off(serve: Serve, lines: list[Line]) -> None:
+    service = await serve(access_log=False)
+
+    await service.client.get("/nothing")
+
+    assert lines == []
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])

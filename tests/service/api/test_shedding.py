@@ -57,7 +57,7 @@ def test_a_refusal_is_the_same_with_and_without_a_time_limit_of_the_client(full:
         response, refusal = answer_on(connection)
 
     assert response.status == expected.status == 503
-    assert json.loads(refusal) == json.loads(body)
+    assert json.loads(refusal) | {"request_id": ""} == json.loads(body) | {"request_id": ""}
     assert json.loads(refusal)["code"] == "overloaded"
     volatile = {"x-request-id", "date"}
     assert {name.lower() for name, _ in response.getheaders()} == {

@@ -1,7 +1,9 @@
 """One way to provoke each code over HTTP."""
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -36,6 +38,31 @@ async def malformed_request(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Respon
 @case
 async def invalid_parameter(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
     return await post(await serve(), params={"top_k": 0})
+
+
+async def keyed(serve: Serve) -> Service:
+    """Serve to a key that may ask for predictions alone."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"shop: secret predict")
+        file.flush()
+        return await serve(api_keys_file=Path(file.name))
+
+
+@case
+async def unauthorized(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
+    return await post(await keyed(serve))
+
+
+@case
+async def forbidden(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
+    return await (await keyed(serve)).client.get("/card", headers={"x-api-key": "secret"})
+
+
+@case
+async def rate_limited(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
+    service = await serve(client_requests_s=0.001)
+    await service.client.get("/card")
+    return await service.client.get("/card")
 
 
 @case

@@ -38,7 +38,7 @@ async def test_a_refusal_is_a_problem_document(
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["x-request-id"]
     assert ("retry-after" in response.headers) == (
-        code in ("overloaded", "not_ready", "out_of_memory")
+        code in ("overloaded", "not_ready", "out_of_memory", "rate_limited")
     )
     assert Problem.model_validate_json(response.content).detail[-1] in ".?"
 

@@ -1,0 +1,115 @@
+"""Decide by a request's head whether it may continue: its key first, then its client's limits.
+
+`service.api.middleware` asks before anything else, so neither load shedding nor a route answers a
+request without a valid key.
+"""
+
+from starlette.types import Scope
+
+from service.api.access.control import HEALTH, METRICS, AccessControl
+from service.api.access.hosts import AllowedHosts
+from service.api.access.keys import KeyRing
+from service.api.access.limits import ClientLimits, client_name
+from service.api.problems import V2
+from service.api.record import RequestRecord
+from service.api.rejection import Rejection
+from service.errors import RateLimitedError, StartError, UnauthorizedError
+from service.log import log
+from service.settings import Settings
+
+UNLIMITED = HEALTH | {METRICS}
+"""Machines ask for these, and need an answer while their address sends too much."""
+MAX_WRITTEN = 64
+"""Rejections that are kept to be repeated; they differ in the time to wait alone."""
+
+
+class Gate:
+    """Finds the key of a request and the limits of its client.
+
+    Args:
+        hosts: Names that may be asked for; None: any.
+        control: Finds keys; None: no key is needed.
+        limits: Of each client; None: there are none.
+    """
+
+    def __init__(
+        self,
+        hosts: AllowedHosts | None,
+        control: AccessControl | None,
+        limits: ClientLimits | None,
+    ) -> None:
+        self._hosts = hosts
+        self._control = control
+        self.limits = limits
+        self._written: dict[tuple[bool, str], Rejection] = {}
+
+    def check(self, scope: Scope, record: RequestRecord) -> Rejection | None:
+        """Note key and client of a request in its record.
+
+        Returns:
+            How to reject a client that asks for too much; None if the request may continue.
+
+        Raises:
+            MalformedRequestError: If another host is asked for.
+            UnauthorizedError: If there is no valid key.
+            ForbiddenError: If the key lacks a scope.
+        """
+        if self._hosts is not None and record.path not in UNLIMITED:
+            self._hosts.check(scope)
+        try:
+            key = None if self._control is None else self._control.check(scope, record.path)
+        except UnauthorizedError:  # who guesses keys is limited, too
+            rejection = self._enter(record)
+            if rejection is not None:
+                return rejection
+            raise
+        if key is not None:
+            record.key = key.name
+        return self._enter(record)
+
+    def _enter(self, record: RequestRecord) -> Rejection | None:
+        """Count the request for its client."""
+        if self.limits is None or record.path in UNLIMITED:
+            return None
+        name = f"key {record.key}" if record.key else client_name(record.client)
+        try:
+            record.usage = self.limits.enter(name)
+        except RateLimitedError as error:
+            return self._repeated(record.path, error)
+        return None
+
+    def _repeated(self, path: str, error: RateLimitedError) -> Rejection:
+        """Write a rejection, unless the same has been written before."""
+        what = path.startswith(V2), str(error)
+        if what not in self._written:
+            if len(self._written) >= MAX_WRITTEN:
+                self._written.clear()
+            self._written[what] = Rejection("none", path, error)
+        return self._written[what]
+
+    def reload(self) -> None:
+        """Read the keys again; if their file is refused, they stay as they were."""
+        if self._control is None:
+            return
+        try:
+            self._control.keys.reload()
+        except StartError as error:
+            log.error("keys refused", extra={"fields": {"reason": str(error)}})
+        else:
+            log.info("keys read", extra={"fields": {"keys": len(self._control.keys.keys)}})
+
+
+def read_gate(settings: Settings) -> Gate | None:
+    """Make the gate that the settings ask for; None if they ask for none.
+
+    Raises:
+        StartError: If the file of keys is refused.
+    """
+    limits = ClientLimits(settings)
+    control = None
+    if settings.api_keys_file is not None:
+        control = AccessControl(KeyRing(settings.api_keys_file), settings.public_routes)
+    hosts = AllowedHosts(settings.allowed_hosts) if settings.allowed_hosts else None
+    if hosts is None and control is None and not limits.are_set:
+        return None
+    return Gate(hosts, control, limits if limits.are_set else None)

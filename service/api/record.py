@@ -1,0 +1,99 @@
+"""What the log line of a request says beside its path and status."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+from starlette.types import Scope
+
+from service.api.access.limits import Client
+from service.postprocessing.schemas import ModelInfo
+from service.registry.outcome import Outcome, Timings
+
+UNLIMITED = nullcontext()
+RECORD = "resnet.record"
+"""Where ASGI's scope has it; `service.api.middleware` makes one for each request."""
+
+
+class RequestRecord:
+    """Filled in by whoever learns something of the request.
+
+    Args:
+        request_id: As in the response's header.
+        path: Without the prefix of the application.
+        client: Address that the request came from; empty if unknown.
+
+    Attributes:
+        key: Name of the API key; empty without one.
+        usage: What the client has asked for lately; None if there are no limits.
+        model: Name and version of the model that answered; empty if no image was classified.
+        images: How many were classified.
+        batch_size: Of the largest batch with one of them.
+        timings: Of the stages.
+        bytes_in: Of the body, as it was sent.
+        code: Of the problem, if the request failed.
+        bytes_out: Of the response's body.
+    """
+
+    __slots__ = (
+        "batch_size",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "code",
+        "images",
+        "key",
+        "model",
+        "path",
+        "request_id",
+        "timings",
+        "usage",
+    )
+
+    def __init__(self, request_id: str, path: str, client: str) -> None:
+        self.request_id, self.path, self.client = request_id, path, client
+        self.key = self.model = self.code = ""
+        self.usage: Client | None = None
+        self.timings: Timings | None = None
+        self.images = self.batch_size = self.bytes_in = self.bytes_out = 0
+
+    def answered(self, model: ModelInfo, outcome: Outcome) -> None:
+        """Note which model classified how many images, and how long it took."""
+        self.model = f"{model.name}/{model.version}"
+        self.images, self.batch_size = len(outcome.outputs), outcome.batch_size
+        self.timings = outcome.timings
+
+    def in_flight(self, images: int) -> AbstractContextManager[None]:
+        """Count images for their client, who may not have too many in flight.
+
+        Raises:
+            RateLimitedError: If it has, when the context is entered.
+        """
+        return UNLIMITED if self.usage is None else self.usage.images(images)
+
+    def fields(self) -> dict[str, str | int | float]:
+        """Return what is known, by name; times in milliseconds."""
+        found: dict[str, str | int | float] = {}
+        if self.client:
+            found["client"] = self.client
+        if self.key:
+            found["key"] = self.key
+        if self.timings is not None:
+            decode, preprocess, queue, infer = self.timings
+            found |= {
+                "model": self.model,
+                "images": self.images,
+                "batch_size": self.batch_size,
+                "decode_ms": round(1000 * decode, 2),
+                "preprocess_ms": round(1000 * preprocess, 2),
+                "queue_ms": round(1000 * queue, 2),
+                "infer_ms": round(1000 * infer, 2),
+            }
+        if self.code:
+            found["code"] = self.code
+        found["bytes_in"], found["bytes_out"] = self.bytes_in, self.bytes_out
+        return found
+
+
+def record_of(scope: Scope) -> RequestRecord:
+    """Return the record of a request."""
+    record: RequestRecord = scope[RECORD]
+    return record
