@@ -32,7 +32,7 @@ TORCH_OR_ONNX = tests/model/network tests/model/weights \
     tests/model/architecture/test_summary_against_torch.py \
     tests/model/artifact/test_onnx_file_against_onnx.py
 TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/benchmarks tests/test_layering.py
-ONE_PROCESS = api inference observability postprocessing preprocessing registry
+ONE_PROCESS = api inference observability offline postprocessing preprocessing registry
 SERVED = tests/model $(ONE_PROCESS:%=tests/service/%)
 SERVERS = tests/service $(ONE_PROCESS:%=--ignore tests/service/%)
 test: check chromium fashion-mnist .venv/.testing

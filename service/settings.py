@@ -5,7 +5,7 @@ import os
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BeforeValidator,
@@ -212,8 +212,11 @@ class Settings(BaseSettings):
         return self
 
 
-def read_settings() -> Settings:
+def read_settings(**given: Any) -> Settings:
     """Read and check all settings in the environment.
+
+    Args:
+        given: Settings by their field's name, in place of the environment's.
 
     Raises:
         StartError: If a `RESNET_*` name is unknown or a value is not allowed; it names it.
@@ -225,7 +228,7 @@ def read_settings() -> Settings:
             hint = f" Did you mean {close[0]}?" if close else ""
             raise StartError(f"{name} is not a setting.{hint} docs/settings.md lists all.")
     try:
-        return Settings()
+        return Settings(**given)
     except ValidationError as error:
         where, seen, rule = first_fault(error)
         name = PREFIX + where.split(".")[0].upper() if where else "the settings"

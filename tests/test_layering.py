@@ -53,6 +53,7 @@ KNOWS: Mapping[str, str] = MappingProxyType(
         "service.observability": "registry postprocessing",
         "service.api": "registry postprocessing observability",
         "service.app": "api registry observability server",
+        "service.offline": "registry postprocessing inference preprocessing",
         "service.cli": "app registry observability server",
         "service.healthcheck": "",
         "training.data": "",

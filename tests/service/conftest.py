@@ -114,11 +114,11 @@ def _untouched_process() -> Iterator[None]:
     before = [(log.handlers, log.level, log.propagate, log.disabled) for log in loggers]
     yield
     logging.captureWarnings(False)
+    for handler in {handler for log in loggers for handler in log.handlers}:  # loggers share one
+        handler.flush()  # what it keeps would appear in a later test
+        if isinstance(handler, BufferedHandler):
+            handler.close()
     for log, state in zip(loggers, before, strict=True):
-        for handler in log.handlers:
-            handler.flush()  # what it keeps would appear in a later test
-            if isinstance(handler, BufferedHandler):
-                handler.close()
         log.handlers, log.level, log.propagate, log.disabled = state
         log.setLevel(log.level)  # forgets what the logger remembers of its level
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
