@@ -7,7 +7,9 @@ RUN python -m venv /opt/venv
 COPY pyproject.toml README.md ./
 COPY model ./model
 COPY service ./service
+# Enough of `training` for its commands to say what is missing.
 COPY training/__init__.py ./training/
+COPY training/cli/__init__.py training/cli/console.py training/cli/main.py ./training/cli/
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check ".[${EXTRA}]" \
     && /opt/venv/bin/pip uninstall --yes --disable-pip-version-check pip setuptools \
     && find /opt/venv -name '__pycache__' -prune -exec rm -rf {} +

@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from model.architecture.family import ARCHITECTURES, get_architecture
+from model.architecture.family import ARCHITECTURES, get_architecture, stem_for
 from model.architecture.layers import Summary
-from model.architecture.plan import ShortcutRule
+from model.architecture.plan import ShortcutRule, StemKind
+from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
 from model.drawing.mermaid import draw_mermaid
 from model.drawing.svg import draw
@@ -71,10 +72,12 @@ def _describe(
         typer.Option(
             "--input",
             metavar="CxHxW",
-            help="By default what the network is made for.",
+            help="By default what the network is made for; with another size the stem is the "
+            "one that training would choose for it.",
         ),
     ] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Labels of the head.")] = None,
+    stem: Annotated[StemKind | None, typer.Option(help="First layers: standard or small.")] = None,
     shortcuts: Annotated[
         ShortcutRule | None, typer.Option(help="Others than the network's own.")
     ] = None,
@@ -90,15 +93,11 @@ def _describe(
     Example: describe-model resnet34 --format svg > resnet34.svg
     """
     try:
-        shape = None if input_shape is None else _shape(input_shape)
-        architecture = get_architecture(
-            name,
-            num_classes=classes,
-            in_channels=None if shape is None else shape[0],
-            shortcuts=shortcuts,
-        )
-        side = architecture.image_size
-        height, width = (side, side) if shape is None else shape[1:]
+        architecture = get_architecture(name, num_classes=classes, stem=stem, shortcuts=shortcuts)
+        height = width = architecture.image_size
+        if input_shape is not None:
+            channels, height, width = _shape(input_shape)
+            architecture = _fitted(architecture, channels, max(height, width), stem)
         summary = summarize(architecture, height, width)
     except ValueError as error:
         raise typer.BadParameter(_one_line(error)) from None
@@ -113,7 +112,22 @@ def _describe(
         case Form.table:
             console = Console()
             console.width = max(console.width, 120)  # a narrow pipe would cut the figures
-            console.print(_table(architecture.name, summary))
+            title = f"{architecture.name}, stem {architecture.stem}"
+            console.print(_table(title, summary))
+
+
+def _fitted(
+    architecture: Architecture, channels: int, image_size: int, stem: StemKind | None
+) -> Architecture:
+    """Fit a network to images as training does."""
+    return get_architecture(
+        architecture.name,
+        num_classes=architecture.num_classes,
+        in_channels=channels,
+        stem=stem or stem_for(architecture, image_size),
+        size=image_size if architecture.size else None,
+        shortcuts=architecture.shortcuts,
+    )
 
 
 def _write_utf8(text: str) -> None:

@@ -30,7 +30,10 @@ def test_describe_prints_each_layer_and_the_totals(command: Command) -> None:
 
 
 def test_describe_fits_the_network_to_another_image_and_other_labels(command: Command) -> None:
-    finished = command(describe, "resnet18", "--input", "1x64x48", "--classes", "10", "--json")
+    finished = command(
+        describe,
+        *("resnet18", "--input", "1x64x48", "--classes", "10", "--stem", "standard", "--json"),
+    )
 
     described = json.loads(finished.out)
     assert described.pop("name") == "resnet18"

@@ -60,12 +60,34 @@ def test_the_image_is_the_one_the_network_was_made_for(run: Callable[..., Result
 
 
 @pytest.mark.parametrize(
+    ("arguments", "first_kernel", "first_output"),
+    [
+        (("mini_resnet", "--input", "3x224x224"), 7, 112),
+        (("mini_resnet", "--input", "3x224x224", "--stem", "small"), 3, 224),
+        (("resnet18", "--input", "3x32x32"), 3, 32),
+        (("resnet18", "--input", "3x32x32", "--stem", "standard"), 7, 16),
+        (("resnet18",), 7, 112),
+    ],
+)
+def test_the_stem_is_the_one_that_training_would_take_at_that_size(
+    run: Callable[..., Result], arguments: tuple[str, ...], first_kernel: int, first_output: int
+) -> None:
+    summary = json.loads(run(*arguments, "--json").output)
+
+    conv = summary["stem"]["layers"][0]
+    channels, height, _ = conv["output_shape"]
+    assert height == first_output
+    assert conv["parameters"] == channels * summary["input_shape"][0] * first_kernel**2
+
+
+@pytest.mark.parametrize(
     ("arguments", "cause"),
     [
         (("resnet18", "--format", "png"), "--format"),
         (("resnet18", "--input", "2x32x32"), "`in_channels` (=2): Input should be 1 or 3."),
         (("resnetv2_18", "--shortcuts", "concat"), "`shortcuts` (='concat') must not be set"),
-        (("residual_mlp", "--input", "1x32x32"), "must be 28"),
+        (("residual_mlp", "--input", "1x28x32"), "must be 32"),
+        (("resnet18", "--stem", "flatten"), "must be 'flatten' for linear blocks alone"),
     ],
 )
 def test_bad_usage_exits_with_2(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pytorch_lightning import seed_everything
 
-from model.architecture.family import get_architecture
+from model.architecture.family import get_architecture, stem_for
 from model.architecture.spec import Architecture
 from model.weights.family import check_fit
 from model.weights.file import Weights, read_weights
@@ -19,10 +19,6 @@ from training.recipe.augment import image_size_at
 from training.recipe.recipe import Recipe
 from training.runs.reading import read_checkpoint
 from training.runs.record import CheckpointError, OtherVersionError, RunRecord
-
-MAX_SMALL_IMAGE = 64
-"""Pixels up to which a stem that does not shrink its input is worth its cost. At 224 it would take
-thirteen times the multiply-adds of the standard one, and 28 GB for a batch of 512."""
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +61,8 @@ def fit_architecture(
         if start is not None:
             given = fit_to_weights(member, start)
             stem, shortcuts = stem or given.stem, shortcuts or given.shortcuts
-        elif stem is None and member.stem in ("small", "standard"):
-            stem = "small" if image_size <= MAX_SMALL_IMAGE else "standard"
+        else:
+            stem = stem or stem_for(member, image_size)
         fitted = get_architecture(
             recipe.architecture,
             num_classes=len(dataset.labels),

@@ -8,11 +8,11 @@ import pytest
 
 from training.cli.console import console_log, console_script
 
-SCRIPTS = ("train_script", "evaluate_script", "export_script")
 
-
-@pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("option", ["--help", "x"])
+@pytest.mark.parametrize(
+    ("script", "option"),
+    [("train_script", "--help"), ("evaluate_script", "x"), ("export_script", "x")],
+)
 def test_without_the_extra_for_training_a_command_says_what_to_install(
     script: str, option: str
 ) -> None:
@@ -25,7 +25,21 @@ def test_without_the_extra_for_training_a_command_says_what_to_install(
 
     assert finished.returncode == 1
     assert finished.stdout == ""
-    assert finished.stderr == "error: torch is not installed: pip install .[training]\n"
+    assert finished.stderr == "error: torch is not installed: pip install '.[training]'\n"
+
+
+def test_where_the_commands_own_code_is_left_out_one_line_says_what_to_install() -> None:
+    """The container has the scripts, and nothing else of `training`."""
+    code = "from training.cli.main import train_script; train_script()"
+    without = f"import sys; sys.modules['training.cli.train'] = None; {code}"
+
+    finished = subprocess.run(
+        [sys.executable, "-c", without], capture_output=True, text=True, check=False
+    )
+
+    assert (finished.returncode, finished.stdout) == (1, "")
+    expected = "error: the extra `training` is not installed: pip install '.[training]'\n"
+    assert finished.stderr == expected
 
 
 def test_the_log_is_printed_as_it_is_while_a_command_runs_and_not_after(
