@@ -94,7 +94,7 @@ train: install fashion-mnist
 	@[ ! -e artifacts/fashion-mnist/2 ] || { echo "artifacts/fashion-mnist/2 is there already; move it first"; exit 1; }
 	$(RUN)/train-model --recipe default --out runs/default $$([ -e runs/default/checkpoints/last.ckpt ] && echo --resume)
 	$(RUN)/evaluate-model runs/default
-	$(RUN)/export-model runs/default --out artifacts/fashion-mnist/2 --precision all
+	$(RUN)/export-model runs/default --out artifacts/fashion-mnist/2
 
 clean:
 	rm -rf .venv .venv-dev .venv-litserve .venv-triton

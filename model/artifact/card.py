@@ -15,6 +15,7 @@ import json
 from typing import Any
 
 from model.artifact.card_figures import NOT_RECORDED, bullets, evaluation, precisions, trust
+from model.artifact.card_start import start
 from model.artifact.manifest import Manifest
 from model.artifact.provenance import Cost, Provenance
 
@@ -54,7 +55,7 @@ def card(manifest: Manifest) -> str:
         _training(manifest),
         _technical(manifest),
         _further(manifest),
-        _start(manifest),
+        start(manifest),
     )
     return _metadata(manifest) + "\n\n".join(sections) + "\n"
 
@@ -215,14 +216,3 @@ def _short(value: Any) -> str | None:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_short(inner) or NOT_RECORDED}" for name, inner in value.items())
     return json.dumps(value, ensure_ascii=False)
-
-
-def _start(manifest: Manifest) -> str:
-    return (
-        "## How to get started\n\n"
-        "```console\n"
-        f"$ serve-model artifacts/{manifest.name}/{manifest.version}\n"
-        "$ curl -s --data-binary @image.png -H 'content-type: image/png' "
-        "localhost:8000/predict\n"
-        "```"
-    )

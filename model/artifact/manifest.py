@@ -97,6 +97,7 @@ class Golden(Part):
     top1: Count
     label: Label | None = Field(None, description="The name of `top1`; None: not recorded.")
     probabilities: tuple[Share, ...]
+    generated: bool = Field(False, description="Drawn at random: not an image of the data.")
 
 
 class Manifest(Part):

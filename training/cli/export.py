@@ -24,8 +24,8 @@ from training.export.pretrained import (
     fit_to_data,
     read_pretrained,
 )
-from training.export.report import trust_table
 from training.export.uncalibrated import export_random
+from training.export.verdict import verdict
 from training.runs.dataset import dataset_to_evaluate, open_dataset
 
 UNMEASURED = (
@@ -74,7 +74,10 @@ OverwriteOption = Annotated[
 ]
 PrecisionOption = Annotated[
     list[str] | None,
-    typer.Option(help="float32, int8, float16, or all; may be given again. float32 is always in."),
+    typer.Option(
+        help="float32, float16, int8, or all; may be given again; float32 is always in. Default: "
+        "all that pass their gates; without data float32 alone."
+    ),
 ]
 GateOption = Annotated[
     list[str] | None,
@@ -90,6 +93,13 @@ OodImagesOption = Annotated[
         "--ood-images",
         metavar="FOLDER",
         help="Images of anything else, to measure out-of-distribution detection.",
+    ),
+]
+NoSamplesOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-samples",
+        help="Keep images of the data out of the artifact, which otherwise holds up to ten.",
     ),
 ]
 LicenceOption = Annotated[
@@ -113,10 +123,11 @@ def export_model(
     gates: GateOption = None,
     ood_images: OodImagesOption = None,
     licence: LicenceOption = None,
+    no_samples: NoSamplesOption = False,
 ) -> None:
     """Export weights as an artifact that the service loads.
 
-    Example: export-model runs/default-0 --out artifacts/fashion-mnist/1 --precision all
+    Example: export-model runs/default-0 --out artifacts/fashion-mnist/1
 
     Example: export-model --architecture resnet50 --weights resnet50.pth --out artifacts/imagenet/1
     """
@@ -138,7 +149,14 @@ def export_model(
             raise typer.BadParameter(f"needs {needed}", param_hint=option)
     if new_head and labels is None and data is None:
         raise typer.BadParameter("needs --labels or --data", param_hint="--new-head")
-    options = Options(_precisions(precision), _gates(gates), ood_images, licence)
+    options = Options(
+        _precisions(precision, measured=checkpoint is not None or data is not None),
+        _gates(gates),
+        ood_images,
+        licence,
+        optional=frozenset() if precision else frozenset(GATES),
+        samples=not no_samples,
+    )
     with user_errors():
         check_early(out, options, overwrite=overwrite)  # the data take a while to read
         if checkpoint is not None:
@@ -156,7 +174,7 @@ def export_model(
                 new_head=new_head,
             )
             artifact = _export_pretrained(given, data, normalize, out, options, overwrite=overwrite)
-    _print_export(artifact)
+    _print_export(artifact, options)
 
 
 def _export_run(
@@ -209,7 +227,7 @@ def _member(name: str) -> Architecture:
         raise typer.BadParameter(str(error), param_hint="--architecture") from None
 
 
-def _print_export(artifact: Artifact) -> None:
+def _print_export(artifact: Artifact, options: Options) -> None:
     manifest = artifact.manifest
     file = manifest.files["float32"]
     measured = f", top-1 {manifest.metrics.top1:.2%}" if manifest.metrics else ""
@@ -217,13 +235,17 @@ def _print_export(artifact: Artifact) -> None:
         f"written: {artifact.folder} ({manifest.architecture.name}, {file.bytes:,} bytes, "
         f"onnxruntime within {file.max_abs_logit_error:.1e} of torch{measured})",
     )
+    left_out = tuple(name for name in options.precisions if name not in manifest.files)
+    for line in verdict(manifest, left_out):
+        typer.echo(line)
     if manifest.calibration or len(manifest.files) > 1:
-        typer.echo(trust_table(manifest))
+        typer.echo(f"tables:  python -m training.cli.report {artifact.folder}")
 
 
-def _precisions(names: list[str] | None) -> tuple[Precision, ...]:
+def _precisions(names: list[str] | None, *, measured: bool) -> tuple[Precision, ...]:
+    """Read the names; all if there are none and images measure what each costs."""
     try:
-        return chosen_precisions(tuple(names or ()))
+        return chosen_precisions(tuple(names or (["all"] if measured else [])))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--precision") from None
 

@@ -104,6 +104,11 @@ class Dataset:
         """The splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
+    @property
+    def measuring(self) -> str:
+        """Name of the split that measures: the test split, or validation where there is none."""
+        return "test" if len(self.test) or not len(self.validation) else "validation"
+
     def limited(self, images: int) -> "Dataset":
         """Keep the first images of each split, for a quick trial."""
         return replace(

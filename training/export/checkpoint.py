@@ -19,11 +19,25 @@ from training.errors import ExportError
 from training.evaluation.metrics import draw_reliability_diagram
 from training.evaluation.predict import Predictions, TrainedNetwork, predict_split
 from training.export.figures import difference, file_figures, manifest_metrics
-from training.export.golden import GoldenImages, choose_golden
+from training.export.golden import (
+    GoldenImages,
+    choose_golden,
+    generated_golden,
+    golden_tolerance,
+)
 from training.export.manifest import build_manifest
 from training.export.onnx_graph import Parity, Servable, check_finite, check_parity, to_onnx
+from training.export.onnx_metadata import with_metadata
 from training.export.options import GATE_IMAGES, Options, check_early
-from training.export.precisions import Variant, VariantMetrics, gate, make, measure, speed_of
+from training.export.precisions import (
+    Variant,
+    VariantMetrics,
+    gate,
+    leaving_out,
+    make,
+    measure,
+    speed_of,
+)
 from training.export.provenance import run_provenance
 from training.export.session import ExportSession
 from training.runs.folder import RunFolder
@@ -76,24 +90,33 @@ def export_checkpoint(
     options = options or Options()
     check_early(out, options, overwrite=overwrite)
     _check_data(trained.record, dataset)
-    rows = random_subset(len(dataset.test), GATE_IMAGES)
-    expected = predict_split(trained.predict(), dataset.test[rows]).logits
+    measuring = dataset.splits[dataset.measuring]
+    rows = random_subset(len(measuring), GATE_IMAGES)
+    expected = predict_split(trained.predict(), measuring[rows]).logits
     check_finite(expected)
+    log.info("fitting the calibrator and the out-of-distribution score")
     fitted = fit_trust_head(trained.normalize, trained.network, dataset, seed=trained.record.seed)
     graph = Servable(trained.normalize, trained.network, fitted.head)
+    log.info("writing the ONNX graph, and comparing it with torch on %s images", f"{len(rows):,}")
     float32 = ExportSession(
-        to_onnx(graph, trained.record.preprocessing),
-        {"validation": dataset.validation.images, "test": dataset.test.images},
+        _named(to_onnx(graph, trained.record.preprocessing), out, trained.record),
+        {"validation": dataset.validation.images, dataset.measuring: measuring.images},
     )
-    parity = check_parity(expected, float32.outputs("test")["logits"][rows])
+    parity = check_parity(expected, float32.outputs(dataset.measuring)["logits"][rows])
     precisions = _measure_precisions(float32, dataset, fitted, options)
-    manifest = _build_manifest(out, trained, dataset, fitted, precisions, parity, options)
+    precisions, golden = _with_golden(precisions, dataset, options)
+    log.info("writing the artifact")
+    manifest = _build_manifest(out, trained, dataset, fitted, precisions, parity, options, golden)
     models = {name: each.variant.model for name, each in precisions.items()}
     artifact = write(out, manifest, models, overwrite=overwrite)
     if trained.path.is_dir():
         predictions = precisions["float32"].metrics.predictions
         _draw_diagram(trained.path / CALIBRATED_DIAGRAM, predictions)
     return artifact
+
+
+def _named(model: bytes, out: Path, record: RunRecord) -> bytes:
+    return with_metadata(model, out, record.architecture, record.labels, record.preprocessing)
 
 
 def _check_data(record: RunRecord, dataset: Dataset) -> None:
@@ -114,20 +137,40 @@ def _measure_precisions(
     """Convert to each precision, measure it, and compare its accuracy with float32's.
 
     Raises:
-        AccuracyError: If one of them loses more than its gate allows.
+        AccuracyError: If one of them that is not optional loses more than its gate allows.
     """
-    ood = ood_sets(dataset.test.images, dataset.preprocessing, options.ood_images)
+    measuring = dataset.splits[dataset.measuring]
+    ood = ood_sets(measuring.images, dataset.preprocessing, options.ood_images)
     targets = dataset.validation.targets
     found: _Precisions = {}
     for precision in options.precisions:
-        variant = make(float32, precision, dataset.train.images, "validation", targets)
-        metrics = measure(variant, dataset, fitted, ood)
-        full = metrics if precision == "float32" else found["float32"].metrics
-        allowed = options.gates.get(precision, 0.0)
-        gate(precision, full.predictions, metrics.predictions, allowed)
-        speed = speed_of(variant, float32, dataset.test.images)
-        found[precision] = _Measured(variant, metrics, speed)
+        log.info("%s: converting and measuring", precision)
+        with leaving_out(precision, options.optional):
+            variant = make(float32, precision, dataset.train.images, "validation", targets)
+            metrics = measure(variant, dataset, fitted, ood)
+            full = metrics if precision == "float32" else found["float32"].metrics
+            allowed = options.gates.get(precision, 0.0)
+            gate(precision, full.predictions, metrics.predictions, allowed)
+            speed = speed_of(variant, float32, measuring.images)
+            found[precision] = _Measured(variant, metrics, speed)
     return found
+
+
+def _with_golden(
+    precisions: _Precisions, dataset: Dataset, options: Options
+) -> tuple[_Precisions, GoldenImages]:
+    """Choose golden images, and leave out optional precisions that they could not check.
+
+    Raises:
+        ExportError: If there are none, or one that is not optional could not be checked.
+    """
+    golden = _golden(precisions, dataset, options)
+    kept = {}
+    for name, each in precisions.items():
+        with leaving_out(name, options.optional):
+            golden_tolerance(golden.probabilities, name)
+            kept[name] = each
+    return kept, golden
 
 
 def _build_manifest(  # noqa: PLR0913, PLR0917  # all that an export has found
@@ -138,6 +181,7 @@ def _build_manifest(  # noqa: PLR0913, PLR0917  # all that an export has found
     precisions: _Precisions,
     parity: Parity,
     options: Options,
+    golden: GoldenImages,
 ) -> Manifest:
     record, float32 = trained.record, precisions["float32"]
     session = float32.variant.session
@@ -148,12 +192,14 @@ def _build_manifest(  # noqa: PLR0913, PLR0917  # all that an export has found
         out,
         [each.variant for each in precisions.values()],
         _figures(precisions, parity),
-        _golden(precisions, dataset),
+        golden,
         architecture=record.architecture,
         labels=record.labels,
         preprocessing=record.preprocessing,
         temperature=fitted.chosen.calibrator.temperature(),
-        metrics=manifest_metrics(float32.metrics.predictions, record.labels, dataset.name),
+        metrics=manifest_metrics(
+            float32.metrics.predictions, record.labels, dataset.name, dataset.measuring
+        ),
         provenance=run_provenance(record, cost),
         data=Data(
             licence=options.licence or dataset.licence,
@@ -186,12 +232,16 @@ def _figures(precisions: _Precisions, parity: Parity) -> dict[Precision, dict[st
     }
 
 
-def _golden(precisions: _Precisions, dataset: Dataset) -> GoldenImages:
-    """Choose test images for the golden answers; their probabilities are known already."""
+def _golden(precisions: _Precisions, dataset: Dataset, options: Options) -> GoldenImages:
+    """Choose test images for the golden answers, whose probabilities are known, or draw some."""
+    if not options.samples:
+        sessions = {name: each.variant.session for name, each in precisions.items()}
+        return generated_golden(sessions, dataset.preprocessing)
+    measuring = dataset.splits[dataset.measuring]
     predictions = {name: each.metrics.predictions for name, each in precisions.items()}
-    rows = choose_golden(list(predictions.values()), dataset.test.targets)
+    rows = choose_golden(list(predictions.values()), measuring.targets)
     probabilities = {name: each.calibrated()[rows] for name, each in predictions.items()}
-    return GoldenImages(dataset.test.images[rows], probabilities)
+    return GoldenImages(measuring.images[rows], probabilities)
 
 
 def _draw_diagram(path: Path, predictions: Predictions) -> None:

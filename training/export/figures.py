@@ -13,15 +13,18 @@ MAX_CONFUSION_LABELS = 100
 """With more labels the manifest has no confusion matrix: its counts would dwarf the rest."""
 
 
-def manifest_metrics(predictions: Predictions, labels: tuple[str, ...], dataset: str) -> Metrics:
-    """Compute float32's figures on the whole test split.
+def manifest_metrics(
+    predictions: Predictions, labels: tuple[str, ...], dataset: str, split: str
+) -> Metrics:
+    """Compute float32's figures on a whole split.
 
     Args:
-        predictions: Of the test split.
+        predictions: Of the split.
         labels: In the order of the targets.
         dataset: Name of the data set.
+        split: Name of the split.
     """
-    whole = evaluate(predictions, labels=labels, dataset=dataset, split="test")
+    whole = evaluate(predictions, labels=labels, dataset=dataset, split=split)
     figures = whole.model_dump(include=set(Metrics.model_fields))
     if len(labels) > MAX_CONFUSION_LABELS:
         figures["confusion"] = None

@@ -8,22 +8,32 @@ from torch import Tensor
 
 from model.artifact.golden import pack
 from model.artifact.manifest import MAX_TOLERANCE, Golden, Precision
+from model.preprocessing import Preprocessing
 from training.errors import ExportError
 from training.evaluation.predict import Predictions
+from training.export.precisions import AccuracyError
+from training.export.random_weights import random_images
+from training.export.session import ExportSession
 
 GOLDEN_MARGIN = 2.0
 """A cheaper precision may be this many times as far from float32 as it was at export ..."""
 GOLDEN_FLOOR = 0.01
 """... and this much more."""
 GOLDEN_IMAGES = 10
+GENERATED_IMAGES = 64
 
 
 @dataclass(frozen=True)
 class GoldenImages:
-    """Images uint8 (N, S, S, C), and their probabilities (N, K) in each precision."""
+    """Images uint8 (N, S, S, C), and their probabilities (N, K) in each precision.
+
+    Attributes:
+        generated: Whether the images were drawn at random.
+    """
 
     images: Tensor
     probabilities: Mapping[Precision, Tensor]
+    generated: bool = False
 
 
 def choose_golden(predictions: Sequence[Predictions], targets: Tensor) -> list[int]:
@@ -48,6 +58,32 @@ def choose_golden(predictions: Sequence[Predictions], targets: Tensor) -> list[i
     return firsts[:GOLDEN_IMAGES]
 
 
+def generated_golden(
+    sessions: Mapping[Precision, ExportSession], preprocessing: Preprocessing
+) -> GoldenImages:
+    """Draw images, and keep those whose label is the clearest in all precisions.
+
+    Raises:
+        ExportError: If the precisions agree on none.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        images = random_images(GENERATED_IMAGES, preprocessing)
+    found = {
+        name: session.run(images, ("probabilities",))["probabilities"]
+        for name, session in sessions.items()
+    }
+    tops = torch.stack([values.argmax(1) for values in found.values()])
+    margins = torch.stack([values.topk(2, 1).values for values in found.values()])
+    clear = (margins[..., 0] - margins[..., 1]).amin(0)  # (N,)
+    clear[~(tops == tops[0]).all(0)] = -1
+    rows = clear.argsort(descending=True)[:GOLDEN_IMAGES]
+    rows = rows[clear[rows] >= 0]
+    if not len(rows):
+        raise ExportError("The precisions agree on no generated image. Export float32 alone.")
+    return GoldenImages(images[rows], {name: values[rows] for name, values in found.items()}, True)
+
+
 def golden_answers(golden: GoldenImages, labels: Sequence[str]) -> tuple[Golden, ...]:
     """Write the golden answers of float32 for the manifest."""
     probabilities = golden.probabilities["float32"]
@@ -57,6 +93,7 @@ def golden_answers(golden: GoldenImages, labels: Sequence[str]) -> tuple[Golden,
             top1=(top1 := int(row.argmax())),
             label=labels[top1] if top1 < len(labels) else None,
             probabilities=tuple(round(float(value), 6) for value in row),
+            generated=golden.generated,
         )
         for image, row in zip(golden.images.numpy(), probabilities, strict=True)
     )
@@ -69,7 +106,7 @@ def golden_tolerance(probabilities: Mapping[Precision, Tensor], precision: Preci
     at export, with a margin.
 
     Raises:
-        ExportError: If a precision differs so much that golden answers could not check it.
+        AccuracyError: If a precision differs so much that golden answers could not check it.
     """
     most = MAX_TOLERANCE[precision]
     if precision == "float32":
@@ -77,5 +114,5 @@ def golden_tolerance(probabilities: Mapping[Precision, Tensor], precision: Preci
     error = (probabilities[precision] - probabilities["float32"]).abs().max().item()
     if not error <= most:  # `not <=` also stops a NaN
         seen = f"A probability of {precision} differs from float32's by {error:.2g}"
-        raise ExportError(f"{seen} (allowed: {most:g}). Leave {precision} out.")
+        raise AccuracyError(f"{seen}; golden answers could not check it (allowed: {most:g}).")
     return min(most, round(GOLDEN_FLOOR + GOLDEN_MARGIN * error, 4))

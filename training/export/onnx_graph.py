@@ -155,16 +155,18 @@ def check_finite(logits: Tensor) -> None:
 def check_parity(expected: Tensor, actual: Tensor) -> Parity:
     """Compare onnxruntime's logits (N, K) with torch's.
 
+    The top labels may differ where two logits are nearer to each other than twice what rounding
+    explains: neither is then wrong.
+
     Raises:
-        ParityError: If a logit differs by more than rounding explains, or any top label does.
+        ParityError: If a logit differs by more than rounding explains.
     """
     error = (expected - actual).abs().max().item()
     allowed = max(GATE_LOGIT_ERROR, GATE_RELATIVE_ERROR * expected.abs().max().item())
     agreement = (expected.argmax(1) == actual.argmax(1)).float().mean().item()
-    if not error <= allowed or agreement < 1:  # `not <=` also stops a NaN
+    if not error <= allowed:  # `not <=` also stops a NaN
         raise ParityError(
-            f"onnxruntime differs from torch by {error:.2e} in a logit (allowed: "
-            f"{allowed:.1e}) and agrees on {agreement:.2%} of {len(expected):,} "
-            "images (needed: all). Nothing was written."
+            f"onnxruntime differs from torch by {error:.2e} in a logit (allowed: {allowed:.1e}) "
+            f"and agrees on {agreement:.2%} of {len(expected):,} images. Nothing was written."
         )
     return Parity(error, agreement)

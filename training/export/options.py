@@ -26,12 +26,17 @@ class Options:
         gates: Points of top-1 accuracy that each precision may lose.
         ood_images: A folder of images of anything else, to measure out-of-distribution detection.
         licence: Of the data, for the model card; None: the licence that the data set names.
+        optional: Precisions that are left out, with a message, if they fail their gates.
+        samples: Whether images of the data become golden images, which the artifact holds and the
+            page shows; otherwise they are generated.
     """
 
     precisions: tuple[Precision, ...] = ("float32",)
     gates: Mapping[Precision, float] = field(default_factory=lambda: GATES)
     ood_images: Path | None = None
     licence: str | None = None
+    optional: frozenset[Precision] = frozenset()
+    samples: bool = True
 
 
 def check_early(out: Path, options: Options, *, overwrite: bool) -> None:

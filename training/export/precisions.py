@@ -3,7 +3,9 @@
 A failed gate raises, and nothing is written.
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -30,6 +32,7 @@ from training.trust.conformal import fit_sets, measure_sets
 from training.trust.head import FittedTrustHead
 from training.trust.ood import measure_ood
 
+log = logging.getLogger(__name__)
 RANGE_IMAGES = 512
 """Training images that find the ranges of int8."""
 SPEED_BATCH = 8
@@ -40,6 +43,22 @@ GATES: Mapping[Precision, float] = MappingProxyType({"float16": 0.05, "int8": 0.
 
 class AccuracyError(ExportError):
     """A precision loses more accuracy than its gate allows."""
+
+
+@contextmanager
+def leaving_out(precision: Precision, optional: Collection[Precision]) -> Iterator[None]:
+    """Log why an optional precision failed its gate, and go on without it.
+
+    Raises:
+        AccuracyError: If it is not optional.
+    """
+    try:
+        yield
+    except AccuracyError as error:
+        if precision not in optional:
+            advice = f"Nothing was written; leave {precision} out."
+            raise AccuracyError(f"{error} {advice}") from error
+        log.warning("%s is left out: %s", precision, error)
 
 
 @dataclass(frozen=True)
@@ -116,6 +135,12 @@ def predictions_of(session: ExportSession, split: str, targets: Tensor) -> Predi
     return Predictions(outputs["logits"], targets, outputs["probabilities"])
 
 
+def measured_predictions(session: ExportSession, dataset: Dataset) -> Predictions:
+    """Return a graph's predictions for the split that measures it."""
+    name = dataset.measuring
+    return predictions_of(session, name, dataset.splits[name].targets)
+
+
 def measure(
     variant: Variant, dataset: Dataset, fitted: FittedTrustHead, ood: Mapping[str, Tensor]
 ) -> VariantMetrics:
@@ -125,9 +150,9 @@ def measure(
         AccuracyError: If the graph overflows: some outputs are not finite.
     """
     session = variant.session
-    validation, test = session.outputs("validation"), session.outputs("test")
+    validation, test = session.outputs("validation"), session.outputs(dataset.measuring)
     _check_finite(variant.precision, (*validation.values(), *test.values()))
-    predictions = predictions_of(session, "test", dataset.test.targets)
+    predictions = measured_predictions(session, dataset)
     targets = dataset.validation.targets
     out_of_fold = fitted.out_of_fold_probabilities(
         validation["logits"], validation["features"], targets
@@ -150,8 +175,7 @@ def measure(
 def _check_finite(precision: Precision, outputs: Iterable[Tensor]) -> None:
     if not all(bool(values.isfinite().all()) for values in outputs):
         raise AccuracyError(
-            f"{precision} gives numbers that are not finite on validation or test images. "
-            f"Nothing was written; leave {precision} out."
+            f"{precision} gives numbers that are not finite on validation or test images."
         )
 
 
@@ -168,8 +192,8 @@ def gate(
     if not lost <= allowed_points + 1e-9:  # `not <=` also stops a NaN
         raise AccuracyError(
             f"{precision} loses {lost:.2f} points of top-1 on {len(reduced.targets):,} test "
-            f"images ({before:.2%} to {after:.2%}; allowed: {allowed_points:g}). Nothing was "
-            f"written; raise the gate with --gate {precision}=POINTS, or leave {precision} out."
+            f"images ({before:.2%} to {after:.2%}; allowed: {allowed_points:g}; "
+            f"--gate {precision}=POINTS changes that)."
         )
 
 

@@ -173,7 +173,11 @@ def export_pretrained(
         pretrained.labels or name_labels(architecture.num_classes),
         untrained_provenance(0, pretrained.source),
     )
-    images = dataset.test.images if dataset else random_images(RANDOM_IMAGES, preprocessing)
+    images = (
+        dataset.splits[dataset.measuring].images
+        if dataset
+        else random_images(RANDOM_IMAGES, preprocessing)
+    )
     artifact = export_uncalibrated(
         model,
         images[random_subset(len(images), GATE_IMAGES)],

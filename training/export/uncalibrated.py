@@ -4,6 +4,7 @@ The gates are those of `training.export.checkpoint`. Figures that cannot be meas
 of the manifest.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,25 @@ from training.errors import ExportError
 from training.evaluation.metrics import accuracy
 from training.evaluation.predict import Predictions, predict_split, torch_predict
 from training.export.figures import difference, file_figures, manifest_metrics
-from training.export.golden import GoldenImages
+from training.export.golden import GoldenImages, generated_golden
 from training.export.manifest import build_manifest
 from training.export.onnx_graph import Servable, check_finite, check_parity, to_onnx
+from training.export.onnx_metadata import with_metadata
 from training.export.options import Options, check_early
-from training.export.precisions import Variant, gate, make, predictions_of, speed_of
+from training.export.precisions import (
+    Variant,
+    gate,
+    leaving_out,
+    make,
+    measured_predictions,
+    predictions_of,
+    speed_of,
+)
 from training.export.provenance import untrained_provenance
 from training.export.random_weights import build_random
 from training.export.session import ExportSession
 
+log = logging.getLogger(__name__)
 GOLDEN_IMAGES = 2
 """Golden answers of the manifest."""
 GATE = "gate"
@@ -102,26 +113,34 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
     check_finite(expected)
     splits = {GATE: images}
     if dataset is not None:
-        splits |= {"validation": dataset.validation.images, "test": dataset.test.images}
-    float32 = ExportSession(to_onnx(servable, model.preprocessing), splits)
+        splits |= {name: dataset.splits[name].images for name in ("validation", dataset.measuring)}
+    content = to_onnx(servable, model.preprocessing)
+    content = with_metadata(content, out, network.architecture, model.labels, model.preprocessing)
+    float32 = ExportSession(content, splits)
     parity = check_parity(expected, float32.outputs(GATE)["logits"])
     variants: list[Variant] = []
     figures: dict[Precision, dict[str, Any]] = {}
     for precision in options.precisions:
-        variants.append(_make(float32, precision, images, dataset))
-        found = _figures(variants[-1], float32, dataset, options)
-        speed = speed_of(variants[-1], float32, images)
-        figures[precision] = {**found, "speed": speed}
+        log.info("%s: converting and measuring", precision)
+        with leaving_out(precision, options.optional):
+            variant = _make(float32, precision, images, dataset)
+            found = _figures(variant, float32, dataset, options)
+            figures[precision] = {**found, "speed": speed_of(variant, float32, images)}
+            variants.append(variant)
+    golden = _golden(variants, images, generated=dataset is None)
+    if not options.samples:
+        sessions = {each.precision: each.session for each in variants}
+        golden = generated_golden(sessions, model.preprocessing)
     figures["float32"] |= file_figures(parity, None)
     metrics = None
     if dataset is not None:
-        predictions = predictions_of(float32, "test", dataset.test.targets)
-        metrics = manifest_metrics(predictions, model.labels, dataset.name)
+        predictions = measured_predictions(float32, dataset)
+        metrics = manifest_metrics(predictions, model.labels, dataset.name, dataset.measuring)
     manifest = build_manifest(
         out,
         variants,
         figures,
-        _golden(variants, images),
+        golden,
         architecture=network.architecture,
         labels=model.labels,
         preprocessing=model.preprocessing,
@@ -166,13 +185,13 @@ def _figures(
         full = _gate_predictions(float32)
         reduced = _gate_predictions(variant.session, float32)
         return {**file_figures(difference(full, reduced), None), "top1": None}
-    full = predictions_of(float32, "test", dataset.test.targets)
-    reduced = predictions_of(variant.session, "test", dataset.test.targets)
+    full = measured_predictions(float32, dataset)
+    reduced = measured_predictions(variant.session, dataset)
     gate(variant.precision, full, reduced, options.gates.get(variant.precision, 0.0))
     return {**file_figures(difference(full, reduced), None), "top1": accuracy(reduced)}
 
 
-def _golden(variants: list[Variant], images: Tensor) -> GoldenImages:
+def _golden(variants: list[Variant], images: Tensor, *, generated: bool) -> GoldenImages:
     """Choose the first images (N, S, S, C) for which all precisions predict the same label.
 
     Raises:
@@ -183,4 +202,5 @@ def _golden(variants: list[Variant], images: Tensor) -> GoldenImages:
     rows = (tops == tops[0]).all(0).nonzero().flatten()[:GOLDEN_IMAGES]
     if not len(rows):
         raise ExportError("The precisions agree on no image. Try other images, or float32.")
-    return GoldenImages(images[rows], {name: values[rows] for name, values in found.items()})
+    probabilities = {name: values[rows] for name, values in found.items()}
+    return GoldenImages(images[rows], probabilities, generated)

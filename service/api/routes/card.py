@@ -31,6 +31,7 @@ async def model_card(request: Request) -> CardResponse:
         samples=[
             Sample(path=f"samples/{index}.png", label=manifest.labels[golden.top1])
             for index, golden in enumerate(manifest.golden)
+            if manifest.metrics is None or not golden.generated
         ],
         are_samples_pictures=manifest.metrics is not None,
         options=list(PredictQuery.model_fields),

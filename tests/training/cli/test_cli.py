@@ -180,7 +180,7 @@ def test_export_writes_an_artifact_that_reads_back(
 ) -> None:
     out = tmp_path / "artifacts" / "shoes" / "1"
 
-    finished = command(export_script, run, "--out", out)
+    finished = command(export_script, run, "--out", out, "--precision", "float32")
 
     assert finished.code == 0, finished.err
     manifest = read(out).manifest

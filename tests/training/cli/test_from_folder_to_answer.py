@@ -67,7 +67,7 @@ def test_a_mixed_and_partly_broken_folder_becomes_a_service_that_answers(
 
     trained = command(train_script, *where, *options)
     evaluated = command(evaluate_script, run)
-    exported = command(export_script, run, "--out", artifact)
+    exported = command(export_script, run, "--out", artifact, "--precision", "float32")
 
     assert trained.code == evaluated.code == exported.code == 0, exported.err
     assert "4 left out" in trained.out

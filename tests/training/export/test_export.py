@@ -1,6 +1,12 @@
 """From weights to an artifact: what its manifest says is what the file does."""
 
+import base64
 import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -212,7 +218,8 @@ def test_random_weights_repeat_by_their_seed(tmp_path: Path) -> None:
     spec = get_architecture("mini_resnet")
 
     first, again = (
-        export_random(spec, tmp_path / name / "1", seed=1) for name in ("first", "again")
+        export_random(spec, tmp_path / folder / "net" / "1", seed=1)
+        for folder in ("first", "again")
     )
 
     assert first.model("float32") == again.model("float32")
@@ -237,5 +244,43 @@ def test_a_cheaper_precision_that_golden_answers_could_not_check_is_refused() ->
         "int8": torch.tensor([[0.4, 0.6]]),
     }
 
-    with pytest.raises(ExportError, match=r"int8 differs from float32's by 0\.6 .*Leave int8 out"):
+    with pytest.raises(ExportError, match=r"int8 differs from float32's by 0\.6; golden"):
         golden_tolerance(probabilities, "int8")
+
+
+def test_the_file_alone_says_what_it_reads_and_what_its_outputs_are(exported: Artifact) -> None:
+    manifest = exported.manifest
+    session = onnx_session(exported.model("float32"))
+
+    about = session.get_modelmeta()
+    said = about.custom_metadata_map
+
+    assert tuple(json.loads(said["labels"])) == manifest.labels
+    assert (said["name"], said["version"], about.version) == ("small-fashion", "3", 3)
+    assert (said["crop"], said["resize"], said["channels"]) == ("14", "14", "1")
+    assert tuple(json.loads(said["mean"])) == manifest.preprocessing.mean
+    assert tuple(json.loads(said["std"])) == manifest.preprocessing.std
+    assert (about.graph_name, about.description) == (
+        "mini_resnet",
+        "small-fashion 3: mini_resnet, 10 labels",
+    )
+
+
+def test_the_lines_of_python_in_the_readme_run_as_written_and_give_the_artifacts_answer(
+    exported: Artifact, tmp_path: Path
+) -> None:
+    folder = tmp_path / "1"
+    shutil.copytree(exported.folder, folder)
+    golden = exported.manifest.golden[0]
+    (folder / "image.jpg").write_bytes(base64.b64decode(golden.png))  # what a file is, it says
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (folder / "README.md").read_text(), re.M | re.S)
+
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+
+    lines = [line.split(maxsplit=1) for line in finished.stdout.splitlines()]
+    assert len(code.splitlines()) <= 16
+    assert len(lines) == 5
+    assert lines[0][1] == golden.label
+    assert float(lines[0][0]) == pytest.approx(max(golden.probabilities), abs=1e-3)

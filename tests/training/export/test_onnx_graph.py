@@ -165,7 +165,7 @@ def test_the_gate_allows_large_logits_the_rounding_of_large_numbers(
     ("actual", "cause"),
     [
         ([[1.0, 2.0], [4.0, 3.0002]], r"by 2\.00e-04 .* agrees on 100\.00%"),
-        ([[1.0, 2.0], [3.0, 4.0]], r"agrees on 50\.00% of 2 images"),
+        ([[1.0, 2.0], [3.0, 4.0]], r"agrees on 50\.00% of 2 images"),  # more than rounding
         ([[1.0, float("nan")], [4.0, 3.0]], "by nan"),
         ([[1.0, float("inf")], [4.0, 3.0]], "by inf"),
     ],
@@ -179,11 +179,10 @@ def test_the_gate_stops_what_rounding_does_not_explain(
     assert "\n" not in str(refused.value)
 
 
-def test_the_gate_stops_a_swapped_label_that_lies_within_the_tolerance() -> None:
+def test_the_gate_lets_two_labels_swap_that_rounding_cannot_tell_apart() -> None:
     expected, actual = torch.tensor([[1.00001, 1.0]]), torch.tensor([[1.0, 1.00001]])
 
-    with pytest.raises(ParityError, match=r"agrees on 0\.00%"):
-        check_parity(expected, actual)
+    assert check_parity(expected, actual).top1_agreement == 0
 
 
 def test_the_map_of_the_top_label_averages_to_its_logit_less_the_bias(
