@@ -9,18 +9,25 @@ import typer
 
 from training.cli.errors import user_errors
 from training.cli.options import ChangesOption, DataOption, InitOption
+from training.cli.show import print_recipe
 from training.fit.loop import Outcome
 from training.fit.reproduce import reproduce
 from training.fit.resume import resume
 from training.fit.train import train
-from training.recipe.presets import RECIPES, get_recipe
+from training.recipe.presets import RECIPES
 from training.runs.dataset import open_dataset
+from training.runs.recipe_file import choose_recipe
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code of a run that was stopped, as a shell gives it for Ctrl+C."""
 
 RecipeOption = Annotated[
-    str | None, typer.Option(help=f"One of {', '.join(RECIPES)}. Default: default.")
+    str | None,
+    typer.Option(help=f"One of {', '.join(RECIPES)}, or a JSON file. Default: default."),
+]
+ShowOption = Annotated[
+    str | None,
+    typer.Option("--show", metavar="RECIPE", help="Print the fields of a recipe and end."),
 ]
 SeedOption = Annotated[
     int | None,
@@ -55,6 +62,7 @@ def train_model(
     resumes: ResumeOption = False,
     reproduces: ReproduceOption = None,
     minutes: MinutesOption = 5,
+    show: ShowOption = None,
 ) -> None:
     """Train a network of the family and keep its best weights.
 
@@ -63,7 +71,13 @@ def train_model(
     Example: train-model --resume --out runs/images
 
     Example: train-model --reproduce runs/images
+
+    Example: train-model --show default
     """
+    if show is not None:
+        with user_errors():
+            print_recipe(choose_recipe(show, changes or ()))
+        return
     if init is not None and resumes:
         raise typer.BadParameter("a run that is resumed has weights already", param_hint="--init")
     if reproduces is not None and any((recipe, seed is not None, changes, resumes)):
@@ -71,15 +85,17 @@ def train_model(
         raise typer.BadParameter(only, param_hint="--reproduce")
     every = timedelta(minutes=minutes)
     with user_errors():
-        folder = out or Path("runs") / f"{recipe or 'default'}-{seed or 0}"
+        folder = out or Path("runs") / f"{Path(recipe or 'default').stem}-{seed or 0}"
         if reproduces is not None:
             again = out or reproduces.with_name(f"{reproduces.name}-again")
             outcome = reproduce(reproduces, again, data=data, init=init, checkpoint_every=every)
         elif resumes:
-            chosen = get_recipe(recipe or "default", changes or ()) if recipe or changes else None
+            chosen = (
+                choose_recipe(recipe or "default", changes or ()) if recipe or changes else None
+            )
             outcome = resume(folder, data, recipe=chosen, seed=seed, checkpoint_every=every)
         else:
-            chosen = get_recipe(recipe or "default", changes or ())
+            chosen = choose_recipe(recipe or "default", changes or ())
             outcome = train(
                 open_dataset(data, seed or 0, chosen.image_size),
                 chosen,

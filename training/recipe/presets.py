@@ -3,14 +3,15 @@
 The comment beside a recipe is what it came to: docs/training.md has the whole table.
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from model.validation import first_fault
-from training.recipe.recipe import Recipe, RecipeError
+from training.recipe.recipe import Recipe, RecipeError, unused_fields
 
 SMALL_IMAGES: Mapping[str, Any] = MappingProxyType(
     {
@@ -139,18 +140,55 @@ def get_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     """
     if name not in RECIPES:
         raise RecipeError(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}.")
-    fields: dict[str, object] = RECIPES[name].model_dump()
-    for change in changes:
-        field, separator, value = change.partition("=")
-        if not separator or field not in fields or field == "name":
-            raise RecipeError(
-                f"`--set {change}` must be FIELD=VALUE, with FIELD one of "
-                f"{', '.join(sorted(set(fields) - {'name'}))}."
-            )
-        fields[field] = None if value == "none" else value
+    return change_recipe(RECIPES[name], changes)
+
+
+def change_recipe(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """Change single fields.
+
+    Where a change takes another optimiser or schedule, the fields that only the one before
+    used go back to their defaults.
+
+    Args:
+        recipe: What stays otherwise.
+        changes: `field=value` each, as typed after `--set`.
+
+    Raises:
+        RecipeError: If a field is unknown, a value does not fit its field, or a field is set
+            that the optimiser or schedule does not use.
+    """
+    changed = dict(_parse_change(change) for change in changes)
+    fields = recipe.model_dump() | changed
+    unused = unused_fields(fields)
+    for name in unused.keys() & changed.keys():
+        raise RecipeError(f"`--set {name}={changed[name]}`: {unused[name]}.")
     try:
-        return Recipe.model_validate(fields)
+        return Recipe.model_validate({k: v for k, v in fields.items() if k not in unused})
     except ValidationError as error:
         where, seen, rule = first_fault(error)
         change = f"`--set {where}={seen}`" if where else "`--set`"
         raise RecipeError(f"{change}: {rule.lower()}.") from None
+
+
+def _parse_change(change: str) -> tuple[str, str | None]:
+    """Split `field=value`; `null` is no value, and so is `none` where it is not a value itself.
+
+    Raises:
+        RecipeError: If it is not of that form, or there is no such field.
+    """
+    field, separator, value = change.partition("=")
+    fields = set(Recipe.model_fields) - {"name"}
+    if not separator or field not in fields:
+        near = difflib.get_close_matches(field, fields, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise RecipeError(
+            f"`--set {change}` must be FIELD=VALUE, with FIELD one of "
+            f"{', '.join(sorted(fields))}.{hint}"
+        )
+    is_null = value == "null" or (value == "none" and not _takes_none_as_a_value(field))
+    return field, None if is_null else value
+
+
+def _takes_none_as_a_value(field: str) -> bool:
+    """Tell whether `none` is one of a field's own values, as it is of `shortcuts`."""
+    return any("none" in get_args(kind) for kind in get_args(Recipe.model_fields[field].annotation))

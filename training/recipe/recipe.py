@@ -4,10 +4,11 @@ A `Recipe` is the only source of hyper-parameters: `training.fit` holds none, an
 keeps a copy. `training.recipe.presets` has the recipes that we offer.
 """
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.architecture.plan import ShortcutRule, StemKind
 
@@ -16,10 +17,45 @@ class RecipeError(ValueError):
     """A recipe's name or a changed value is not one that training understands."""
 
 
+USED_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "momentum": ("optimizer", ("sgd", "muon")),
+        "muon_lr": ("optimizer", ("muon",)),
+        "muon_momentum": ("optimizer", ("muon",)),
+        "warmup": ("schedule", ("one_cycle", "cosine")),
+        "final_lr_ratio": ("schedule", ("one_cycle", "cosine")),
+        "plateau_factor": ("schedule", ("plateau",)),
+        "plateau_patience": ("schedule", ("plateau",)),
+        "min_learning_rate": ("schedule", ("plateau",)),
+    }
+)
+"""Fields that count only with some values of another field."""
+
+
+def unused_fields(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Name the fields of a recipe that its optimiser or schedule does not use.
+
+    Args:
+        fields: All or some of a recipe's.
+
+    Returns:
+        The field's name, and the rule that it breaks.
+    """
+    return {
+        name: f"`{name}` counts only with {other} {' or '.join(values)}, not {fields[other]}"
+        for name, (other, values) in USED_WITH.items()
+        if name in fields and other in fields and fields[other] not in values
+    }
+
+
 class Recipe(BaseModel):
     """Hyper-parameters of one training run.
 
     A field that is renamed here gets a line in `training.runs.schema`.
+
+    Raises:
+        ValidationError: Also if a field has a value of its own, but the recipe's optimiser or
+            schedule does not use it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -30,7 +66,7 @@ class Recipe(BaseModel):
         None, description="First layers (docs/family.md); none: chosen by the image size."
     )
     shortcuts: ShortcutRule | None = Field(
-        None, description="Kind (docs/family.md); none: the architecture's."
+        None, description="Kind (docs/family.md); null: the architecture's."
     )
 
     image_size: int | None = Field(
@@ -48,7 +84,7 @@ class Recipe(BaseModel):
         description="`adam`, `sgd`, or `muon` for convolutions and SGD for the rest."
     )
     learning_rate: float = Field(gt=0, description="The peak, where the schedule has one.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; not used by Adam.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; `sgd` and `muon`.")
     muon_lr: float = Field(
         0.1, gt=0, description="Peak step of a convolution, as a share of its norm; Muon only."
     )
@@ -120,6 +156,13 @@ class Recipe(BaseModel):
     resolution_ramp: float = Field(
         1.0, gt=0, le=1, description="Share of the steps over which the size changes."
     )
+
+    @model_validator(mode="after")
+    def _uses_its_fields(self) -> Self:
+        for name, rule in unused_fields(dict(self)).items():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(rule)
+        return self
 
 
 def compare_recipes(was: Recipe, is_now: Recipe) -> Iterator[tuple[str, object, object]]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from training.recipe.recipe import unused_fields
+
 SCHEMA_VERSION = 3
 """Of the records that this version writes: one more with each field that is renamed or dropped."""
 
@@ -50,7 +52,16 @@ def with_present_names(content: str | bytes) -> str | bytes:
     for version, names in sorted(RENAMED.items()):
         if isinstance(written_by, int) and written_by < version:
             record["recipe"] = _renamed(record["recipe"], names)
+    unused = unused_fields(record["recipe"])  # earlier recipes had values there; none had an effect
+    record["recipe"] = {k: v for k, v in record["recipe"].items() if k not in unused}
     return json.dumps(record)
+
+
+def recipe_with_present_names(fields: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields of a recipe of any version the names that they have now."""
+    for _, names in sorted(RENAMED.items()):
+        fields = _renamed(fields, names)
+    return fields
 
 
 def _renamed(recipe: dict[str, Any], names: Mapping[str, str | None]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from PIL import Image
 from model.artifact.folder import read
 from tests.conftest import Command, MakeImages
 from training.cli.main import evaluate_script, export_script, train_script
+from training.recipe.recipe import Recipe
 
 QUICK = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "precision=float32")
 
@@ -99,6 +101,16 @@ def test_training_says_what_it_read_and_where_the_weights_are(
     assert f"1 left out:\n  {images / 'boot' / 'broken.png'}" in finished.out
     assert "done after 1 epochs; best val_acc" in finished.out
     assert f"weights in {tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}" in finished.out
+
+
+def test_show_prints_every_field_with_its_value_and_meaning(command: Command) -> None:
+    finished = command(train_script, "--show", "fast", "--set", "epochs=7")
+
+    assert finished.code == 0
+    for name, field in Recipe.model_fields.items():
+        assert name == "name" or f"{name} " in finished.out
+        assert name == "name" or str(field.description).split()[0] in finished.out
+    assert re.search(r"epochs +7 +Passes over", finished.out)
 
 
 def test_evaluation_prints_the_figures_that_it_writes(command: Command, run: Path) -> None:

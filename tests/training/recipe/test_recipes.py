@@ -1,5 +1,6 @@
-"""Recipes: names, `--set`, and what is refused in which words."""
+"""Recipes: names, files, `--set`, and what is refused in which words."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pydantic.fields import FieldInfo
 from model.architecture.family import ARCHITECTURES
 from training.recipe.presets import RECIPES, get_recipe
 from training.recipe.recipe import Recipe, RecipeError
+from training.runs.recipe_file import choose_recipe
 
 DOCS = Path(__file__).parents[3] / "docs" / "training.md"
 
@@ -43,6 +45,9 @@ def test_the_baseline_is_the_classical_recipe() -> None:
         ("early_stopping=2", "early_stopping", 2),
         ("stem=small", "stem", "small"),
         ("architecture=resnet18", "architecture", "resnet18"),
+        ("shortcuts=none", "shortcuts", "none"),
+        ("shortcuts=null", "shortcuts", None),
+        ("stem=none", "stem", None),
     ],
 )
 def test_set_changes_one_field_and_gives_it_its_type(
@@ -70,8 +75,11 @@ def test_the_last_change_of_a_field_counts() -> None:
         ("learning_rate=-1", "input should be greater than 0"),
         ("learning_rate=nan", "`--set learning_rate=nan`"),
         ("weight_decay=inf", "`--set weight_decay=inf`"),
-        ("momentum=1", "input should be less than 1"),
-        ("optimizer=adamw", "input should be 'adam', 'sgd' or 'muon'"),
+        ("label_smoothing=1", "input should be less than 1"),
+        ("optimizer=lion", "input should be 'adam'"),
+        ("momentum=0.8", "`momentum` counts only with optimizer sgd or muon, not adam"),
+        ("muon_lr=0.1", "`muon_lr` counts only with optimizer muon, not adam"),
+        ("warmup=0.1", "`warmup` counts only with schedule one_cycle or cosine, not plateau"),
         ("flip=perhaps", "input should be a valid boolean"),
         ("speed=9", "FIELD one of architecture, backbone_lr_scale, batch_size"),
         ("epochs", "`--set epochs` must be FIELD=VALUE"),
@@ -83,6 +91,50 @@ def test_a_bad_change_is_refused_in_one_line_that_repeats_it(change: str, cause:
         get_recipe("baseline", [change])
 
     assert cause in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_another_optimiser_drops_what_only_the_one_before_used() -> None:
+    recipe = get_recipe("record", ["optimizer=sgd"])
+
+    assert RECIPES["record"].muon_lr == 0.03
+    assert recipe.muon_lr == Recipe.model_fields["muon_lr"].default
+
+
+def test_a_recipe_made_by_hand_refuses_a_field_that_its_schedule_does_not_use() -> None:
+    with pytest.raises(ValidationError, match="`plateau_factor` counts only with schedule plateau"):
+        Recipe.model_validate(get_recipe("fast").model_dump() | {"plateau_factor": 0.1})
+
+
+def test_a_file_is_a_recipe_and_an_old_runs_too(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.json"
+    fields = {"epochs": 2, "batch_size": 8, "optimizer": "adam", "learning_rate": 0.001}
+    mine.write_text(json.dumps(fields | {"schedule": "cosine", "shift": 1}))
+
+    recipe = choose_recipe(str(mine), ["epochs=3"])
+
+    assert (recipe.name, recipe.epochs, recipe.batch_size, recipe.random_shift) == ("mine", 3, 8, 1)
+    mine.write_text(get_recipe("record").model_dump_json())
+    assert choose_recipe(str(mine)) == get_recipe("record")
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "must hold one JSON object"),
+        ('{"epochs": 1}', "`batch_size`: Field required"),
+        ('{"speed": 1}', "Field required"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused_in_one_line(
+    content: str, cause: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.json").write_text(content)
+
+    with pytest.raises(RecipeError, match=cause) as refused:
+        choose_recipe(str(tmp_path / "mine.json"))
+
     assert "\n" not in str(refused.value)
 
 
