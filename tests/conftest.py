@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # One thread: these networks are tiny, and OpenMP's threads wait for one another where other
 # work keeps the cores busy. Read when torch is imported, here and in the commands we start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `training` sets it
 
 DATA = Path(__file__).parent / "data"
 FASHION_MNIST = DATA / "fashion-mnist"

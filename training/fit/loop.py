@@ -16,9 +16,12 @@ from training.fit.callbacks.checkpointing import WriteError
 from training.fit.callbacks.interrupt import interrupted_between_steps
 from training.fit.callbacks.progress import quiet_lightning
 from training.fit.callbacks.terminate_on_nan import NotFiniteError
+from training.fit.memory import explain_out_of_memory, free_memory, is_out_of_memory
 from training.fit.module import Classifier
+from training.fit.threads import computing_threads
 from training.fit.trainer import build_trainer
 from training.runs.folder import RunFolder
+from training.runs.record import RunRecord
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a disk that is full."""
@@ -56,13 +59,14 @@ def run_loop(
     """
     quiet_lightning()
     record = module.record
+    threads = None if record.environment is None else record.environment.threads
     batch_size = record.recipe.batch_size // processes().world_size
     train = loader(dataset.train, batch_size, record.seed)
     validation = loader(dataset.validation, eval_batch_size(record.preprocessing.crop))
     trainer, best = build_trainer(folder, record.recipe, checkpoint_every, train)
     interrupted = False
     try:
-        with _without_remarks(), interrupted_between_steps(trainer):
+        with computing_threads(threads), _without_remarks(), interrupted_between_steps(trainer):
             trainer.fit(module, train, validation, ckpt_path=checkpoint, weights_only=True)
     except (KeyboardInterrupt, SystemExit):
         interrupted = True
@@ -103,16 +107,22 @@ def _check_validated(folder: RunFolder) -> None:
 
 
 @contextmanager
-def explained_failures(folder: RunFolder) -> Iterator[None]:
+def explained_failures(folder: RunFolder, record: RunRecord) -> Iterator[None]:
     """Say in one line what ended a run, and how to go on.
 
     Raises:
-        TrainingError: If a loss or weight was not finite, or the disk refused a file.
+        TrainingError: If a loss or weight was not finite, the disk refused a file, or the memory
+            was not enough.
     """
+    free = free_memory()
     try:
         yield
     except NotFiniteError as error:
         raise TrainingError(str(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(explain_out_of_memory(record, free)) from error
     except (WriteError, OSError) as error:
         what = str(error) if isinstance(error, WriteError) else f"The disk refused ({error})."
         cause = error if isinstance(error, OSError) else error.__cause__

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from model.architecture.summary import summarize
 from training.data.dataset import Dataset
 from training.data.duplicates import across_splits, find_duplicates, name_places, with_two_labels
+from training.fit.memory import check_memory
 from training.fit.step_time import StepTime, measure_step_time
+from training.fit.words import duration
 from training.plots.contact_sheet import Tile, draw_sheet
 from training.recipe.augment import augment
 from training.runs.folder import RunFolder
@@ -55,43 +57,61 @@ class Summary(BaseModel):
     two_labels: tuple[str, ...]
     parameters: int
     dataset_bytes: int
-    peak_bytes: int | None
+    peak_bytes: int | None = None
     checkpoint_bytes: int
     free_bytes: int
     steps_per_epoch: int
-    seconds_per_step: float | None
-    seconds_per_epoch: float | None
+    seconds_per_step: float | None = None
+    seconds_per_epoch: float | None = None
 
 
-def run_preflight(dataset: Dataset, record: RunRecord, folder: RunFolder) -> None:
+def run_preflight(dataset: Dataset, record: RunRecord, folder: RunFolder) -> StepTime | None:
     """Report on the data, time a few steps, write `summary.json` and `samples.png`.
 
     Args:
         dataset: What the run will learn from.
         record: Of the run.
         folder: The run's, which must exist.
+
+    Returns:
+        What the steps took, and with how many threads; None if none were timed.
+
+    Raises:
+        TrainingError: If the memory cannot be enough for a step.
     """
-    summary = _summarize(dataset, record, folder, measure_step_time(dataset, record))
-    folder.summary.write_text(summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    draw_samples(dataset, record, folder)
-    for line in _report(summary, record, folder):
+    summary = _summarize(dataset, record, folder)
+    for line in _data_lines(summary, record, folder):
         log.info(line)
+    draw_samples(dataset, record, folder)
+    log.info(f"samples: {folder.samples}")
+    check_memory(dataset, record)
+    log.info("timing a few steps")
+    step_time = measure_step_time(dataset, record)
+    if step_time is not None:
+        measured = {
+            "peak_bytes": step_time.peak_bytes,
+            "seconds_per_step": step_time.seconds_per_step,
+            "seconds_per_epoch": step_time.seconds_per_epoch,
+        }
+        summary = summary.model_copy(update=measured)
+        for line in _time_lines(summary, step_time, record.recipe.epochs):
+            log.info(line)
+    for line in _memory_lines(summary):
+        log.info(line)
+    folder.summary.write_text(summary.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return step_time
 
 
-def _report(summary: Summary, record: RunRecord, folder: RunFolder) -> Iterator[str]:
-    """Put a summary into words, line by line."""
+def _data_lines(summary: Summary, record: RunRecord, folder: RunFolder) -> Iterator[str]:
+    """Put what is known of the images into words, line by line."""
     yield from _label_lines(summary, is_weighted=record.recipe.class_weights)
     if summary.unreadable:
         yield f"left out: {len(summary.unreadable)}, each with the reason in {folder.summary}"
     yield from _copy_lines(summary)
     yield from _step_lines(summary, record)
-    yield from _cost_lines(summary)
-    yield f"samples: {folder.samples}"
 
 
-def _summarize(
-    dataset: Dataset, record: RunRecord, folder: RunFolder, step_time: StepTime | None
-) -> Summary:
+def _summarize(dataset: Dataset, record: RunRecord, folder: RunFolder) -> Summary:
     groups = find_duplicates(dataset)
     image_size = record.preprocessing.crop
     parameters = summarize(record.architecture, image_size, image_size).parameters
@@ -104,12 +124,9 @@ def _summarize(
         two_labels=tuple(name_places(group, dataset) for group in with_two_labels(groups, dataset)),
         parameters=parameters,
         dataset_bytes=sum(split.images.nbytes for split in dataset.splits.values()),
-        peak_bytes=None if step_time is None else step_time.peak_bytes,
         checkpoint_bytes=4 * parameters * copies,
         free_bytes=shutil.disk_usage(folder.path).free,
         steps_per_epoch=-(-len(dataset.train) // batch_size),
-        seconds_per_step=None if step_time is None else step_time.seconds_per_step,
-        seconds_per_epoch=None if step_time is None else step_time.seconds_per_epoch,
     )
 
 
@@ -189,24 +206,28 @@ def _step_lines(summary: Summary, record: RunRecord) -> Iterator[str]:
         )
 
 
-def _cost_lines(summary: Summary) -> Iterator[str]:
-    """Estimate time and memory."""
-    if summary.seconds_per_epoch is not None and summary.seconds_per_step is not None:
+def _time_lines(summary: Summary, step_time: StepTime, epochs: int) -> Iterator[str]:
+    """Say what an epoch and the run will take, and with how many threads."""
+    if len(step_time.tried) > 1:
+        tried = ", ".join(f"{count}: {took:.3g} s" for count, took in step_time.tried.items())
         yield (
-            f"an epoch takes about {_duration(summary.seconds_per_epoch)}: "
-            f"{summary.steps_per_epoch:,} steps of {summary.seconds_per_step:.3g} s, and validation"
+            f"threads: {step_time.threads}, the fastest now (a step by threads: {tried}); "
+            "OMP_NUM_THREADS= overrides"
         )
+    yield (
+        f"an epoch takes about {duration(step_time.seconds_per_epoch)}: "
+        f"{summary.steps_per_epoch:,} steps of {step_time.seconds_per_step:.3g} s, and validation; "
+        f"the run of {epochs} epochs about {duration(epochs * step_time.seconds_per_epoch)}"
+    )
+
+
+def _memory_lines(summary: Summary) -> Iterator[str]:
+    """Say what the images, the network and the checkpoints take."""
     peak = "" if summary.peak_bytes is None else f", peak so far {_mb(summary.peak_bytes)}"
     yield f"memory: images {_mb(summary.dataset_bytes)}, {summary.parameters:,} parameters{peak}"
     yield f"a checkpoint takes about {_mb(summary.checkpoint_bytes)}; there are two"
     if summary.free_bytes < 4 * summary.checkpoint_bytes:  # two, and one that is being written
         yield f"warning: only {_mb(summary.free_bytes)} are free on the run folder's disk"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _mb(count: int) -> str:

@@ -14,6 +14,7 @@ from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import CHECKPOINT_EVERY
 from training.fit.loop import Outcome, explained_failures, run_loop
 from training.fit.setup import build_module, fit_architecture, fit_dataset
+from training.fit.threads import computing_threads
 from training.recipe.recipe import Recipe, compare_recipes
 from training.runs.dataset import dataset_to_resume
 from training.runs.folder import RunFolder
@@ -56,9 +57,10 @@ def resume(
         dataset = dataset_to_resume(record, dataset, run)
     dataset = fit_dataset(dataset, record.recipe)
     _check_same(folder, _found(record, dataset))
-    for line in record.differences():
-        log.info(line)
-    with explained_failures(folder):
+    threads = None if record.environment is None else record.environment.threads
+    with computing_threads(threads), explained_failures(folder, record):
+        for line in record.differences():
+            log.info(line)
         module = build_module(record.model_copy(update={"schema_version": SCHEMA_VERSION}))
         return run_loop(folder, module, dataset, checkpoint_every, folder.last)
 

@@ -1,12 +1,13 @@
-"""How long an epoch will take, measured on a few steps of a network that is thrown away.
+"""How long an epoch will take, and with how many threads it is shortest.
 
-The steps are the run's own, in the run's own loop. Measuring does not change the result: the
-random state is restored afterwards.
+The steps are the run's own, in the run's own loop, on a network that is thrown away. Measuring
+does not change the result: the random state is restored afterwards.
 """
 
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from statistics import mean
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from training.data.dataset import Dataset
 from training.distributed import processes
 from training.fit.module import Classifier
+from training.fit.threads import ThreadTrial, computing_threads, fastest, thread_counts
 from training.fit.trainer import run_throw_away_steps
 from training.runs.record import RunRecord
 
@@ -28,12 +30,24 @@ FORWARD_SHARE = 1 / 3
 
 
 class StepTime(NamedTuple):
-    """Seconds of a training step and, estimated from it, of an epoch; peak memory so far."""
+    """Seconds of a training step and, estimated from it, of an epoch.
+
+    Attributes:
+        steps: How many were measured with the chosen number of threads.
+        seconds_per_step: With the chosen number of threads.
+        seconds_per_epoch: Validation included.
+        peak_bytes: Most memory so far.
+        threads: The chosen number.
+        tried: Seconds of a step at full size with each number that was tried; empty where the
+            number was decided already.
+    """
 
     steps: int
     seconds_per_step: float
     seconds_per_epoch: float
     peak_bytes: int
+    threads: int
+    tried: Mapping[int, float]
 
 
 class _Clock(Callback):
@@ -63,24 +77,48 @@ def measure_step_time(dataset: Dataset, record: RunRecord) -> StepTime | None:
     if processes().by_torchrun:
         return None
     recipe = record.recipe
-    seconds = _time_steps(dataset, record, TIMED_STEPS)
-    step = mean(seconds[1:] or seconds)
-    if len(seconds) < TIMED_STEPS and recipe.resolution_start < recipe.resolution_end:
-        # The images were not yet at their full size.
-        full = recipe.model_copy(update={"resolution_start": recipe.resolution_end})
-        seconds += _time_steps(dataset, record.model_copy(update={"recipe": full}), 1)
-        step = (step + seconds[-1]) / 2
+    tried = _try_threads(dataset, record)
+    threads = fastest(tried) if tried else torch.get_num_threads()
+    with computing_threads(threads):
+        seconds = _time_steps(dataset, record, TIMED_STEPS)
+        step = mean(seconds[1:] or seconds)
+        if len(seconds) < TIMED_STEPS and recipe.resolution_start < recipe.resolution_end:
+            # The images were not yet at their full size.
+            seconds += _time_steps(dataset, _at_full_size(record), 1)
+            step = (step + seconds[-1]) / 2
     images = len(dataset.train) + FORWARD_SHARE * len(dataset.validation)
     batch_size = min(recipe.batch_size, len(dataset.train))
-    return StepTime(len(seconds), step, step * images / batch_size, peak_memory())
+    epoch = step * images / batch_size
+    return StepTime(len(seconds), step, epoch, peak_memory(), threads, tried)
+
+
+def _try_threads(dataset: Dataset, record: RunRecord) -> dict[int, float]:
+    """Time steps at full size with each number of threads that is worth a trial."""
+    counts = thread_counts()
+    if len(counts) == 1:
+        return {}
+    trial = ThreadTrial(counts, TIME_BUDGET_S)
+    with computing_threads(None):
+        _run_steps(dataset, _at_full_size(record), trial, trial.max_steps)
+    return trial.step_seconds()
+
+
+def _at_full_size(record: RunRecord) -> RunRecord:
+    """Have every step at the image size of the run's end."""
+    full = {"resolution_start": record.recipe.resolution_end}
+    return record.model_copy(update={"recipe": record.recipe.model_copy(update=full)})
 
 
 def _time_steps(dataset: Dataset, record: RunRecord, max_steps: int) -> list[float]:
     """Take so many steps, or fewer where they are slow; seconds of each."""
     clock = _Clock()
-    with torch.random.fork_rng():
-        run_throw_away_steps(dataset, Classifier(record), clock, max_steps)
+    _run_steps(dataset, record, clock, max_steps)
     return clock.seconds
+
+
+def _run_steps(dataset: Dataset, record: RunRecord, watch: Callback, max_steps: int) -> None:
+    with torch.random.fork_rng():
+        run_throw_away_steps(dataset, Classifier(record), watch, max_steps)
 
 
 def peak_memory() -> int:

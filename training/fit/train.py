@@ -65,14 +65,26 @@ def train(  # noqa: PLR0913  # data, recipe, place, and what a run may vary in
     if start is None:
         check_backbone_learns(recipe)
     record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset, start), seed, init)
-    with explained_failures(folder):
+    with explained_failures(folder, record):
         _create_folder(folder, record, dataset)
         module = build_module(record, start)
         for note in [] if init is None else notes_on_leakage(init, dataset):
             log.info(note)
         if preflight and processes().rank == 0:
-            run_preflight(dataset, record, folder)
+            step_time = run_preflight(dataset, record, folder)
+            if step_time is not None:
+                module.record = _note_threads(folder, record, step_time.threads)
         return run_loop(folder, module, dataset, checkpoint_every)
+
+
+def _note_threads(folder: RunFolder, record: RunRecord, threads: int) -> RunRecord:
+    """Note the number of threads that was chosen: it decides the last bits."""
+    if record.environment is None or record.environment.threads == threads:
+        return record
+    environment = record.environment.model_copy(update={"threads": threads})
+    record = record.model_copy(update={"environment": environment})
+    replace_synced(folder.record, f"{record.model_dump_json(indent=2)}\n".encode())
+    return record
 
 
 def _create_folder(folder: RunFolder, record: RunRecord, dataset: Dataset) -> None:

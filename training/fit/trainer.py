@@ -49,7 +49,7 @@ def build_trainer(
         LastCheckpointWithinEpoch(folder, checkpoint_every),
         ExactResume(batches),
         TerminateOnNaN(folder),
-        EpochTable(folder.metrics, folder.curves, recipe.name),
+        EpochTable(folder.metrics, folder.curves, recipe),
         ProgressBar(),
     ]
     if recipe.ema_decay:

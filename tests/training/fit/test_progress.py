@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("torch")
 
 from tests.training.conftest import limited_files
-from training.fit.callbacks.progress import EpochTable
+from training.fit.callbacks.progress import EpochTable, epoch_line
+from training.recipe.presets import RECIPES
 from training.runs.metrics import COLUMNS, read_rows, write_rows
 
 NOTHING = cast("Any", None)
@@ -23,7 +24,7 @@ def _write(folder: Path, epochs: int) -> Path:
 
 def _resume(metrics: Path, epoch: int) -> None:
     """Begin as a run does that was stopped before this epoch."""
-    table = EpochTable(metrics, metrics.with_name("curves.png"), "title")
+    table = EpochTable(metrics, metrics.with_name("curves.png"), RECIPES["fast"])
     table.on_train_start(
         cast("Any", SimpleNamespace(is_global_zero=True, current_epoch=epoch)), NOTHING
     )
@@ -59,3 +60,19 @@ def test_a_resumed_run_forgets_the_rows_of_epochs_that_it_repeats(tmp_path: Path
     _resume(metrics, epoch=3)
 
     assert read_rows(metrics) == whole[:3]
+
+
+def test_an_epoch_leaves_a_line_with_its_figures_and_the_time_that_is_left() -> None:
+    recipe = RECIPES["fast"]
+    rows = [
+        {**dict.fromkeys(COLUMNS, "0.5"), "epoch": epoch, "val_acc": accuracy}
+        for epoch, accuracy in enumerate(("0.7", "0.8"))
+    ]
+
+    line = epoch_line(rows, recipe, 90.0)
+    worse = epoch_line([*rows, {**rows[0], "epoch": 2}], recipe, 90.0)
+
+    assert line.startswith("epoch 2/3  train_loss 0.5000  train_acc 0.5000  val_loss 0.5000")
+    assert line.endswith("val_acc 0.8000 (best)  90 s, about 90 s left")
+    assert worse.startswith("epoch 3/3  ")
+    assert worse.endswith("val_acc 0.7000  90 s")

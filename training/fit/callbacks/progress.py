@@ -1,26 +1,48 @@
-"""What is printed while a run trains: a bar, and a row an epoch."""
+"""What is printed while a run trains: a bar with the time to the run's end, and a line an epoch."""
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 
+from training.fit.words import duration
 from training.plots.figures import draw_curves
-from training.runs.metrics import COLUMNS, read_rows, write_rows
+from training.recipe.recipe import Recipe
+from training.runs.metrics import COLUMNS, monitored_values, read_rows, write_rows
+
+log = logging.getLogger(__name__)
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar without the logger's version, which is not a figure."""
+    """Lightning's bar, which ends with the epoch, and the time to the end of the run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = (0.0, 0)  # when this process began, and with which step
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        super().on_train_start(trainer, pl_module)
+        self._began = (time.perf_counter(), trainer.global_step)
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Losses and accuracies of the epoch so far."""
+        """Losses and accuracies of the last epoch, and the time to the run's end.
+
+        Without the logger's version, which is not a figure.
+        """
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
+        began, first = self._began
+        steps = trainer.global_step - first
+        if steps > 0:
+            left = trainer.estimated_stepping_batches - trainer.global_step
+            metrics["run ends in"] = duration((time.perf_counter() - began) / steps * left)
         return metrics
 
 
@@ -36,20 +58,22 @@ class EpochTable(Callback):
     Args:
         metrics: The CSV file.
         curves: The figure.
-        title: Over the figure.
+        recipe: Of the run.
     """
 
-    def __init__(self, metrics: Path, curves: Path, title: str) -> None:
+    def __init__(self, metrics: Path, curves: Path, recipe: Recipe) -> None:
         self.metrics = metrics
         self.curves = curves
-        self.title = title
+        self.recipe = recipe
         self._rows: list[dict[str, Any]] = []
         self._started = 0.0
         self._before = {"seconds": 0.0, "cpu_seconds": 0.0}
+        self._first_epoch = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the clock; keep the rows of epochs that are done."""
         self._started = time.perf_counter()
+        self._first_epoch = trainer.current_epoch
         if not trainer.is_global_zero:
             return
         known = read_rows(self.metrics)
@@ -78,7 +102,24 @@ class EpochTable(Callback):
         }
         self._rows.append(row)
         write_rows(self.metrics, self._rows)
-        draw_curves(self.metrics, self.curves, self.title)
+        draw_curves(self.metrics, self.curves, self.recipe.name)
+        epochs = trainer.current_epoch + 1 - self._first_epoch
+        log.info(epoch_line(self._rows, self.recipe, spent["seconds"] / epochs))
+
+
+def epoch_line(rows: Sequence[Mapping[str, Any]], recipe: Recipe, seconds_per_epoch: float) -> str:
+    """Say how the last epoch went, whether it is the best so far, and when the run ends."""
+    row, values = rows[-1], monitored_values(rows, recipe)
+    figures = "  ".join(
+        f"{name} {float(row[name]):.4f}" for name in COLUMNS[1:5] if row[name] != ""
+    )
+    best = (max if recipe.monitor == "val_acc" else min)(values, default=None)
+    mark = " (best)" if values and row[recipe.monitor] and values[-1] == best else ""
+    left = recipe.epochs - len(rows)
+    ends = f", about {duration(left * seconds_per_epoch)} left" if left else ""
+    return (
+        f"epoch {len(rows)}/{recipe.epochs}  {figures}{mark}  {duration(seconds_per_epoch)}{ends}"
+    )
 
 
 def quiet_lightning() -> None:
