@@ -8,49 +8,104 @@ import typer
 from model.cli import CommandError
 from training.cli.errors import user_errors
 from training.cli.options import DataOption
-from training.evaluation.metrics import evaluate, write_report
+from training.evaluation.measured import Measured, is_artifact, measure_artifact, measure_run
+from training.evaluation.metrics import Evaluation, evaluate, write_report
 from training.evaluation.mistakes import draw_mistakes, find_mistakes
-from training.evaluation.predict import load_network, predict_split, with_mirror
-from training.runs.dataset import dataset_to_evaluate
+from training.evaluation.requirements import figures_of, read_requirements
+
+NOT_MET = 3
+"""Exit code if a requirement is not met; 1 is for what could not be measured."""
+
+RequireOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        metavar="NAME=VALUE",
+        help="Exit with 3 unless it is met; may be given again. At least: top1, top5, balanced, "
+        "worst_label, n; at most: nll, ece, brier.",
+    ),
+]
+PrecisionOption = Annotated[
+    str | None, typer.Option(help="Of an artifact: float32, float16 or int8. Default: float32.")
+]
 
 
 def evaluate_model(
-    checkpoint: Annotated[Path, typer.Argument(help="A .ckpt file, or a run folder.")],
+    model: Annotated[
+        Path, typer.Argument(help="A run folder, a .ckpt file, or an artifact's folder.")
+    ],
     data: DataOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="For the report. Default: beside the checkpoint.")
+        Path | None,
+        typer.Option(
+            help="For the report. Default: the run folder, or evaluations/ for other data."
+        ),
     ] = None,
+    require: RequireOption = None,
+    precision: PrecisionOption = None,
 ) -> None:
-    """Measure a checkpoint on the test split: loss, accuracy, calibration, confusions.
+    """Measure a model on labelled images: loss, accuracy, calibration, confusions.
+
+    A run is measured on its own test split, unless --data names others. Other images may be in
+    one folder per label, with or without splits, and of some of the labels.
 
     Example: evaluate-model runs/default-0
+
+    Example: evaluate-model artifacts/shoes/1 --data new-images --require top1=0.9
     """
-    with user_errors():
-        trained = load_network(checkpoint)
-        record = trained.record
-        dataset = dataset_to_evaluate(record, data, checkpoint, splits=("test",))
-        predict = trained.predict()
-        predictions = predict_split(predict, dataset.test)
-        mirrored = predict_split(with_mirror(predict), dataset.test) if record.recipe.flip else None
-    figures = evaluate(
-        predictions, labels=record.labels, dataset=dataset.name, split="test", mirrored=mirrored
-    )
-    folder = out or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
     try:
-        paths = write_report(folder, figures, predictions)
-        mistakes = find_mistakes(predictions, dataset)
+        requirements = read_requirements(require or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--require") from None
+    with user_errors():
+        if is_artifact(model):
+            measured = measure_artifact(model, data, precision or "float32")
+        elif precision is None:
+            measured = measure_run(model, data)
+        else:
+            raise typer.BadParameter("needs an artifact", param_hint="--precision")
+    figures = evaluate(
+        measured.predictions,
+        labels=measured.labels,
+        dataset=measured.dataset,
+        split=measured.split,
+        mirrored=measured.mirrored,
+    )
+    _print(figures)
+    paths = _write(out or measured.out, figures, measured)
+    typer.echo(f"written: {', '.join(map(str, paths))}")
+    by_name = figures_of(figures, measured.predictions)
+    failures = [each.failure(by_name) for each in requirements]
+    for failure in filter(None, failures):
+        typer.echo(f"not met: {failure}", err=True)
+    if any(failures):
+        raise typer.Exit(NOT_MET)
+
+
+def _write(folder: Path, figures: Evaluation, measured: Measured) -> tuple[Path, ...]:
+    """Write figures, diagrams and the sheet of mistakes."""
+    try:
+        paths = write_report(folder, figures, measured.predictions)
+        mistakes = find_mistakes(measured.predictions, measured.labels, measured.files)
         if mistakes:
             paths += (folder / "mistakes.png",)
-            draw_mistakes(mistakes, dataset, paths[-1])
+            images = measured.images([mistake.position for mistake in mistakes])
+            draw_mistakes(mistakes, images, paths[-1])
     except OSError as error:
         raise CommandError(f"{folder} cannot hold the report: {error.strerror}.") from error
+    return paths
+
+
+def _print(figures: Evaluation) -> None:
+    split = "" if figures.split == "all" else f"{figures.split} "
     typer.echo(
-        f"{dataset.name}, {figures.n:,} test images: loss {figures.loss:.4f}, "
+        f"{figures.dataset}, {figures.n:,} {split}images: loss {figures.loss:.4f}, "
         f"top-1 {figures.top1:.2%}, top-5 {figures.top5:.2%}, ECE {figures.ece:.2%}"
     )
+    if figures.split == "validation":
+        typer.echo("note: there is no test split; a validation split may have chosen the weights")
     if figures.mirrored_top1 is not None:
         typer.echo(f"with each image's mirror image as well: top-1 {figures.mirrored_top1:.2%}")
     for label, accuracy in sorted(figures.per_label.items(), key=lambda item: item[1] or 0):
         shown = "no test" if accuracy is None else f"{accuracy:.2%}"
         typer.echo(f"  {shown:>7}  {label}")
-    typer.echo(f"written: {', '.join(map(str, paths))}")

@@ -1,9 +1,11 @@
 """Wrong predictions, the most confident first: wrong labels and hard images show up there."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from training.data.dataset import Dataset
+from torch import Tensor
+
 from training.evaluation.predict import Predictions
 from training.plots.contact_sheet import Tile, draw_sheet
 
@@ -12,7 +14,7 @@ COLUMNS = 8
 
 
 class Mistake(NamedTuple):
-    """An image of the test split whose predicted label is wrong."""
+    """An image whose predicted label is wrong."""
 
     position: int
     label: str
@@ -22,24 +24,27 @@ class Mistake(NamedTuple):
 
 
 def find_mistakes(
-    predictions: Predictions, dataset: Dataset, most: int = MAX_MISTAKES
+    predictions: Predictions,
+    labels: Sequence[str],
+    files: Sequence[str] = (),
+    most: int = MAX_MISTAKES,
 ) -> list[Mistake]:
-    """Find wrong predictions on the test split, the most confident first.
+    """Find wrong predictions on a split, the most confident first.
 
     Args:
-        predictions: Of the whole test split.
-        dataset: Its labels, and its files' names.
+        predictions: Of the whole split.
+        labels: In the order of the targets.
+        files: Names of the images' files; empty if one file holds them all.
         most: Largest number of mistakes to return.
     """
     probabilities, predicted = predictions.calibrated().max(1)
     wrong = (predicted != predictions.targets).nonzero().flatten()
     order = probabilities[wrong].argsort(descending=True, stable=True)
-    files = dataset.files.get("test")
     return [
         Mistake(
             position=position,
-            label=dataset.labels[int(predictions.targets[position])],
-            predicted=dataset.labels[int(predicted[position])],
+            label=labels[int(predictions.targets[position])],
+            predicted=labels[int(predicted[position])],
             probability=probabilities[position].item(),
             file=files[position] if files else None,
         )
@@ -47,17 +52,23 @@ def find_mistakes(
     ]
 
 
-def draw_mistakes(mistakes: list[Mistake], dataset: Dataset, out: Path) -> None:
-    """Draw each mistake with its label, the prediction, its probability, and its file."""
+def draw_mistakes(mistakes: list[Mistake], images: Tensor, out: Path) -> None:
+    """Draw each mistake with its label, the prediction, its probability, and its file.
+
+    Args:
+        mistakes: In the order of the sheet.
+        images: Of the mistakes, uint8 (M, S, S, C).
+        out: The PNG file.
+    """
     tiles = [
         Tile(
-            dataset.test.images[mistake.position].numpy(),
+            image.numpy(),
             (
                 f"is {mistake.label}",
                 f"{mistake.probability:.0%} {mistake.predicted}",
                 Path(mistake.file).name if mistake.file else f"number {mistake.position}",
             ),
         )
-        for mistake in mistakes
+        for mistake, image in zip(mistakes, images, strict=True)
     ]
     draw_sheet(tiles, COLUMNS, out)

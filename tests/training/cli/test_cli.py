@@ -13,7 +13,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-from PIL import Image
 
 from model.artifact.folder import read
 from tests.conftest import Command, MakeImages
@@ -157,21 +156,26 @@ def test_images_that_a_run_may_have_learnt_from_do_not_measure_it(
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
 
-    for script in (evaluate_script, export_script):
-        out = ("--out", tmp_path / "renamed" / "1")
-        refused = command(script, run, "--data", tmp_path / "renamed", *out)
-        _assert_failed(refused, "Which of them it was trained on is not known")
+    evaluated = command(evaluate_script, run, "--data", tmp_path / "renamed")
+    out = ("--out", tmp_path / "renamed" / "1")
+    exported = command(export_script, run, "--data", tmp_path / "renamed", *out)
+
+    assert evaluated.code == 0, evaluated.err
+    assert "left out: 36 images that the run was trained or chosen on" in evaluated.out
+    assert "renamed, 4 images: loss" in evaluated.out  # those of the test split
+    assert (run / "evaluations/renamed/evaluation.json").exists()
+    assert not (run / "evaluation.json").exists()
+    _assert_failed(exported, "Which of them it was trained on is not known")
 
 
 def test_evaluation_on_images_that_do_not_fit_fails_in_one_line(
     command: Command, run: Path, make_images: MakeImages
 ) -> None:
-    others = make_images("others", {"bag": 9, "coat": 9}, image_size=14)
-    _assert_failed(command(evaluate_script, run, "--data", others), "has the labels bag, coat")
+    others = make_images("others", {"bag": 9, "hat": 9}, image_size=14)
 
-    coloured = make_images("coloured", {"boot": 9, "coat": 9}, image_size=14)
-    Image.new("RGB", (14, 14), (200, 0, 0)).save(coloured / "boot" / "red.png")
-    _assert_failed(command(evaluate_script, run, "--data", coloured), "3 channels")
+    finished = command(evaluate_script, run, "--data", others)
+
+    _assert_failed(finished, "its folders are bag, hat; the model's labels are boot, coat.")
 
 
 def test_evaluation_takes_data_with_only_some_of_the_runs_labels(

@@ -34,7 +34,7 @@ def answers() -> Predictions:
 def test_the_surest_mistakes_come_first_with_truth_answer_and_file(
     answers: Predictions, dataset: Dataset
 ) -> None:
-    mistakes = find_mistakes(answers, dataset)
+    mistakes = find_mistakes(answers, dataset.labels, dataset.files["test"])
 
     labels = dataset.labels
     assert [(m.position, m.label, m.predicted, m.file) for m in mistakes] == [
@@ -44,13 +44,16 @@ def test_the_surest_mistakes_come_first_with_truth_answer_and_file(
     ]
     sure = torch.tensor(8.0).exp().item()
     assert mistakes[0].probability == pytest.approx(sure / (sure + 9))
-    assert len(find_mistakes(answers, dataset, most=2)) == 2
+    assert len(find_mistakes(answers, dataset.labels, most=2)) == 2
 
 
 def test_the_sheet_shows_the_images_themselves(
     answers: Predictions, dataset: Dataset, tmp_path: Path
 ) -> None:
-    draw_mistakes(find_mistakes(answers, dataset), dataset, tmp_path / "mistakes.png")
+    mistakes = find_mistakes(answers, dataset.labels)
+    images = dataset.test.images[[mistake.position for mistake in mistakes]]
+
+    draw_mistakes(mistakes, images, tmp_path / "mistakes.png")
 
     with Image.open(tmp_path / "mistakes.png") as sheet:
         first = sheet.crop((8, 8, 8 + 98, 8 + 98)).resize((14, 14), Image.Resampling.NEAREST)

@@ -1,0 +1,155 @@
+"""`evaluate-model` on folders that a model was not made from, and of artifacts."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+from model.artifact.folder import read
+from tests.conftest import FASHION_MNIST, Command, MakeImages
+from tests.service.conftest import SHIPPED
+from training.cli.main import evaluate_script
+from training.data.fashion_mnist import read_fashion_mnist
+from training.evaluation.requirements import Requirement, read_requirements
+
+
+@pytest.fixture
+def images(make_images: MakeImages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """One flat split with two of the model's labels, one that it lacks, and a broken file."""
+    monkeypatch.chdir(tmp_path)
+    root = make_images(labels={"Ankle boot": 12, "coat": 8, "Hat": 3})
+    (root / "coat/broken.png").write_text("no image", encoding="utf-8")
+    return root
+
+
+def test_an_artifact_is_measured_on_a_flat_folder_with_some_of_its_labels(
+    command: Command, images: Path, tmp_path: Path
+) -> None:
+    finished = command(evaluate_script, SHIPPED, "--data", images)
+
+    assert finished.code == 0, finished.err
+    assert "left out: 3 images of labels that the model lacks: Hat" in finished.out
+    assert "note: 8 of the model's 10 labels have no image here" in finished.out
+    assert "1 left out:" in finished.out
+    out = tmp_path / "evaluations/fashion-mnist-1/images"
+    figures = json.loads((out / "evaluation.json").read_text())
+    assert {path.name for path in out.iterdir()} >= {"confusion.png", "mistakes.png"}
+    artifact = read(SHIPPED)
+    labels = artifact.manifest.labels
+    files = sorted(images.glob("Ankle boot/*.png")) + sorted(images.glob("coat/[0-9].png"))
+    pixels = np.stack([np.asarray(Image.open(file)) for file in files])[..., None]
+    session = ort.InferenceSession(artifact.model("float32"))
+    (probabilities,) = session.run(["probabilities"], {"images": pixels})
+    truth = np.array([labels.index("Ankle boot")] * 12 + [labels.index("Coat")] * 8)
+    assert figures["n"] == 20
+    assert figures["top1"] == pytest.approx((probabilities.argmax(1) == truth).mean())
+    own = probabilities[np.arange(20), truth]
+    assert figures["loss"] == pytest.approx(-np.log(own).mean(), rel=1e-4)
+    assert figures["per_label"]["Bag"] is None
+
+
+def test_the_exit_code_says_whether_what_is_required_is_met(
+    command: Command, images: Path, tmp_path: Path
+) -> None:
+    given = (SHIPPED, "--data", images, "--precision", "int8", "--out", tmp_path / "report")
+
+    met = command(evaluate_script, *given, "--require", "top1=0", "--require", "nll=99")
+    missed = command(evaluate_script, *given, "--require", "n=21", "--require", "nll=0")
+    bad = command(evaluate_script, *given, "--require", "accuracy=1")
+
+    assert (met.code, met.err) == (0, "")
+    assert missed.code == 3
+    assert missed.err.startswith("not met: n is 20, and must be at least 21\nnot met: nll is ")
+    assert bad.code == 2
+    assert "with one of top1, top5" in bad.err
+
+
+def test_a_folder_with_splits_is_measured_on_its_test_split_or_on_validation(
+    command: Command, make_images: MakeImages, tmp_path: Path
+) -> None:
+    for split in ("train", "val"):
+        root = make_images(f"both/{split}", {"Coat": 2}).parent
+    report = ("--out", tmp_path / "report")
+
+    validated = command(evaluate_script, SHIPPED, "--data", root, *report)
+    make_images("both/test", {"Coat": 3})
+    tested = command(evaluate_script, SHIPPED, "--data", root, *report)
+
+    assert "both, 2 validation images: loss" in validated.out
+    assert "a validation split may have chosen the weights" in validated.out
+    assert "both, 3 test images: loss" in tested.out
+
+
+def test_the_four_files_of_fashion_mnist_measure_an_artifact_too(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    excerpt = partial(read_fashion_mnist, sha256=None)
+    monkeypatch.setattr("training.evaluation.measured.read_fashion_mnist", excerpt)
+
+    finished = command(
+        evaluate_script, SHIPPED, "--data", FASHION_MNIST, "--out", tmp_path / "report"
+    )
+
+    assert finished.code == 0, finished.err
+    assert "fashion-mnist, 300 test images: loss" in finished.out
+    assert json.loads((tmp_path / "report/evaluation.json").read_text())["top1"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        ((), "name the images to measure it with --data"),
+        (("--data", "nowhere"), "nowhere is not a folder"),
+        (("--data", "."), "must hold readable images"),
+        (("--data", ".", "--precision", "int4"), "must be one of float32, float16, int8"),
+    ],
+)
+def test_what_cannot_measure_an_artifact_is_one_line(
+    command: Command,
+    arguments: tuple[str, ...],
+    cause: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    finished = command(evaluate_script, SHIPPED, *arguments)
+
+    assert finished.code == 1
+    assert finished.err.startswith("error: ")
+    assert cause in finished.err
+    assert finished.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["top1", "top1=", "top1=x", "top1=-1", "top1=nan", "size=3"])
+def test_a_requirement_that_says_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be NAME=VALUE"):
+        read_requirements([text])
+
+
+def test_a_share_in_percent_is_named() -> None:
+    with pytest.raises(ValueError, match=r"top1=0\.9$"):
+        read_requirements(["top1=90"])
+
+
+@pytest.mark.parametrize(
+    ("requirement", "found", "is_met"),
+    [
+        (Requirement("top1", 0.9), 0.9, True),
+        (Requirement("top1", 0.9), 0.89, False),
+        (Requirement("ece", 0.05), 0.05, True),
+        (Requirement("ece", 0.05), 0.06, False),
+        (Requirement("nll", 1.0), float("nan"), False),
+    ],
+)
+def test_a_requirement_is_met_up_to_its_value(
+    requirement: Requirement, found: float, is_met: bool
+) -> None:
+    assert (requirement.failure({requirement.name: found}) == "") is is_met
