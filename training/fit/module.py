@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from model.network.resnet import ResNet, build_parts
 from training.data.dataset import Batch
+from training.distributed import processes
 from training.fit.position import resumed_within_epoch
 from training.recipe.augment import augment, image_size_at, mix
 from training.recipe.optim import build_optimizer
@@ -23,6 +24,9 @@ from training.recipe.recipe import Recipe
 from training.recipe.schedule import build_schedule
 from training.runs.reading import RECORD_KEY
 from training.runs.record import RunRecord
+
+RANK_STRIDE = 2**32
+"""Between the seeds of two processes; a run's own seed is under it."""
 
 
 class Classifier(LightningModule):
@@ -45,12 +49,14 @@ class Classifier(LightningModule):
         weights = None if record.loss_weights is None else torch.tensor(record.loss_weights)
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing)
         self.augmentation = torch.Generator().manual_seed(record.seed)
+        self.on_device = self.augmentation  # a GPU gets its own: `setup`
         classes = record.architecture.num_classes
+        # Checks of values would wait for the GPU at each step.
         self.train_loss = MeanMetric(nan_strategy="disable")
-        self.train_accuracy = MulticlassAccuracy(classes, average="micro")
+        self.train_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         for metric in (self.train_loss, self.train_accuracy):
             metric.persistent(True)  # a checkpoint within an epoch has its figures so far
-        self.val_accuracy = MulticlassAccuracy(classes, average="micro")
+        self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         self._torch_random: Tensor | None = None  # as a checkpoint has it
 
     def forward(self, images: Tensor) -> Tensor:
@@ -66,17 +72,27 @@ class Classifier(LightningModule):
         return self
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Augment, predict, compare."""
+        """Augment, predict, compare; nothing here copies from the device to the host."""
         images, targets = batch
         image_size = self._image_size(images.shape[1])
-        images = augment(images.cpu(), self.recipe, self.augmentation, image_size)
+        images = augment(images, self.recipe, self.on_device, image_size)
         images, others, share = self._mixed(images, targets)
-        logits = self(images.to(self.device))
+        logits = self(images)
         loss = self._mixed_loss(logits, targets, others, share)
-        self.train_accuracy(logits, targets if share >= 0.5 else others)
-        self.train_loss(loss.detach(), len(targets))
+        self.train_accuracy.update(logits, targets if share >= 0.5 else others)
+        self.train_loss.update(loss.detach(), len(targets))
         self._log("train", self.train_loss, self.train_accuracy, len(targets))
         return loss
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002  # Lightning's signature
+        """Draw augmentation on the device that trains, each process with its own numbers."""
+        device, rank = self.trainer.strategy.root_device, processes().rank
+        seed = self.record.seed + RANK_STRIDE * rank
+        if rank:
+            self.augmentation.manual_seed(seed)
+            torch.manual_seed(seed)
+        if device.type != "cpu":
+            self.on_device = torch.Generator(device).manual_seed(seed)
 
     def on_train_start(self) -> None:
         """Restore torch's random state where the run goes on within an epoch.
@@ -166,17 +182,39 @@ class Classifier(LightningModule):
         return int(batches) if math.isfinite(batches) else limit + 1
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the record and the random states."""
+        """Add the record and the random states, of each process its own.
+
+        Rank 0 writes; all processes come here, so that they can hand it theirs.
+        """
         checkpoint[RECORD_KEY] = self.record.model_dump_json()
-        checkpoint["random"] = {
-            "augmentation": self.augmentation.get_state(),
-            "torch": torch.get_rng_state(),
-        }
+        checkpoint["random"] = states = self._random_states()
+        if processes().world_size > 1:
+            gathered: Any = self.all_gather(states)
+            checkpoint["random_by_rank"] = {name: each.cpu() for name, each in gathered.items()}
+
+    def _random_states(self) -> dict[str, Tensor]:
+        """Collect the states of all generators that this process draws from."""
+        states = {"augmentation": self.augmentation.get_state(), "torch": torch.get_rng_state()}
+        if self.on_device is not self.augmentation:
+            states["device"] = self.on_device.get_state()
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Restore the random states."""
-        self.augmentation.set_state(checkpoint["random"]["augmentation"])
-        self._torch_random = checkpoint["random"]["torch"]
+        """Restore the random states; a process that the run did not have keeps its own."""
+        here, states = processes(), checkpoint["random"]
+        by_rank = checkpoint.get("random_by_rank", {})
+        if by_rank and len(by_rank["torch"]) == here.world_size:
+            states = {name: each[here.rank] for name, each in by_rank.items()}
+        elif here.rank:
+            return
+        self.augmentation.set_state(states["augmentation"])
+        if "device" in states and self.on_device is not self.augmentation:
+            self.on_device.set_state(states["device"])
+            if "cuda" in states and self.on_device.device.type == "cuda":
+                torch.cuda.set_rng_state(states["cuda"], self.on_device.device)
+        self._torch_random = states["torch"]
         torch.set_rng_state(self._torch_random)
 
 

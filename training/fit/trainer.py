@@ -1,9 +1,11 @@
 """Lightning's trainer, with our callbacks, loggers and precision."""
 
+import logging
 import warnings
 from datetime import timedelta
 from typing import Literal
 
+import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -26,6 +28,8 @@ from training.fit.module import Classifier
 from training.recipe.recipe import Recipe
 from training.runs.environment import has_bfloat16
 from training.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 Precision = Literal["bf16-mixed", "32-true"]
 
@@ -57,12 +61,18 @@ def build_trainer(
     if recipe.early_stopping is not None:
         callbacks.append(EarlyStopping(recipe.monitor, patience=recipe.early_stopping, mode=mode))
     here = processes()
+    if here.world_size > 1 and here.rank == 0 and not torch.cuda.is_available():
+        log.info(
+            f"note: batch norms take their statistics over the "
+            f"{recipe.batch_size // here.world_size} images of each process, not over all"
+        )
     trainer = Trainer(
         accelerator="auto",
         # Lightning would start a process for each GPU by itself, which reads the images and runs
         # the preflight again and knows its share too late; torchrun's know it from the start.
         devices=here.local_world_size,
         num_nodes=here.nodes,
+        sync_batchnorm=here.world_size > 1 and torch.cuda.is_available(),
         max_epochs=recipe.epochs,
         precision=precision(recipe),
         callbacks=callbacks,

@@ -27,10 +27,12 @@ def test_the_share_that_is_kept_grows_up_to_the_decay(count: int, share: float) 
 
 def test_an_average_is_that_of_the_formula() -> None:
     network = nn.Linear(1, 1, bias=False)
-    average = AveragedModel(network, avg_fn=MovingAverage(0.5).average)
+    moving = MovingAverage(0.5)
+    average = AveragedModel(network, multi_avg_fn=moving.average)
     expected = 0.0
     for step in range(6):
         nn.init.constant_(network.weight, step**2)
+        assert moving.should_update(step_idx=step)
         average.update_parameters(network)
         share = min(0.5, (1 + step) / (10 + step)) if step else 0.0  # the first is copied
         expected = share * expected + (1 - share) * step**2

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from training.cli.main import train_script
 from training.data.dataset import Dataset
 from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import DurableCheckpoints
+from training.fit.callbacks.terminate_on_nan import NotFiniteError, TerminateOnNaN
 from training.fit.resume import resume
 from training.fit.train import train
 from training.recipe.presets import get_recipe
@@ -50,6 +52,35 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_batch(
     stored = {image.numpy().tobytes() for image in dataset.train.images}
     assert {image.numpy().tobytes() for image in bad["images"]} <= stored
     assert len(bad["images"]) == len(bad["targets"]) == 20
+
+
+@pytest.mark.parametrize("reader", ["on_before_backward", "on_train_epoch_end", "save"])
+def test_losses_that_are_read_later_stop_the_run_before_a_checkpoint_is_written(
+    tmp_path: Path, reader: str
+) -> None:
+    """As on a GPU, where no step waits for its loss."""
+    trainer: Any = SimpleNamespace(current_epoch=0, is_global_zero=True)
+    module: Any = SimpleNamespace(
+        device=torch.device("cpu"), augmentation=torch.Generator(), named_parameters=list
+    )
+    watch = TerminateOnNaN(RunFolder(tmp_path), check_every=4)
+    watch.on_train_epoch_start(trainer, module)
+
+    def step(number: int, loss: float) -> None:
+        watch.on_train_batch_start(trainer, module, (torch.zeros(1), torch.zeros(1)), number)
+        watch.on_before_backward(trainer, module, torch.tensor(loss))
+
+    for number, loss in enumerate((1.0, float("inf"), 1.0)):
+        step(number, loss)
+    with pytest.raises(NotFiniteError, match=r"^The loss is inf in epoch 1, step 2: ") as stopped:  # noqa: PT012
+        if reader == "on_before_backward":
+            step(3, 1.0)
+        elif reader == "save":
+            watch.on_save_checkpoint(trainer, module, {})
+        else:
+            watch.on_train_epoch_end(trainer, module)
+
+    assert "The batch was not kept here" in str(stopped.value)
 
 
 def test_a_batch_that_cannot_be_kept_does_not_hide_why_the_run_stopped(

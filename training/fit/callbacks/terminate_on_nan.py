@@ -1,7 +1,8 @@
 """Stop a run at the first NaN or infinity, before anything is lost.
 
 A loss that is not finite ruins every weight in the next step. So the loss is checked before the
-backward pass, and the weights before they are written: every checkpoint is finite.
+backward pass, and the weights before they are written: every checkpoint is finite. On a GPU the
+losses are noted there, and read some steps later: reading each would have it wait for the host.
 """
 
 import io
@@ -16,6 +17,9 @@ from model.artifact.durable import replace_synced
 from training.data.dataset import Batch
 from training.runs.folder import RunFolder
 
+CHECK_EVERY = 50
+"""Steps between two checks on a GPU."""
+
 
 class NotFiniteError(Exception):
     """A loss or weight is NaN or infinite; the message says where, and what was kept."""
@@ -25,13 +29,17 @@ class TerminateOnNaN(Callback):
     """Stops a run at the first loss, or the first weight, that is not finite.
 
     Args:
-        folder: The run's; the batch is written there.
+        folder: The run's; the batch is written there, if it is still known.
+        check_every: Steps between two checks; None: each step on a CPU, `CHECK_EVERY` on a GPU.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, check_every: int | None = None) -> None:
         self.folder = folder
+        self._check_every = check_every
         self._batch: Batch | None = None
         self._step = 0
+        self._first = torch.tensor(-1)  # step of the first loss that is not finite; -1: none
+        self._loss = torch.tensor(0.0)  # that loss
         self._augmentation = torch.empty(0)
 
     def on_train_batch_start(
@@ -45,16 +53,35 @@ class TerminateOnNaN(Callback):
         self._batch, self._step = batch, batch_idx
         self._augmentation = pl_module.augmentation.get_state()  # type: ignore[operator, union-attr]
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Note the epoch's losses where they are computed."""
+        self._first = torch.tensor(-1, device=pl_module.device)
+        self._loss = torch.tensor(0.0, device=pl_module.device)
+
     def on_before_backward(
         self,
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002
         loss: Tensor,
     ) -> None:
-        """Stop where the loss is not finite."""
-        value = loss.item()
-        if not math.isfinite(value):
-            self._stop(trainer, f"The loss is {value}", value)
+        """Note the first loss that is not finite; stop where it is time to look."""
+        loss = loss.detach()
+        is_first = ~loss.isfinite() & (self._first.to(loss.device) < 0)
+        self._first = torch.where(is_first, self._step, self._first.to(loss.device))
+        self._loss = torch.where(is_first, loss, self._loss.to(loss.device))
+        every = self._check_every or (1 if loss.device.type == "cpu" else CHECK_EVERY)
+        if (self._step + 1) % every == 0:
+            self._check(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Stop where a loss of the epoch was not finite."""
+        self._check(trainer)
+
+    def _check(self, trainer: Trainer) -> None:
+        first = int(self._first)
+        if first >= 0:
+            value = float(self._loss)
+            self._stop(trainer, f"The loss is {value}", value, first)
 
     def on_save_checkpoint(
         self,
@@ -62,20 +89,22 @@ class TerminateOnNaN(Callback):
         pl_module: LightningModule,
         checkpoint: dict[str, Any],  # noqa: ARG002
     ) -> None:
-        """Stop where the last step left a weight that is not finite."""
+        """Stop where a loss was not finite, or the last step left such a weight."""
+        self._check(trainer)
         for name, weight in pl_module.named_parameters():
             if not bool(weight.isfinite().all()):
-                self._stop(trainer, f"The weight {name} is not finite", math.nan)
+                what = f"The weight {name} is not finite"
+                self._stop(trainer, what, math.nan, self._step)
 
-    def _stop(self, trainer: Trainer, what: str, loss: float) -> None:
+    def _stop(self, trainer: Trainer, what: str, loss: float, step: int) -> None:
         """Write the batch into the run folder, and say what was kept.
 
         Raises:
             NotFiniteError: Always.
         """
-        epoch, step = trainer.current_epoch, self._step
+        epoch, is_known = trainer.current_epoch, step == self._step and trainer.is_global_zero
         position = {"epoch": epoch, "step": step, "loss": loss}
-        batch = self._write_batch(position) if trainer.is_global_zero else "was not kept here"
+        batch = self._write_batch(position) if is_known else "was not kept here"
         kept = (
             f"the last good checkpoint is {self.folder.last}"
             if self.folder.last.exists()
