@@ -16,12 +16,11 @@ from matplotlib.figure import Figure
 from model.cli import CommandError
 from training.cli.console import console_script
 from training.cli.errors import user_errors
-from training.cli.options import ChangesOption, DataOption, InitOption
+from training.cli.options import ChangesOption, DataOption, InitOption, RecipeOption
+from training.cli.recipes import recipe_for
 from training.fit.lr_range_test import draw_curve, find_learning_rate
-from training.recipe.presets import RECIPES
 from training.recipe.recipe import Recipe
 from training.runs.dataset import open_dataset
-from training.runs.recipe_file import choose_recipe
 
 
 def changes_for(recipe: Recipe, rate: float) -> str:
@@ -48,9 +47,7 @@ def _prepare(out: Path) -> None:
 
 
 def _find(
-    recipe: Annotated[
-        str, typer.Option(help=f"One of {', '.join(RECIPES)}, or a file.")
-    ] = "default",
+    recipe: RecipeOption = None,
     data: DataOption = None,
     init: InitOption = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The curve.")] = Path("lr.png"),
@@ -63,7 +60,7 @@ def _find(
     """
     with user_errors():
         _prepare(out)
-        chosen = choose_recipe(recipe, changes or ())
+        chosen = recipe_for(recipe, changes or (), data, init)
         dataset = open_dataset(data, seed, chosen.image_size)
         curve = find_learning_rate(dataset, chosen, seed, init=init)
         try:

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from training.recipe.auto import AUTO
+from training.recipe.presets import RECIPES
+
 DataOption = Annotated[
     Path | None,
     typer.Option(
@@ -20,4 +23,11 @@ InitOption = Annotated[
 ]
 ChangesOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"One of {AUTO}, {', '.join(RECIPES)}, or a JSON file. Default: {AUTO} for a folder "
+        "of images, default for Fashion-MNIST."
+    ),
 ]

@@ -8,23 +8,18 @@ from typing import Annotated
 import typer
 
 from training.cli.errors import user_errors
-from training.cli.options import ChangesOption, DataOption, InitOption
+from training.cli.options import ChangesOption, DataOption, InitOption, RecipeOption
+from training.cli.recipes import recipe_for, recipe_to_resume, usual_recipe
 from training.cli.show import print_recipe
 from training.fit.loop import Outcome
 from training.fit.reproduce import reproduce
 from training.fit.resume import resume
 from training.fit.train import train
-from training.recipe.presets import RECIPES
 from training.runs.dataset import open_dataset
-from training.runs.recipe_file import choose_recipe
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code of a run that was stopped, as a shell gives it for Ctrl+C."""
 
-RecipeOption = Annotated[
-    str | None,
-    typer.Option(help=f"One of {', '.join(RECIPES)}, or a JSON file. Default: default."),
-]
 ShowOption = Annotated[
     str | None,
     typer.Option("--show", metavar="RECIPE", help="Print the fields of a recipe and end."),
@@ -66,17 +61,19 @@ def train_model(
 ) -> None:
     """Train a network of the family and keep its best weights.
 
-    Example: train-model --recipe default --data images --out runs/images
+    Example: train-model --data images --out runs/images
+
+    Example: train-model --recipe default --set epochs=10
 
     Example: train-model --resume --out runs/images
 
     Example: train-model --reproduce runs/images
 
-    Example: train-model --show default
+    Example: train-model --show auto --data images
     """
     if show is not None:
         with user_errors():
-            print_recipe(choose_recipe(show, changes or ()))
+            print_recipe(recipe_for(show, changes or (), data, init))
         return
     if init is not None and resumes:
         raise typer.BadParameter("a run that is resumed has weights already", param_hint="--init")
@@ -85,17 +82,16 @@ def train_model(
         raise typer.BadParameter(only, param_hint="--reproduce")
     every = timedelta(minutes=minutes)
     with user_errors():
-        folder = out or Path("runs") / f"{Path(recipe or 'default').stem}-{seed or 0}"
+        name = Path(recipe or usual_recipe(data)).stem
+        folder = out or Path("runs") / f"{name}-{seed or 0}"
         if reproduces is not None:
             again = out or reproduces.with_name(f"{reproduces.name}-again")
             outcome = reproduce(reproduces, again, data=data, init=init, checkpoint_every=every)
         elif resumes:
-            chosen = (
-                choose_recipe(recipe or "default", changes or ()) if recipe or changes else None
-            )
+            chosen = recipe_to_resume(folder, recipe, changes or ())
             outcome = resume(folder, data, recipe=chosen, seed=seed, checkpoint_every=every)
         else:
-            chosen = choose_recipe(recipe or "default", changes or ())
+            chosen = recipe_for(recipe, changes or (), data, init)
             outcome = train(
                 open_dataset(data, seed or 0, chosen.image_size),
                 chosen,

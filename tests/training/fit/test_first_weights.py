@@ -26,7 +26,18 @@ def test_a_run_begins_with_the_weights_it_is_given(
     still = ("learning_rate=1e-9", "muon_lr=1e-9")
     options = [part for change in (*changes, *still) for part in ("--set", change)]
 
-    finished = command(train_script, "--data", data, "--out", out, "--init", resnet20, *options)
+    finished = command(
+        train_script,
+        "--data",
+        data,
+        "--out",
+        out,
+        "--init",
+        resnet20,
+        "--recipe",
+        "default",
+        *options,
+    )
 
     assert finished.code == 0, finished.err
     assert "conv1.weight: 3 input channels summed to one" in finished.out

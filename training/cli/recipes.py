@@ -1,0 +1,77 @@
+"""Which recipe a command trains with: by name, from a file, or chosen for the images."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from model.weights.family import closest
+from model.weights.file import read_weights
+from training.data.fashion_mnist import has_idx_files
+from training.data.memory import usable_memory
+from training.data.survey import survey_folder
+from training.fit.memory import free_memory
+from training.recipe.auto import AUTO, Facts, choose
+from training.recipe.presets import change_recipe
+from training.recipe.recipe import Recipe, RecipeError
+from training.runs.reading import read_record
+from training.runs.recipe_file import choose_recipe
+
+log = logging.getLogger(__name__)
+
+
+def usual_recipe(data: Path | None) -> str:
+    """Name the recipe of a run that names none: `auto` for a folder of images."""
+    return "default" if data is None or has_idx_files(data) else AUTO
+
+
+def recipe_for(
+    name: str | None, changes: Sequence[str], data: Path | None, init: Path | None = None
+) -> Recipe:
+    """Get the recipe of a new run, and log what `auto` chose and why.
+
+    Raises:
+        DatasetError: If the folder's labels make no sense, or no header can be read.
+        RecipeError: If there is no such recipe, or `auto` has no folder to look at.
+        WeightsError: If first weights cannot be read.
+    """
+    name = name or usual_recipe(data)
+    if name != AUTO:
+        return choose_recipe(name, changes)
+    if data is None or has_idx_files(data):
+        raise RecipeError("The recipe auto needs a folder of images: --data FOLDER.")
+    recipe, reasons = choose(_facts(data, init))
+    for reason in reasons:
+        log.info(reason)
+    return change_recipe(recipe, changes)
+
+
+def recipe_to_resume(run: Path, name: str | None, changes: Sequence[str]) -> Recipe | None:
+    """Get the recipe that a run to be resumed must have; None where nothing was said of it.
+
+    Without a name, or with `auto`, changes are compared with the run's own recipe.
+
+    Raises:
+        RecipeError: If there is no such recipe.
+        CheckpointError: If the run's record is needed and cannot be read.
+    """
+    if name not in (None, AUTO):
+        return choose_recipe(name, changes)
+    return change_recipe(read_record(run).recipe, changes) if changes else None
+
+
+def _facts(data: Path, init: Path | None) -> Facts:
+    """Look at the folder, the weights and the machine."""
+    survey = survey_folder(data)
+    return Facts(
+        images=survey.images,
+        labels=survey.labels,
+        shorter_side=survey.shorter_side,
+        channels=survey.channels,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        free_bytes=free_memory() or usable_memory(),
+        has_gpu=torch.cuda.is_available(),
+        architecture=None if init is None else closest(read_weights(init))[0] or "resnet50",
+    )

@@ -1,0 +1,55 @@
+"""A first look at a folder, before any image is decoded: how many, how large, which labels.
+
+The headers of some hundreds of files are read, not of all: a folder may have a million.
+"""
+
+import statistics
+from pathlib import Path
+from typing import NamedTuple
+
+from training.data.dataset import DatasetError
+from training.data.headers import read_headers
+from training.data.listing import list_images
+from training.data.splits import plain
+
+SAMPLE = 500
+"""Files whose headers are read, evenly spread over the training split."""
+HELD_OUT_SHARE = 0.1
+"""Of the training images, for each of the two other splits that is missing."""
+
+
+class Survey(NamedTuple):
+    """What a folder seems to hold.
+
+    Attributes:
+        images: To train on, about.
+        labels: Names.
+        shorter_side: Median, in pixels.
+        channels: 1 if all images that were looked at are grey.
+    """
+
+    images: int
+    labels: tuple[str, ...]
+    shorter_side: int
+    channels: int
+
+
+def survey_folder(root: Path) -> Survey:
+    """Count the training images and read the headers of some.
+
+    Raises:
+        DatasetError: If the labels make no sense, or none of the headers can be read.
+    """
+    listing = list_images(root)
+    files = listing.splits.get("train") or [f for split in listing.splits.values() for f in split]
+    headers, broken = read_headers(files[:: max(1, len(files) // SAMPLE)])
+    if not headers:
+        first = f" The first: {broken[0]}" if broken else ""
+        raise DatasetError(f"{plain(root)} has no readable image to train on.{first}")
+    missing = sum(not listing.splits.get(name) for name in ("validation", "test"))
+    return Survey(
+        images=max(1, round(len(files) * (1 - HELD_OUT_SHARE) ** missing)),
+        labels=listing.labels,
+        shorter_side=int(statistics.median(header.shorter_side for header in headers.values())),
+        channels=1 if all(header.is_grey for header in headers.values()) else 3,
+    )
