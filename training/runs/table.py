@@ -1,8 +1,12 @@
 """A table of the runs in a folder."""
 
 import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from rich.table import Table
 
@@ -24,6 +28,8 @@ class Row:
         test: Top-1 on the test split, where `evaluate-model` was run.
         seconds: Of training, over all its parts where it was resumed.
         state: As `run_state` has it, or "damaged".
+        val_acc: The best one, whatever the recipe monitors.
+        val_loss: The best one.
     """
 
     name: str
@@ -33,6 +39,8 @@ class Row:
     test: float | None
     seconds: float
     state: str
+    val_acc: float | None = None
+    val_loss: float | None = None
 
 
 MARKS = ("run.json", "recipe.json")
@@ -74,7 +82,39 @@ def _row(name: str, folder: RunFolder, record: RunRecord) -> Row:
         test=json.loads(evaluation.read_bytes())["top1"] if evaluation.is_file() else None,
         seconds=float(rows[-1]["seconds"]) if rows else 0.0,
         state=run_state(rows, recipe),
+        val_acc=max(_values(rows, "val_acc"), default=None),
+        val_loss=min(_values(rows, "val_loss"), default=None),
     )
+
+
+def _values(rows: list[dict[str, str]], column: str) -> list[float]:
+    return [float(row[column]) for row in rows if row[column]]
+
+
+SORTS: Mapping[str, Callable[[Row], Any]] = MappingProxyType(
+    {
+        "date": lambda row: row.record.created,
+        "name": lambda row: row.name,
+        "recipe": lambda row: row.record.recipe.name,
+        "val_acc": lambda row: _sorted_by(row.val_acc),
+        "val_loss": lambda row: _sorted_by(row.val_loss, smallest=True),
+        "test": lambda row: _sorted_by(row.test),
+        "time": lambda row: row.seconds,
+    }
+)
+"""How the table may be sorted; the best run comes last, where the eye is."""
+
+
+def _sorted_by(value: float | None, *, smallest: bool = False) -> float:
+    """Put a run without the figure first."""
+    if value is None:
+        return -math.inf
+    return -value if smallest else value
+
+
+def sort_runs(rows: list[Row], by: str) -> list[Row]:
+    """Sort by one of `SORTS`; runs that are equal stay in the order of their dates."""
+    return sorted(rows, key=SORTS[by])
 
 
 def draw_table(rows: list[Row]) -> Table:
@@ -98,4 +138,12 @@ def draw_table(rows: list[Row]) -> Table:
             f"{row.seconds / 60:.1f} min",
             row.state,
         )
+    return table
+
+
+def draw_difference(names: tuple[str, str], rows: list[tuple[str, str, str]]) -> Table:
+    """Lay out what tells two runs apart."""
+    table = Table("field", *names)
+    for row in rows:
+        table.add_row(*row)
     return table

@@ -113,3 +113,49 @@ def test_where_there_is_no_run_it_says_so(command: Command, tmp_path: Path) -> N
 
     assert finished.code == 1
     assert finished.err == f"error: There is no run in {tmp_path}; `train-model` makes one.\n"
+
+
+def test_the_table_is_sorted_and_the_best_run_is_last(command: Command, runs: Path) -> None:
+    _write(runs / "begun/metrics.csv", [("0.99", "3.0")])
+
+    by_accuracy = command(main, runs, "--sort", "val_acc").out
+    by_time = command(main, runs, "--sort", "time").out
+    bad = command(main, runs, "--sort", "accuracy")
+
+    assert by_accuracy.rindex("begun") > by_accuracy.rindex("deeper/cut")
+    assert by_time.rindex("deeper/cut") > by_time.rindex("begun")
+    assert bad.code == 2
+    assert "must be one of date, name, recipe" in bad.err
+
+
+def test_two_runs_are_told_apart_by_what_differs_and_by_their_figures(
+    command: Command, runs: Path
+) -> None:
+    record = runs / "deeper/cut/run.json"
+    record.write_text(
+        record.read_text().replace('"seed": 3', '"seed": 4').replace('"epochs": 3', '"epochs": 7')
+    )
+
+    finished = command(main, "--diff", runs / "whole", runs / "deeper/cut")
+
+    assert finished.code == 0, finished.err
+    lines = [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in finished.out.splitlines()
+        if line.startswith("│")
+    ]
+    fields = {name: values for name, *values in lines}
+    assert fields["seed"] == ["3", "4"]
+    assert fields["recipe.epochs"] == ["3", "7"]
+    assert fields["epochs"] == ["3", "2"]
+    assert fields["best val_acc"][1] == "0.3000"
+    assert fields["evaluated top1"] == ["-", "-"]
+    assert "recipe.batch_size" not in fields
+    assert "torch" not in fields
+
+
+def test_a_folder_that_is_no_run_has_no_difference(command: Command, runs: Path) -> None:
+    finished = command(main, "--diff", runs / "whole", runs)
+
+    assert finished.code == 1
+    assert finished.err.startswith("error: There is no checkpoint at ")
