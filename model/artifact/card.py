@@ -14,7 +14,14 @@ Source:
 import json
 from typing import Any
 
-from model.artifact.card_figures import NOT_RECORDED, bullets, evaluation, precisions, trust
+from model.artifact.card_figures import (
+    NOT_RECORDED,
+    bullets,
+    evaluation,
+    few_images,
+    precisions,
+    trust,
+)
 from model.artifact.card_start import start
 from model.artifact.manifest import Manifest
 from model.artifact.provenance import Cost, Provenance
@@ -95,9 +102,10 @@ def _metadata(manifest: Manifest) -> str:
 
 
 def _title(manifest: Manifest) -> str:
-    summary = manifest.summary
+    summary, warning = manifest.summary, few_images(manifest)
     return (
         f"# {manifest.name}, version {manifest.version}\n\n"
+        f"{warning + chr(10) * 2 if warning else ''}"
         f"A {manifest.architecture.name} with {summary.parameters:,} parameters and "
         f"{summary.macs:,} multiply-adds that sorts a {_image(manifest)} into "
         f"{len(manifest.labels)} labels."
@@ -193,9 +201,12 @@ def _technical(manifest: Manifest) -> str:
 
 
 def _calibration(manifest: Manifest) -> str | None:
+    found = manifest.calibration
+    if found is not None and found.left_out is not None:
+        return "none: the plain softmax"
     if manifest.temperature is not None:
         return f"a temperature of {manifest.temperature:.4f}, in the graph"
-    method = manifest.calibration and manifest.calibration.method
+    method = found and found.method
     return f"`{method}`, in the graph" if method else None
 
 

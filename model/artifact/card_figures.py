@@ -7,8 +7,12 @@ import math
 from collections.abc import Iterable, Mapping
 
 from model.artifact.manifest import Manifest
+from model.artifact.prediction_sets import HIGHEST_COVERAGE
+from model.artifact.trust import OodFigures
 
 NOT_RECORDED = "not recorded"
+FEW_IMAGES = 500
+"""With fewer, the 95 % interval of an accuracy of 80 % is wider than 7 points."""
 Z_95 = 1.959963984540054
 """The normal distribution's 97.5 % point."""
 
@@ -40,10 +44,28 @@ def evaluation(manifest: Manifest) -> str:
         ("cross-entropy", f"{metrics.loss:.4f}", NOT_RECORDED),
         ("expected calibration error, 15 bins", f"{metrics.ece:.2%}", NOT_RECORDED),
     ]
+    fitted = (
+        " There is no test split: the validation split also chose the weights and fitted the "
+        "calibration, so new images may do worse."
+        if metrics.split == "validation"
+        else ""
+    )
     return (
         f"## Evaluation\n\nMeasured on {metrics.n:,} images of {metrics.dataset}, split "
-        f"`{metrics.split}`, with float32. Intervals are Wilson's, 95 %.\n\n"
-        + table(("figure", "value", "interval"), rows)
+        f"`{metrics.split}`, with float32. Intervals are Wilson's, 95 %."
+        f"{fitted}\n\n" + table(("figure", "value", "interval"), rows)
+    )
+
+
+def few_images(manifest: Manifest) -> str | None:
+    """Warn where the figures stand on few images; None: they do not, or there are none."""
+    metrics = manifest.metrics
+    if metrics is None or metrics.n >= FEW_IMAGES:
+        return None
+    return (
+        f"**All figures stand on only {metrics.n:,} images** (split `{metrics.split}`): top-1 is "
+        f"{metrics.top1:.1%}, and with 95 % confidence anything from "
+        f"{_interval(metrics.top1, metrics.n)}."
     )
 
 
@@ -71,9 +93,12 @@ def precisions(manifest: Manifest) -> str:
 
 
 def trust(manifest: Manifest) -> str:
-    """Report the calibration errors and the out-of-distribution score."""
-    calibration, refusal = manifest.calibration, manifest.refusal
-    figures = {}
+    """Report calibration and the out-of-distribution score, and what is not offered and why."""
+    refusal = manifest.refusal
+    figures: dict[str, object] = {
+        "calibrator": _calibrator(manifest),
+        "out-of-distribution (OOD) score": refusal and refusal.score,
+    }
     for precision, file in manifest.files.items():
         if file.calibration is not None:
             before, after = file.calibration.before, file.calibration.after
@@ -81,13 +106,70 @@ def trust(manifest: Manifest) -> str:
         if file.refusal is not None:
             sets = (f"{name} {one.auroc:.3f}" for name, one in file.refusal.sets.items())
             figures[f"AUROC against OOD images, {precision}"] = ", ".join(sets)
-    return "## Trust\n\n" + bullets(
-        {
-            "calibrator": calibration and calibration.method,
-            "out-of-distribution (OOD) score": refusal and refusal.score,
-            **figures,
-        }
+            if file.refusal.n or file.refusal.left_out:  # otherwise an earlier version's
+                figures[f"`in_distribution`, {precision}"] = _in_distribution(
+                    manifest, file.refusal
+                )
+        sets_of = file.prediction_sets
+        if sets_of is not None and sets_of.coverages[-1] < HIGHEST_COVERAGE:
+            figures[f"prediction sets, {precision}"] = (
+                f"up to a coverage of {sets_of.coverages[-1]:g}: {sets_of.n:,} validation images "
+                "are too few for more"
+            )
+    return "## Trust\n\n" + bullets(figures)
+
+
+def _calibrator(manifest: Manifest) -> str | None:
+    """Describe the calibrator: how it was chosen, and its limit."""
+    found = manifest.calibration
+    if found is None:
+        return None
+    if found.left_out is not None:
+        return f"none, the plain softmax is served: calibration was left out, as {found.left_out}"
+    if found.wrong is None:  # an earlier version's
+        return found.method
+    tried = ", ".join(f"{name} {nll:.4f}" for name, nll in found.cross_validated_nll.items())
+    limit = found.max_probability
+    return (
+        f"{found.method}; cross-validated cross-entropy on {found.n:,} images of `{found.split}`"
+        f", {found.wrong:,} of them answered wrongly: {tried}"
+        f"{'' if limit is None else f'; no probability is above {limit:.4f}, or 0'}"
     )
+
+
+def _in_distribution(manifest: Manifest, found: OodFigures) -> str:
+    """Describe the threshold: what it flags of images that are not strange."""
+    if found.threshold is None:
+        return f"not offered: {found.left_out or NOT_RECORDED}"
+    interval = "" if found.flagged_interval is None else _range(found.flagged_interval)
+    text = (
+        f"false for scores under {found.threshold:.4g}, set on {found.n or 0:,} validation images "
+        f"to flag 5 % of images like them; with 95 % confidence it flags {interval}"
+    )
+    if manifest.metrics is None or found.accepted is None:
+        return text
+    flagged, metrics = 1 - found.accepted, manifest.metrics
+    text += f"; of the {metrics.n:,} images of `{metrics.split}` it flags {flagged:.1%}"
+    if metrics.split == "validation":
+        return f"{text}, as was set"
+    expected = found.flagged_interval_measured
+    if expected is None:
+        return text
+    low, high = expected
+    chance = (
+        "which chance explains"
+        if low <= flagged <= high
+        else (
+            "**more than chance explains**: they differ from the validation images"
+            if flagged > high
+            else "less than chance explains: they differ from the validation images"
+        )
+    )
+    return f"{text} ({_range(expected)} was to be expected), {chance}"
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.1%} to {ends[1]:.1%}"
 
 
 def bullets(values: Mapping[str, object]) -> str:

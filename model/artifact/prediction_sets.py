@@ -13,6 +13,8 @@ Source:
     Prediction", 2021 (arXiv 2009.14193); Romano et al., 2020 (arXiv 2006.02544).
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,10 +51,11 @@ def threshold(sets: PredictionSets, coverage: float) -> float:
     """Give the threshold of the least coverage of the table that is not below the wanted one.
 
     Between two entries no line can be drawn: scores have gaps, for example between the
-    first labels and the second, in which the threshold jumps.
+    first labels and the second, in which the threshold jumps. Beyond the table's end only all
+    labels are sure to cover as often: the threshold is infinite.
     """
     place = int(np.searchsorted(np.array(sets.coverages), coverage - 1e-9))
-    return sets.thresholds[min(place, len(sets.thresholds) - 1)]
+    return sets.thresholds[place] if place < len(sets.thresholds) else math.inf
 
 
 def members(

@@ -56,6 +56,13 @@ class Calibration(Part):
     coefficients: Mapping[Text, tuple[Number, ...]]
     split: Text = Field(description="What it was fitted on.")
     n: Whole
+    wrong: Count | None = Field(None, description="Of the n answers; None: not recorded.")
+    max_probability: Share | None = Field(
+        None, description="No probability is above it; None: it has no such limit."
+    )
+    left_out: Text | None = Field(
+        None, description="Why the plain softmax was kept; None: the calibrator is in the graph."
+    )
     folds: int = Field(ge=2, description="Of the cross-validation that chose the method.")
     cross_validated_nll: Mapping[Text, Number] = Field(description="Of every method tried.")
 
@@ -94,15 +101,27 @@ class OodSet(Part):
     """How well the score separates one set of OOD images from the test split."""
 
     auroc: Share
-    flagged: Share = Field(description="Images under the threshold.")
+    flagged: Share | None = Field(description="Images under the threshold; None: there is none.")
     n: Whole
 
 
 class OodFigures(Part):
     """The OOD threshold of one precision, and its effect."""
 
-    threshold: Number = Field(description="Scores under it are out of distribution.")
-    accepted: Share = Field(description="Of the test split; 0.95 of the validation split.")
+    threshold: Number | None = Field(
+        description="Scores under it are out of distribution; None: `left_out` says why."
+    )
+    accepted: Share | None = Field(
+        description="Of the test split; 0.95 of the validation split. None: without a threshold."
+    )
+    n: Whole | None = Field(None, description="Validation images behind the threshold.")
+    flagged_interval: tuple[Share, Share] | None = Field(
+        None, description="95 % interval of the share of new images that are flagged, given `n`."
+    )
+    flagged_interval_measured: tuple[Share, Share] | None = Field(
+        None, description="The same of as many images as the measured split has."
+    )
+    left_out: Text | None = Field(None, description="Why there is no threshold.")
     sets: Mapping[Text, OodSet]
 
 

@@ -74,12 +74,23 @@ class Trust:
                 "`coverage`: this artifact has no thresholds for prediction sets. Leave it out, "
                 "or serve one that `export-model` made with data."
             )
+        self._validate_coverage(options.coverage)
         missing = options.outputs - self.available
         if missing:
             raise InvalidParameterError(
                 f"This artifact's graph has no {' and no '.join(sorted(missing))}. Leave `explain` "
                 "and `features` out, or export the artifact anew."
             )
+
+    def _validate_coverage(self, coverage: float | None) -> None:
+        """Check that the validation split was large enough for a coverage."""
+        sets = self.file.prediction_sets
+        if coverage is None or sets is None or coverage <= sets.coverages[-1] + 1e-9:
+            return
+        raise InvalidParameterError(
+            f"`coverage` (={coverage:g}) must be at most {sets.coverages[-1]:g}: the "
+            f"{sets.n:,} validation images of this artifact are too few for more."
+        )
 
     def check_finite(
         self, answers: BatchAnswers, row: int, index: int, outputs: frozenset[str]

@@ -17,6 +17,8 @@ from training.evaluation.predict import Predictions
 from training.plots.figures import draw_confusion, draw_reliability
 
 BINS = 15
+MAX_RISE = 0.02
+"""Share by which calibration may raise the cross-entropy of the test split."""
 
 
 class Evaluation(BaseModel):
@@ -125,6 +127,21 @@ def reliability(probabilities: Tensor, targets: Tensor) -> Reliability:
         brier=(probabilities - truth).square().sum(1).mean().item(),
         nll=_cross_entropy(probabilities, targets),
     )
+
+
+def worse_than_softmax(predictions: Predictions) -> str | None:
+    """Say by how much calibration raises a split's cross-entropy; None: it does not.
+
+    More than 2 %, or more than two standard errors of the images' differences, is a rise.
+    """
+    rows = torch.arange(len(predictions.targets)), predictions.targets
+    before = -predictions.logits.double().log_softmax(1)[rows]  # (N,)
+    after = -predictions.calibrated().double()[rows].clamp(min=1e-12).log()
+    rise, plain = (after - before).mean().item(), before.mean().item()
+    noise = (after - before).std(correction=0).item() / len(before) ** 0.5
+    if rise <= MAX_RISE * plain and rise <= 2 * noise:
+        return None
+    return f"from {plain:.4f} to {plain + rise:.4f}"
 
 
 def _cross_entropy(probabilities: Tensor, targets: Tensor) -> float:

@@ -16,7 +16,7 @@ from model.artifact.trust import Speed
 from model.artifact.writing import write
 from training.data.dataset import Dataset, random_subset
 from training.errors import ExportError
-from training.evaluation.metrics import draw_reliability_diagram
+from training.evaluation.metrics import draw_reliability_diagram, worse_than_softmax
 from training.evaluation.predict import Predictions, TrainedNetwork, predict_split
 from training.export.figures import difference, file_figures, manifest_metrics
 from training.export.golden import (
@@ -36,6 +36,7 @@ from training.export.precisions import (
     leaving_out,
     make,
     measure,
+    measured_predictions,
     speed_of,
 )
 from training.export.provenance import run_provenance
@@ -96,12 +97,14 @@ def export_checkpoint(
     check_finite(expected)
     log.info("fitting the calibrator and the out-of-distribution score")
     fitted = fit_trust_head(trained.normalize, trained.network, dataset, seed=trained.record.seed)
-    graph = Servable(trained.normalize, trained.network, fitted.head)
     log.info("writing the ONNX graph, and comparing it with torch on %s images", f"{len(rows):,}")
-    float32 = ExportSession(
-        _named(to_onnx(graph, trained.record.preprocessing), out, trained.record),
-        {"validation": dataset.validation.images, dataset.measuring: measuring.images},
-    )
+    float32 = _to_session(trained, fitted, dataset, out)
+    rise = worse_than_softmax(measured_predictions(float32, dataset))
+    if rise is not None and dataset.measuring == "test":
+        reason = f"it raised the cross-entropy of the test split {rise}"
+        log.warning("calibration is left out: %s. The plain softmax is served.", reason)
+        fitted = fitted.uncalibrated(reason)
+        float32 = _to_session(trained, fitted, dataset, out)
     parity = check_parity(expected, float32.outputs(dataset.measuring)["logits"][rows])
     precisions = _measure_precisions(float32, dataset, fitted, options)
     precisions, golden = _with_golden(precisions, dataset, options)
@@ -115,8 +118,15 @@ def export_checkpoint(
     return artifact
 
 
-def _named(model: bytes, out: Path, record: RunRecord) -> bytes:
-    return with_metadata(model, out, record.architecture, record.labels, record.preprocessing)
+def _to_session(
+    trained: TrainedNetwork, fitted: FittedTrustHead, dataset: Dataset, out: Path
+) -> ExportSession:
+    """Export the graph, and load it for the splits that fit and measure."""
+    record = trained.record
+    model = to_onnx(Servable(trained.normalize, trained.network, fitted.head), record.preprocessing)
+    model = with_metadata(model, out, record.architecture, record.labels, record.preprocessing)
+    splits = {name: dataset.splits[name].images for name in {"validation", dataset.measuring}}
+    return ExportSession(model, splits)
 
 
 def _check_data(record: RunRecord, dataset: Dataset) -> None:
@@ -240,7 +250,10 @@ def _golden(precisions: _Precisions, dataset: Dataset, options: Options) -> Gold
     measuring = dataset.splits[dataset.measuring]
     predictions = {name: each.metrics.predictions for name, each in precisions.items()}
     rows = choose_golden(list(predictions.values()), measuring.targets)
-    probabilities = {name: each.calibrated()[rows] for name, each in predictions.items()}
+    probabilities = {
+        name: each.variant.session.outputs(dataset.measuring)["probabilities"][rows]
+        for name, each in precisions.items()
+    }
     return GoldenImages(measuring.images[rows], probabilities)
 
 

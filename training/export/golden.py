@@ -92,7 +92,7 @@ def golden_answers(golden: GoldenImages, labels: Sequence[str]) -> tuple[Golden,
             png=pack(image),
             top1=(top1 := int(row.argmax())),
             label=labels[top1] if top1 < len(labels) else None,
-            probabilities=tuple(round(float(value), 6) for value in row),
+            probabilities=tuple(float(f"{value:.7g}") for value in row.tolist()),
             generated=golden.generated,
         )
         for image, row in zip(golden.images.numpy(), probabilities, strict=True)

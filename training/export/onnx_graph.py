@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from model.network.resnet import Normalize, ResNet
 from model.preprocessing import Preprocessing
 from training.errors import ExportError
+from training.trust.calibrator import bounded_softmax
 from training.trust.head import TrustHead
 
 OPSET = 20
@@ -72,7 +73,7 @@ class Servable(nn.Module):
         if feature_map.ndim == 2:  # an MLP's features have no position: make it one
             feature_map = feature_map[:, :, None, None]
         if self.head is None:
-            probabilities, scores = logits.softmax(1), []
+            probabilities, scores = bounded_softmax(logits), []
         else:
             probabilities, score = self.head(logits, features)
             scores = [score]

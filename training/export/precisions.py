@@ -81,7 +81,7 @@ class VariantMetrics:
 
     predictions: Predictions
     calibration: CalibrationFigures
-    prediction_sets: PredictionSets
+    prediction_sets: PredictionSets | None
     ood: OodFigures
 
 
@@ -146,6 +146,9 @@ def measure(
 ) -> VariantMetrics:
     """Compute the figures of a precision from its outputs for validation, test and OOD images.
 
+    Where validation measures, its images are calibrated out of fold, and the coverage of the
+    sets, which were fitted to them, is not measured.
+
     Raises:
         AccuracyError: If the graph overflows: some outputs are not finite.
     """
@@ -158,6 +161,11 @@ def measure(
         validation["logits"], validation["features"], targets
     )
     sets = fit_sets(out_of_fold.numpy(), targets.numpy())
+    if dataset.measuring == "validation":
+        predictions = Predictions(predictions.logits, targets, out_of_fold)
+    elif sets is not None:
+        probabilities = predictions.calibrated().numpy()
+        sets = measure_sets(sets, probabilities, predictions.targets.numpy())
     scores = {name: session.run(images, ("score",))["score"] for name, images in ood.items()}
     return VariantMetrics(
         predictions=predictions,
@@ -165,9 +173,7 @@ def measure(
             before=reliability(predictions.logits.softmax(1), predictions.targets),
             after=reliability(predictions.calibrated(), predictions.targets),
         ),
-        prediction_sets=measure_sets(
-            sets, predictions.calibrated().numpy(), predictions.targets.numpy()
-        ),
+        prediction_sets=sets,
         ood=measure_ood(validation["score"], test["score"], scores),
     )
 
@@ -191,7 +197,7 @@ def gate(
     lost = 100 * (before - after)
     if not lost <= allowed_points + 1e-9:  # `not <=` also stops a NaN
         raise AccuracyError(
-            f"{precision} loses {lost:.2f} points of top-1 on {len(reduced.targets):,} test "
+            f"{precision} loses {lost:.2f} points of top-1 on {len(reduced.targets):,} "
             f"images ({before:.2%} to {after:.2%}; allowed: {allowed_points:g}; "
             f"--gate {precision}=POINTS changes that)."
         )

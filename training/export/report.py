@@ -101,16 +101,21 @@ def _scores(manifest: Manifest) -> str:
 
 def _ood(manifest: Manifest) -> str:
     rows = []
+    split = manifest.metrics.split if manifest.metrics else "test"
     for name, file in manifest.files.items():
         if file.refusal:
-            rows.append(
-                (name, "the test split", "-", f"{100 * (1 - file.refusal.accepted):.1f}", "")
-            )
+            accepted = file.refusal.accepted
+            flagged = None if accepted is None else 1 - accepted
+            rows.append((name, f"the {split} split", "-", _percent(flagged), ""))
             rows += [
-                (name, which, f"{of.auroc:.4f}", f"{100 * of.flagged:.1f}", f"{of.n:,}")
+                (name, which, f"{of.auroc:.4f}", _percent(of.flagged), f"{of.n:,}")
                 for which, of in file.refusal.sets.items()
             ]
     return _table(("precision", "images", "AUROC", "flagged %", "n"), rows)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _table(titles: Row, rows: Iterable[Row]) -> str:

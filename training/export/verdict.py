@@ -72,12 +72,16 @@ def _look_at(manifest: Manifest, left_out: tuple[str, ...]) -> list[str]:
                 f"the figures are of the {metrics.split} split, which also chose the weights"
             )
     calibration, ood = full.calibration, full.refusal
-    if calibration and calibration.after.nll > WORSE_NLL * calibration.before.nll:
+    if manifest.calibration and manifest.calibration.left_out:
+        found.append(f"calibration is left out: {manifest.calibration.left_out}")
+    elif calibration and calibration.after.nll > WORSE_NLL * calibration.before.nll:
         found.append(
             f"calibration made NLL worse, {calibration.before.nll:.3f} to "
             f"{calibration.after.nll:.3f}"
         )
-    if ood is not None:
+    if ood is not None and ood.left_out:
+        found.append(f"`in_distribution` is not offered: {ood.left_out}")
+    elif ood is not None:
         weak = [name for name, figures in ood.sets.items() if figures.auroc < WEAK_AUROC]
         if weak:
             found.append(f"`in_distribution` hardly tells {', '.join(weak)} apart")

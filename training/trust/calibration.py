@@ -2,107 +2,28 @@
 
 Cross-validation on the validation split compares several methods. The one with the lowest
 cross-entropy is fitted on the whole split and goes into the graph.
+
+On a small split only a temperature is fitted, with a prior, and no probability is above what the
+number of images allows (decision 59).
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from model.artifact.trust import Calibration
+from training.trust.calibrator import METHODS, SOFTMAX, Calibrator, Term, quantities
 
-Term = Literal["margin", "distance"]
-
-
-class Calibrator(nn.Module):
-    """Logits and distances -> probabilities; the likeliest label never changes.
-
-    softmax(exp(a + sum of b_i q_i) max(u, 0) + exp(r) min(u, 0)), where u are the logits minus the
-    second largest logit. The lead of the likeliest label has one scale, the other labels have
-    another (decision 43). The first scale depends on quantities q_i of the image:
-
-    - `margin`: m and log(1 + m), where m is the margin between the two largest logits;
-    - `distance`: log(1 + D1) and log(1 + D2 - D1), of the distances to the two nearest labels.
-
-    Without terms it is temperature scaling, softmax(exp(a) z). Quantities are clipped at the
-    largest value that was fitted: beyond it the exponential would run away.
-
-    Args:
-        terms: What the scale of the likeliest label depends on.
-        largest: Upper limit of each quantity, (Q,); None: no limit.
-    """
-
-    largest: Tensor
-
-    def __init__(self, terms: tuple[Term, ...], largest: Tensor | None = None) -> None:
-        super().__init__()
-        self.terms = terms
-        count = 2 * len(terms)
-        self.scale = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-        self.rest = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-        self.weights = nn.Parameter(torch.zeros(count, dtype=torch.float64))
-        unlimited = torch.full((count,), math.inf, dtype=torch.float64)
-        self.register_buffer("largest", unlimited if largest is None else largest)
-
-    def forward(self, logits: Tensor, distances: Tensor) -> Tensor:
-        """(N, K) and (N, K) -> probabilities (N, K)."""
-        return self.scaled(logits, distances).softmax(1)
-
-    def scaled(self, logits: Tensor, distances: Tensor) -> Tensor:
-        """Return the calibrated logits (N, K); with terms, minus the second largest logit."""
-        if not self.terms:
-            return logits * torch.exp(self.scale)
-        known = quantities(self.terms, logits, distances).minimum(self.largest)
-        exponent = self.scale + (known * self.weights).sum(1, keepdim=True)
-        ahead = logits - logits.topk(2, dim=1).values[:, 1:]
-        return ahead * torch.where(ahead > 0, exponent, self.rest).exp()
-
-    def temperature(self) -> float | None:
-        """Return the temperature; None if the calibrator has terms."""
-        return None if self.terms else float(torch.exp(-self.scale))
-
-    def coefficients(self) -> dict[str, tuple[float, ...]]:
-        """Return the fitted coefficients, by term."""
-        found: dict[str, tuple[float, ...]] = {"scale": (round(float(self.scale), 8),)}
-        if self.terms:
-            found["rest"] = (round(float(self.rest), 8),)
-        for place, term in enumerate(self.terms):
-            for name, values in ((term, self.weights), (f"largest {term}", self.largest)):
-                own = values[2 * place : 2 * place + 2].tolist()
-                found[name] = tuple(round(value, 8) for value in own)
-        return found
-
-
-def quantities(terms: tuple[Term, ...], logits: Tensor, distances: Tensor) -> Tensor:
-    """Logits (N, K) and distances (N, K) -> two quantities for each term: (N, Q)."""
-    found = []
-    if "margin" in terms:
-        largest = logits.topk(2, dim=1).values
-        margin = largest[:, :1] - largest[:, 1:]
-        found += [margin, torch.log(margin + 1)]
-    if "distance" in terms:
-        nearest = distances.topk(2, dim=1, largest=False).values
-        found += [torch.log(nearest[:, :1] + 1), torch.log(nearest[:, 1:] - nearest[:, :1] + 1)]
-    return torch.cat(found, dim=1)
-
-
-METHODS: Mapping[str, tuple[Term, ...]] = MappingProxyType(
-    {
-        "temperature": (),
-        "margin": ("margin",),
-        "distance": ("distance",),
-        "margin+distance": ("margin", "distance"),
-    }
-)
 FOLDS = 5
-MIN_IMAGES_FOR_TERMS = 100
-"""With fewer images only a temperature is fitted: the other methods would overfit."""
+MIN_WRONG_FOR_TERMS = 150
+"""With fewer wrong answers only a temperature is fitted: they alone limit confidence."""
+MIN_LIMIT = 0.75
+"""Lowest `max_probability`: below 12 images the rule of three allows no answer at all."""
 SCALE_SHRINK_Z = 1.96
-"""The scale is shrunk to the lower end of its 95 % interval, in standard errors.
+"""Where wrong answers are many, the scale is shrunk to the lower end of its 95 % interval.
 
 The validation split chose the checkpoint, so the network does better there than on new images.
 The scale that fits best there is therefore overconfident, and never underconfident.
@@ -135,7 +56,7 @@ class Chosen:
     """The calibrator of a graph, and the calibrators of the cross-validation.
 
     Attributes:
-        calibrator: FittedTrustHead on the whole split.
+        calibrator: Fitted on the whole split.
         by_fold: One calibrator for each fold, fitted on the other folds.
         fold: The fold of each image, (N,).
         record: What the manifest says about it.
@@ -145,6 +66,20 @@ class Chosen:
     by_fold: tuple[Calibrator, ...]
     fold: Tensor
     record: Calibration
+
+    def uncalibrated(self, reason: str) -> Self:
+        """Replace the calibrators by the plain softmax, and record why."""
+        plain = Calibrator(()).requires_grad_(requires_grad=False)
+        record = self.record.model_copy(
+            update={
+                "method": SOFTMAX,
+                "coefficients": plain.coefficients(),
+                "max_probability": None,
+                "left_out": reason,
+            }
+        )
+        by_fold = (plain,) * len(self.by_fold)
+        return replace(self, calibrator=plain, by_fold=by_fold, record=record)
 
     def out_of_fold_probabilities(self, data: CalibrationData) -> Tensor:
         """Calibrate each image (N, K) by the calibrator that was fitted without it.
@@ -162,18 +97,40 @@ class Chosen:
         return probabilities
 
 
-def fit(data: CalibrationData, terms: tuple[Term, ...]) -> Calibrator:
+def max_probability(images: int) -> float:
+    """Return the largest probability that a validation split of so many images supports.
+
+    If none of n answers is wrong, up to 3 in n may be, with 95 % confidence: the rule of three.
+
+    Source:
+        Hanley and Lippman-Hand, "If Nothing Goes Wrong, Is Everything All Right?", 1983.
+    """
+    return max(MIN_LIMIT, 1 - 3 / images) if images else MIN_LIMIT
+
+
+def fit(
+    data: CalibrationData, terms: tuple[Term, ...], *, few: bool = False, limit: float = 1.0
+) -> Calibrator:
     """Find the coefficients with the lowest cross-entropy.
 
     The scale may be above or below 1: networks trained with label smoothing are underconfident,
-    most others are overconfident. An L2 prior with the weight of one image keeps the scale finite
-    where a few images are all classified correctly. A fit that diverges gives the plain softmax.
+    most others are overconfident. An L2 prior with the weight of one image draws it towards 1. A
+    fit that diverges gives the plain softmax.
+
+    Args:
+        data: Of the validation split.
+        terms: Of the calibrator.
+        few: The images are few. One more whose label is not known is added as a prior: with n
+            images, all right, confidence ends near 1 - 1/n, as Laplace's rule of succession has
+            it. Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, 2.2.
+        limit: The calibrator's `max_probability`.
     """
     logits, distances = data.logits.double(), data.distances.double()
     if not len(logits):  # a single fold holds every image
-        return Calibrator(terms).requires_grad_(requires_grad=False)
+        return Calibrator(terms, max_probability=limit).requires_grad_(requires_grad=False)
     largest = quantities(terms, logits, distances).max(0).values if terms else None
-    calibrator = Calibrator(terms, largest)
+    calibrator = Calibrator(terms, largest, limit)
+    unknown = 1 / (len(logits) + 1) if few else 0.0
     optimizer = torch.optim.LBFGS(
         calibrator.parameters(), max_iter=300, tolerance_grad=1e-8, line_search_fn="strong_wolfe"
     )
@@ -181,7 +138,7 @@ def fit(data: CalibrationData, terms: tuple[Term, ...]) -> Calibrator:
     def loss() -> Tensor:
         optimizer.zero_grad()
         scaled = calibrator.scaled(logits, distances)
-        value = nn.functional.cross_entropy(scaled, data.targets)
+        value = nn.functional.cross_entropy(scaled, data.targets, label_smoothing=unknown)
         l2_prior = calibrator.scale.square().sum() + calibrator.rest.square().sum()
         value = value + l2_prior / len(logits)
         value.backward()  # type: ignore[no-untyped-call]
@@ -189,9 +146,11 @@ def fit(data: CalibrationData, terms: tuple[Term, ...]) -> Calibrator:
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     if not all(bool(values.isfinite().all()) for values in calibrator.parameters()):
-        calibrator = Calibrator(terms, largest)
+        calibrator = Calibrator(terms, largest, limit)
     calibrator.requires_grad_(requires_grad=False)
-    calibrator.scale.copy_(calibrator.scale - SCALE_SHRINK_Z * _standard_error(calibrator, data))
+    if not few:
+        error = _standard_error(calibrator, data)
+        calibrator.scale.copy_(calibrator.scale - SCALE_SHRINK_Z * error)
     return calibrator
 
 
@@ -202,7 +161,8 @@ def _standard_error(calibrator: Calibrator, data: CalibrationData) -> float:
     losses = []
     for offset in (-step, 0.0, step):
         calibrator.scale.copy_(centre + offset)
-        losses.append(_loss(calibrator, data))  # (N,)
+        scaled = calibrator.scaled(data.logits.double(), data.distances.double())
+        losses.append(nn.functional.cross_entropy(scaled, data.targets, reduction="none"))  # (N,)
     calibrator.scale.copy_(centre)
     below, at, above = losses
     slopes = (above - below) / (2 * step)
@@ -220,31 +180,44 @@ def choose(data: CalibrationData, split: str, *, seed: int = 0) -> Chosen:
         seed: Seed of the folds.
     """
     count, classes = data.logits.shape
+    wrong = int((data.logits.argmax(1) != data.targets).sum())
+    few = wrong < MIN_WRONG_FOR_TERMS or classes == 1
     folds = max(2, min(FOLDS, count))
     fold = torch.randperm(count, generator=torch.Generator().manual_seed(seed)) % folds
-    is_enough = classes > 1 and count >= MIN_IMAGES_FOR_TERMS
-    methods = METHODS if is_enough else {"temperature": METHODS["temperature"]}
     tried: dict[str, float] = {}
     fitted: dict[str, tuple[Calibrator, ...]] = {}
-    for name, terms in methods.items():
-        fitted[name] = tuple(fit(data[fold != number], terms) for number in range(folds))
-        losses = [_loss(fitted[name][number], data[fold == number]) for number in range(folds)]
+    for name, terms in METHODS.items():
+        if terms and few:
+            continue
+        fitted[name] = tuple(_fitted(data[fold != each], name, few, count) for each in range(folds))
+        losses = [_loss(fitted[name][each], data[fold == each]) for each in range(folds)]
         nll = float(torch.cat(losses).mean())
-        if math.isfinite(nll) or name == "temperature":  # otherwise it diverged on a fold
+        if math.isfinite(nll) or name == SOFTMAX:  # otherwise it diverged on a fold
             tried[name] = nll
     best = min(tried, key=tried.__getitem__)
-    calibrator = fit(data, METHODS[best])
+    calibrator = _fitted(data, best, few, count)
     record = Calibration(
         method=best,
         coefficients=calibrator.coefficients(),
         split=split,
         n=count,
+        wrong=wrong,
+        max_probability=calibrator.max_probability,
         folds=folds,
         cross_validated_nll={name: round(value, 6) for name, value in tried.items()},
     )
     return Chosen(calibrator, fitted[best], fold, record)
 
 
+def _fitted(data: CalibrationData, method: str, few: bool, images: int) -> Calibrator:
+    """Fit a method to a part of a split with so many images."""
+    limit = max_probability(images)
+    if method == SOFTMAX:
+        return Calibrator((), max_probability=limit).requires_grad_(requires_grad=False)
+    return fit(data, METHODS[method], few=few, limit=limit)
+
+
 def _loss(calibrator: Calibrator, data: CalibrationData) -> Tensor:
-    scaled = calibrator.scaled(data.logits.double(), data.distances.double())
-    return nn.functional.cross_entropy(scaled, data.targets, reduction="none").detach()
+    """Cross-entropy of each image's answer, (N,)."""
+    answers: Tensor = calibrator(data.logits.double(), data.distances.double())
+    return -answers.gather(1, data.targets[:, None])[:, 0].log().detach()

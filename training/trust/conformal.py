@@ -10,6 +10,7 @@ Source:
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,47 +33,60 @@ COVERAGES = (
 REPORTED_COVERAGES = (0.90, 0.95, 0.99)
 
 
-def fit_sets(probabilities: Floats, targets: NDArray[np.int64]) -> PredictionSets:
+def fit_sets(probabilities: Floats, targets: NDArray[np.int64]) -> PredictionSets | None:
     """Choose the penalty that gives the smallest sets, and the thresholds for every coverage.
+
+    A coverage needs n images with (n + 1) coverage <= n. The table ends at the highest that has
+    them: above it, only sets of all labels could be promised.
 
     Args:
         probabilities: Out-of-fold probabilities of the validation split, (N, K).
         targets: The true labels, (N,).
+
+    Returns:
+        None if there are not enough images for any two coverages.
     """
+    levels = [level for level in COVERAGES if _rank(len(targets), level) <= len(targets)]
+    if len(levels) < 2:
+        return None
     candidates = [
-        _table(probabilities, targets, penalty, free)
+        _table(probabilities, targets, levels, penalty, free)
         for penalty in PENALTIES
         for free in (FREE_LABELS if penalty else FREE_LABELS[:1])
     ]
+    compared = [level for level in REPORTED_COVERAGES if level <= levels[-1]] or levels[-1:]
 
     def mean_size(sets: PredictionSets) -> float:
-        return sum(
-            float(members(probabilities, sets, level).mean()) for level in REPORTED_COVERAGES
-        )
+        return sum(float(members(probabilities, sets, level).mean()) for level in compared)
 
     return min(candidates, key=mean_size)
 
 
 def _table(
-    probabilities: Floats, targets: NDArray[np.int64], penalty: float, free_labels: int
+    probabilities: Floats,
+    targets: NDArray[np.int64],
+    levels: Sequence[float],
+    penalty: float,
+    free_labels: int,
 ) -> PredictionSets:
     scores = conformal_scores(probabilities, penalty, free_labels)
     of_target = np.sort(scores[np.arange(len(targets)), targets])
-    everything = 2 + penalty * probabilities.shape[1]  # above every score: the set of all labels
     return PredictionSets(
         penalty=penalty,
         free_labels=free_labels,
         n=len(targets),
-        coverages=COVERAGES,
-        thresholds=tuple(_quantile(of_target, level, everything) for level in COVERAGES),
+        coverages=tuple(levels),
+        thresholds=tuple(float(of_target[_rank(len(targets), level) - 1]) for level in levels),
         measured=(),
     )
 
 
-def _quantile(ascending: NDArray[np.float64], coverage: float, everything: float) -> float:
-    """Return the ceil((n + 1) coverage)-th score: it gives the coverage for a new image."""
-    rank = math.ceil((len(ascending) + 1) * coverage)
-    return everything if rank > len(ascending) else float(ascending[rank - 1])
+def _rank(images: int, coverage: float) -> int:
+    """Return ceil((n + 1) coverage): that score, in ascending order, covers a new image so often.
+
+    Rounded first: 0.95 * 20 is 19 and a rounding error.
+    """
+    return math.ceil(round((images + 1) * coverage, 9))
 
 
 def measure_sets(
@@ -81,6 +95,8 @@ def measure_sets(
     """Measure the coverage and the size of the sets on the test split."""
     measured = []
     for wanted in REPORTED_COVERAGES:
+        if wanted > sets.coverages[-1]:
+            continue  # the validation split is too small for it
         chosen = members(probabilities, sets, wanted)  # (N, K)
         measured.append(
             Coverage(

@@ -10,7 +10,7 @@ from training.data.dataset import Dataset
 
 
 def drift_reference(
-    probabilities: Tensor, scores: Tensor, dataset: Dataset, threshold: float
+    probabilities: Tensor, scores: Tensor, dataset: Dataset, threshold: float | None
 ) -> Reference:
     """Build the histograms of the validation split's inputs and of the model's outputs.
 
@@ -18,18 +18,19 @@ def drift_reference(
         probabilities: Of the float32 graph for the validation split, (N, K).
         scores: Its OOD scores, (N,).
         dataset: Its validation split, and the sizes of its files.
-        threshold: Scores under it are out of distribution.
+        threshold: Scores under it are out of distribution; None: there is none.
     """
     split = dataset.validation
     confidence, top = probabilities.max(1)
     counts = torch.bincount(top, minlength=len(dataset.labels)).double()
     light = brightness(split.images.numpy())
+    outside = None if threshold is None else float((scores < threshold).double().mean())
     sizes = dataset.shorter_sides or [dataset.preprocessing.crop] * len(split)
     return Reference(
         n=len(split),
         labels=tuple((counts / len(split)).tolist()),
         confidence=histogram(confidence.double().numpy(), CONFIDENCE),
-        out_of_distribution=float((scores < threshold).double().mean()),
+        out_of_distribution=outside,
         brightness=histogram(light, deciles(light)),
         side=histogram(np.array(sizes, np.float64), SIDE),
     )

@@ -6,7 +6,8 @@ rest. The test split is not read here.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ from model.artifact.trust import OodDetector
 from model.network.resnet import Normalize, ResNet
 from training.data.dataset import Dataset
 from training.data.loader import eval_batch_size
-from training.trust.calibration import CalibrationData, Calibrator, Chosen, choose
+from training.trust.calibration import CalibrationData, Chosen, choose
+from training.trust.calibrator import Calibrator
 from training.trust.ood import SCORES, Distances, Score, auroc
 from training.trust.ood_sets import distort
 
@@ -57,6 +59,12 @@ class FittedTrustHead:
     head: TrustHead
     chosen: Chosen
     detector: OodDetector
+
+    def uncalibrated(self, reason: str) -> Self:
+        """Keep the plain softmax instead of the calibrator, and record why."""
+        chosen = self.chosen.uncalibrated(reason)
+        head = TrustHead(chosen.calibrator, self.head.distances, self.head.score)
+        return replace(self, head=head, chosen=chosen)
 
     def out_of_fold_probabilities(
         self, logits: Tensor, features: Tensor, targets: Tensor

@@ -11,17 +11,25 @@ Source:
     Mahalanobis distance.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import torch
+from scipy.stats import beta, betabinom
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
 from model.artifact.trust import OodFigures, OodSet
 
-ACCEPTED_SHARE = 0.95
-"""Share of the validation split at or above the threshold."""
+FLAGGED_SHARE = 0.05
+"""Share of images like those of the validation split that fall under the threshold."""
+INTERVAL = (0.025, 0.975)
+"""The ends of a 95 % interval."""
+MIN_AUROC = 0.8
+"""With a lower mean over the OOD sets the score tells too little, and no threshold is offered."""
+USER_SET = "photographs"
+"""The images of `--ood-images`: what the user wants to be told must be told by itself."""
 MAX_RANK = 256
 """Directions that are whitened one by one; 2,048 of them would take 16 MB in the graph."""
 RIDGE = 1e-3
@@ -113,9 +121,39 @@ SCORES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
 )
 
 
-def find_threshold(scores: Tensor) -> float:
-    """Return the score that `ACCEPTED_SHARE` of the validation split's images reach."""
-    return float(torch.quantile(scores.double(), 1 - ACCEPTED_SHARE))
+def threshold_rank(images: int) -> int:
+    """Return which score of a validation split, in ascending order, is the threshold; 0: none.
+
+    A new image falls under the k-th of n scores with a chance of k / (n + 1).
+    """
+    return int(FLAGGED_SHARE * (images + 1) + 1e-9)
+
+
+def find_threshold(scores: Tensor) -> float | None:
+    """Return the threshold under which 5 % of new images fall; None: there are too few scores."""
+    rank = threshold_rank(len(scores))
+    return float(scores.double().sort().values[rank - 1]) if rank else None
+
+
+def flagged_interval(images: int, new: int | None = None) -> tuple[float, float]:
+    """Return the 95 % interval of the share of new images that fall under the threshold.
+
+    The share that lies under an order statistic has a beta distribution, whatever the scores'
+    own is; the number among `new` images a beta-binomial one.
+
+    Args:
+        images: Of the validation split, n.
+        new: How many new images are counted; None: the share in the long run.
+
+    Source:
+        David and Nagaraja, "Order Statistics", 3rd edition, 2003, chapter 2.
+    """
+    rank = threshold_rank(images)
+    if new:
+        ends = betabinom.ppf(INTERVAL, new, rank, images + 1 - rank) / new
+    else:
+        ends = beta.ppf(INTERVAL, rank, images + 1 - rank)
+    return float(ends[0]), float(ends[1])
 
 
 def auroc(in_distribution: Tensor, ood: Tensor) -> float:
@@ -127,18 +165,57 @@ def auroc(in_distribution: Tensor, ood: Tensor) -> float:
     return float(binary_auroc(ranks, truth))
 
 
-def measure_ood(validation: Tensor, test: Tensor, ood: Mapping[str, Tensor]) -> OodFigures:
-    """Set the threshold on the validation split, and apply it to the test split and OOD sets."""
-    threshold = find_threshold(validation)
+def measure_ood(validation: Tensor, measured: Tensor, ood: Mapping[str, Tensor]) -> OodFigures:
+    """Set the threshold on the validation split, and apply it to another split and OOD sets.
+
+    No threshold is set where the validation split is too small, or the score does not tell the
+    OOD sets from the measured split.
+    """
+    found = {name: (auroc(measured, scores), scores) for name, scores in ood.items()}
+    left_out = _why_left_out(len(validation), {name: area for name, (area, _) in found.items()})
+    threshold = None if left_out else find_threshold(validation)
+    sets = {
+        name: OodSet(
+            auroc=round(area, 6),
+            flagged=None if threshold is None else _share_under(scores, threshold),
+            n=len(scores),
+        )
+        for name, (area, scores) in found.items()
+    }
+    if threshold is None:
+        return OodFigures(threshold=None, accepted=None, sets=sets, left_out=left_out)
     return OodFigures(
         threshold=threshold,
-        accepted=float((test >= threshold).double().mean()),
-        sets={
-            name: OodSet(
-                auroc=round(auroc(test, scores), 6),
-                flagged=float((scores < threshold).double().mean()),
-                n=len(scores),
-            )
-            for name, scores in ood.items()
-        },
+        accepted=1 - _share_under(measured, threshold),
+        sets=sets,
+        n=len(validation),
+        flagged_interval=flagged_interval(len(validation)),
+        flagged_interval_measured=flagged_interval(len(validation), len(measured)),
     )
+
+
+def _share_under(scores: Tensor, threshold: float) -> float:
+    return float((scores < threshold).double().mean())
+
+
+def _why_left_out(images: int, areas: Mapping[str, float]) -> str | None:
+    """Say why there is no threshold; None: there is one."""
+    if not threshold_rank(images):
+        needed = math.ceil(1 / FLAGGED_SHARE) - 1
+        return (
+            f"the validation split has {images} images, and a threshold that "
+            f"{FLAGGED_SHARE:.0%} fall under needs {needed} or more"
+        )
+    mean = sum(areas.values()) / len(areas)
+    if mean < MIN_AUROC:
+        listed = ", ".join(f"{name} {area:.2f}" for name, area in areas.items())
+        return (
+            f"the score does not tell images of anything else from real ones: its mean AUROC is "
+            f"{mean:.2f}, and {MIN_AUROC} is needed ({listed})"
+        )
+    if areas.get(USER_SET, 1.0) < MIN_AUROC:
+        return (
+            "the score does not tell the images of --ood-images from real ones: its AUROC is "
+            f"{areas[USER_SET]:.2f}, and {MIN_AUROC} is needed"
+        )
+    return None

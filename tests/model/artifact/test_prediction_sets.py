@@ -40,7 +40,8 @@ def test_a_likelier_label_is_never_out_where_a_less_likely_one_is_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coverage", "expected"), [(0.5, 0.1), (0.51, 0.5), (0.7, 0.5), (0.9, 0.5), (0.999, 0.5)]
+    ("coverage", "expected"),
+    [(0.5, 0.1), (0.51, 0.5), (0.7, 0.5), (0.9, 0.5), (0.999, float("inf"))],
 )
 def test_a_coverage_between_two_entries_takes_the_higher_one(
     coverage: float, expected: float

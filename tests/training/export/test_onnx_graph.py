@@ -25,7 +25,7 @@ from training.export.onnx_graph import (
     check_parity,
     to_onnx,
 )
-from training.trust.calibration import Calibrator
+from training.trust.calibrator import Calibrator
 from training.trust.head import TrustHead
 from training.trust.ood import Distances, Score
 

@@ -90,6 +90,7 @@ def test_the_figures_come_out_again(
     assert file.speed is not None
     assert file.calibration is not None
     assert file.refusal is not None
+    assert file.refusal.threshold is not None
     accepted = (reduced["score"] >= file.refusal.threshold).double().mean()
     assert file.refusal.accepted == pytest.approx(float(accepted))
 

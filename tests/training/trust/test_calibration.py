@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from training.trust import calibration as calibrate
-from training.trust.calibration import METHODS, CalibrationData, choose, fit
+from training.trust.calibration import CalibrationData, choose, fit
+from training.trust.calibrator import METHODS, bounded_softmax
 
 
 def _honest(count: int, classes: int = 5, spread: float = 2.0) -> CalibrationData:
@@ -39,8 +40,9 @@ def test_a_handful_of_right_answers_does_not_make_it_certain(count: int) -> None
 
     chosen = choose(evidence, "validation")
 
-    assert chosen.record.method == "temperature"
-    assert chosen.calibrator(logits.double(), evidence.distances.double()).max() < 0.999
+    assert chosen.record.method in {"softmax", "temperature"}
+    answers = chosen.calibrator(logits.double(), evidence.distances.double())
+    assert answers.max() <= max(0.75, 1 - 3 / count) + 1e-9
     assert torch.isfinite(chosen.out_of_fold_probabilities(evidence)).all()
 
 
@@ -109,7 +111,7 @@ def test_every_method_gives_probabilities_and_names_its_coefficients(method: str
     answers = calibrator(evidence.logits.double(), evidence.distances.double())
     torch.testing.assert_close(answers.sum(1), torch.ones(300, dtype=torch.float64))
     assert "scale" in calibrator.coefficients()
-    assert (calibrator.temperature() is None) == (method != "temperature")
+    assert (calibrator.temperature() is None) == bool(METHODS[method])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -160,13 +162,15 @@ def test_plain_honest_logits_gain_next_to_nothing() -> None:
 
 
 def test_each_image_is_answered_by_a_calibrator_that_did_not_see_it() -> None:
-    evidence = _honest(200)
+    evidence = _times(_honest(200), 3.0)
     chosen = choose(evidence, "validation")
 
     answers = chosen.out_of_fold_probabilities(evidence)
 
     number = int(chosen.fold[0])
-    again = fit(evidence[chosen.fold != number], METHODS[chosen.record.method])
+    others = evidence[chosen.fold != number]
+    assert chosen.record.method == "temperature"
+    again = fit(others, (), few=True, limit=1 - 3 / 200)
     expected = again(evidence.logits[:1].double(), evidence.distances[:1].double())
     torch.testing.assert_close(answers[:1].double(), expected, atol=1e-6, rtol=0)
 
@@ -194,3 +198,79 @@ def test_a_method_that_runs_away_on_a_handful_of_images_does_not_compete(seed: i
     assert np.isfinite(list(record.cross_validated_nll.values())).all()
     assert all(np.isfinite(values).all() for values in record.coefficients.values())
     assert chosen.out_of_fold_probabilities(evidence).isfinite().all()
+
+
+def _all_right(count: int, classes: int, margin: float) -> CalibrationData:
+    """Label smoothing's outcome: every answer right, none of them sure."""
+    rng = torch.Generator().manual_seed(0)
+    targets = torch.randint(0, classes, (count,), generator=rng)
+    logits = margin * torch.eye(classes)[targets]
+    logits += 0.5 * torch.randn(count, classes, generator=rng)
+    return CalibrationData(logits, torch.rand(count, classes, generator=rng), targets)
+
+
+def test_a_split_without_a_wrong_answer_gives_the_confidence_of_the_rule_of_three() -> None:
+    evidence = _all_right(184, 10, 5.0)
+
+    chosen = choose(evidence, "validation")
+
+    answers = chosen.calibrator(10 * evidence.logits, evidence.distances)
+    assert set(chosen.record.cross_validated_nll) == {"softmax", "temperature"}
+    assert (chosen.record.wrong, chosen.record.max_probability) == (0, 1 - 3 / 184)
+    assert answers.max() == pytest.approx(1 - 3 / 184, abs=1e-6)
+    # Laplace's rule of succession: after n right answers the next is right with 1 - 1 / (n + 2).
+    fitted = fit(evidence, (), few=True)
+    confidence = fitted(evidence.logits.double(), evidence.distances.double()).amax(1).mean()
+    assert float(1 - confidence) == pytest.approx(1 / 186, rel=0.5)
+
+
+@pytest.mark.parametrize(("wrong", "methods"), [(149, 2), (150, 5)])
+def test_methods_with_terms_compete_only_with_many_wrong_answers(wrong: int, methods: int) -> None:
+    evidence = _all_right(400, 5, 6.0)
+    targets = evidence.targets.clone()
+    targets[:wrong] = (targets[:wrong] + 1) % 5
+
+    chosen = choose(CalibrationData(evidence.logits, evidence.distances, targets), "validation")
+
+    assert chosen.record.wrong == wrong
+    assert len(chosen.record.cross_validated_nll) == methods
+
+
+@pytest.mark.parametrize("limit", [0.75, 0.9837, 1.0])
+@pytest.mark.parametrize("classes", [2, 10, 1_000])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 30.0, 3_000.0])
+def test_no_probability_saturates_and_none_changes_places(
+    limit: float, classes: int, spread: float
+) -> None:
+    logits = spread * torch.randn(200, classes, generator=torch.Generator().manual_seed(0))
+
+    answers = bounded_softmax(logits, limit)
+
+    assert answers.dtype == torch.float32
+    assert answers.min() > 0
+    assert answers.max() < 1
+    assert answers.max() <= max(limit, 1 / classes) + 1e-6
+    torch.testing.assert_close(answers.sum(1), torch.ones(200))
+    if spread and classes < 1_000:  # of a thousand some differ by less than float32 resolves
+        assert torch.equal(answers.argsort(dim=1, stable=True), logits.argsort(dim=1, stable=True))
+    assert (answers.gather(1, logits.argsort(1)).diff() >= 0).all()
+
+
+def test_answers_under_the_limit_are_those_of_the_softmax() -> None:
+    logits = torch.randn(500, 6, generator=torch.Generator().manual_seed(0))
+
+    answers = bounded_softmax(logits, 0.99)
+
+    torch.testing.assert_close(answers, logits.softmax(1), atol=2e-6, rtol=0)
+
+
+def test_a_calibrator_that_is_left_out_answers_as_the_plain_softmax_does() -> None:
+    evidence = _all_right(184, 10, 5.0)
+    chosen = choose(evidence, "validation").uncalibrated("it did harm")
+
+    answers = chosen.calibrator(evidence.logits, evidence.distances).float()
+
+    torch.testing.assert_close(answers, evidence.logits.softmax(1), atol=2e-6, rtol=0)
+    torch.testing.assert_close(chosen.out_of_fold_probabilities(evidence), answers)
+    assert (chosen.record.method, chosen.record.left_out) == ("softmax", "it did harm")
+    assert chosen.calibrator.temperature() == 1

@@ -13,7 +13,16 @@ from PIL import Image
 from model.preprocessing import Preprocessing
 from training.data.dataset import DatasetError
 from training.trust import ood as module
-from training.trust.ood import SCORES, Distances, Score, auroc, find_threshold, measure_ood
+from training.trust.ood import (
+    SCORES,
+    Distances,
+    Score,
+    auroc,
+    find_threshold,
+    flagged_interval,
+    measure_ood,
+    threshold_rank,
+)
 from training.trust.ood_sets import MAX_DISTORTED, distort, ood_sets
 
 SPEC = Preprocessing(resize=8, crop=8, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -92,14 +101,60 @@ def test_the_area_is_the_share_of_pairs_in_the_right_order() -> None:
     assert auroc(ood - 1e6, inside + 1e6) == 0
 
 
-def test_the_threshold_lets_95_of_100_pass_and_counts_the_rest() -> None:
+def test_the_threshold_is_an_order_statistic_and_counts_the_rest() -> None:
     scores = torch.arange(1.0, 101.0)
 
-    figures = measure_ood(scores, scores, {"low": torch.tensor([0.0, 2.0, 50.0, 60.0])})
+    figures = measure_ood(scores, scores, {"low": torch.tensor([0.0, 2.0, 4.0, 5.0])})
 
-    assert (scores >= find_threshold(scores)).sum() == 95
-    assert figures.accepted == pytest.approx(0.95)
-    assert figures.sets["low"].flagged == 0.5
+    assert figures.threshold == 5  # a new score is under the 5th of 100 with a chance of 5 / 101
+    assert figures.accepted == pytest.approx(0.96)
+    assert figures.sets["low"].flagged == 0.75
+
+
+@pytest.mark.parametrize("images", [25, 184, 1_000])
+def test_new_images_are_flagged_as_often_as_the_interval_says(images: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+    shares, counted, new = [], [], 208
+    for _ in range(1_000):
+        threshold = find_threshold(torch.randn(images, generator=rng))
+        assert threshold is not None
+        shares.append(float(torch.special.ndtr(torch.tensor(threshold))))  # of a normal score
+        counted.append(float((torch.randn(new, generator=rng) < threshold).double().mean()))
+
+    for found, (low, high) in (
+        (shares, flagged_interval(images)),
+        (counted, flagged_interval(images, new)),
+    ):
+        inside = np.mean([low <= share <= high for share in found])
+        assert 0.93 <= inside <= 0.985  # discrete counts: a little more than 95 %
+    assert np.mean(shares) == pytest.approx(threshold_rank(images) / (images + 1), abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("images", "areas", "reason"),
+    [
+        (18, {"noise": 1.0}, "18 images"),
+        (19, {"noise": 1.0}, None),
+        (184, {"noise": 0.9, "inverted": 0.6}, "mean AUROC is 0.75"),
+        (184, {"noise": 1.0, "inverted": 0.7}, None),
+        (184, {"noise": 1.0, "inverted": 1.0, "photographs": 0.7}, "--ood-images"),
+    ],
+)
+def test_no_threshold_is_set_where_it_would_tell_nothing(
+    images: int, areas: dict[str, float], reason: str | None
+) -> None:
+    scores = torch.linspace(0, 1, images)
+    ood = {name: scores.quantile(torch.tensor(1 - area)).repeat(50) for name, area in areas.items()}
+
+    figures = measure_ood(scores, scores, ood)
+
+    if reason is None:
+        assert figures.threshold is not None
+        assert figures.left_out is None
+    else:
+        assert reason in (figures.left_out or "")
+        assert (figures.threshold, figures.accepted, figures.n) == (None, None, None)
+        assert all(each.flagged is None for each in figures.sets.values())
 
 
 def test_photographs_of_any_kind_are_read_and_broken_ones_are_left_out(tmp_path: Path) -> None:
