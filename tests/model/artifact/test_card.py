@@ -11,6 +11,7 @@ from model.artifact.card_figures import NOT_RECORDED, wilson
 from model.artifact.folder import read_manifest
 from model.artifact.manifest import Manifest, Metrics
 from model.artifact.provenance import Cost, Data
+from model.artifact.trust import Calibration, OodFigures
 from model.artifact.writing import CARD
 from model.preprocessing import Preprocessing
 from tests.manifests import PROVENANCE, build_manifest
@@ -92,6 +93,63 @@ def test_the_card_tells_what_the_data_are_and_what_training_took() -> None:
 
     assert "- licence of the data: MIT\n- images: 55,000 train, 10,000 test\n" in text
     assert "- cost: 85 epochs, 100 minutes, 11,000 CPU seconds, 2 threads of AVX512\n" in text
+
+
+def _with_trust(whole: Manifest, ood: OodFigures, **changes: object) -> Manifest:
+    calibration = Calibration(
+        method="temperature",
+        coefficients={"scale": (0.5,)},
+        split="validation",
+        n=184,
+        wrong=2,
+        max_probability=1 - 3 / 184,
+        folds=5,
+        cross_validated_nll={"softmax": 0.11, "temperature": 0.05},
+    ).model_copy(update=changes)
+    file = whole.files["float32"].model_copy(update={"refusal": ood})
+    return whole.model_copy(update={"calibration": calibration, "files": {"float32": file}})
+
+
+@pytest.mark.parametrize(
+    ("accepted", "words"),
+    [(0.95, "5.0% (1.2% to 9.6% was to be expected), which chance explains"),
+     (0.865, "13.5% (1.2% to 9.6% was to be expected), **more than chance explains**")],
+)  # fmt: skip
+def test_the_card_says_first_that_images_are_few_and_what_the_threshold_flags(
+    accepted: float, words: str
+) -> None:
+    ood = OodFigures(
+        threshold=-2.5,
+        accepted=accepted,
+        sets={},
+        n=184,
+        flagged_interval=(0.024, 0.088),
+        flagged_interval_measured=(0.012, 0.096),
+    )
+
+    text = card(_with_trust(manifest(), ood))
+
+    assert "# tiny, version 3\n\n**All figures stand on only 100 images** (split `test`)" in text
+    assert "top-1 is 90.0%, and with 95 % confidence anything from 82.56% to 94.48%." in text
+    assert f"it flags 2.4% to 8.8%; of the 100 images of `test` it flags {words}" in text
+    assert "184 images of `validation`, 2 of them answered wrongly: softmax 0.1100" in text
+    assert "no probability is above 0.9837" in text
+
+
+def test_the_card_says_why_something_is_not_offered() -> None:
+    ood = OodFigures(threshold=None, accepted=None, sets={}, left_out="its mean AUROC is 0.63")
+
+    text = card(_with_trust(manifest(), ood, left_out="it raised the cross-entropy"))
+
+    assert "- `in_distribution`, float32: not offered: its mean AUROC is 0.63\n" in text
+    assert "the plain softmax is served: calibration was left out, as it raised the cross" in text
+    assert "- calibration: none: the plain softmax\n" in text
+
+
+def test_figures_of_the_validation_split_are_called_that() -> None:
+    text = card(manifest(METRICS.model_copy(update={"split": "validation"})))
+
+    assert "There is no test split: the validation split also chose the weights" in text
 
 
 def test_weights_from_elsewhere_are_not_called_random() -> None:

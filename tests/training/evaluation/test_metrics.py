@@ -12,7 +12,13 @@ import torch
 from PIL import Image
 
 from training.data.dataset import Dataset, Split
-from training.evaluation.metrics import BINS, evaluate, reliability, write_report
+from training.evaluation.metrics import (
+    BINS,
+    evaluate,
+    reliability,
+    worse_than_softmax,
+    write_report,
+)
 from training.evaluation.predict import Predictions, load_network, predict_split, with_mirror
 from training.fit.loop import Outcome
 from training.runs.record import CheckpointError
@@ -48,6 +54,29 @@ def test_loss_and_accuracies_are_numpys(temperature: float) -> None:
     assert figures.top1 == pytest.approx((ranks[:, 0] == targets).mean(), abs=1e-6)
     assert figures.top5 == pytest.approx((ranks[:, :5] == targets[:, None]).any(1).mean(), abs=1e-6)
     assert 0.4 < figures.top1 < figures.top5 < 1
+
+
+@pytest.mark.parametrize(
+    ("count", "factor", "is_worse"),
+    [
+        (700, 1.0, False),
+        (60, 2.0, True),  # half of the targets are random: twice as confident is wrong
+        (700, 0.7, False),  # and less confident is right
+    ],
+)
+def test_a_rise_of_the_cross_entropy_is_found_beyond_the_noise(
+    count: int, factor: float, is_worse: bool
+) -> None:
+    plain = _answers(count)
+    answers = Predictions(plain.logits, plain.targets, (factor * plain.logits).softmax(1))
+
+    found = worse_than_softmax(answers)
+
+    before, after = (
+        -np.log(values.double().numpy()[np.arange(count), plain.targets.numpy()]).mean()
+        for values in (plain.logits.softmax(1), answers.calibrated())
+    )
+    assert found == (f"from {before:.4f} to {after:.4f}" if is_worse else None)
 
 
 def test_confusion_counts_truth_in_rows_and_answers_in_columns() -> None:

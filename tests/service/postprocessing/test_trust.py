@@ -1,0 +1,40 @@
+"""What an artifact offers follows from its manifest."""
+
+import pytest
+
+from model.artifact.manifest import Manifest
+from model.artifact.trust import OodFigures, PredictionSets
+from service.errors import InvalidParameterError
+from service.postprocessing.trust import PredictOptions, Trust
+from tests.manifests import build_manifest
+
+SETS = PredictionSets(
+    penalty=0,
+    free_labels=1,
+    n=50,
+    coverages=(0.5, 0.9, 0.98),
+    thresholds=(0.1, 0.5, 0.7),
+    measured=(),
+)
+
+
+def _trust(**changes: object) -> Trust:
+    manifest: Manifest = build_manifest({"float32": b"model"})
+    file = manifest.files["float32"].model_copy(update=changes)
+    whole = manifest.model_copy(update={"files": {"float32": file}})
+    return Trust(whole, "float32", frozenset({"score"}))
+
+
+def test_a_coverage_that_the_validation_split_is_too_small_for_is_refused() -> None:
+    trust = _trust(prediction_sets=SETS)
+
+    trust.validate(PredictOptions(coverage=0.98))
+    with pytest.raises(InvalidParameterError, match=r"at most 0\.98: the 50 validation images"):
+        trust.validate(PredictOptions(coverage=0.99))
+
+
+def test_an_artifact_without_a_threshold_has_none() -> None:
+    left_out = OodFigures(threshold=None, accepted=None, sets={}, left_out="too few images")
+
+    assert _trust(refusal=left_out).threshold is None
+    assert _trust(refusal=OodFigures(threshold=2, accepted=0.9, sets={})).threshold == 2
