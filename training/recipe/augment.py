@@ -1,7 +1,7 @@
 """Augmentation of a batch, on uint8: crop, shift, flip, erase, mix.
 
 Each function takes and returns uint8 (N, S, S, C) and draws from the generator given,
-so that a run can be repeated.
+so that a run can be repeated. The images stay on their device; the generator may be on another.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from training.recipe.augment_color import color_jitter, trivial_augment
 from training.recipe.recipe import Recipe
 
 SIZE_MULTIPLE = 4
@@ -54,6 +55,10 @@ def augment(
         images = random_shift(images, recipe.random_shift, generator)
     if recipe.flip:
         images = random_flip(images, generator)
+    if recipe.trivial_augment:
+        images = trivial_augment(images, generator)
+    if recipe.color_jitter:
+        images = color_jitter(images, recipe.color_jitter, generator)
     if recipe.random_erasing:
         images = random_erasing(images, recipe.random_erasing, generator)
     return images
@@ -81,12 +86,13 @@ def random_resized_crop(
     Source:
         Szegedy et al., "Going deeper with convolutions", 2014, section 6.
     """
-    draw = torch.rand(4, len(images), generator=generator)
+    draw = _uniform((4, len(images)), generator, images)
     area = min_area + (1 - min_area) * draw[0]
     ratio = torch.exp((2 * draw[1] - 1) * 0.2877)  # log-uniform in [3/4, 4/3]
     width = (area * ratio).sqrt().clamp(max=1)  # shares of the side
     height = (area / ratio).sqrt().clamp(max=1)
-    theta = torch.zeros(len(images), 2, 3)  # maps [-1, 1] of the new onto the old image
+    # Maps [-1, 1] of the new onto the old image.
+    theta = torch.zeros(len(images), 2, 3, device=images.device)
     theta[:, 0, 0], theta[:, 1, 1] = width, height
     theta[:, 0, 2] = (2 * draw[2] - 1) * (1 - width)
     theta[:, 1, 2] = (2 * draw[3] - 1) * (1 - height)
@@ -108,7 +114,8 @@ def mix(
         images: uint8 (N, S, S, C).
         targets: int64 (N,).
         recipe: Its `mixup` and `cutmix` are the alphas of symmetric beta distributions.
-        generator: Random numbers come from it.
+        generator: Random numbers come from it. One on the CPU makes nothing wait for a GPU: what
+            is drawn decides what is done.
 
     Returns:
         The images, the other images' targets, and the share of the first.
@@ -122,7 +129,8 @@ def mix(
     coin = torch.rand((), generator=generator).item() < 0.5
     blends = bool(recipe.mixup) and (coin or not recipe.cutmix)
     share = _beta(recipe.mixup if blends else recipe.cutmix, generator)
-    others = torch.randperm(len(images), generator=generator)
+    others = torch.randperm(len(images), generator=generator, device=generator.device)
+    others = others.to(images.device)
     if blends:
         mixed = torch.lerp(images[others].float(), images.float(), share)
         return mixed.round().to(torch.uint8), targets[others], share
@@ -150,16 +158,20 @@ def random_shift(images: Tensor, pixels: int, generator: Generator) -> Tensor:
     count, side = images.shape[:2]
     if pixels >= side:
         raise ValueError(f"`pixels` (={pixels}) must be under the image size (={side}).")
-    offsets = torch.randint(-pixels, pixels + 1, (2, count, 1), generator=generator)
-    positions = (torch.arange(side) + offsets).abs()  # (2, N, S), mirrored at 0
+    device = images.device
+    shape = (2, count, 1)
+    offsets = torch.randint(
+        -pixels, pixels + 1, shape, generator=generator, device=generator.device
+    ).to(device)
+    positions = (torch.arange(side, device=device) + offsets).abs()  # (2, N, S), mirrored at 0
     rows, columns = (side - 1) - (side - 1 - positions).abs()  # mirrored at S - 1
-    each = torch.arange(count)[:, None, None]
+    each = torch.arange(count, device=device)[:, None, None]
     return images[each, rows[:, :, None], columns[:, None, :]]  # (N, S, S, C)
 
 
 def random_flip(images: Tensor, generator: Generator) -> Tensor:
     """Mirror half of the images left to right."""
-    mirrored = torch.rand(images.shape[0], generator=generator) < 0.5
+    mirrored = _uniform((len(images),), generator, images) < 0.5
     return torch.where(mirrored[:, None, None, None], images.flip(2), images)
 
 
@@ -172,17 +184,24 @@ def random_erasing(images: Tensor, probability: float, generator: Generator) -> 
         Zhong et al., "Random Erasing Data Augmentation", 2017 (arXiv 1708.04896).
     """
     count, side = images.shape[:2]
-    draw = torch.rand(5, count, generator=generator)
+    draw = _uniform((5, count), generator, images)
     area = side * side * (0.02 + 0.31 * draw[0])
     ratio = torch.exp((2 * draw[1] - 1) * 1.194)  # log-uniform in [0.303, 3.3]
     height = (area * ratio).sqrt().round().clamp(1, side)
     width = (area / ratio).sqrt().round().clamp(1, side)
     top = (draw[2] * (side - height + 1)).floor()
     left = (draw[3] * (side - width + 1)).floor()
-    line = torch.arange(side)
+    line = torch.arange(side, device=images.device)
     rows = (line >= top[:, None]) & (line < (top + height)[:, None])  # (N, S)
     columns = (line >= left[:, None]) & (line < (left + width)[:, None])
     chosen = (draw[4] < probability)[:, None, None]
     box = (rows[:, :, None] & columns[:, None, :] & chosen)[..., None]  # (N, S, S, 1)
-    noise = torch.randint(0, 256, images.shape, dtype=torch.uint8, generator=generator)
-    return torch.where(box, noise, images)
+    noise = torch.randint(
+        0, 256, images.shape, dtype=torch.uint8, generator=generator, device=generator.device
+    )
+    return torch.where(box, noise.to(images.device), images)
+
+
+def _uniform(shape: tuple[int, ...], generator: Generator, images: Tensor) -> Tensor:
+    """Draw from [0, 1) where the generator is, for use where the images are."""
+    return torch.rand(shape, generator=generator, device=generator.device).to(images.device)

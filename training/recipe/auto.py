@@ -8,7 +8,7 @@ elsewhere does not depend on the machine.
 from dataclasses import dataclass
 
 from model.architecture.family import get_architecture
-from training.recipe.presets import FINETUNE
+from training.recipe.presets import DEFAULT, FINETUNE
 from training.recipe.recipe import Recipe
 
 AUTO = "auto"
@@ -22,9 +22,11 @@ CPU_SIZE_OF_MIDDLING = 48
 """Image size on a CPU for images between `SMALL` and `PHOTOGRAPH` pixels."""
 PHOTOGRAPH = 160
 """Pixels from which images are taken for photographs, whose details need large inputs."""
-STEPS_PER_EPOCH = 27
+STEPS_PER_EPOCH = 50
 """At least, where a batch of 8 allows it: fewer learn little."""
 BATCH_SIZES = {"cpu": (8, 128), "gpu": (8, 512)}
+FULL_RATE_BATCH = 32
+"""Images a step from which the rates are those of `default`."""
 EPOCHS = (12, 30)
 """At least and at most."""
 IMAGE_MS = {"small": 9.0, "standard": 17.0}
@@ -84,7 +86,7 @@ def choose(facts: Facts) -> tuple[Recipe, tuple[str, ...]]:
                 "normalize": "imagenet" if _made_for(facts.architecture) >= 224 else "data",
                 "image_size": size,
                 "epochs": epochs,
-                "batch_size": min(64, batch),
+                "batch_size": batch,
                 "flip": flips,
             }
         )
@@ -93,7 +95,8 @@ def choose(facts: Facts) -> tuple[Recipe, tuple[str, ...]]:
     return recipe, (
         f"auto: image_size={size}: {why_size}",
         f"auto: batch_size={recipe.batch_size}: about {steps:,} steps an epoch of "
-        f"{facts.images:,} images; learning_rate={recipe.learning_rate:g} goes with it",
+        f"{facts.images:,} images; learning_rate={recipe.learning_rate:g} "
+        f"({recipe.optimizer}, {recipe.schedule})",
         f"auto: epochs={epochs}: {why_epochs}",
         f"auto: architecture={recipe.architecture}, from {start}, "
         f"{'on a GPU' if facts.has_gpu else f'on {facts.cores} cores'}",
@@ -131,7 +134,7 @@ def _fits_memory(facts: Facts, size: int) -> bool:
 
 
 def _batch_size(facts: Facts, size: int) -> int:
-    """Choose the largest power of two that leaves enough steps in an epoch, and fits the memory."""
+    """Choose the largest power of two that leaves enough steps an epoch, and fits the memory."""
     least, most = BATCH_SIZES["gpu" if facts.has_gpu else "cpu"]
     wanted = max(1, facts.images // STEPS_PER_EPOCH)
     if not facts.has_gpu:
@@ -160,28 +163,21 @@ def _epochs(facts: Facts, size: int) -> tuple[int, str]:
 
 
 def _from_scratch(size: int, batch: int, epochs: int, *, flips: bool) -> Recipe:
-    """Fit the recipe `default` to the size and the batch; its rates are for batches of 512."""
-    scale = (batch / 512) ** 0.5
+    """Fit the recipe `default` to the size and the batch, with lower rates for tiny batches."""
+    scale = min(1.0, batch / FULL_RATE_BATCH)
     crops = size > SMALL
-    return Recipe(
-        name=AUTO,
-        image_size=size,
-        epochs=epochs,
-        batch_size=batch,
-        optimizer="muon",
-        learning_rate=round(0.2 * scale, 3),
-        muon_lr=round(max(0.03, 0.1 * scale), 3),
-        weight_decay=5e-4,
-        schedule="one_cycle",
-        warmup=0.1,
-        label_smoothing=0.1,
-        ema_decay=0.99,
-        flip=flips,
-        random_shift=0 if crops else max(1, size // 12),
-        rrc_min_area=0.35 if crops else 1.0,
-        random_erasing=0.3,
-        resolution_start=0.7,
-        resolution_ramp=0.6,
+    return DEFAULT.model_copy(
+        update={
+            "name": AUTO,
+            "image_size": size,
+            "epochs": epochs,
+            "batch_size": batch,
+            "learning_rate": DEFAULT.learning_rate * scale,
+            "muon_lr": DEFAULT.muon_lr * scale,
+            "flip": flips,
+            "random_shift": 0 if crops else max(1, size // 12),
+            "rrc_min_area": 0.35 if crops else 1.0,
+        }
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from model.network.resnet import ResNet
 from training.recipe.recipe import Recipe
@@ -105,6 +105,8 @@ def build_optimizer(network: ResNet, recipe: Recipe) -> Optimizer:
     match recipe.optimizer:
         case "adam":
             return Adam(groups.values())
+        case "adamw":
+            return AdamW(groups.values())
         case "sgd":
             return SGD(groups.values(), momentum=recipe.momentum, nesterov=recipe.momentum > 0)
         case "muon":

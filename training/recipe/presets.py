@@ -97,6 +97,26 @@ FINETUNE = Recipe(
     flip=True,
     rrc_min_area=0.5,
 )
+# Not measured with pre-trained weights: it starts, steps and resumes.
+PHOTOS = Recipe(
+    name="photos",
+    architecture="resnet18",
+    normalize="imagenet",
+    epochs=20,
+    batch_size=32,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.05,
+    backbone_lr_scale=0.1,
+    schedule="cosine",
+    warmup=0.1,
+    label_smoothing=0.1,
+    flip=True,
+    trivial_augment=True,
+    color_jitter=0.1,
+    random_erasing=0.1,
+    rrc_min_area=0.35,
+)
 # Not measured: it starts, steps and resumes. Most ingredients are those of torchvision's second
 # weights for ResNet-50.
 IMAGENET = Recipe(
@@ -123,7 +143,7 @@ IMAGENET = Recipe(
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         recipe.name: recipe
-        for recipe in (BASELINE, FAST, DEFAULT, RECORD, CIFAR10, FINETUNE, IMAGENET)
+        for recipe in (BASELINE, FAST, DEFAULT, RECORD, CIFAR10, FINETUNE, PHOTOS, IMAGENET)
     }
 )
 

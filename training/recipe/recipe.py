@@ -80,8 +80,8 @@ class Recipe(BaseModel):
         ge=1, description="Passes over the training images; fewer with early stopping."
     )
     batch_size: int = Field(ge=1, description="Images a step, over all processes.")
-    optimizer: Literal["adam", "sgd", "muon"] = Field(
-        description="`adam`, `sgd`, or `muon` for convolutions and SGD for the rest."
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = Field(
+        description="`adam`, `adamw`, `sgd`, or `muon` for convolutions and SGD for the rest."
     )
     learning_rate: float = Field(gt=0, description="The peak, where the schedule has one.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; `sgd` and `muon`.")
@@ -138,6 +138,12 @@ class Recipe(BaseModel):
     )
 
     flip: bool = Field(False, description="Mirror half of the images left to right.")
+    trivial_augment: bool = Field(
+        False, description="One random operation on colour or geometry for each image."
+    )
+    color_jitter: float = Field(
+        0.0, ge=0, le=1, description="Brightness, contrast and saturation change by up to so much."
+    )
     random_shift: int = Field(0, ge=0, description="Pixels, each way; the border is mirrored.")
     random_erasing: float = Field(
         0.0, ge=0, le=1, description="Share of images in which a box is replaced by noise."

@@ -59,4 +59,4 @@ def test_memory_limits_the_batch() -> None:
         choose(Facts(5_000, ("a cat", "a dog"), 64, 3, 2, free))[0] for free in (2**33, 2**26)
     )
 
-    assert (roomy.batch_size, narrow.batch_size) == (128, 16)
+    assert (roomy.batch_size, narrow.batch_size) == (64, 16)
