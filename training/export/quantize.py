@@ -116,7 +116,12 @@ def to_float16(model: bytes) -> bytes:
     used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     rebuilt = helper.make_graph(
-        nodes, graph.name, graph.input, graph.output, [*kept, *halves.values()]
+        nodes,
+        graph.name,
+        graph.input,
+        graph.output,
+        [*kept, *halves.values()],
+        graph.doc_string,
     )
     whole.graph.CopyFrom(rebuilt)
     return _checked(whole)
@@ -183,7 +188,12 @@ def _transpose_stem_once(graph: Any, last_of_stem: str) -> None:
                 if user.op_type == "DequantizeLinear" and user.input[0] == quantized:
                     user.input[0] = first
     rebuilt = helper.make_graph(
-        nodes, graph.name, graph.input, graph.output, [*graph.initializer, same]
+        nodes,
+        graph.name,
+        graph.input,
+        graph.output,
+        [*graph.initializer, same],
+        graph.doc_string,
     )
     graph.CopyFrom(rebuilt)
 

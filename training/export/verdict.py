@@ -24,7 +24,7 @@ def verdict(manifest: Manifest, left_out: tuple[str, ...] = ()) -> list[str]:
     files = manifest.files
     served = [
         f"{name} on {WHERE[name] if len(files) > 1 else 'every machine'} "
-        f"({_size(file.bytes)}{_speed(file)})"
+        f"({_size(file.bytes)}{_speed(file) if name == 'int8' else ''})"
         for name, file in reversed(list(files.items()))
     ]
     return [

@@ -25,7 +25,7 @@ def test_three_lines_say_what_is_served_where_what_it_costs_and_what_to_look_at(
     served, costs, look_at = verdict(manifest, ("float16",))
 
     assert served.startswith("served:  int8 on processors with VNNI or AMX (0.8 MB, ")
-    assert "float32 on everything else (2.9 MB)" in served
+    assert served.endswith("; float16 on CUDA (1.5 MB); float32 on everything else (2.9 MB)")
     assert costs.startswith(
         "costs:   top-1 95.49 % on 10,000 test images, float16 ".replace(" %", "%")
     )
@@ -96,4 +96,6 @@ def test_all_precisions_are_made_and_one_that_fails_its_gate_is_left_out_in_word
         session = onnx_session(read(out).model(precision))
         (probabilities,) = session.run(["probabilities"], {"images": images})
         assert probabilities.argmax(1).tolist() == [each.top1 for each in read(out).manifest.golden]
-        assert session.get_modelmeta().custom_metadata_map["version"] == "1"
+        about = session.get_modelmeta()
+        assert about.custom_metadata_map["version"] == "1"
+        assert about.graph_description.startswith("Images uint8 (N, 14, 14, 1), grey, 0 to 255")
