@@ -133,7 +133,7 @@ def _calibrator(manifest: Manifest) -> str | None:
     return (
         f"{found.method}; cross-validated cross-entropy on {found.n:,} images of `{found.split}`"
         f", {found.wrong:,} of them answered wrongly: {tried}"
-        f"{'' if limit is None else f'; no probability is above {limit:.4f}, or 0'}"
+        f"{'' if limit is None else f'; no probability is above {limit:.4f}, and none is 0'}"
     )
 
 
