@@ -1,6 +1,6 @@
 """The recipes that we offer, by name, and how `--set` changes them.
 
-The comment beside a recipe is what it came to: docs/training.md has the whole table.
+The comment beside a recipe is what it came to: docs/training-log.md has the whole table.
 """
 
 import difflib
