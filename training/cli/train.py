@@ -11,9 +11,11 @@ from training.cli.errors import user_errors
 from training.cli.options import ChangesOption, DataOption, InitOption, RecipeOption
 from training.cli.recipes import recipe_for, recipe_to_resume, usual_recipe
 from training.cli.show import print_recipe
+from training.fit.loggers import LoggerName
 from training.fit.loop import Outcome
 from training.fit.reproduce import reproduce
 from training.fit.resume import resume
+from training.fit.seeds import spread_line, train_seeds
 from training.fit.train import train
 from training.runs.dataset import open_dataset
 
@@ -47,6 +49,13 @@ ReproduceOption = Annotated[
 ]
 
 
+LoggerOption = Annotated[LoggerName, typer.Option(help="Where figures go, beside the run folder.")]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, help="Train so many times, to OUT/seed-N; mean and spread."),
+]
+
+
 def train_model(
     recipe: RecipeOption = None,
     data: DataOption = None,
@@ -58,6 +67,8 @@ def train_model(
     reproduces: ReproduceOption = None,
     minutes: MinutesOption = 5,
     show: ShowOption = None,
+    logger: LoggerOption = "tensorboard",
+    seeds: SeedsOption = None,
 ) -> None:
     """Train a network of the family and keep its best weights.
 
@@ -77,6 +88,9 @@ def train_model(
         return
     if init is not None and resumes:
         raise typer.BadParameter("a run that is resumed has weights already", param_hint="--init")
+    if seeds is not None and (resumes or reproduces is not None):
+        only = "goes with a new run only; name one of its folders with --out"
+        raise typer.BadParameter(only, param_hint="--seeds")
     if reproduces is not None and any((recipe, seed is not None, changes, resumes)):
         only = "may be given with --data, --init, --checkpoint-minutes and --out only"
         raise typer.BadParameter(only, param_hint="--reproduce")
@@ -89,7 +103,21 @@ def train_model(
             outcome = reproduce(reproduces, again, data=data, init=init, checkpoint_every=every)
         elif resumes:
             chosen = recipe_to_resume(folder, recipe, changes or ())
-            outcome = resume(folder, data, recipe=chosen, seed=seed, checkpoint_every=every)
+            outcome = resume(
+                folder, data, recipe=chosen, seed=seed, checkpoint_every=every, logger=logger
+            )
+        elif seeds is not None:
+            chosen = recipe_for(recipe, changes or (), data, init)
+            dataset = open_dataset(data, seed or 0, chosen.image_size)
+            many = range(seed or 0, (seed or 0) + seeds)
+            outcomes = []
+            for outcome in train_seeds(
+                dataset, chosen, folder, many, init=init, checkpoint_every=every, logger=logger
+            ):
+                _report(outcome)
+                outcomes.append(outcome)
+            typer.echo(spread_line(outcomes))
+            return
         else:
             chosen = recipe_for(recipe, changes or (), data, init)
             outcome = train(
@@ -100,6 +128,7 @@ def train_model(
                 init=init,
                 checkpoint_every=every,
                 preflight=True,
+                logger=logger,
             )
     _report(outcome)
 

@@ -1,6 +1,9 @@
 """Lightning's loop over a run, and what is said when something ends it early."""
 
 import errno
+import logging
+import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,20 +11,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import torch
+
 from training.data.dataset import Dataset
 from training.data.loader import eval_batch_size, loader
-from training.distributed import processes
 from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import WriteError
 from training.fit.callbacks.interrupt import interrupted_between_steps
 from training.fit.callbacks.progress import quiet_lightning
 from training.fit.callbacks.terminate_on_nan import NotFiniteError
+from training.fit.loggers import LoggerName
 from training.fit.memory import explain_out_of_memory, free_memory, is_out_of_memory
 from training.fit.module import Classifier
 from training.fit.threads import computing_threads
-from training.fit.trainer import build_trainer
+from training.fit.trainer import build_trainer, forward_batch_size
 from training.runs.folder import RunFolder
 from training.runs.record import RunRecord
+
+log = logging.getLogger(__name__)
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a disk that is full."""
@@ -38,12 +45,14 @@ class Outcome:
     interrupted: bool
 
 
-def run_loop(
+def run_loop(  # noqa: PLR0913  # the run, what it learns from, and how it is kept
     folder: RunFolder,
     module: Classifier,
     dataset: Dataset,
     checkpoint_every: timedelta,
     checkpoint: Path | None = None,
+    *,
+    logger: LoggerName = "tensorboard",
 ) -> Outcome:
     """Train a module until its recipe's last epoch, early stopping, or Ctrl+C.
 
@@ -53,6 +62,7 @@ def run_loop(
         dataset: What to learn from.
         checkpoint_every: Time between checkpoints within an epoch.
         checkpoint: Go on from there; None begins.
+        logger: Where figures go beside the run folder.
 
     Raises:
         TrainingError: If the run was stopped before there were weights to keep.
@@ -60,10 +70,16 @@ def run_loop(
     quiet_lightning()
     record = module.record
     threads = None if record.environment is None else record.environment.threads
-    batch_size = record.recipe.batch_size // processes().world_size
-    train = loader(dataset.train, batch_size, record.seed)
+    train = loader(dataset.train, forward_batch_size(record.recipe), record.seed)
     validation = loader(dataset.validation, eval_batch_size(record.preprocessing.crop))
-    trainer, best = build_trainer(folder, record.recipe, checkpoint_every, train)
+    trainer, best = build_trainer(folder, record.recipe, checkpoint_every, train, logger)
+    for each in trainer.loggers:
+        each.log_hyperparams(record.recipe.model_dump())
+    if logger == "tensorboard" and trainer.is_global_zero:
+        log.info(f"curves while it trains: tensorboard --logdir {folder.path}")
+    if record.recipe.compile:
+        _check_compiler()
+        module.network.compile()
     interrupted = False
     try:
         with computing_threads(threads), _without_remarks(), interrupted_between_steps(trainer):
@@ -79,6 +95,19 @@ def run_loop(
         best=float("nan") if score is None else float(score),
         interrupted=interrupted or trainer.interrupted,
     )
+
+
+def _check_compiler() -> None:
+    """Check that `torch.compile` has what it needs on a processor.
+
+    Raises:
+        TrainingError: If there is no C++ compiler.
+    """
+    names = (os.environ.get("CXX", "c++"), "g++", "clang++")
+    if not torch.cuda.is_available() and not any(map(shutil.which, names)):
+        raise TrainingError(
+            "`compile` needs a C++ compiler, and there is none. Install g++, or leave it out."
+        )
 
 
 @contextmanager

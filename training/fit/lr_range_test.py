@@ -59,7 +59,8 @@ class Curve:
         position = int(np.argmin(self.losses)) if self.losses else 0
         if position < MIN_CURVE_STEPS:
             raise ValueError(
-                f"The loss did not fall within {len(self.losses)} steps; try a larger batch_size."
+                f"The loss did not fall within {len(self.losses)} steps, so that no rate can be "
+                "read from it. Keep the recipe's, or begin with --init and weights from elsewhere."
             )
         return self.rates[position]
 

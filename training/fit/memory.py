@@ -16,7 +16,7 @@ from training.data.dataset import Dataset
 from training.data.memory import CGROUP_LIMIT
 from training.errors import TrainingError
 from training.fit.module import Classifier
-from training.fit.trainer import precision
+from training.fit.trainer import forward_batch_size, precision
 from training.recipe.recipe import Recipe
 from training.runs.record import RunRecord
 
@@ -37,7 +37,7 @@ def check_memory(dataset: Dataset, record: RunRecord) -> None:
         TrainingError: If they do not; it names a batch size that does.
     """
     recipe, free = record.recipe, free_memory()
-    images = min(recipe.batch_size, len(dataset.train))
+    images = min(forward_batch_size(recipe), len(dataset.train))
     each = activation_bytes(record)
     if free is not None and images * each > free:
         raise TrainingError(
@@ -125,4 +125,5 @@ def _way_out(recipe: Recipe, free: int, each: int) -> str:
     size = min(1 << max(0, fits.bit_length() - 1), recipe.batch_size // 2)
     if fits < PROBE_IMAGES or size < PROBE_IMAGES:
         return "Make the images smaller with --set image_size=, or choose a smaller architecture."
-    return f"--set batch_size={size} fits."
+    parts = -(-recipe.batch_size // size)
+    return f"--set batch_size={size} fits, or --set accumulate_steps={parts} with the same batch."

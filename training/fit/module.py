@@ -80,7 +80,8 @@ class Classifier(LightningModule):
         logits = self(images)
         loss = self._mixed_loss(logits, targets, others, share)
         self.train_accuracy.update(logits, targets if share >= 0.5 else others)
-        self.train_loss.update(loss.detach(), len(targets))
+        count = torch.full_like(loss.detach(), len(targets))  # a number would wait for the GPU
+        self.train_loss.update(loss.detach(), count)
         self._log("train", self.train_loss, self.train_accuracy, len(targets))
         return loss
 

@@ -115,7 +115,9 @@ def _summarize(dataset: Dataset, record: RunRecord, folder: RunFolder) -> Summar
     groups = find_duplicates(dataset)
     image_size = record.preprocessing.crop
     parameters = summarize(record.architecture, image_size, image_size).parameters
-    copies = 2 + (record.recipe.optimizer in ("adam", "adamw")) + (record.recipe.ema_decay > 0)
+    recipe = record.recipe
+    has_average = recipe.ema_decay > 0 or recipe.ema_epochs > 0
+    copies = 2 + (recipe.optimizer in ("adam", "adamw")) + has_average
     batch_size = min(record.recipe.batch_size, len(dataset.train))
     return Summary(
         counts=count_labels(dataset),

@@ -12,6 +12,7 @@ from pathlib import Path
 from training.data.dataset import Dataset
 from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import CHECKPOINT_EVERY
+from training.fit.loggers import LoggerName
 from training.fit.loop import Outcome, explained_failures, run_loop
 from training.fit.setup import build_module, fit_architecture, fit_dataset
 from training.fit.threads import computing_threads
@@ -28,13 +29,14 @@ Comparison = tuple[str, object, object]
 log = logging.getLogger(__name__)
 
 
-def resume(
+def resume(  # noqa: PLR0913  # the run, what must be as it was, and how it is kept
     run: Path,
     dataset: Dataset | Path | None = None,
     *,
     recipe: Recipe | None = None,
     seed: int | None = None,
     checkpoint_every: timedelta = CHECKPOINT_EVERY,
+    logger: LoggerName = "tensorboard",
 ) -> Outcome:
     """Go on with a run from its last checkpoint.
 
@@ -44,6 +46,7 @@ def resume(
         recipe: Checked against the run's own, if given.
         seed: Likewise.
         checkpoint_every: Time between checkpoints within an epoch.
+        logger: Where figures go beside the run folder.
 
     Raises:
         DatasetError: If images of the run are missing, or do not fit its network.
@@ -62,7 +65,7 @@ def resume(
         for line in record.differences():
             log.info(line)
         module = build_module(record.model_copy(update={"schema_version": SCHEMA_VERSION}))
-        return run_loop(folder, module, dataset, checkpoint_every, folder.last)
+        return run_loop(folder, module, dataset, checkpoint_every, folder.last, logger=logger)
 
 
 def _read_last(folder: RunFolder) -> RunRecord:

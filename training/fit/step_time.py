@@ -18,7 +18,7 @@ from training.data.dataset import Dataset
 from training.distributed import processes
 from training.fit.module import Classifier
 from training.fit.threads import ThreadTrial, computing_threads, fastest, thread_counts
-from training.fit.trainer import run_throw_away_steps
+from training.fit.trainer import forward_batch_size, run_throw_away_steps
 from training.runs.record import RunRecord
 
 TIMED_STEPS = 5
@@ -87,8 +87,8 @@ def measure_step_time(dataset: Dataset, record: RunRecord) -> StepTime | None:
             seconds += _time_steps(dataset, _at_full_size(record), 1)
             step = (step + seconds[-1]) / 2
     images = len(dataset.train) + FORWARD_SHARE * len(dataset.validation)
-    batch_size = min(recipe.batch_size, len(dataset.train))
-    epoch = step * images / batch_size
+    epoch = step * images / min(forward_batch_size(recipe), len(dataset.train))
+    step *= recipe.accumulate_steps
     return StepTime(len(seconds), step, epoch, peak_memory(), threads, tried)
 
 

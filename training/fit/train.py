@@ -14,6 +14,7 @@ from training.data.dataset import Dataset
 from training.distributed import processes
 from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import CHECKPOINT_EVERY
+from training.fit.loggers import LoggerName, build_logger
 from training.fit.loop import Outcome, explained_failures, run_loop
 from training.fit.preflight import run_preflight
 from training.fit.setup import (
@@ -24,6 +25,7 @@ from training.fit.setup import (
     notes_on_leakage,
     read_first_weights,
 )
+from training.fit.trainer import forward_batch_size
 from training.recipe.recipe import Recipe
 from training.runs.folder import RunFolder
 from training.runs.metrics import read_rows
@@ -41,6 +43,7 @@ def train(  # noqa: PLR0913  # data, recipe, place, and what a run may vary in
     init: Path | None = None,
     checkpoint_every: timedelta = CHECKPOINT_EVERY,
     preflight: bool = False,
+    logger: LoggerName = "tensorboard",
 ) -> Outcome:
     """Train until the recipe's last epoch, early stopping, or Ctrl+C.
 
@@ -51,6 +54,7 @@ def train(  # noqa: PLR0913  # data, recipe, place, and what a run may vary in
         seed: Of the weights, the order of the images and the augmentation.
         init: First weights, from a file of any origin; None draws them.
         checkpoint_every: Time between checkpoints within an epoch.
+        logger: Where figures go beside the run folder.
         preflight: Report on the data and the time of an epoch before the first step.
 
     Raises:
@@ -60,6 +64,8 @@ def train(  # noqa: PLR0913  # data, recipe, place, and what a run may vary in
         WeightsError: If `init` cannot be read, or none of it fits.
     """
     folder = RunFolder(out)
+    forward_batch_size(recipe)  # refuses one that is too small
+    build_logger(logger, folder)  # refuses one whose package is missing
     dataset = fit_dataset(dataset, recipe)
     start = None if init is None else read_first_weights(init, recipe)
     if start is None:
@@ -74,7 +80,7 @@ def train(  # noqa: PLR0913  # data, recipe, place, and what a run may vary in
             step_time = run_preflight(dataset, record, folder)
             if step_time is not None:
                 module.record = _note_threads(folder, record, step_time.threads)
-        return run_loop(folder, module, dataset, checkpoint_every)
+        return run_loop(folder, module, dataset, checkpoint_every, logger=logger)
 
 
 def _note_threads(folder: RunFolder, record: RunRecord, threads: int) -> RunRecord:

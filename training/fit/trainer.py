@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from training.data.dataset import Batch, Dataset
 from training.data.loader import loader
 from training.distributed import processes
+from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import (
     BestCheckpoint,
     DurableCheckpoints,
@@ -24,6 +24,7 @@ from training.fit.callbacks.checkpointing import (
 from training.fit.callbacks.ema import MovingAverage
 from training.fit.callbacks.progress import EpochTable, ProgressBar, quiet_lightning
 from training.fit.callbacks.terminate_on_nan import TerminateOnNaN
+from training.fit.loggers import LoggerName, build_logger
 from training.fit.module import Classifier
 from training.recipe.recipe import Recipe
 from training.runs.environment import has_bfloat16
@@ -35,7 +36,11 @@ Precision = Literal["bf16-mixed", "32-true"]
 
 
 def build_trainer(
-    folder: RunFolder, recipe: Recipe, checkpoint_every: timedelta, batches: DataLoader[Batch]
+    folder: RunFolder,
+    recipe: Recipe,
+    checkpoint_every: timedelta,
+    batches: DataLoader[Batch],
+    logger: LoggerName = "tensorboard",
 ) -> tuple[Trainer, BestCheckpoint]:
     """Build the trainer of a run, and the callback that knows its best epoch.
 
@@ -44,6 +49,7 @@ def build_trainer(
         recipe: Of the run.
         checkpoint_every: Time between checkpoints within an epoch.
         batches: Of the training split, shuffled.
+        logger: Where figures go beside the run folder.
     """
     mode = "max" if recipe.monitor == "val_acc" else "min"
     best = BestCheckpoint(folder, recipe.monitor, mode)
@@ -56,15 +62,16 @@ def build_trainer(
         EpochTable(folder.metrics, folder.curves, recipe),
         ProgressBar(),
     ]
-    if recipe.ema_decay:
-        callbacks.append(MovingAverage(recipe.ema_decay))
+    decay = ema_decay(recipe, len(batches))
+    if decay:
+        callbacks.append(MovingAverage(decay))
     if recipe.early_stopping is not None:
         callbacks.append(EarlyStopping(recipe.monitor, patience=recipe.early_stopping, mode=mode))
     here = processes()
     if here.world_size > 1 and here.rank == 0 and not torch.cuda.is_available():
         log.info(
             f"note: batch norms take their statistics over the "
-            f"{recipe.batch_size // here.world_size} images of each process, not over all"
+            f"{forward_batch_size(recipe)} images of each process, not over all"
         )
     trainer = Trainer(
         accelerator="auto",
@@ -75,14 +82,44 @@ def build_trainer(
         sync_batchnorm=here.world_size > 1 and torch.cuda.is_available(),
         max_epochs=recipe.epochs,
         precision=precision(recipe),
+        accumulate_grad_batches=recipe.accumulate_steps,
+        gradient_clip_val=recipe.clip_norm or None,
         callbacks=callbacks,
         plugins=[DurableCheckpoints()],
-        logger=TensorBoardLogger(folder.path, name=None, version="tensorboard"),
+        logger=build_logger(logger, folder),
         log_every_n_steps=10,
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
     return trainer, best
+
+
+def forward_batch_size(recipe: Recipe) -> int:
+    """Count the images that a process computes at once: its share, in the recipe's parts.
+
+    Raises:
+        TrainingError: If that is less than one.
+    """
+    parts = processes().world_size * recipe.accumulate_steps
+    if recipe.batch_size < parts:
+        raise TrainingError(
+            f"`batch_size` (={recipe.batch_size}) must be at least the number of processes times "
+            f"`accumulate_steps` (={parts}); raise it with --set batch_size={parts}."
+        )
+    return recipe.batch_size // parts
+
+
+def ema_decay(recipe: Recipe, batches: int) -> float:
+    """Give the decay of the weights' average for a step; 0: there is none.
+
+    Args:
+        recipe: Of the run.
+        batches: Of an epoch, before they are accumulated.
+    """
+    if not recipe.ema_epochs:
+        return recipe.ema_decay
+    steps = recipe.ema_epochs * -(-batches // recipe.accumulate_steps)
+    return max(0.0, 1 - 1 / steps)
 
 
 def run_throw_away_steps(
@@ -115,7 +152,7 @@ def run_throw_away_steps(
             enable_progress_bar=False,
         ).fit(
             module,
-            loader(dataset.train, record.recipe.batch_size, record.seed),
+            loader(dataset.train, forward_batch_size(record.recipe), record.seed),
             loader(dataset.validation[:1], 1),
         )
 

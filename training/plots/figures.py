@@ -33,7 +33,8 @@ def draw_curves(metrics: Path, out: Path, title: str) -> None:
         for split, colour in (("train", TRAIN), ("val", VALIDATION)):
             epochs = [int(row["epoch"]) + 1 for row in rows]
             values = [float(row[f"{split}_{name}"] or "nan") for row in rows]
-            axes.plot(epochs, values, color=colour, marker="o", markersize=3, label=split)
+            name_of = f"{split}, augmented, as optimised" if split == "train" else split
+            axes.plot(epochs, values, color=colour, marker="o", markersize=3, label=name_of)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -125,6 +125,18 @@ class Recipe(BaseModel):
     ema_decay: float = Field(
         0.0, ge=0, lt=1, description="Of the weights' average, per step; 0 keeps no average."
     )
+    ema_epochs: float = Field(
+        0.0, ge=0, description="Epochs that the average remembers, in place of `ema_decay`."
+    )
+    accumulate_steps: int = Field(
+        1, ge=1, description="Parts of a batch that are computed one after the other; saves memory."
+    )
+    clip_norm: float = Field(
+        0.0, ge=0, description="Largest norm of all gradients together; 0: no limit."
+    )
+    compile: bool = Field(
+        False, description="`torch.compile` the network: minutes at the start, faster steps."
+    )
     bn_momentum: float = Field(0.1, gt=0, le=1, description="Of the batch norms' statistics.")
     monitor: Literal["val_loss", "val_acc"] = Field(
         "val_acc", description="`val_acc` or `val_loss`: chooses the best checkpoint, stops early."

@@ -81,7 +81,7 @@ def test_the_last_change_of_a_field_counts() -> None:
         ("muon_lr=0.1", "`muon_lr` counts only with optimizer muon, not adam"),
         ("warmup=0.1", "`warmup` counts only with schedule one_cycle or cosine, not plateau"),
         ("flip=perhaps", "input should be a valid boolean"),
-        ("speed=9", "FIELD one of architecture, backbone_lr_scale, batch_size"),
+        ("speed=9", "FIELD one of accumulate_steps, architecture, backbone_lr_scale"),
         ("epochs", "`--set epochs` must be FIELD=VALUE"),
         ("name=mine", "`--set name=mine` must be FIELD=VALUE"),
     ],

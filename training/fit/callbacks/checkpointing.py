@@ -166,8 +166,12 @@ class LastCheckpointWithinEpoch(LastCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the state, except after the epoch's last step: validation has to follow."""
-        if not trainer.is_last_batch:
+        """Keep the state, except after the epoch's last step: validation has to follow.
+
+        Nor within a batch of which some parts are computed: their gradients would be lost.
+        """
+        is_whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if is_whole and not trainer.is_last_batch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
