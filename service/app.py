@@ -27,6 +27,7 @@ from service.api.openapi import describe_access
 from service.api.problems import error_response_for
 from service.api.record import record_of
 from service.api.routes import architecture, card, drift, health, page, predict
+from service.api.routes import models as model_list
 from service.api.state import ServiceState, service_of
 from service.api.v2 import infer as inference_v2
 from service.api.v2 import repository as repository_v2
@@ -97,7 +98,16 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     )
     app.state.service = service
     app.router.routes.extend(predict.router.routes)  # an included router matches twice
-    for module in (architecture, card, drift, health, repository_v2, inference_v2, page):
+    for module in (
+        architecture,
+        card,
+        drift,
+        health,
+        model_list,
+        repository_v2,
+        inference_v2,
+        page,
+    ):
         app.include_router(module.router)
     app.mount("/static", page.ASSETS, name="static")
     app.add_middleware(RequestMiddleware, service=service, handle_error=handle_error)

@@ -4,6 +4,7 @@ Predictions and results, of which a response has many, are dicts with declared k
 cost a twentieth of a request to a small network.
 """
 
+from datetime import datetime
 from typing import (
     Annotated,
     Any,
@@ -73,6 +74,27 @@ class ArchitectureResponse(Schema):
     refusal: OodDetector | None
     provenance: Provenance
     serving: Serving
+
+
+class ServedModel(ModelInfo):
+    """A model by name: the version that answers, and which others are loaded."""
+
+    versions: list[str] = Field(description="All that are loaded, the oldest first.")
+    default: bool = Field(description="Whether routes without a name are this model's.")
+    architecture: str = Field(examples=["mini_resnet"])
+    labels: int = Field(description="How many; the card lists them.")
+    input: Input
+    parameters: int
+    bytes: int = Field(description="Of the file that is served.")
+    since: datetime = Field(description="When this process loaded it.")
+    dataset: str | None = Field(description="What it was measured on; None: never measured.")
+
+
+class ModelsResponse(Schema):
+    """What is served."""
+
+    default: ModelInfo = Field(description="The version that answers without a name.")
+    models: list[ServedModel]
 
 
 class FailedModel(Schema):

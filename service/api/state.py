@@ -8,6 +8,7 @@ from starlette.requests import Request
 from service.api.access.gate import Gate
 from service.api.budget import BodyBudget
 from service.observability.metrics import Telemetry
+from service.registry.classifier import Classifier
 from service.registry.registry import ModelRegistry
 from service.settings import Settings
 
@@ -49,3 +50,18 @@ def service_of(request: Request) -> ServiceState:
     state: Any = request.app.state
     service: ServiceState = state.service
     return service
+
+
+OF_A_MODEL: dict[str, Any] = {
+    "parameters": [{"in": "path", "name": "name", "required": True, "schema": {"type": "string"}}]
+}
+"""For OpenAPI: the path parameter that `classifier_of` reads."""
+
+
+def classifier_of(request: Request) -> Classifier:
+    """Find the model that a path names, or the default one.
+
+    Raises:
+        ModelNotFoundError: If there is none of that name.
+    """
+    return service_of(request).models.find(request.path_params.get("name"))

@@ -60,6 +60,7 @@ class Classifier:
         self.manifest = artifact.manifest
         self.engine = engine
         self.settings = settings
+        self.loaded_at = time.time()
         self.info = ModelInfo(
             name=self.manifest.name,
             version=self.manifest.version,

@@ -1,4 +1,4 @@
-"""`GET /architecture`: the loaded network, part by part, as data or as a drawing."""
+"""`GET /architecture`, `/models/{name}/architecture`: the network, as data or as a drawing."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.drawing.svg import draw
 from service.api.problems import problems
 from service.api.schemas import ArchitectureResponse, BatchTime, Serving
-from service.api.state import service_of
+from service.api.state import OF_A_MODEL, classifier_of
 from service.registry.classifier import Classifier
 
 SVG = "image/svg+xml"
@@ -32,9 +32,16 @@ class ArchitectureQuery(BaseModel):
     response_model=ArchitectureResponse,
     responses={200: {"content": {SVG: {}}}, **problems(400)},
 )
+@router.get(
+    "/models/{name}/architecture",
+    summary="The same for a model of your choice",
+    response_model=ArchitectureResponse,
+    responses={200: {"content": {SVG: {}}}, **problems(400, 404)},
+    openapi_extra=OF_A_MODEL,
+)
 async def architecture(request: Request, query: Annotated[ArchitectureQuery, Query()]) -> Response:
     """Spec, stages, blocks, shapes, costs, figures, provenance: from the manifest."""
-    classifier = service_of(request).models.find()
+    classifier = classifier_of(request)
     if query.format == "svg":
         manifest = classifier.manifest
         drawing = classifier.rendered(

@@ -1,11 +1,13 @@
 """`GET /card`, `/card.md`, `/samples/{index}.png`: the manifest, for people.
 
+The same below `/models/{name}` for a model that the path names.
 The page builds its third view and its row of samples from these. Each request reads the manifest of
 the model that is served at that time.
 """
 
 import hashlib
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Request, Response
 
@@ -14,22 +16,30 @@ from service.api.problems import problems
 from service.api.routes.predict import PredictQuery
 from service.api.samples import sample_png
 from service.api.schemas import CardResponse, Limits, Sample
-from service.api.state import service_of
+from service.api.state import OF_A_MODEL, classifier_of
 from service.errors import NotFoundError
 
 router = APIRouter()
 
 
 @router.get("/card", summary="Say what the model is for and what it was measured to be worth")
+@router.get(
+    "/models/{name}/card",
+    summary="The same for a model of your choice",
+    responses=problems(404),
+    openapi_extra=OF_A_MODEL,
+)
 async def model_card(request: Request) -> CardResponse:
     """Return the manifest, without layers and golden probabilities, and the request's options."""
-    classifier = service_of(request).models.find()
+    classifier = classifier_of(request)
     manifest, settings = classifier.manifest, classifier.settings
+    name = request.path_params.get("name")
+    prefix = "" if name is None else f"models/{quote(name, safe='')}/"
     return CardResponse(
         model=classifier.info,
         manifest=manifest.model_dump(mode="json", exclude={"golden", "summary"}),
         samples=[
-            Sample(path=f"samples/{index}.png", label=manifest.labels[golden.top1])
+            Sample(path=f"{prefix}samples/{index}.png", label=manifest.labels[golden.top1])
             for index, golden in enumerate(manifest.golden)
             if manifest.metrics is None or not golden.generated
         ],
@@ -45,9 +55,15 @@ async def model_card(request: Request) -> CardResponse:
 
 
 @router.get("/card.md", summary="The same as a README in Hugging Face's format")
+@router.get(
+    "/models/{name}/card.md",
+    summary="The same for a model of your choice",
+    responses=problems(404),
+    openapi_extra=OF_A_MODEL,
+)
 async def model_card_markdown(request: Request) -> Response:
     """Return the card as in the artifact's README.md."""
-    classifier = service_of(request).models.find()
+    classifier = classifier_of(request)
     return Response(
         card(classifier.manifest),
         media_type="text/markdown",
@@ -61,9 +77,16 @@ async def model_card_markdown(request: Request) -> Response:
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}, **problems(404)},
 )
+@router.get(
+    "/models/{name}/samples/{index}.png",
+    summary="The same for a model of your choice",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, **problems(404)},
+    openapi_extra=OF_A_MODEL,
+)
 async def sample(request: Request, index: Annotated[int, Path(ge=0)]) -> Response:
     """Return a golden image, with the margin that preprocessing crops."""
-    classifier = service_of(request).models.find()
+    classifier = classifier_of(request)
     golden, spec = classifier.manifest.golden, classifier.manifest.preprocessing
     if index >= len(golden):
         raise NotFoundError(f"There are {len(golden)} samples, from 0; there is no {index}.")

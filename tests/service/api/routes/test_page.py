@@ -149,7 +149,12 @@ async def test_the_description_has_every_route_of_the_interface(shipped: Service
 
     assert {path for path in described["paths"] if not path.startswith("/v2")} == {
         "/drift",
+        "/models",
+        "/models/{name}/architecture",
+        "/models/{name}/card",
+        "/models/{name}/card.md",
         "/models/{name}/drift",
+        "/models/{name}/samples/{index}.png",
         "/predict",
         "/models/{name}/predict",
         "/architecture",
