@@ -14,6 +14,7 @@ pytestmark = pytest.mark.anyio
 PARTS = ("card", "card.md", "architecture", "architecture?format=svg", "drift", "samples/0.png")
 
 
+@pytest.mark.usefixtures("trials")
 async def test_the_list_names_each_model_with_all_of_its_versions(
     make_artifact: MakeArtifact, tmp_path: Path
 ) -> None:
