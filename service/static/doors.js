@@ -22,7 +22,7 @@ export const fromSample = (sample) => ({
 });
 
 /** Listen on the whole document; `isHere` says whether the first view is the one in sight. */
-export function openDoors(asking, { arrive }) {
+export function openDoors(asking, { arrive, several }) {
   const curtain = document.getElementById("curtain");
   const carries = (event) => [...(event.dataTransfer?.types ?? [])].some((type) => type === "Files" || type.startsWith("text/"));
   document.addEventListener("dragover", (event) => {
@@ -36,8 +36,9 @@ export function openDoors(asking, { arrive }) {
     event.preventDefault();
     curtain.hidden = true;
     arrive();
-    const [file] = event.dataTransfer?.files ?? [];
-    if (file) asking().ask(fromFile(file, "dropped"));
+    const [file, ...more] = event.dataTransfer?.files ?? [];
+    if (more.length) several([file, ...more]);
+    else if (file) asking().ask(fromFile(file, "dropped"));
     else asking().say(event.dataTransfer?.types.includes("text/uri-list") ? "door.link" : "door.nothing");
   });
   document.addEventListener("paste", (event) => {
@@ -51,13 +52,14 @@ export function openDoors(asking, { arrive }) {
 }
 
 /** The buttons under the frame. */
-export function doorButtons(asking) {
-  const input = h("input", { type: "file", accept: ACCEPT, class: "unseen", tabindex: "-1", "aria-hidden": "true", "data-door": "choose", onchange: () => take(input, "chosen") });
+export function doorButtons(asking, several) {
+  const input = h("input", { type: "file", accept: ACCEPT, multiple: true, class: "unseen", tabindex: "-1", "aria-hidden": "true", "data-door": "choose", onchange: () => take(input, "chosen") });
   const snap = h("input", { type: "file", accept: ACCEPT, capture: "environment", class: "unseen", tabindex: "-1", "aria-hidden": "true", onchange: () => take(snap, "camera") });
   const take = (from, door) => {
-    const [file] = from.files;
+    const [file, ...more] = from.files;
     from.value = ""; // the same file may be chosen again
-    if (file) asking.ask(fromFile(file, door));
+    if (more.length) several([file, ...more]);
+    else if (file) asking.ask(fromFile(file, door));
   };
   const choose = () => input.click();
   const isPhone = matchMedia("(pointer: coarse)").matches;

@@ -1,5 +1,6 @@
 // The first view: a picture on the left, its answer on the right, samples and terminal below.
 
+import { askMany, showMany } from "./many.js";
 import { answerView, spokenAnswer, terminal } from "./answer.js";
 import { Asking } from "./ask.js";
 import { doorButtons, fromSample, openDoors } from "./doors.js";
@@ -8,6 +9,7 @@ import { maxBytes, samples } from "./facts.js";
 import { mapControls, shot } from "./picture.js";
 import { bytes, has, number, t } from "./text.js";
 
+const FEW = 10; // labels that are named
 const view = { root: null, asking: null, parts: null, rendered: null };
 
 /** Build the view, anew in each language; its machine and its doors are made once. */
@@ -15,10 +17,16 @@ export function buildTry(root, card, arrive) {
   view.root = root;
   if (!view.asking) {
     view.asking = new Asking(card, update);
-    openDoors(() => view.asking, { arrive });
+    openDoors(() => view.asking, { arrive, several });
   }
   build(card);
   update(view.asking);
+}
+
+/** Several files: a table under the pair, which stays as it is. */
+function several(files) {
+  askMany(view.parts.many, files, () => view.asking.path(false));
+  view.parts.many.scrollIntoView({ block: "nearest" });
 }
 
 /** The view comes into sight: if nothing was asked yet, the first sample is. */
@@ -29,17 +37,29 @@ export function showTry(card) {
 
 function build(card) {
   const { asking, root } = view;
-  const doors = doorButtons(asking);
+  const doors = doorButtons(asking, several);
   const frame = h("button", { type: "button", class: "frame", onclick: doors.choose });
-  const parts = { frame, map: mapControls(frame), noMap: h("p", { class: "note", hidden: true }, t("map.none")), message: h("div", { class: "message" }), answer: h("div", { class: "answer" }), terminal: h("div", { class: "below" }) };
+  const parts = { frame, map: mapControls(frame), noMap: h("p", { class: "note", hidden: true }, t("map.none")), message: h("div", { class: "message" }), answer: h("div", { class: "answer" }), terminal: h("div", { class: "below" }), many: h("div", { class: "many" }) };
   view.parts = parts;
   view.rendered = null;
   root.replaceChildren(
     h("h1", { class: "unseen" }, t("view.try")),
+    purpose(card),
     h("div", { class: "pair" },
       h("div", { class: "picture" }, frame, doors.element, parts.map, parts.noMap),
       h("div", { class: "reply" }, parts.message, parts.answer, parts.terminal)),
+    parts.many,
     gallery(card));
+  showMany(parts.many);
+}
+
+/** What the model tells apart, and what it learned from. */
+function purpose(card) {
+  const { labels, metrics, data } = card?.manifest ?? {};
+  if (!labels) return null;
+  const names = labels.slice(0, FEW).join(", ") + (labels.length > FEW ? " …" : "");
+  const origin = [metrics?.dataset, data?.licence].filter(Boolean).join(", ");
+  return h("p", { class: "lead" }, t("purpose", { n: number(labels.length), names }), origin ? ` (${origin})` : "");
 }
 
 function gallery(card) {

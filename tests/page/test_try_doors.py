@@ -1,9 +1,10 @@
 """The first view's doors: a file, a drop, the clipboard, the camera, a sample."""
 
+import csv
 import re
 from typing import TYPE_CHECKING
 
-from tests.page.conftest import Visit
+from tests.page.conftest import Visit, Watch
 from tests.page.first_view import choose, drop, file, heading, is_boot, notice, paste
 from tests.page.given import until, upload
 
@@ -37,6 +38,26 @@ def test_an_image_dropped_on_the_edge_is_answered(visit: Visit, boot: bytes) -> 
 
     is_boot(page)
     assert page.is_hidden("#curtain")
+
+
+def test_several_files_become_a_table_and_a_csv_of_which_one_may_fail(
+    visit: Visit, boot: bytes, watch: Watch
+) -> None:
+    watch.allowed.append("422")
+    page = visit()
+    files = [upload(boot, "=boot.png"), upload(b"text", "note.txt"), upload(boot, "b.png")]
+
+    page.set_input_files("[data-door=choose]", files)
+    page.wait_for_selector(".many [role=status]:text-is('3 of 3 done')")
+    with page.expect_download() as saved:
+        page.click("text=Save as CSV")
+    rows = list(csv.DictReader(saved.value.path().read_text().splitlines()))
+
+    assert [row["label"] for row in rows] == ["Ankle boot", "", "Ankle boot"]
+    assert rows[0]["file"] == "'=boot.png"
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert page.locator(".many tbody tr").count() == 3
+    assert heading(page) == "T-shirt/top"
 
 
 def test_a_real_drop_on_the_frame_is_answered(visit: Visit, boot: bytes) -> None:
