@@ -1,7 +1,8 @@
 // One answer in words, bars and figures: what, how likely, how far to trust it, how long it took.
 
 import { download, h, s } from "./dom.js";
-import { limitOf } from "./facts.js";
+import { leftOutOf, limitOf } from "./facts.js";
+import { hasKey } from "./keys.js";
 import { number, probability, spokenProbability, t } from "./text.js";
 
 const FEW = 5;
@@ -13,20 +14,26 @@ export function answerView({ picture, answer }, card) {
   return [
     strange ? trust(answer, card) : null,
     picture.door === "sample" && picture.isFirst ? h("p", { class: "hint" }, t("sample.first")) : null,
-    h("div", { class: "verdict" },
-      h("h2", {}, top.probability >= 0.5 ? top.label : t("low")),
-      top.probability >= 0.5 ? h("p", { class: "large" }, probability(top.probability)) : null),
+    strange ? unknown(top) : verdict(top),
     bars(answer, card),
     strange ? null : trust(answer, card),
     times(answer),
   ];
 }
 
+const verdict = ({ label, probability: p }) =>
+  h("div", { class: "verdict" }, h("h2", {}, p >= 0.5 ? label : t("low")), p >= 0.5 ? h("p", { class: "large" }, probability(p)) : null);
+
+/** An image unlike the training data: the network's label is no answer, so it stands small. */
+const unknown = ({ label, probability: p }) =>
+  h("div", { class: "verdict unsure" }, h("h2", {}, t("unknown")), h("p", { class: "note" }, t("unknown.label", { label, percent: probability(p) })));
+
 /** The one sentence for a screen reader. */
 export function spokenAnswer({ answer }) {
   const [top] = answer.predictions;
   const says = t("spoken.answer", { label: top.label, percent: spokenProbability(top.probability) });
-  const trusted = answer.trust ? ` ${t(answer.trust.fits ? "trust.fits.short" : "trust.strange.short")}` : "";
+  const trusted = answer.trust ? ` ${t("trust.fits.short")}` : "";
+  if (answer.trust?.fits === false) return `${t("unknown")}. ${t("trust.strange.short")}`;
   return (top.probability >= 0.5 ? says : `${t("low")} ${says}`) + trusted;
 }
 
@@ -58,7 +65,10 @@ const bar = ({ label, probability: p }) =>
 
 function trust({ trust: found }, card) {
   const limit = found?.limit ?? limitOf(card?.manifest, card?.model?.precision);
-  if (!found) return h("p", { class: "trust unknown" }, t("trust.unknown"));
+  if (!found) {
+    const reason = leftOutOf(card?.manifest, card?.model?.precision);
+    return h("p", { class: "trust unknown" }, reason ? [t("trust.leftOut"), " ", h("span", { lang: "en" }, reason)] : t("trust.unknown"));
+  }
   const figures = found.score === null ? "" : ` (${t(limit === null ? "trust.score" : "trust.scoreLimit", { score: number(found.score, 2), limit: limit === null ? "" : number(limit, 2) })})`;
   return h("div", { class: `trust ${found.fits ? "fits" : "strange"}` },
     h("p", {}, h("span", { "aria-hidden": "true" }, found.fits ? "✓ " : "⚠ "), t(found.fits ? "trust.fits" : "trust.strange", { figures })),
@@ -98,8 +108,9 @@ export function terminal({ picture, answer }, asking) {
 /** A line that gives the same figures; a sample is fetched first. */
 export function curl(picture, asking) {
   const url = new URL(asking.path(), document.baseURI);
-  const post = (data) => `curl -s --data-binary ${data} -H ${quote(`content-type: ${picture.type}`)} ${quote(url.href)}`;
-  if (picture.sample) return `curl -s ${quote(new URL(picture.sample.path, document.baseURI).href)} | ${post("@-")}`;
+  const secret = hasKey() ? ' -H "Authorization: Bearer $KEY"' : ""; // the key itself is not written down
+  const post = (data) => `curl -s${secret} --data-binary ${data} -H ${quote(`content-type: ${picture.type}`)} ${quote(url.href)}`;
+  if (picture.sample) return `curl -s${secret} ${quote(new URL(picture.sample.path, document.baseURI).href)} | ${post("@-")}`;
   return post(quote(`@${picture.name}`));
 }
 

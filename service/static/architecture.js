@@ -1,7 +1,7 @@
 // The second view: the network that is loaded, as a list with a drawn gutter.
 
 import { h, s, style } from "./dom.js";
-import { get } from "./facts.js";
+import { get, under } from "./facts.js";
 import { DESKTOP, PHONE, gutter, sizeMark } from "./glyphs.js";
 import { blocksOf, rowsOf, walk } from "./rows.js";
 import { saveSvg } from "./save.js";
@@ -18,7 +18,7 @@ export async function showArchitecture(root, place) {
   if (place.query.has("fold")) view.fold = place.query.get("fold") !== "0";
   view.place = place.id;
   try {
-    view.network ??= await get("architecture");
+    view.network ??= await get(under("architecture"));
   } catch {
     root.replaceChildren(h("p", { class: "notice" }, t("unreachable", { host: location.host })), h("button", { onclick: () => showArchitecture(root, place) }, t("again")));
     return;

@@ -3,7 +3,8 @@
 //
 //   empty -> reading -> sending -> answer | refused | unreachable | busy | draining
 
-import { answerOf, canExplain } from "./facts.js";
+import { answerOf, canExplain, under } from "./facts.js";
+import { request } from "./keys.js";
 
 const SLOW_MS = 400;
 const RETRIES = 2;
@@ -63,7 +64,7 @@ export class Asking {
 
   async #post(picture, signal) {
     const began = performance.now();
-    const response = await fetch(this.path(), { method: "POST", body: picture.blob, headers: { "content-type": picture.type }, signal });
+    const response = await request(this.path(), { method: "POST", body: picture.blob, headers: { "content-type": picture.type }, signal });
     const text = await response.text();
     if (signal.aborted) throw new DOMException("a newer picture came", "AbortError");
     const elapsed = performance.now() - began;
@@ -118,7 +119,7 @@ export class Asking {
   /** The route with its query: all labels if they are few, else the first ten. */
   path(extra = this.explain) {
     const labels = this.card?.manifest?.labels?.length ?? 10;
-    return `predict?top_k=${labels <= 20 ? labels : 10}${extra ? "&explain=true" : ""}`;
+    return under(`predict?top_k=${labels <= 20 ? labels : 10}${extra ? "&explain=true" : ""}`);
   }
 }
 

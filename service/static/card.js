@@ -2,7 +2,7 @@
 
 import { confusionChart, largestConfusions, reliabilityChart } from "./charts.js";
 import { h } from "./dom.js";
-import { confusionOf, driftOf, labelsOf, precisionsOf, reliabilityOf, restOf, wilson } from "./facts.js";
+import { confusionOf, driftOf, labelsOf, precisionsOf, reliabilityOf, restOf, under, wilson } from "./facts.js";
 import { bytes, number, share, t } from "./text.js";
 
 const MANY = 20;
@@ -24,7 +24,7 @@ export function showCard(root, card) {
     section("provenance", pairs(provenance(manifest))),
     drift(card),
     rest(manifest),
-    h("p", { class: "links" }, h("a", { href: "card" }, t("footer.manifest")), " · ", h("a", { href: "card.md" }, t("footer.readme"))),
+    h("p", { class: "links" }, h("a", { href: under("card"), "data-file": "card.json" }, t("footer.manifest")), " · ", h("a", { href: under("card.md"), "data-file": "README.md" }, t("footer.readme"))),
   );
 }
 
@@ -32,12 +32,12 @@ const none = () => h("span", { class: "none" }, t("none"));
 const section = (name, ...children) => h("section", { "aria-labelledby": `card-${name}`, class: `part-${name}` }, h("h2", { id: `card-${name}` }, t(`card.${name}`)), children);
 
 /** Top-1 with its interval, calibration error, and on how many pictures. */
-function verdict({ metrics }) {
+function verdict({ metrics, labels: names }) {
   const figure = (key, value, note) => h("div", { class: "figure-box" }, h("dt", {}, t(key)), h("dd", {}, value ?? none(), note ? h("small", {}, " ", note) : null));
   const around = metrics ? wilson(metrics.top1, metrics.n) : null;
   return h("dl", { class: "verdict" },
     figure("card.top1", metrics && share(metrics.top1), around && t("card.interval", { low: share(around.low), high: share(around.high) })),
-    figure("card.top5", metrics && share(metrics.top5, 2)),
+    names.length > 5 ? figure("card.top5", metrics && share(metrics.top5, 2)) : null,
     figure("card.ece", metrics && share(metrics.ece)),
     figure("card.n", metrics && number(metrics.n), metrics && `${metrics.dataset}, ${metrics.split}`));
 }

@@ -3,6 +3,7 @@
 
 import { openCamera } from "./camera.js";
 import { h } from "./dom.js";
+import { request } from "./keys.js";
 import { t } from "./text.js";
 
 /** What the file dialog offers; naming the formats makes an iPhone hand over JPEG. */
@@ -15,7 +16,7 @@ export const fromSample = (sample) => ({
   door: "sample",
   sample,
   load: async (signal) => {
-    const response = await fetch(sample.path, { signal });
+    const response = await request(sample.path, { signal });
     if (!response.ok) throw new Error(String(response.status));
     return response.blob();
   },

@@ -1,9 +1,18 @@
 // The one place that knows the shapes of the service's answers; the views ask here.
 // Everything is read defensively: what a model or a server does not have is null.
 
+import { request } from "./keys.js";
+
+let chosen = null; // a model's name; null: the default one
+
+export const choose = (name) => (chosen = name);
+
+/** A route of the model that was chosen. */
+export const under = (path) => (chosen === null ? path : `models/${encodeURIComponent(chosen)}/${path}`);
+
 /** Fetch JSON from this server; relative, so that a prefix before the page does no harm. */
 export async function get(path) {
-  const response = await fetch(path);
+  const response = await request(path);
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
   return response.json();
 }
@@ -61,6 +70,9 @@ export function limitOf(manifest, precision) {
   const part = manifest?.files?.[precision]?.refusal ?? first(manifest, "refusal", "out_of_distribution", "in_distribution", "ood");
   return typeof part?.threshold === "number" ? part.threshold : null;
 }
+
+/** Why there is no limit; null if there is one, or nothing is said. */
+export const leftOutOf = (manifest, precision) => manifest?.files?.[precision]?.refusal?.left_out ?? null;
 
 /** 15 bins of confidence: [{confidence, accuracy, n}], after and, if known, before calibration. */
 export function reliabilityOf(manifest) {
@@ -134,7 +146,7 @@ function fromMatrix(matrix, names, label, index) {
 /** What `GET /drift` says, if this service has it: [{name, psi, status}]. */
 export async function driftOf(card) {
   if (!(card?.routes ?? []).includes("/drift")) return null;
-  const raw = await get("drift").catch(() => null);
+  const raw = await get(under("drift")).catch(() => null);
   const found = raw?.quantities ?? raw?.psi ?? raw;
   const rows = Array.isArray(found)
     ? found.map((one) => ({ name: one.name ?? one.quantity, psi: number(one.psi, one.value) }))

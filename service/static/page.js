@@ -2,8 +2,10 @@
 
 import { showArchitecture } from "./architecture.js";
 import { showCard } from "./card.js";
-import { get } from "./facts.js";
-import { LANGUAGES, language, preferred, recall, remember, speak, t, translate } from "./text.js";
+import { download, h } from "./dom.js";
+import { choose, get, under } from "./facts.js";
+import { hasKey, request } from "./keys.js";
+import { LANGUAGES, SHORT, language, preferred, recall, remember, speak, t, translate } from "./text.js";
 import { buildTry, showTry } from "./try.js";
 
 const THEMES = ["auto", "light", "dark"];
@@ -34,8 +36,8 @@ function show() {
 function write() {
   translate();
   const other = Object.keys(LANGUAGES).find((one) => one !== language());
-  Object.assign(byId("language"), { textContent: LANGUAGES[other], lang: other });
-  byId("language").setAttribute("aria-label", LANGUAGES[other]);
+  Object.assign(byId("language"), { textContent: SHORT[other], lang: other });
+  byId("language").setAttribute("aria-label", `${SHORT[other]}, ${LANGUAGES[other]}`);
   theme(recall("theme") ?? "auto");
   buildTry(byId("try"), card, () => place().view !== "try" && (location.hash = "#/"));
   show();
@@ -60,6 +62,23 @@ async function ready() {
   byId("ready").textContent = t(answered ? "ready" : "notReady");
 }
 
+/** Where there are several models: take the one that the address names, and offer the others. */
+async function offerModels() {
+  const models = (await get("models").catch(() => null))?.models ?? [];
+  if (models.length < 2) return;
+  const wanted = new URLSearchParams(location.search).get("model");
+  const here = models.find((model) => model.name === wanted) ?? models.find((model) => model.default);
+  choose(here.default ? null : here.name);
+  byId("models").append(...models.map(({ name }) => h("option", { value: name, selected: name === here.name }, name)));
+  byId("models").hidden = false;
+  for (const link of document.querySelectorAll("footer [data-model]")) link.setAttribute("href", under(link.getAttribute("href")));
+}
+
+byId("models").addEventListener("change", () => {
+  const query = new URLSearchParams(location.search);
+  query.set("model", byId("models").value);
+  location.search = query;
+});
 byId("language").addEventListener("click", async () => {
   const other = Object.keys(LANGUAGES).find((one) => one !== language());
   await speak(other);
@@ -75,8 +94,19 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   byId("content").focus();
 });
+/** With a key a link's file is fetched and saved: the browser would ask for it without the key. */
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest?.("a[data-file]");
+  if (!link || !hasKey()) return;
+  event.preventDefault();
+  const response = await request(link.href);
+  if (response.ok) download(await response.blob(), link.dataset.file);
+});
 addEventListener("hashchange", show);
 
 document.documentElement.dataset.theme = recall("theme") ?? "auto";
-[card] = await Promise.all([get("card").catch(() => null), speak(preferred())]);
+await speak(preferred()); // before the first request, which may ask for a key
+translate();
+await offerModels();
+card = await get(under("card")).catch(() => null);
 write();

@@ -5,6 +5,8 @@ import { cropOf } from "./facts.js";
 import { t } from "./text.js";
 
 const TALLEST = 380; // pixels of the page
+/** Up to this side, in pixels, an image is drawn with hard edges. */
+export const COARSE = 64;
 const HUE = [255, 106, 0]; // one hue; how much it covers says how much a place counted
 
 /** Draw a picture, and over it crop and map if they are known. */
@@ -13,7 +15,7 @@ export function shot(picture, answer, card) {
   if (!picture.width) return h("span", { class: "invitation" }, h("strong", {}, picture.name), h("br"), t("noPreview"));
   const ratio = picture.width / picture.height;
   const crop = answer?.explanation?.crop ?? cropOf(card, picture.width, picture.height);
-  const image = h("img", { src: picture.url, alt: altOf(picture), class: picture.width < 100 ? "coarse" : "" });
+  const image = h("img", { src: picture.url, alt: altOf(picture), class: Math.max(picture.width, picture.height) <= COARSE ? "coarse" : "" });
   const over = crop && !(crop.width > 0.999 && crop.height > 0.999) ? place(h("span", { class: "crop", "aria-hidden": "true" }), crop) : null;
   const map = answer?.explanation && crop ? place(mapOf(answer.explanation), crop) : null;
   return style(h("span", { class: "shot" }, image, map, over), { "aspect-ratio": String(ratio), width: `min(100%, ${Math.round(TALLEST * ratio)}px)` });

@@ -1,6 +1,8 @@
 // Words and figures in the reader's language: `t`, shares, counts, units.
 
 export const LANGUAGES = { en: "English", "zh-CN": "中文" };
+/** For the button, in letters that every system has. */
+export const SHORT = { en: "EN", "zh-CN": "ZH" };
 const texts = {};
 let current = "en";
 

@@ -6,7 +6,8 @@ import { Asking } from "./ask.js";
 import { doorButtons, fromSample, openDoors } from "./doors.js";
 import { h } from "./dom.js";
 import { maxBytes, samples } from "./facts.js";
-import { mapControls, shot } from "./picture.js";
+import { source } from "./keys.js";
+import { COARSE, mapControls, shot } from "./picture.js";
 import { bytes, has, number, t } from "./text.js";
 
 const FEW = 10; // labels that are named
@@ -67,7 +68,7 @@ function gallery(card) {
   if (!found.length) return null;
   const items = found.map((sample) =>
     h("li", {}, h("button", { type: "button", class: "thumb", "data-path": sample.path, onclick: () => view.asking.ask(fromSample(sample)) },
-      h("img", { src: sample.path, alt: "", loading: "lazy", class: card.manifest.input.size < 100 ? "coarse" : "" }), h("span", {}, sample.label))));
+      source(h("img", { alt: "", loading: "lazy", class: card.manifest.preprocessing.resize <= COARSE ? "coarse" : "" }), sample.path), h("span", {}, sample.label))));
   return h("div", { class: "samples" }, h("h2", { id: "samples" }, t("samples")), h("ul", { "aria-labelledby": "samples" }, items),
     h("p", { class: "note" }, t(card.are_samples_pictures ? "samples.test" : "samples.blots")));
 }

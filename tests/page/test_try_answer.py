@@ -54,7 +54,7 @@ def test_it_says_whether_the_image_looks_like_the_training_data(visit: Visit) ->
     for more, text in (
         (
             {"in_distribution": True, "score": 0.21, "threshold": 0.87},
-            "Looks like the training data (score 0.21, limit 0.87)",
+            "Looks like the training data (score 0.21, threshold 0.87)",
         ),
         ({"in_distribution": False, "score": 1.4}, "The figures below may mean nothing."),
     ):
