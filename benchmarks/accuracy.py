@@ -52,8 +52,8 @@ def measure_accuracy(
     place = [] if data is None else ["--data", str(data)]
     settings = [part for change in changes for part in ("--set", change)]
     runs = []
+    images, sha256 = _identity(data, recipe.image_size)
     for seed in range(seeds):
-        images, sha256 = _identity(data, seed, recipe.image_size)
         run = RunFolder(out / "-".join([name, images, *changes, str(seed)]))
         if run.record.exists():
             _check_same_recipe(run, recipe, sha256)
@@ -68,9 +68,9 @@ def measure_accuracy(
     return {"recipe": name, "data": images, "changes": changes, "runs": runs}
 
 
-def _identity(data: Path | None, seed: int, size: int | None) -> tuple[str, str]:
-    """Give the name and SHA-256 that a run of this seed knows its images by; let go of them."""
-    dataset = read_dataset(data, seed, size)
+def _identity(data: Path | None, size: int | None) -> tuple[str, str]:
+    """Give the name and SHA-256 that a run knows its images by; let go of them."""
+    dataset = read_dataset(data, size)
     return dataset.name, dataset.sha256
 
 

@@ -199,7 +199,7 @@ def _export_pretrained(  # what, measured on what, where, how
     dataset = None
     if data is not None:
         splits = SPLIT_NAMES if "int8" in options.precisions else ("test",)  # int8 fits its ranges
-        dataset = open_dataset(data, 0, given.architecture.image_size, splits=splits)
+        dataset = open_dataset(data, given.architecture.image_size, splits=splits)
         given = fit_to_data(given, dataset, normalize)
     artifact, report = export_pretrained(given, out, options, dataset=dataset, overwrite=overwrite)
     for line in report.lines():

@@ -61,7 +61,7 @@ def _find(
     with user_errors():
         _prepare(out)
         chosen = recipe_for(recipe, changes or (), data, init)
-        dataset = open_dataset(data, seed, chosen.image_size)
+        dataset = open_dataset(data, chosen.image_size)
         curve = find_learning_rate(dataset, chosen, seed, init=init)
         try:
             suggestion = curve.suggestion()

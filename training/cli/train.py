@@ -40,6 +40,13 @@ MinutesOption = Annotated[
     ),
 ]
 OutOption = Annotated[Path | None, typer.Option(help="Run folder. Default: runs/<recipe>-<seed>.")]
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Keep images in one split whose paths match alike: its group, as in '([^/]+)_[0-9]+'.",
+    ),
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Continue from --out's last checkpoint.")
 ]
@@ -65,6 +72,7 @@ def train_model(
     init: InitOption = None,
     resumes: ResumeOption = False,
     reproduces: ReproduceOption = None,
+    group_by: GroupOption = None,
     minutes: MinutesOption = 5,
     show: ShowOption = None,
     logger: LoggerOption = "tensorboard",
@@ -94,6 +102,8 @@ def train_model(
     if reproduces is not None and any((recipe, seed is not None, changes, resumes)):
         only = "may be given with --data, --init, --checkpoint-minutes and --out only"
         raise typer.BadParameter(only, param_hint="--reproduce")
+    if group_by is not None and (resumes or reproduces is not None):
+        raise typer.BadParameter("the run has its splits already", param_hint="--group-by")
     every = timedelta(minutes=minutes)
     with user_errors():
         name = Path(recipe or usual_recipe(data)).stem
@@ -108,7 +118,7 @@ def train_model(
             )
         elif seeds is not None:
             chosen = recipe_for(recipe, changes or (), data, init)
-            dataset = open_dataset(data, seed or 0, chosen.image_size)
+            dataset = open_dataset(data, chosen.image_size, group_by=group_by)
             many = range(seed or 0, (seed or 0) + seeds)
             outcomes = []
             for outcome in train_seeds(
@@ -121,7 +131,7 @@ def train_model(
         else:
             chosen = recipe_for(recipe, changes or (), data, init)
             outcome = train(
-                open_dataset(data, seed or 0, chosen.image_size),
+                open_dataset(data, chosen.image_size, group_by=group_by),
                 chosen,
                 folder,
                 seed=seed or 0,

@@ -51,24 +51,26 @@ class Split:
 class Dataset:
     """A named set of labelled images in three splits.
 
-    A split that the reader was not asked for is empty.
+    A split that the reader was not asked for is empty. Some data sets have no test split.
 
     Attributes:
         name: For manifests and run folders.
         source: Where it was read from.
         sha256: Of its files; two data sets with one digest hold the same images.
+        sha256_by_split: Another one of a folder, which depends on its splits: runs were recorded
+            with it before.
         labels: Names, in the order of the targets.
         preprocessing: Made the arrays, and goes into the artifact. Mean and standard deviation
             are those of the training split; 0 and 1 if a folder was read without it.
         train: The network learns from it.
         validation: Chooses the checkpoint, the calibrator and the recipe.
-        test: Measures, once, at the end.
+        test: Measures, once, at the end. See `measuring` for data without it.
         unreadable: Files that were left out, each with the reason.
         shorter_sides: Shorter side of each validation image's file, in pixels; empty where it is
             the size of the arrays.
         licence: Of the images, by its usual short name; None: not known.
         files: The files of each split, in its order; empty where one file holds them all.
-        is_drawn: Whether this reading drew some of the splits at random, by its seed.
+        is_drawn: Whether this reading chose some of the splits by the images' content.
         notes: How a folder was read: which of its folders are splits, which are no label.
     """
 
@@ -86,6 +88,7 @@ class Dataset:
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_drawn: bool = False
     notes: tuple[str, ...] = ()
+    sha256_by_split: str | None = None
 
     def describe(self) -> str:
         """Say in one line how many images were read for which purpose."""
@@ -108,6 +111,10 @@ class Dataset:
     def measuring(self) -> str:
         """Name of the split that measures: the test split, or validation where there is none."""
         return "test" if len(self.test) or not len(self.validation) else "validation"
+
+    def has_digest(self, sha256: str) -> bool:
+        """Whether a run that recorded this digest had the same images."""
+        return sha256 in {self.sha256, self.sha256_by_split}
 
     def limited(self, images: int) -> "Dataset":
         """Keep the first images of each split, for a quick trial."""

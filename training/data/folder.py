@@ -2,7 +2,8 @@
 
 The folders' names are the labels, sorted. A file that cannot be read is left out and reported
 with the reason; it never stops a run. A label without a readable image is dropped. Where there is
-no `val` or `test` folder, a share of each label is held out, chosen by the seed.
+no `val` folder, a share of each label is held out, chosen by the images' content; where there is
+one and no `test` folder, there is no test split.
 """
 
 import hashlib
@@ -13,10 +14,11 @@ from typing import NamedTuple
 from model.preprocessing import Preprocessing
 from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError, channel_statistics
 from training.data.decode import Decoded, decode_files, hash_files
+from training.data.division import divide, keys_of
 from training.data.headers import Header, choose_preprocessing, read_headers
 from training.data.labels import check_every_label_is_trained, empty_label_warnings, final_labels
 from training.data.listing import Listing, list_images
-from training.data.splits import LabelledFile, inside, matches, plain, split_again, split_off
+from training.data.splits import LabelledFile, inside, matches, plain, split_again
 
 
 class _Division(NamedTuple):
@@ -24,7 +26,7 @@ class _Division(NamedTuple):
 
     Attributes:
         splits: Files of each split.
-        is_drawn: Whether some splits were drawn at random.
+        is_drawn: Whether some splits were chosen by the images' content.
         notes: What was held out.
         left_out: Files that are in no split, each with the reason.
     """
@@ -37,25 +39,26 @@ class _Division(NamedTuple):
 
 def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, and which to decode
     root: Path,
-    seed: int = 0,
     size: int | None = None,
     held: Mapping[str, Sequence[str]] | None = None,
     known: Sequence[str] = (),
     *,
     splits: Collection[str] = SPLIT_NAMES,
+    group_by: str | None = None,
 ) -> Dataset:
     """Read a folder of labelled images into memory and split it.
 
     Args:
         root: Holds one folder per label, or `train`, `val`, `test` with those inside.
-        seed: Chooses the held-out images.
         size: Of the network's input in pixels; None: the images' usual one.
         held: Files of each split in an earlier run. If most of them are still there, each stays
             in its split, and new files are left out.
         known: Labels of the run whose images these are. If they include the folder's labels, the
             data set has them all, in their order.
-        splits: The splits to decode. Of the others the files are hashed only, and they come out
-            empty; a file of theirs that only decoding would find broken counts as readable.
+        splits: The splits to decode; `test` stands for `validation` where there is no test split.
+            Of the others the files are hashed only, and they come out empty; a file of theirs
+            that only decoding would find broken counts as readable.
+        group_by: A regular expression; files whose paths match alike stay in one split.
 
     Raises:
         DatasetError: If the labels make no sense, or a split has no readable image.
@@ -66,9 +69,10 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     unreadable = [*listing.left_out, *broken]
     if not headers:
         raise DatasetError(f"{plain(root)} has no readable image.{_first(unreadable)}")
-    division = _divide(root, listing, headers, seed, held)
+    division = _divide(root, listing, headers, held, group_by)
     unreadable += division.left_out
-    _check_no_split_is_empty(root, division.splits, unreadable)
+    splits = _measurable(splits, division.splits)
+    _check_no_split_is_empty(root, division.splits, splits, unreadable)
     check_every_label_is_trained(root, division.splits, listing.labels, known)
     spec = choose_preprocessing([headers[file] for file in _all(division.splits)], size)
     decoded = _decode(root, division.splits, spec, splits, unreadable)
@@ -84,6 +88,7 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
         name=plain(root.resolve().name),
         source=str(root),
         sha256=_digest(decoded.values()),
+        sha256_by_split=_digest_by_split(decoded.values()),
         labels=labels,
         preprocessing=spec,
         train=arrays["train"],
@@ -101,11 +106,11 @@ def _divide(
     root: Path,
     listing: Listing,
     headers: Mapping[LabelledFile, Header],
-    seed: int,
     held: Mapping[str, Sequence[str]] | None,
+    group_by: str | None,
 ) -> _Division:
-    """Divide the readable files: as the earlier run did, as the folders say, or at random."""
-    splits: dict[str, list[LabelledFile]] = {"train": []}
+    """Divide the readable files: as the earlier run did, as the folders say, or by content."""
+    splits: dict[str, list[LabelledFile]] = {name: [] for name in SPLIT_NAMES}
     splits |= {
         name: [file for file in files if file in headers] for name, files in listing.splits.items()
     }
@@ -113,11 +118,23 @@ def _divide(
     if held and matches(held, there):
         splits, changes = split_again(held, there)
         return _Division(splits, False, [], [f"{plain(root)}: {change}" for change in changes])
-    drawn = [name for name in ("validation", "test") if not splits.get(name)]
-    split_off(splits, "test", seed)
-    split_off(splits, "validation", seed)
-    note = f"held out for {' and '.join(drawn)}: a tenth of each label's images"
-    return _Division(splits, bool(drawn), [note] if drawn else [], [])
+    if splits["validation"]:
+        if splits["test"]:
+            return _Division(splits, False, [], [])
+        note = "no test split: figures will be of the validation split, which also chose the epoch"
+        return _Division(splits, False, [note], [])
+    drawn = [name for name in ("validation", "test") if not splits[name]]
+    if not splits["train"]:
+        return _Division(splits, False, [], [])
+    splits |= divide(splits["train"], keys_of(splits["train"], root, group_by), drawn)
+    note = f"held out for {' and '.join(drawn)}: about a tenth of each label's images, by content"
+    return _Division(splits, True, [note], [])
+
+
+def _measurable(wanted: Collection[str], splits: Mapping[str, Sized]) -> set[str]:
+    """Put the validation split in the place of a test split that there is not."""
+    found = set(wanted)
+    return found - {"test"} | {"validation"} if "test" in found and not splits["test"] else found
 
 
 def _decode(
@@ -138,7 +155,7 @@ def _decode(
     }
     unreadable += [reason for part in decoded.values() for reason in part.unreadable]
     left = {name: part.files for name, part in decoded.items()}
-    _check_no_split_is_empty(root, left, unreadable)
+    _check_no_split_is_empty(root, left, wanted, unreadable)
     return decoded
 
 
@@ -147,7 +164,17 @@ def _all(splits: Mapping[str, Iterable[LabelledFile]]) -> list[LabelledFile]:
 
 
 def _digest(decoded: Iterable[Decoded]) -> str:
-    """Hash names and contents of all files, split by split."""
+    """Hash names and contents of all files, whatever split each is in."""
+    named = sorted(
+        (name.encode("utf-8", "surrogateescape"), content)
+        for part in decoded
+        for name, content in zip(part.files, part.digests, strict=True)
+    )
+    return hashlib.sha256(b"".join(name + content for name, content in named)).hexdigest()
+
+
+def _digest_by_split(decoded: Iterable[Decoded]) -> str:
+    """Hash the files split by split, in the order of the splits: as runs were recorded before."""
     digest = hashlib.sha256()
     for part in decoded:
         for name, content in zip(part.files, part.digests, strict=True):
@@ -156,14 +183,24 @@ def _digest(decoded: Iterable[Decoded]) -> str:
 
 
 def _check_no_split_is_empty(
-    root: Path, splits: Mapping[str, Sized], unreadable: Sequence[str]
+    root: Path,
+    splits: Mapping[str, Sized],
+    wanted: Collection[str],
+    unreadable: Sequence[str],
 ) -> None:
-    empty = [name for name, files in splits.items() if not len(files)]
-    if empty:
-        raise DatasetError(
-            f"{plain(root)} has no readable image for {' and '.join(empty)}. Add more images per "
-            f"label, or add folders with these names.{_first(unreadable)}"
+    empty = [name for name in SPLIT_NAMES if name in wanted and not len(splits[name])]
+    if not empty:
+        return
+    if "train" in empty:
+        way = "Put images to learn from into a folder for each label, in FOLDER or in FOLDER/train."
+    else:
+        way = (
+            "One is held out of each label that has three different images or groups: add images, "
+            "or move some into FOLDER/val/LABEL, and the others into FOLDER/train/LABEL."
         )
+    raise DatasetError(
+        f"{plain(root)} has no readable image for {' and '.join(empty)}. {way}{_first(unreadable)}"
+    )
 
 
 def _first(reasons: Sequence[str]) -> str:

@@ -10,26 +10,26 @@ from training.data.folder import read_image_folder
 
 def read_dataset(  # noqa: PLR0913  # which files, how they are divided, and which to decode
     source: Path | None,
-    seed: int = 0,
     size: int | None = None,
     held: Mapping[str, Sequence[str]] | None = None,
     known: Sequence[str] = (),
     *,
     splits: Collection[str] = SPLIT_NAMES,
+    group_by: str | None = None,
 ) -> Dataset:
     """Read IDX files or a folder of images, whichever the source is.
 
     Args:
         source: A folder; None: Fashion-MNIST, wherever it is installed.
-        seed: Chooses the held-out images where the folder does not.
         size: Of the network's input in pixels; None: the images' usual one.
         held: Files of each split in an earlier run.
         known: Labels of the run whose data they are, which keep their order.
         splits: The splits to decode; the others come out empty.
+        group_by: A regular expression; files of a folder whose paths match alike stay together.
 
     Raises:
         DatasetError: If the images cannot be used; the message says why.
     """
     if source is None or has_idx_files(source):
         return read_fashion_mnist(source, size=size, splits=splits)
-    return read_image_folder(source, seed, size, held, known, splits=splits)
+    return read_image_folder(source, size, held, known, splits=splits, group_by=group_by)

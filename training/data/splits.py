@@ -1,15 +1,10 @@
-"""Divide a folder's files into training, validation and test split: at random, or as before."""
+"""Files of a folder, their names, and their division as an earlier run had it."""
 
 import os
-import random
 import unicodedata
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-HELD_OUT_SHARE = 0.1
-"""Share of each label for validation, and as much for the test, where no folder says so."""
 
 
 class LabelledFile(NamedTuple):
@@ -46,24 +41,6 @@ def _decoded(path: Path | str, errors: str) -> str:
 def inside(file: LabelledFile, root: Path) -> str:
     """Name a file as splits.json does."""
     return as_text(file.path.relative_to(root))
-
-
-def split_off(splits: dict[str, list[LabelledFile]], name: str, seed: int) -> None:
-    """Move a share of each label out of the training split, if the split has no folder."""
-    if splits.get(name):
-        return
-    by_target: dict[int, list[LabelledFile]] = defaultdict(list)
-    for file in splits.get("train", []):
-        by_target[file.target].append(file)
-    rng = random.Random(f"{seed}/{name}")  # noqa: S311  # a split, not a secret
-    kept: list[LabelledFile] = []
-    splits[name] = []
-    for files in by_target.values():
-        share = max(1, round(HELD_OUT_SHARE * len(files))) if len(files) > 2 else 0
-        chosen = set(rng.sample(range(len(files)), share))
-        splits[name] += [file for index, file in enumerate(files) if index in chosen]
-        kept += [file for index, file in enumerate(files) if index not in chosen]
-    splits["train"] = kept
 
 
 def matches(held: Mapping[str, Sequence[str]], there: Mapping[str, LabelledFile]) -> bool:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from training.data.dataset import DatasetError
+from training.data.division import HELD_OUT_SHARE
 from training.data.headers import read_headers
 from training.data.listing import list_images
 from training.data.splits import plain
 
 SAMPLE = 500
 """Files whose headers are read, evenly spread over the training split."""
-HELD_OUT_SHARE = 0.1
-"""Of the training images, for each of the two other splits that is missing."""
 
 
 class Survey(NamedTuple):
@@ -46,9 +45,10 @@ def survey_folder(root: Path) -> Survey:
     if not headers:
         first = f" The first: {broken[0]}" if broken else ""
         raise DatasetError(f"{plain(root)} has no readable image to train on.{first}")
-    missing = sum(not listing.splits.get(name) for name in ("validation", "test"))
+    missing = [name for name in ("validation", "test") if not listing.splits.get(name)]
+    drawn = 0 if missing == ["test"] else len(missing)  # validation is there: nothing is drawn
     return Survey(
-        images=max(1, round(len(files) * (1 - HELD_OUT_SHARE) ** missing)),
+        images=max(1, round(len(files) * (1 - HELD_OUT_SHARE) ** drawn)),
         labels=listing.labels,
         shorter_side=int(statistics.median(header.shorter_side for header in headers.values())),
         channels=1 if all(header.is_grey for header in headers.values()) else 3,

@@ -213,7 +213,7 @@ def _build_manifest(  # noqa: PLR0913, PLR0917  # all that an export has found
         provenance=run_provenance(record, cost),
         data=Data(
             licence=options.licence or dataset.licence,
-            splits={name: len(split) for name, split in dataset.splits.items()},
+            splits={name: len(split) for name, split in dataset.splits.items() if len(split)},
         ),
         calibration=fitted.chosen.record,
         refusal=fitted.detector,

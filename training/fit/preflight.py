@@ -178,7 +178,7 @@ def _label_lines(summary: Summary, *, is_weighted: bool) -> Iterator[str]:
         yield f"to train on: from {fewest:,} images ({rarest}) to {most:,} ({commonest}){hint}"
     for split in ("train", "validation", "test"):
         absent = [label for label, by_split in counts.items() if not by_split[split]]
-        if absent:
+        if absent and not (split == "test" and len(absent) == len(counts)):  # no test split
             names = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
             lack = "to train on: not learnt" if split == "train" else f"for {split}: not measured"
             yield f"warning: no image {lack}: {len(absent)} of {len(counts)} labels ({names})"

@@ -17,6 +17,7 @@ from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import CHECKPOINT_EVERY
 from training.fit.loop import Outcome
 from training.fit.train import train
+from training.runs.dataset import held_files
 from training.runs.folder import RunFolder
 from training.runs.metrics import read_rows, run_state
 from training.runs.reading import read_checkpoint, read_record
@@ -57,11 +58,11 @@ def reproduce(
         log.info(line)
     dataset = read_dataset(
         data or as_path(record.dataset_source),
-        record.seed,
         record.preprocessing.crop,
-        known=record.labels,
+        held_files(run),
+        record.labels,
     )
-    if dataset.sha256 != record.dataset_sha256:
+    if not dataset.has_digest(record.dataset_sha256):
         raise TrainingError(
             f"The images in {dataset.source} are not those of the run (SHA-256 "
             f"{dataset.sha256[:16]}..., not {record.dataset_sha256[:16]}...); name them with "

@@ -92,7 +92,9 @@ def _given(record: RunRecord, recipe: Recipe | None, seed: int | None) -> Iterat
 
 def _found(record: RunRecord, dataset: Dataset) -> Iterator[Comparison]:
     """Compare what the images are, and the network that they would get now."""
-    yield "data set, by its SHA-256,", record.dataset_sha256, dataset.sha256
+    was = record.dataset_sha256
+    found = was if dataset.has_digest(was) else dataset.sha256
+    yield "data set, by its SHA-256,", was, found
     yield "image size", record.preprocessing.crop, dataset.preprocessing.crop
     if record.init is None:  # first weights may have brought a stem of their own
         architecture = fit_architecture(record.recipe, dataset)

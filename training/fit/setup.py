@@ -13,10 +13,12 @@ from model.weights.file import Weights, read_weights
 from model.weights.loading import fit_to_weights, load_weights, match_weights
 from model.weights.normalization import get_normalization
 from training.data.dataset import Dataset
+from training.data.splits import as_text
 from training.errors import TrainingError
 from training.fit.module import Classifier
 from training.recipe.augment import image_size_at
 from training.recipe.recipe import Recipe
+from training.runs.dataset import held_files
 from training.runs.reading import read_checkpoint
 from training.runs.record import CheckpointError, OtherVersionError, RunRecord
 
@@ -138,13 +140,17 @@ def notes_on_leakage(init: Path, dataset: Dataset) -> list[str]:
         ]
     except CheckpointError:  # from elsewhere
         return []
-    same_source = earlier.dataset_source == str(Path(dataset.source).absolute())
-    if not (same_source and dataset.is_drawn) or earlier.dataset_sha256 == dataset.sha256:
+    if earlier.dataset_source != as_text(Path(dataset.source).absolute()):
+        return []
+    trained = set(held_files(init).get("train", ()))
+    seen = sum(
+        name in trained for split in ("validation", "test") for name in dataset.files.get(split, ())
+    )
+    if not seen:
         return []
     return [
-        f"note: {init} was trained on images of {dataset.source} that are held out now, so "
-        "accuracy will seem too good; begin with the same images and "
-        f"--seed {earlier.seed}, or put images that it never saw into folders `val` and `test`"
+        f"note: {init} was trained on {seen:,} images of {dataset.source} that are held out now, "
+        "so accuracy will seem too good; put images that it never saw into folders `val` and `test`"
     ]
 
 

@@ -23,27 +23,27 @@ log = logging.getLogger(__name__)
 
 def open_dataset(  # noqa: PLR0913  # which files, how they are divided, which to decode
     source: Path | None,
-    seed: int = 0,
     image_size: int | None = None,
     held: Mapping[str, Sequence[str]] | None = None,
     known: Sequence[str] = (),
     *,
     splits: Collection[str] = SPLIT_NAMES,
+    group_by: str | None = None,
 ) -> Dataset:
     """Read a data set, and log how it was read, what was found and what was left out.
 
     Args:
         source: A folder; None means Fashion-MNIST, wherever it is installed.
-        seed: Chooses what is held out where the folder does not say.
         image_size: In pixels, as the recipe has it; None takes the images' usual one.
         held: Files of each split, as an earlier reading held them.
         known: Labels of the run whose data they are, which keep their order.
         splits: The splits to decode; the others come out empty.
+        group_by: A regular expression; files whose paths match alike stay in one split.
 
     Raises:
         DatasetError: If the images cannot be used; the message says why.
     """
-    dataset = read_dataset(source, seed, image_size, held, known, splits=splits)
+    dataset = read_dataset(source, image_size, held, known, splits=splits, group_by=group_by)
     for note in dataset.notes:
         log.info(note)
     log.info(dataset.describe())
@@ -77,9 +77,9 @@ def dataset_to_evaluate(
     """
     for line in record.notes(checkpoint):
         log.info(line)
-    held = _held_files(checkpoint)
+    held = held_files(checkpoint)
     dataset = _open_as_the_run_did(record, source, held, splits if held else SPLIT_NAMES)
-    if dataset.sha256 != record.dataset_sha256:
+    if not dataset.has_digest(record.dataset_sha256):
         if dataset.is_drawn:
             raise DatasetError(
                 f"{dataset.source} does not hold the run's images under the names that they had. "
@@ -102,7 +102,7 @@ def dataset_to_resume(record: RunRecord, source: Path | None, run: Path) -> Data
     Raises:
         DatasetError: If one of them is missing, or they do not fit the network.
     """
-    held = _held_files(run)
+    held = held_files(run)
     dataset = _open_as_the_run_did(record, source, held)
     found = {name for files in dataset.files.values() for name in files}
     missing = [plain(name) for files in held.values() for name in files if name not in found]
@@ -128,7 +128,7 @@ def _open_as_the_run_did(
     """
     spec = record.preprocessing
     where = source or as_path(record.dataset_source)
-    dataset = open_dataset(where, record.seed, spec.crop, held, record.labels, splits=splits)
+    dataset = open_dataset(where, spec.crop, held, record.labels, splits=splits)
     if dataset.labels != record.labels:
         raise DatasetError(
             f"{dataset.source} has the labels {', '.join(dataset.labels[:5])}...; the run was "
@@ -143,7 +143,7 @@ def _open_as_the_run_did(
     return dataset
 
 
-def _held_files(path: Path) -> dict[str, list[str]]:
+def held_files(path: Path) -> dict[str, list[str]]:
     """Read which files a run had in each split; none if its data come split, or are unknown.
 
     Args:

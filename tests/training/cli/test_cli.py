@@ -94,9 +94,10 @@ def test_training_says_what_it_read_and_where_the_weights_are(
     finished = command(train_script, "--data", images, "--out", tmp_path / "run", *QUICK)
 
     assert finished.code == 0
-    assert "images: 32 + 4 + 4 images to train, validate and test, 2 labels, 14 x 14 x 1" in (
-        finished.out
-    )
+    files = json.loads((tmp_path / "run" / "splits.json").read_text())
+    counts = " + ".join(str(len(files[name])) for name in ("train", "validation", "test"))
+    read = f"images: {counts} images to train, validate and test, 2 labels, 14 x 14 x 1"
+    assert read in finished.out
     assert f"1 left out:\n  {images / 'boot' / 'broken.png'}" in finished.out
     assert "done after 1 epochs; best val_acc" in finished.out
     assert f"weights in {tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}" in finished.out
@@ -117,8 +118,9 @@ def test_evaluation_prints_the_figures_that_it_writes(command: Command, run: Pat
 
     figures = json.loads((run / "evaluation.json").read_text())
     assert finished.code == 0
-    assert f"4 test images: loss {figures['loss']:.4f}, top-1 {figures['top1']:.2%}" in (
-        finished.out
+    assert (
+        f"{figures['n']} test images: loss {figures['loss']:.4f}, top-1 {figures['top1']:.2%}"
+        in (finished.out)
     )
     assert set(figures["per_label"]) == {"boot", "coat"}
     assert (run / "confusion.png").exists()
@@ -161,8 +163,10 @@ def test_images_that_a_run_may_have_learnt_from_do_not_measure_it(
     exported = command(export_script, run, "--data", tmp_path / "renamed", *out)
 
     assert evaluated.code == 0, evaluated.err
-    assert "left out: 36 images that the run was trained or chosen on" in evaluated.out
-    assert "renamed, 4 images: loss" in evaluated.out  # those of the test split
+    held = json.loads((run / "splits.json").read_text())
+    known = len(held["train"]) + len(held["validation"])
+    assert f"left out: {known} images that the run was trained or chosen on" in evaluated.out
+    assert f"renamed, {len(held['test'])} images: loss" in evaluated.out
     assert (run / "evaluations/renamed/evaluation.json").exists()
     assert not (run / "evaluation.json").exists()
     _assert_failed(exported, "Which of them it was trained on is not known")

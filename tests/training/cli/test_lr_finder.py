@@ -130,10 +130,10 @@ def test_muons_own_rate_is_suggested_in_step() -> None:
 def test_the_command_draws_the_curve_and_suggests_a_rate(
     command: Command, make_images: MakeImages, tmp_path: Path
 ) -> None:
-    images = make_images(labels={"boot": 40, "coat": 40}, image_size=14)
+    images = make_images(labels={"boot": 50, "coat": 50}, image_size=14)
     out = tmp_path / "not" / "there" / "lr.png"
 
-    finished = command(main, "--data", images, "--out", out, "--set", "batch_size=32")
+    finished = command(main, "--data", images, "--out", out, "--set", "batch_size=40")
 
     assert finished.code == 0, finished.err
     assert "a tenth is safe: --set learning_rate=" in finished.out

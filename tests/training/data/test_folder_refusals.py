@@ -188,7 +188,7 @@ def test_a_folder_whose_images_break_while_they_are_decoded_is_refused(
 
 
 def test_too_few_images_to_hold_any_out_are_refused(make_images: MakeImages) -> None:
-    assert "no readable image for test and validation" in _refusal(
+    assert "no readable image for validation. One is held out of each label" in _refusal(
         make_images(labels={"boot": 2, "coat": 2})
     )
 

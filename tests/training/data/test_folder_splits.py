@@ -1,6 +1,7 @@
 """Folders of images: which folders are labels and splits, and what is held out."""
 
 import shutil
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -26,12 +27,13 @@ def test_the_names_of_the_folders_are_the_labels_in_order(make_images: MakeImage
     assert dataset.source == str(root)
 
 
-def test_a_flat_folder_holds_a_tenth_of_each_label_out_twice(make_images: MakeImages) -> None:
+def test_a_flat_folder_holds_images_of_each_label_out_twice(make_images: MakeImages) -> None:
     dataset = read_image_folder(make_images(labels={"boot": 30, "coat": 10}))
 
-    assert sizes_of(dataset) == (32, 4, 4)
-    assert dataset.validation.targets.bincount().tolist() == [3, 1]
-    assert dataset.test.targets.bincount().tolist() == [3, 1]
+    assert sum(sizes_of(dataset)) == 40
+    assert sizes_of(dataset)[0] > 24
+    assert min(dataset.validation.targets.bincount().tolist()) > 0
+    assert min(dataset.test.targets.bincount().tolist()) > 0
 
 
 def test_no_image_is_in_two_splits_and_none_is_lost(make_images: MakeImages) -> None:
@@ -44,14 +46,30 @@ def test_no_image_is_in_two_splits_and_none_is_lost(make_images: MakeImages) -> 
     assert read == stored
 
 
-def test_what_is_held_out_depends_on_the_seed_alone(make_images: MakeImages) -> None:
-    root = make_images(labels={"boot": 20, "coat": 20})
+def test_the_digest_depends_on_the_files_and_not_on_the_splits(make_images: MakeImages) -> None:
+    root = make_images()
+    whole = read_image_folder(root)
+    files = whole.files
+    held = {**files, "train": files["test"] + files["train"][1:], "test": files["train"][:1]}
 
-    first, again, other = (read_image_folder(root, seed) for seed in (1, 1, 2))
+    other = read_image_folder(root, held=held)
 
-    assert torch.equal(first.test.images, again.test.images)
-    assert first.sha256 == again.sha256
-    assert not torch.equal(first.test.images, other.test.images)
+    assert other.sha256 == whole.sha256
+    assert other.sha256_by_split != whole.sha256_by_split
+
+
+def test_the_digest_of_earlier_runs_is_still_known(make_images: MakeImages) -> None:
+    root = make_images()
+
+    dataset = read_image_folder(root)
+
+    earlier = sha256()  # names and contents in the order of the splits
+    for name in ("train", "validation", "test"):
+        for file in dataset.files[name]:
+            earlier.update(file.encode() + sha256((root / file).read_bytes()).digest())
+    assert dataset.has_digest(earlier.hexdigest())
+    assert dataset.has_digest(dataset.sha256)
+    assert not dataset.has_digest("0" * 64)
 
 
 def test_folders_named_as_splits_are_taken_as_they_are(make_images: MakeImages) -> None:
@@ -65,11 +83,28 @@ def test_folders_named_as_splits_are_taken_as_they_are(make_images: MakeImages) 
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_only_the_split_without_a_folder_is_held_out(make_images: MakeImages, name: str) -> None:
+def test_with_a_validation_folder_no_training_image_is_held_out(
+    make_images: MakeImages, name: str
+) -> None:
     make_images("images/train", {"boot": 20, "coat": 20})
     root = make_images(f"images/{name}", {"boot": 3, "coat": 3}).parent
 
-    assert sizes_of(read_image_folder(root)) == (36, 6, 4)
+    dataset, to_measure = read_image_folder(root), read_image_folder(root, splits=("test",))
+
+    assert sizes_of(dataset) == (40, 6, 0)
+    assert dataset.measuring == "validation"
+    assert "no test split: figures will be of the validation split" in dataset.notes[-1]
+    assert torch.equal(to_measure.splits[dataset.measuring].images, dataset.validation.images)
+
+
+def test_with_a_test_folder_only_validation_is_held_out(make_images: MakeImages) -> None:
+    make_images("images/train", {"boot": 20, "coat": 20})
+    root = make_images("images/test", {"boot": 3, "coat": 3}).parent
+
+    train, validation, test = sizes_of(read_image_folder(root))
+
+    assert (train + validation, test) == (40, 6)
+    assert validation >= 2
 
 
 def test_a_label_that_one_split_lacks_keeps_its_place_in_the_others(
@@ -87,7 +122,9 @@ def test_a_label_that_one_split_lacks_keeps_its_place_in_the_others(
 def test_each_image_lies_beside_its_own_target(make_images: MakeImages) -> None:
     root = make_images(labels={"dark": 8, "bright": 8})
     for path in root.rglob("*.png"):
-        Image.new("L", (28, 28), 10 if path.parent.name == "dark" else 240).save(path)
+        image = Image.new("L", (28, 28), 10 if path.parent.name == "dark" else 240)
+        image.putpixel((9, 9), int(path.stem))
+        image.save(path)
 
     dataset = read_image_folder(root)
 
@@ -194,7 +231,7 @@ def test_images_that_came_since_do_not_change_what_the_others_become(
     assert after.sha256 == before.sha256
 
 
-def test_other_images_are_split_by_the_seed_whatever_was_held(
+def test_other_images_are_split_by_content_whatever_was_held(
     make_images: MakeImages,
 ) -> None:
     root = make_images(labels={"boot": 30, "coat": 30})

@@ -1,5 +1,6 @@
 """`evaluate-model` decodes the split that it measures, and hashes the others."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_evaluation_decodes_the_test_split_alone_and_knows_the_runs_own_data(
     evaluated = command(evaluate_script, run)
 
     assert evaluated.code == 0
-    assert len(decoded) == 4  # a tenth of each label
-    assert "4 images to test, 2 labels, 28 x 28 x 1" in evaluated.out
+    held_out = json.loads((run / "splits.json").read_text())["test"]
+    assert sorted(decoded) == sorted((images / name).read_bytes() for name in held_out)
+    assert f"{len(held_out)} images to test, 2 labels, 28 x 28 x 1" in evaluated.out
     assert "note: these are not" not in evaluated.out

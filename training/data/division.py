@@ -1,0 +1,162 @@
+"""Choose the split of each file by its content: the same image is always in the same split.
+
+A file's key is a hash. Its position between 0 and 1 decides: the first tenth is for the test, the
+second for validation. No seed and no other file has a part in it, so a split stays as it is
+when images are added. Copies have one key, and so has a group (`--group-by`).
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+
+from training.data.dataset import DatasetError
+from training.data.splits import LabelledFile, inside, plain
+
+HELD_OUT_SHARE = 0.1
+"""Share of the images for validation, and as much for the test, where no folder says so."""
+END_BYTES = 65_536
+"""Read at the begin and at the end of a file: with its size they stand for its content."""
+MAX_FILES_READ = 100_000
+"""Of more files the names are hashed: reading a part of each would delay the first step."""
+MIN_UNITS = 3
+"""A label with fewer different images, or groups, is for training alone."""
+
+Key = bytes
+_Node = tuple[int, Key]
+"""0 and a group's hash, or 1 and a file's: a group's name is the smaller one."""
+
+
+def divide(
+    files: Sequence[LabelledFile], keys: Sequence[Key], drawn: Collection[str]
+) -> dict[str, list[LabelledFile]]:
+    """Divide files by their keys; files with one key stay together.
+
+    A label with at least three different keys gets one in each split: where hashing gives a split
+    none, the nearest key moves there. It moves back when images are added that hash there.
+
+    Args:
+        files: Of the training split.
+        keys: Of each file, see `keys_of`.
+        drawn: The splits to fill: `validation`, `test`.
+
+    Returns:
+        Files of `train` and of the drawn splits, in the order given.
+    """
+    split_of = {key: _split_of(position(key), drawn) for key in keys}
+    by_target: dict[int, set[Key]] = defaultdict(set)
+    for file, key in zip(files, keys, strict=True):
+        by_target[file.target].add(key)
+    small = {target for target, its in by_target.items() if len(its) < MIN_UNITS}
+    for target in sorted(by_target.keys() - small):
+        _fill(sorted(by_target[target]), split_of, drawn)
+    split_of |= {key: "train" for target in small for key in by_target[target]}
+    divided: dict[str, list[LabelledFile]] = {name: [] for name in ("train", *drawn)}
+    for file, key in zip(files, keys, strict=True):
+        divided[split_of[key]].append(file)
+    return divided
+
+
+def position(key: Key) -> float:
+    """Return where a key is between 0 and 1."""
+    return int.from_bytes(key[:8], "big") / 2**64
+
+
+def _split_of(place: float, drawn: Collection[str]) -> str:
+    if place < HELD_OUT_SHARE:
+        return "test" if "test" in drawn else "train"
+    return "validation" if place < 2 * HELD_OUT_SHARE and "validation" in drawn else "train"
+
+
+def _fill(keys: Sequence[Key], split_of: dict[Key, str], drawn: Collection[str]) -> None:
+    """Give each split one of a label's keys, at least; keys are in order, and three or more."""
+    for name, ideal in (("train", 1.0), ("test", 0.0), ("validation", 1.5 * HELD_OUT_SHARE)):
+        counts = Counter(split_of[key] for key in keys)
+        if counts[name] or name not in {"train", *drawn}:
+            continue
+        giver = "train" if counts["train"] > 1 else counts.most_common(1)[0][0]
+        able = [key for key in keys if split_of[key] == giver]
+        split_of[min(able, key=lambda key: abs(position(key) - ideal))] = name
+
+
+def keys_of(files: Sequence[LabelledFile], root: Path, group_by: str | None = None) -> list[Key]:
+    """Return the key of each file: of its content, of its name in a large folder, or its group's.
+
+    A group and the copies of its images have one key, whatever other groups they are in.
+
+    Args:
+        files: To be divided.
+        root: The data set.
+        group_by: See `groups_of`; None: no groups.
+
+    Raises:
+        DatasetError: If the expression is wrong, or matches no file.
+    """
+    names = [inside(file, root) for file in files]
+    if len(files) > MAX_FILES_READ:
+        contents = [_hash(name.encode("utf-8", "surrogateescape")) for name in names]
+    else:
+        with ThreadPoolExecutor() as pool:
+            contents = list(pool.map(content_key, (file.path for file in files)))
+    return contents if group_by is None else _joined(contents, groups_of(names, group_by))
+
+
+def content_key(path: Path) -> Key:
+    """Hash a file's size and ends; of one that cannot be read, its name."""
+    try:
+        with path.open("rb") as file:
+            start, size = file.read(END_BYTES), path.stat().st_size
+            file.seek(max(len(start), size - END_BYTES))
+            return _hash(b"%d " % size + start + file.read(END_BYTES))
+    except OSError:
+        return _hash(plain(path.name).encode())
+
+
+def groups_of(names: Iterable[str], group_by: str) -> list[str | None]:
+    """Return the group of each file: what the expression's first group, or all of it, matches.
+
+    Args:
+        names: Paths within the data set, with `/`.
+        group_by: A regular expression, searched in each.
+
+    Raises:
+        DatasetError: If it is none, or matches no file.
+    """
+    try:
+        pattern = re.compile(group_by)
+    except re.error as error:
+        raise DatasetError(
+            f"--group-by {group_by!r} is no regular expression: {error}. See the examples in "
+            "docs/training.md."
+        ) from error
+    names = list(names)
+    found = [pattern.search(name) for name in names]
+    if names and not any(found):
+        raise DatasetError(
+            f"--group-by {group_by!r} matches no file. It is searched in paths such as "
+            f"{plain(names[0])}."
+        )
+    return [match and (match[1] if pattern.groups else match[0]) for match in found]
+
+
+def _joined(contents: Sequence[Key], groups: Sequence[str | None]) -> list[Key]:
+    """Give one key to all files that are connected by groups and copies."""
+    parent: dict[_Node, _Node] = {}
+
+    def top(node: _Node) -> _Node:
+        while parent.setdefault(node, node) != node:
+            node = parent[node]
+        return node
+
+    for content, group in zip(contents, groups, strict=True):
+        if group is not None:
+            name = _hash(group.encode("utf-8", "surrogateescape"))
+            first, second = sorted((top((0, name)), top((1, content))))
+            parent[second] = first
+    return [top((1, content))[1] for content in contents]
+
+
+def _hash(data: bytes) -> Key:
+    return blake2b(data, digest_size=16).digest()
