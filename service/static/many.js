@@ -3,6 +3,7 @@
 import { download, h } from "./dom.js";
 import { answerOf } from "./facts.js";
 import { probability, number, t } from "./text.js";
+import { request } from "./keys.js";
 
 const AT_ONCE = 4;
 const RETRIES = 2;
@@ -29,7 +30,7 @@ export async function askMany(place, files, path) {
 async function answered(file, path, signal) {
   try {
     for (let attempt = 0; ; attempt += 1) {
-      const response = await fetch(path, { method: "POST", body: file, headers: { "content-type": "application/octet-stream" }, signal });
+      const response = await request(path, { method: "POST", body: file, headers: { "content-type": "application/octet-stream" }, signal });
       const body = await response.json();
       if (response.ok) {
         const { predictions: [top], trust } = answerOf(body);

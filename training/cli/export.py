@@ -1,6 +1,7 @@
 """The command `export-model`."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from model.architecture.spec import Architecture
 from model.artifact.folder import Artifact
 from model.artifact.manifest import Precision
 from model.weights.normalization import NORMALIZATIONS
+from model.weights.published import find_weights, published_as
 from training.cli.errors import user_errors
 from training.cli.options import DataOption
 from training.data.dataset import SPLIT_NAMES
@@ -44,7 +46,12 @@ ArchitectureOption = Annotated[
     str | None, typer.Option(help="With --weights or --random: which member of the family.")
 ]
 WeightsOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Trained elsewhere: .pth or .safetensors.")
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Trained elsewhere: resnet50, resnet50-v2, ... fetched once, or a .pth or "
+        ".safetensors file.",
+    ),
 ]
 LabelsOption = Annotated[
     Path | None,
@@ -129,6 +136,8 @@ def export_model(
 
     Example: export-model runs/default-0 --out artifacts/fashion-mnist/1
 
+    Example: export-model --weights resnet50-v2 --out artifacts/imagenet/1
+
     Example: export-model --architecture resnet50 --weights resnet50.pth --out artifacts/imagenet/1
     """
     if out == Path():
@@ -136,9 +145,13 @@ def export_model(
             "say where to write, for example artifacts/shoes/1", param_hint="--out"
         )
     sources = (checkpoint is not None, random, weights is not None)
+    published = published_as(weights)
+    if published is not None:
+        architecture = architecture or published.architecture
     if sum(sources) != 1 or (architecture is None) != (checkpoint is not None):
         raise typer.BadParameter(
-            "give a CHECKPOINT, or --architecture NAME with --random or with --weights FILE"
+            "give a CHECKPOINT, --weights NAME, or --architecture NAME with --random or with "
+            "--weights FILE"
         )
     for option, is_given, needed, needs in (
         ("--labels", labels is not None, "--weights", weights),
@@ -168,11 +181,13 @@ def export_model(
             spec = _member(architecture or "")
             given = read_pretrained(
                 spec,
-                weights,
+                find_weights(weights),
                 labels=labels,
                 normalize=normalize,
                 new_head=new_head,
             )
+            if published is not None:
+                given = replace(given, resize=published.resize)
             artifact = _export_pretrained(given, data, normalize, out, options, overwrite=overwrite)
     _print_export(artifact, options)
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from model.cli import CommandError
 from training.cli.console import console_script
 from training.cli.errors import user_errors
-from training.cli.options import ChangesOption, DataOption, InitOption, RecipeOption
+from training.cli.options import ChangesOption, DataOption, InitOption, RecipeOption, first_weights
 from training.cli.recipes import recipe_for
 from training.fit.lr_range_test import draw_curve, find_learning_rate
 from training.recipe.recipe import Recipe
@@ -60,9 +60,10 @@ def _find(
     """
     with user_errors():
         _prepare(out)
-        chosen = recipe_for(recipe, changes or (), data, init)
+        start = first_weights(init)
+        chosen = recipe_for(recipe, changes or (), data, start)
         dataset = open_dataset(data, chosen.image_size)
-        curve = find_learning_rate(dataset, chosen, seed, init=init)
+        curve = find_learning_rate(dataset, chosen, seed, init=start)
         try:
             suggestion = curve.suggestion()
         except ValueError as error:

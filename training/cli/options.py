@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from model.weights.published import find_weights
 from training.recipe.auto import AUTO
 from training.recipe.presets import RECIPES
 
@@ -18,9 +19,24 @@ DataOption = Annotated[
     ),
 ]
 InitOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="First weights: .pth, .ckpt or .safetensors."),
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="First weights: resnet18, resnet50, ... trained on ImageNet and fetched once, or a "
+        ".pth, .ckpt or .safetensors file.",
+    ),
 ]
+
+
+def first_weights(given: str | None) -> Path | None:
+    """Find the file that `--init` names, or fetch it.
+
+    Raises:
+        WeightsError: If there is none.
+    """
+    return None if given is None else find_weights(given)
+
+
 ChangesOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from training.cli.errors import user_errors
-from training.cli.options import ChangesOption, DataOption, InitOption, RecipeOption
+from training.cli.options import ChangesOption, DataOption, InitOption, RecipeOption, first_weights
 from training.cli.recipes import recipe_for, recipe_to_resume, usual_recipe
 from training.cli.show import print_recipe
 from training.fit.loggers import LoggerName
@@ -92,7 +92,7 @@ def train_model(
     """
     if show is not None:
         with user_errors():
-            print_recipe(recipe_for(show, changes or (), data, init))
+            print_recipe(recipe_for(show, changes or (), data, first_weights(init)))
         return
     if init is not None and resumes:
         raise typer.BadParameter("a run that is resumed has weights already", param_hint="--init")
@@ -106,36 +106,37 @@ def train_model(
         raise typer.BadParameter("the run has its splits already", param_hint="--group-by")
     every = timedelta(minutes=minutes)
     with user_errors():
+        start = first_weights(init)
         name = Path(recipe or usual_recipe(data)).stem
         folder = out or Path("runs") / f"{name}-{seed or 0}"
         if reproduces is not None:
             again = out or reproduces.with_name(f"{reproduces.name}-again")
-            outcome = reproduce(reproduces, again, data=data, init=init, checkpoint_every=every)
+            outcome = reproduce(reproduces, again, data=data, init=start, checkpoint_every=every)
         elif resumes:
             chosen = recipe_to_resume(folder, recipe, changes or ())
             outcome = resume(
                 folder, data, recipe=chosen, seed=seed, checkpoint_every=every, logger=logger
             )
         elif seeds is not None:
-            chosen = recipe_for(recipe, changes or (), data, init)
+            chosen = recipe_for(recipe, changes or (), data, start)
             dataset = open_dataset(data, chosen.image_size, group_by=group_by)
             many = range(seed or 0, (seed or 0) + seeds)
             outcomes = []
             for outcome in train_seeds(
-                dataset, chosen, folder, many, init=init, checkpoint_every=every, logger=logger
+                dataset, chosen, folder, many, init=start, checkpoint_every=every, logger=logger
             ):
                 _report(outcome)
                 outcomes.append(outcome)
             typer.echo(spread_line(outcomes))
             return
         else:
-            chosen = recipe_for(recipe, changes or (), data, init)
+            chosen = recipe_for(recipe, changes or (), data, start)
             outcome = train(
                 open_dataset(data, chosen.image_size, group_by=group_by),
                 chosen,
                 folder,
                 seed=seed or 0,
-                init=init,
+                init=start,
                 checkpoint_every=every,
                 preflight=True,
                 logger=logger,

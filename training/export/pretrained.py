@@ -39,6 +39,7 @@ class PretrainedWeights:
         labels: As many as the architecture has; None: they are numbered.
         source: File and SHA-256, for the manifest.
         new_head: Whether the classifier gets random weights.
+        resize: Pixels of the shorter side before the crop; None: what is usual.
     """
 
     architecture: Architecture
@@ -47,6 +48,7 @@ class PretrainedWeights:
     labels: tuple[str, ...] | None
     source: str
     new_head: bool = False
+    resize: int | None = None
 
 
 def read_pretrained(  # the file, and what it does not say itself
@@ -164,6 +166,8 @@ def export_pretrained(
     torch.manual_seed(0)
     architecture = pretrained.architecture
     preprocessing = preprocessing_for(architecture, *pretrained.normalization)
+    if pretrained.resize is not None:
+        preprocessing = preprocessing.model_copy(update={"resize": pretrained.resize})
     normalize, network = build_parts(architecture, preprocessing)
     report = load_weights(network, pretrained.weights)
     check_trained(architecture, pretrained.weights, report, new_head=pretrained.new_head)
