@@ -66,8 +66,12 @@ def test_help_shows_an_example(command: Command, script: Callable[[], None], exa
         (evaluate_script, (), "Missing argument"),
         (export_script, (), "--out"),
         (export_script, ("runs/a",), "--out"),
-        (export_script, ("--out", "a/1"), "give a CHECKPOINT, or --architecture"),
-        (export_script, ("--out", "a/1", "--random"), "give a CHECKPOINT, or --architecture"),
+        (export_script, ("--out", "a/1"), "give a CHECKPOINT, --weights NAME, or --arch"),
+        (
+            export_script,
+            ("--out", "a/1", "--random"),
+            "give a CHECKPOINT, --weights NAME, or --arch",
+        ),
         (export_script, ("runs/a", "--out", "a/1", "--random"), "give a CHECKPOINT"),
         (export_script, ("runs/a", "--out", "a/1", "--architecture", "resnet18"), "give a"),
         (

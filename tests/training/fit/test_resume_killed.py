@@ -53,7 +53,8 @@ def start(images: Path) -> Iterator[Start]:
     started = []
 
     def start_run(out: Path, *more: str) -> "subprocess.Popen[str]":
-        settings = [part for change in CHANGES for part in ("--set", change)]
+        settings = ["--recipe", "default"]
+        settings += [part for change in CHANGES for part in ("--set", change)]
         process = subprocess.Popen(
             [sys.executable, "-c", TRAIN, "--data", images, "--out", out, *settings, *more],
             stdout=subprocess.PIPE,

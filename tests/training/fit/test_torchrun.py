@@ -79,7 +79,7 @@ def test_torchrun_trains_one_run_in_two_processes(tmp_path: Path) -> None:
     shares = [
         {each.numpy().tobytes() for batch in rank["seen"] for each in batch[0]} for rank in ranks
     ]
-    assert not shares[0] & shares[1]
+    assert len(shares[0] & shares[1]) <= 1  # an odd image makes both shares equally long
     assert torch.equal(ranks[0]["weights"], ranks[1]["weights"])
     for first, second in zip(ranks[0]["seen"], ranks[1]["seen"], strict=True):
         assert not torch.equal(first[1], second[1])  # augmentation
