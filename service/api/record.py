@@ -14,7 +14,7 @@ RECORD = "resnet.record"
 
 
 class RequestRecord:
-    """Filled in by whoever learns something of the request.
+    """Filled in by the stages that the request passes.
 
     Args:
         request_id: As in the response's header.

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 Network = IPv4Network | IPv6Network
 UNIX = "unix"
-"""In place of a network: whoever connects to the socket of `RESNET_UDS`."""
+"""In place of a network: clients without an address, as on a Unix socket of another server."""
 MAX_HOPS = 20
 """Addresses that are read of one request."""
 MAX_PREFIX = 200

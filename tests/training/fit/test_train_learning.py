@@ -74,8 +74,8 @@ def test_the_schedule_falls_to_almost_nothing_at_the_end(trained: Outcome) -> No
 def test_the_rate_that_is_reported_is_the_one_that_the_recipe_names(
     small_fashion: Dataset, tmp_path: Path, optimizer: str
 ) -> None:
-    slow = ("backbone_lr_scale=0.1", "schedule=plateau", "learning_rate=0.05")
-    slow += ("muon_lr=0.02",) if optimizer == "muon" else ()
+    slow = ["backbone_lr_scale=0.1", "schedule=plateau", "learning_rate=0.05"]
+    slow += ["muon_lr=0.02"] if optimizer == "muon" else []
     quick = ("epochs=1", "batch_size=30", f"optimizer={optimizer}")
     recipe = get_recipe("default", (*slow, *quick))
 

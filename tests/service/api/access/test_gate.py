@@ -137,11 +137,11 @@ async def test_the_key_is_judged_before_the_load(keyed: Keyed) -> None:
     running = asyncio.create_task(asks)
     await engine.has_entered()
 
-    stranger = await service.client.post("/predict", content=WHITE, headers=PNG)
+    without_key = await service.client.post("/predict", content=WHITE, headers=PNG)
     full = await service.client.post("/predict", content=WHITE, headers=PNG | bearer(KEY))
     engine.let_through()
 
-    assert (stranger.status_code, full.status_code) == (401, 503)
+    assert (without_key.status_code, full.status_code) == (401, 503)
     assert (await running).status_code == 200
 
 

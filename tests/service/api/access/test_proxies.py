@@ -90,7 +90,7 @@ async def test_nobody_else_is_believed(client: tuple[str, int] | None) -> None:
     assert "root_path" not in scope
 
 
-async def test_whoever_connects_to_a_trusted_socket_is_believed() -> None:
+async def test_a_proxy_on_a_trusted_socket_is_believed() -> None:
     assert (await seen(xff(b"192.0.2.1"), None, proxies=("unix",)))["client"] == ("192.0.2.1", 0)
 
 
