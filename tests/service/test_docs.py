@@ -35,15 +35,6 @@ def test_a_settings_default_is_the_documented_one(name: str) -> None:
     assert row[1].strip("`") == ("none" if default in {None, "", ()} else str(default))
 
 
-def test_compose_passes_every_setting_on() -> None:
-    """Where to listen is said by the port that the container is published on."""
-    passed = re.findall(r"^  RESNET_(\w+):", (ROOT / "docker-compose.yml").read_text(), re.M)
-
-    assert sorted(passed) == sorted(
-        {name.upper() for name in Settings.model_fields} - {"HOST", "PORT"}
-    )
-
-
 def test_every_code_is_documented_with_its_status() -> None:
     rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", (DOCS / "api.md").read_text(), re.M)
 
