@@ -134,9 +134,17 @@ def _uses(manifest: Manifest) -> str:
         "- It always answers with one of its labels, also when the image shows none of them.\n"
         f"- It sees the centre square alone ({spec.crop} of {spec.resize} parts of the shorter "
         f"side), brought to {spec.crop} x {spec.crop} pixels; what lies outside does not count.\n"
-        "- The figures below are averages over one test split; on other images, and for a "
-        "single label, they may be far worse.\n"
+        f"{_averages(manifest)}"
         f"- {_weights(manifest)}"
+    )
+
+
+def _averages(manifest: Manifest) -> str:
+    if manifest.metrics is None:
+        return ""
+    return (
+        f"- The figures below are averages over one {manifest.metrics.split} split; on other "
+        "images, and for a single label, they may be far worse.\n"
     )
 
 

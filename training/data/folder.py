@@ -204,4 +204,5 @@ def _check_no_split_is_empty(
 
 
 def _first(reasons: Sequence[str]) -> str:
-    return f" {len(reasons)} files were left out, the first is {reasons[0]}" if reasons else ""
+    more = f"; and {len(reasons) - 1:,} more such lines" if len(reasons) > 1 else ""
+    return f" Left out: {reasons[0]}{more}" if reasons else ""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
 from training.data.dataset import DatasetError
+from training.data.split_words import FILLING, UNLABELLED, is_no_label, letters, splits_named
 from training.data.splits import plain
 from training.data.tree import Folder
 
@@ -22,25 +23,6 @@ SPLITS: Mapping[str, str] = MappingProxyType(
     {"train": "training", "validation": "validation", "test": "test"}
 )
 """Splits, in the order in which they are reported."""
-UNLABELLED = "unlabelled"
-_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "train|training|trainval|trn|训练集|训练": ("train",),
-        "val|valid|validate|validation|dev|devel|验证集|验证": ("validation",),
-        "test|testing|tests|tst|测试集|测试": ("test",),
-        "eval|evaluate|evaluation": ("validation", "test"),
-        "heldout|holdout": ("test", "validation"),
-        "inference|pred|predict|prediction|predictions|submission|unlabeled|unlabelled": (
-            UNLABELLED,
-        ),
-    }
-)
-"""Words for splits, in lower case; of several splits, the first that has no folder yet."""
-_FILLING = (
-    "aug|augmented|clean|cropped|data|dataset|files|final|folder|full|images?|imgs?|jpe?g|original|"
-    "part|photos?|pics?|pictures?|png|preprocessed|processed|raw|resized|seg|sets?|splits?"
-)
-"""Words that stand beside those (`train_images`), and names of a folder of images."""
 
 
 class Part(NamedTuple):
@@ -91,6 +73,7 @@ def find_layout(root: Folder, known: Collection[str] = ()) -> Layout:
     divided = _divided(top, layout, known)
     if not divided:
         _add_labels(top, "", layout, known)
+        _check_are_labels(top, layout, known)
         return layout
     read = []
     for split, folder in divided.items():
@@ -98,26 +81,17 @@ def find_layout(root: Folder, known: Collection[str] = ()) -> Layout:
         _add_labels(inner, split, layout, known)
         if inner.filled:
             read.append(f"`{_inside(top, inner)}` as the {SPLITS[split]} split")
-    if read:
-        layout.notes.append(f"read {', '.join(read)}")
+    layout.notes += [f"read {', '.join(read)}"] if read else []
+    _check_are_labels(top, layout, known)
     return layout
-
-
-def splits_named(folder: Folder) -> tuple[str, ...]:
-    """Return the splits that a folder's name may stand for, the likeliest first."""
-    letters = re.sub(r"[\W\d_]+", "", folder.name.casefold())
-    for words, splits in _WORDS.items():
-        if re.fullmatch(f"(?:{_FILLING})*(?:{words})(?:{_FILLING})*", letters):
-            return splits
-    return ()
 
 
 def _unwrapped(folder: Folder, layout: Layout, known: Collection[str], split: str = "") -> Folder:
     """Descend into the only folder with images, as long as it holds nothing but folders."""
     while len(folder.filled) == 1:
         (only,) = folder.filled
-        is_split = splits_named(only) and split not in splits_named(only)
-        if only.closed or only.images or is_split or only.name in known:
+        other = _splits_named(only) and split not in _splits_named(only)
+        if only.closed or only.images or other or only.name in known:
             break
         layout.passed(folder)
         folder = only
@@ -130,10 +104,10 @@ def _divided(top: Folder, layout: Layout, known: Collection[str]) -> dict[str, F
     Raises:
         DatasetError: If there are both splits and labels.
     """
-    named = [one for one in top.filled if splits_named(one)]
+    named = [one for one in top.filled if _splits_named(one)]
     others = [one for one in top.filled if one not in named]
     holding_labels = [one for one in named if one.filled]
-    if not any("train" in splits_named(one) for one in holding_labels) and others:
+    if not any("train" in _splits_named(one) for one in holding_labels) and others:
         doubtful = [one for one in named if not _may_be_label(one, others, known)]
         if doubtful:
             beside = f"{_names(doubtful)} beside {_names(others)}"
@@ -154,9 +128,10 @@ def _divided(top: Folder, layout: Layout, known: Collection[str]) -> dict[str, F
 
 
 def _may_be_label(folder: Folder, others: Iterable[Folder], known: Collection[str]) -> bool:
-    """Whether a folder with a split's name is a label: of an earlier run, `train`, `valid`."""
+    """Whether a folder with a split's name is a label: of a run, `train` beside two, `valid`."""
     name, names = folder.name.casefold(), {other.name.casefold() for other in others}
-    is_word = name == "train" or f"in{name}" in names  # a vehicle; valid, invalid
+    is_vehicle = name == "train" and len(names) > 1
+    is_word = is_vehicle or f"in{name}" in names  # valid, invalid
     return not folder.filled and (folder.name in known or is_word)
 
 
@@ -167,8 +142,8 @@ def _assigned(parent: Folder, folders: Iterable[Folder]) -> dict[str, Folder]:
         DatasetError: If two folders are the same split.
     """
     found: dict[str, Folder] = {}
-    for folder in sorted(folders, key=lambda one: len(splits_named(one))):
-        options = splits_named(folder)
+    for folder in sorted(folders, key=lambda one: len(_splits_named(one))):
+        options = _splits_named(folder)
         split = next((split for split in options if split not in found), options[0])
         if split in found and split != UNLABELLED:
             both = _names((found[split], folder))
@@ -191,20 +166,37 @@ def _add_labels(parent: Folder, split: str, layout: Layout, known: Collection[st
     """
     doubtful = [one for one in parent.filled if one.name not in known and _has_inner(one)]
     within = [inner for one in doubtful for inner in one.filled]
-    splits = [inner for inner in within if splits_named(inner)]
+    splits = [inner for inner in within if _splits_named(inner)]
     is_crossed = splits == within and doubtful == parent.filled and not split
     if is_crossed and all(map(_ends, within)) and not any(one.images for one in doubtful):
         _add_crossed(doubtful, layout)
         return
     if splits:
         seen = f"splits ({_names(splits)}) within {_names(doubtful)}"
-        _refuse(parent, f"{seen}, which may be labels or folders of labels.")
+        _refuse(parent, f"{seen}, which may be labels or folders of labels.{_one_of(doubtful)}")
     deep = [one for one in doubtful if not one.images and not _holds_one_folder(one)]
     if deep:
         within = [inner for one in deep for inner in one.filled]
         seen = f"folders within folders ({_names(within)} within {_names(deep)})"
-        _refuse(parent, f"{seen}, of which either may be the labels.")
+        _refuse(parent, f"{seen}, of which either may be the labels.{_one_of(deep)}")
     layout.parts += [Part(split or "train", one.name, one) for one in parent.folders]
+    mixed = [one for one in doubtful if one.images]
+    if mixed:
+        inner = _names(inner for one in mixed for inner in one.filled)
+        layout.notes.append(
+            f"note: folders within a label's folder count as its images: {inner} in {_names(mixed)}"
+        )
+
+
+def _check_are_labels(top: Folder, layout: Layout, known: Collection[str]) -> None:
+    """Refuse folders that are all named like splits or like folders of images.
+
+    Raises:
+        DatasetError: If they are.
+    """
+    named = {part.label: part.folder for part in layout.parts if part.folder.holds_images}
+    if named and not any(name in known or not is_no_label(name) for name in named):
+        _refuse(top, f"images in {_names(named.values())}, which are no names of labels.")
 
 
 def _add_crossed(labels: Iterable[Folder], layout: Layout) -> None:
@@ -215,6 +207,10 @@ def _add_crossed(labels: Iterable[Folder], layout: Layout) -> None:
             layout.parts.append(Part(split, label.name, folder))
             read[split] = f"`{folder.name}` in each label as the {SPLITS[split]} split"
     layout.notes.append(f"read {', '.join(read.values())}")
+
+
+def _splits_named(folder: Folder) -> tuple[str, ...]:
+    return splits_named(folder.name)
 
 
 def _has_inner(folder: Folder) -> bool:
@@ -230,9 +226,14 @@ def _holds_one_folder(label: Folder) -> bool:
     if len(label.filled) != 1:
         return False
     (only,) = label.filled
-    letters = re.sub(r"[\W\d_]+", "", only.name.casefold())
-    is_called_so = only.name == label.name or re.fullmatch(f"(?:{_FILLING})+", letters)
+    is_called_so = only.name == label.name or re.fullmatch(f"(?:{FILLING})+", letters(only.name))
     return bool(is_called_so and only.images)
+
+
+def _one_of(folders: Iterable[Folder]) -> str:
+    """Name a folder that may be the data set, where the one above it was given."""
+    path = next((one.path for one in folders if len(one.filled) > 1), None)
+    return f" If one of them is the data set, name it: --data {plain(path)}." if path else ""
 
 
 def _refuse(folder: Folder, seen: str) -> NoReturn:

@@ -14,7 +14,7 @@ from training.data.labels import check_label_count
 from training.data.layout import Layout, find_layout
 from training.data.names import check_labels_differ, label_of
 from training.data.splits import LabelledFile, as_text, plain
-from training.data.tree import IMAGE_SUFFIXES, Folder
+from training.data.tree import IMAGE_SUFFIXES, OTHER_IMAGES, Folder
 
 
 class Listing(NamedTuple):
@@ -77,12 +77,16 @@ def _collect(
         others.update(file.suffix.lower() for folder in within for file in folder.others)
         files = sorted(file for folder in within for file in folder.images)
         splits[part.split] += [LabelledFile(file, targets[part.label]) for file in files]
-    for suffix, count in sorted(others.items()):
-        kind = f"of kind {plain(suffix)}" if suffix else "without a kind"
-        left_out.append(
-            f"{plain(root)}: {count} files {kind}; images are {', '.join(IMAGE_SUFFIXES)}"
-        )
+    left_out += [_not_read(root, suffix, count) for suffix, count in sorted(others.items())]
     return splits, left_out
+
+
+def _not_read(root: Path, suffix: str, count: int) -> str:
+    """Say of files of one kind that they are not read, and what to do with images among them."""
+    kind = f"of kind {plain(suffix)}" if suffix else "without a kind"
+    files = f"1 file {kind} is" if count == 1 else f"{count:,} files {kind} are"
+    way = "convert to one of" if suffix in OTHER_IMAGES else "images are"
+    return f"{plain(root)}: {files} not read; {way} {', '.join(IMAGE_SUFFIXES)}"
 
 
 def _describe(top: Folder, left_out: Sequence[str]) -> str:

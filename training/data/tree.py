@@ -13,6 +13,11 @@ from training.data.dataset import DatasetError
 from training.data.splits import plain
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+OTHER_IMAGES = frozenset(
+    {".avif", ".cr2", ".dcm", ".dng", ".heic", ".heif", ".jfif", ".jp2", ".nef", ".pgm", ".ppm"}
+    | {".svg", ".tif", ".tiff"}
+)
+"""Of images that are not read."""
 SYSTEM_FILES = frozenset(
     {
         "$recycle.bin",

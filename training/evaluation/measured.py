@@ -188,7 +188,7 @@ def _of_folder(
     )
     predictions, files, unreadable = predict_folder(answers, folder, spec)
     if unreadable:
-        log.info(f"{len(unreadable)} left out:")
+        log.info(f"left out, {len(unreadable):,} unreadable file{'s' * (len(unreadable) > 1)}:")
         for reason in unreadable[:MAX_NAMED]:
             log.info(f"  {reason}")
     names = tuple(inside(file, folder.root) for file in files)

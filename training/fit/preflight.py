@@ -106,7 +106,7 @@ def _data_lines(summary: Summary, record: RunRecord, folder: RunFolder) -> Itera
     """Put what is known of the images into words, line by line."""
     yield from _label_lines(summary, is_weighted=record.recipe.class_weights)
     if summary.unreadable:
-        yield f"left out: {len(summary.unreadable)}, each with the reason in {folder.summary}"
+        yield f"left out: each with the reason under `unreadable` in {folder.summary}"
     yield from _copy_lines(summary)
     yield from _step_lines(summary, record)
 

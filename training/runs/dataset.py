@@ -16,7 +16,7 @@ from training.runs.folder import RunFolder
 from training.runs.record import RunRecord
 
 MAX_NAMED = 10
-"""Files that were left out are named up to this number."""
+"""Lines about what was left out that are printed."""
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,11 @@ def open_dataset(  # noqa: PLR0913  # which files, how they are divided, which t
         log.info(note)
     log.info(dataset.describe())
     if dataset.unreadable:
-        log.info(f"{len(dataset.unreadable)} left out:")
+        log.info("left out:")
         for reason in dataset.unreadable[:MAX_NAMED]:
             log.info(f"  {reason}")
         if len(dataset.unreadable) > MAX_NAMED:
-            log.info(f"  and {len(dataset.unreadable) - MAX_NAMED} more")
+            log.info(f"  and {len(dataset.unreadable) - MAX_NAMED:,} more such lines")
     return dataset
 
 

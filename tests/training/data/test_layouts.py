@@ -137,9 +137,14 @@ def test_folders_around_labels_and_within_them_are_read_through(
         ((*BOTH, "other/bird"), "(`bird` within `other`)"),
         (_within(("train/train", "train/val")), "(`cat`, `dog` within `train`, `val`)"),
         (_within(("train", "val", "validation")), "`val`, `validation`, which would both be"),
+        (("bus", "train"), "`train` beside `bus`"),
+        (("images", "masks"), "images in `images`, `masks`, which are no names of labels"),
+        (("fold1", "fold2"), "images in `fold1`, `fold2`, which are no names of labels"),
+        (("seg_train/seg_train", "seg_test/seg_test"), "images in `seg_train`, `seg_test`"),
+        (_within(("Dataset", "Other")), "If one of them is the data set, name it: --data /"),
         (("cat",), "found: `cat`"),
         (("cat", "dog/"), "found: `cat`"),
-        (("train/images/1.jpg", "valid/images/1.jpg"), "found: `images`"),
+        (("train/images/1.jpg", "valid/images/1.jpg"), "images in `images`, which are no"),
         ((), "found: none"),
     ],
 )
@@ -152,6 +157,12 @@ def test_what_makes_no_sense_as_labels_is_refused_with_what_was_seen_and_what_is
     assert refusal.endswith("(FOLDER/train/cat/1.jpg).")
 
 
+def test_images_below_a_label_beside_its_own_are_told(lay: Lay) -> None:
+    (note,) = list_images(lay(*BOTH, "dog/0", "dog/1")).notes
+
+    assert note.endswith("folder count as its images: `0`, `1` in `dog`")
+
+
 def test_images_without_labels_beside_splits_are_left_out(lay: Lay) -> None:
     root = lay(*_within(("seg_train", "seg_test")), "seg_pred/seg_pred")
 
@@ -161,7 +172,7 @@ def test_images_without_labels_beside_splits_are_left_out(lay: Lay) -> None:
     assert listing.left_out == [f"{root / 'seg_pred'}: lies beside the splits, in none of them"]
 
 
-@pytest.mark.parametrize("names", [("bus", "train"), ("valid", "invalid")])
+@pytest.mark.parametrize("names", [("bus", "car", "train"), ("valid", "invalid")])
 def test_a_word_for_a_split_may_be_a_label(lay: Lay, names: tuple[str, ...]) -> None:
     assert list_images(lay(*names)).labels == tuple(sorted(names))
 
@@ -200,7 +211,7 @@ def test_a_folder_without_images_is_no_label_and_is_named(lay: Lay) -> None:
 
     assert listing.labels == BOTH
     assert listing.without == ("bird", "fish")
-    assert "1 files of kind .txt" in listing.left_out[0]
+    assert "1 file of kind .txt" in listing.left_out[0]
 
 
 def test_links_to_folders_are_followed_but_in_no_circle(lay: Lay) -> None:

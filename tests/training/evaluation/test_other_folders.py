@@ -37,7 +37,7 @@ def test_an_artifact_is_measured_on_a_flat_folder_with_some_of_its_labels(
     assert finished.code == 0, finished.err
     assert "left out: 3 images of labels that the model lacks: Hat" in finished.out
     assert "note: 8 of the model's 10 labels have no image here" in finished.out
-    assert "1 left out:" in finished.out
+    assert "left out, 1 unreadable file:" in finished.out
     out = tmp_path / "evaluations/fashion-mnist-1/images"
     figures = json.loads((out / "evaluation.json").read_text())
     assert {path.name for path in out.iterdir()} >= {"confusion.png", "mistakes.png"}

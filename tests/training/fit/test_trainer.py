@@ -1,5 +1,6 @@
 """What a recipe and the options have Lightning do: batches in parts, averages, loggers, seeds."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -84,11 +85,10 @@ def test_seeds_are_runs_of_one_split_with_mean_and_spread(
     images = make_images(labels={"boot": 20, "coat": 20}, image_size=14)
     settings = ("epochs=1", "batch_size=16", "architecture=resnet20", "precision=float32")
     options = [part for change in settings for part in ("--set", change)]
-    out = tmp_path / "out"
+    out, group = tmp_path / "out", "/([0-9])[0-9]*[.]"
+    seeds = ("--seeds", "2", "--logger", "csv", "--group-by", group)
 
-    done = command(
-        train_script, "--data", images, "--out", out, "--seeds", "2", "--logger", "csv", *options
-    )
+    done = command(train_script, "--data", images, "--out", out, *seeds, *options)
 
     assert done.code == 0, done.err
     assert re.search(
@@ -96,6 +96,11 @@ def test_seeds_are_runs_of_one_split_with_mean_and_spread(
     )
     splits = [(out / f"seed-{seed}/splits.json").read_text() for seed in (0, 1)]
     assert splits[0] == splits[1]
+    held = {
+        name: {re.search(group, file)[1] for file in files}  # type: ignore[index]
+        for name, files in json.loads(splits[0]).items()
+    }
+    assert not held["train"] & (held["validation"] | held["test"])
     weights = [
         torch.load(out / f"seed-{seed}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
         for seed in (0, 1)
