@@ -13,14 +13,14 @@ import typer
 from torch import Tensor
 
 from model.cli import script
-from training.data.dataset import Dataset
-from training.data.loader import eval_batch_size
+from training.data.dataset import Dataset, Split, sample
+from training.data.loader import in_batches
 from training.evaluation.metrics import reliability, worse_than_softmax
 from training.evaluation.predict import Predictions, TrainedNetwork, load_network
 from training.runs.dataset import dataset_to_evaluate
 from training.trust.head import FittedTrustHead, fit_trust_head
 from training.trust.ood import measure_ood
-from training.trust.ood_sets import ood_sets
+from training.trust.ood_sets import MAX_DISTORTED, ood_sets
 
 TITLES = (
     "run",
@@ -36,10 +36,12 @@ TITLES = (
 
 
 @torch.inference_mode()
-def outputs(trained: TrainedNetwork, fitted: FittedTrustHead, images: Tensor) -> list[Tensor]:
+def outputs(
+    trained: TrainedNetwork, fitted: FittedTrustHead, images: Split | Tensor
+) -> list[Tensor]:
     """uint8 (N, S, S, C) -> logits, probabilities (N, K), scores (N,)."""
     found = []
-    for batch in torch.split(images, eval_batch_size(images.shape[1])):
+    for batch in in_batches(images):
         network = trained.network
         features = network.avgpool(network.forward_features(trained.normalize(batch)))
         logits = network.classifier(features)
@@ -51,16 +53,16 @@ def row(trained: TrainedNetwork, dataset: Dataset) -> tuple[str, ...]:
     """Measure one run."""
     seed = trained.record.seed
     fitted = fit_trust_head(trained.normalize, trained.network, dataset, seed=seed)
-    logits, probabilities, scores = outputs(trained, fitted, dataset.test.images)
+    logits, probabilities, scores = outputs(trained, fitted, dataset.test)
     predictions = Predictions(logits, dataset.test.targets, probabilities)
     if worse_than_softmax(predictions):
         fitted = fitted.uncalibrated("it made the cross-entropy of the test split worse")
-        logits, probabilities, scores = outputs(trained, fitted, dataset.test.images)
+        logits, probabilities, scores = outputs(trained, fitted, dataset.test)
     before = reliability(logits.softmax(1), dataset.test.targets).nll
     after = reliability(probabilities, dataset.test.targets).nll
-    sets = ood_sets(dataset.test.images, dataset.preprocessing, None)
+    sets = ood_sets(sample(dataset.test, MAX_DISTORTED).images, dataset.preprocessing, None)
     ood = measure_ood(
-        outputs(trained, fitted, dataset.validation.images)[2],
+        outputs(trained, fitted, dataset.validation)[2],
         scores,
         {name: outputs(trained, fitted, images)[2] for name, images in sets.items()},
     )

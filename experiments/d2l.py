@@ -14,7 +14,7 @@ from experiments.figures import Rows, draw_lines, final, last_epoch_table
 from experiments.loop import Plan, Trial
 from model.architecture.family import get_architecture
 from model.network.resnet import ResNet
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset, MemorySplit, Split
 
 IMAGE_SIZE = 96
 BUDGET_S = 2 * 3600
@@ -27,14 +27,14 @@ def enlarged(dataset: Dataset, image_size: int) -> Dataset:
     """Resize the images, and keep their values in [0, 1], as the book does."""
     size = (image_size, image_size)
 
-    def resize(split: Split) -> Split:
+    def resize(split: Split) -> MemorySplit:
         channels = split.images.shape[-1]
         images = torch.empty(len(split), *size, channels, dtype=torch.uint8)
         for start in range(0, len(split), 1000):
             few = split.images[start : start + 1000].permute(0, 3, 1, 2).float()
             large = nn.functional.interpolate(few, size, mode="bilinear")
             images[start : start + 1000] = large.round().to(torch.uint8).permute(0, 2, 3, 1)
-        return Split(images, split.targets)
+        return MemorySplit(images, split.targets)
 
     channels = dataset.preprocessing.channels
     plain = {"mean": (0.0,) * channels, "std": (1.0,) * channels}

@@ -54,7 +54,7 @@ def only(dataset: Dataset, labels: Sequence[int], shots: int | None = None) -> D
     def choose(split: Split, limit: int | None) -> Split:
         found = [(split.targets == label).nonzero()[:limit, 0] for label in labels]
         targets = [torch.full_like(where, new) for new, where in enumerate(found)]
-        return Split(split.images[torch.cat(found)], torch.cat(targets))
+        return split[torch.cat(found)].with_targets(torch.cat(targets))
 
     return replace(
         dataset,

@@ -82,10 +82,10 @@ def fashion() -> "Dataset":
 @pytest.fixture(scope="session")
 def small_fashion(fashion: "Dataset") -> "Dataset":
     """The same at 14 x 14 pixels, so that an epoch takes a fraction of a second."""
-    from training.data.dataset import Split  # noqa: PLC0415  # needs torch
+    from training.data.dataset import MemorySplit, Split  # noqa: PLC0415  # needs torch
 
     def halve(split: Split) -> Split:
-        return Split(split.images[:, ::2, ::2].contiguous(), split.targets)
+        return MemorySplit(split.images[:, ::2, ::2].contiguous(), split.targets)
 
     spec = fashion.preprocessing.model_copy(update={"resize": 14, "crop": 14})
     return replace(

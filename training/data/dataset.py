@@ -4,8 +4,10 @@
 not depend on the source.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -22,9 +24,52 @@ class DatasetError(Exception):
     """The images or their labels cannot be used; the message says why and what to do."""
 
 
+class Split(Protocol):
+    """Preprocessed images and their targets, in memory or decoded when they are needed.
+
+    Whoever needs all images takes them in batches (`training.data.loader.in_batches`), and whoever
+    needs some selects them first: `split[positions].images`.
+    """
+
+    @property
+    def images(self) -> Tensor:
+        """All of them at once, uint8 (N, S, S, C)."""
+
+    @property
+    def targets(self) -> Tensor:
+        """int64 (N,), positions in the data set's labels."""
+
+    @property
+    def image_size(self) -> int:
+        """S, in pixels."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the images take in memory."""
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether images are decoded when they are needed."""
+
+    def __len__(self) -> int:
+        """Count the images."""
+
+    def __getitem__(self, indices: slice | Sequence[int] | Tensor) -> "Split":
+        """Select some of the images."""
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Return a whole batch at once; torch's loader calls this, not `__getitem__`."""
+
+    def with_targets(self, targets: Tensor) -> "Split":
+        """Give the same images other targets."""
+
+    def digests(self) -> Iterable[bytes]:
+        """Give what is the same for copies of an image."""
+
+
 @dataclass(frozen=True)
-class Split:
-    """Preprocessed images and their targets.
+class MemorySplit:
+    """A split whose images are held in memory: the fastest there is.
 
     Attributes:
         images: uint8 (N, S, S, C).
@@ -33,18 +78,37 @@ class Split:
 
     images: Tensor
     targets: Tensor
+    is_streamed = False
+
+    @property
+    def image_size(self) -> int:
+        """S, in pixels."""
+        return self.images.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the images take in memory."""
+        return self.images.nbytes
 
     def __len__(self) -> int:
         """Count the images."""
         return len(self.targets)
 
-    def __getitem__(self, indices: slice | Sequence[int] | Tensor) -> "Split":
+    def __getitem__(self, indices: slice | Sequence[int] | Tensor) -> Self:
         """Select some of the images."""
-        return Split(self.images[indices], self.targets[indices])
+        return type(self)(self.images[indices], self.targets[indices])
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Return a whole batch at once; torch's loader calls this, not `__getitem__`."""
         return self.images[indices], self.targets[indices]
+
+    def with_targets(self, targets: Tensor) -> Self:
+        """Give the same images other targets."""
+        return replace(self, targets=targets)
+
+    def digests(self) -> Iterator[bytes]:
+        """Hash the pixels of each image: copies are found in whatever format their files are."""
+        return (blake2b(image, digest_size=16).digest() for image in self.images.numpy())
 
 
 @dataclass(frozen=True)
@@ -96,10 +160,10 @@ class Dataset:
         counts = " + ".join(f"{len(split):,}" for split in read.values())
         *others, last = (PURPOSES[name] for name in read)
         purposes = f"{', '.join(others)} and {last}" if others else last
-        height, width, channels = self.test.images.shape[1:]
+        size, channels = self.preprocessing.crop, self.preprocessing.channels
         return (
             f"{self.name}: {counts} images to {purposes}, {len(self.labels)} labels, "
-            f"{height} x {width} x {channels}"
+            f"{size} x {size} x {channels}"
         )
 
     @property
@@ -133,6 +197,11 @@ def random_subset(count: int, most: int) -> Tensor:
     if count <= most:
         return torch.arange(count)
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most]
+
+
+def sample(split: Split, most: int) -> Split:
+    """Choose at most so many images of a split at random."""
+    return split[random_subset(len(split), most)]
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

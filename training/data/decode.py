@@ -10,7 +10,7 @@ import torch
 
 from model.images.image_file import DECODE_ERRORS, open_image_file
 from model.preprocessing import Pixels, Preprocessing, preprocess, shrink_on_load, upright
-from training.data.dataset import Split
+from training.data.dataset import MemorySplit
 from training.data.headers import reason
 from training.data.memory import allocate
 from training.data.splits import LabelledFile, inside
@@ -30,7 +30,7 @@ class Decoded(NamedTuple):
         unreadable: The other files, each with the reason.
     """
 
-    split: Split
+    split: MemorySplit
     files: tuple[str, ...]
     targets: tuple[int, ...]
     shorter_sides: tuple[int, ...]
@@ -60,7 +60,7 @@ def decode_files(files: Sequence[LabelledFile], spec: Preprocessing, root: Path)
         shorter_sides.append(shorter_side)
     targets = tuple(file.target for file in good)
     return Decoded(
-        Split(torch.from_numpy(images[: len(good)]), torch.tensor(targets, dtype=torch.long)),
+        MemorySplit(torch.from_numpy(images[: len(good)]), torch.tensor(targets, dtype=torch.long)),
         tuple(inside(file, root) for file in good),
         targets,
         tuple(shorter_sides),
@@ -75,7 +75,7 @@ def hash_files(files: Sequence[LabelledFile], spec: Preprocessing, root: Path) -
     good = [(file, result[0]) for file, result in results if not isinstance(result, str)]
     blank = torch.empty((0, spec.crop, spec.crop, spec.channels), dtype=torch.uint8)
     return Decoded(
-        Split(blank, torch.empty(0, dtype=torch.long)),
+        MemorySplit(blank, torch.empty(0, dtype=torch.long)),
         tuple(inside(file, root) for file, _ in good),
         tuple(file.target for file, _ in good),
         (),

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.preprocessing import Preprocessing, preprocess
-from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError, Split
+from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError, MemorySplit
 
 LABELS = (
     "T-shirt/top",
@@ -108,7 +108,7 @@ def read_fashion_mnist(
     spec = PREPROCESSING.model_copy(update={"resize": image_size, "crop": image_size})
     test = _split(files, "t10k", folder)
 
-    def read(name: str, split: Split) -> Split:
+    def read(name: str, split: MemorySplit) -> MemorySplit:
         return _scaled(split if name in splits else split[:0], spec)
 
     return Dataset(
@@ -125,14 +125,14 @@ def read_fashion_mnist(
     )
 
 
-def _scaled(split: Split, spec: Preprocessing) -> Split:
+def _scaled(split: MemorySplit, spec: Preprocessing) -> MemorySplit:
     """Scale images by the preprocessing of the server."""
     if spec.crop == split.images.shape[1]:
         return split
     scaled = np.empty((len(split), spec.crop, spec.crop, 1), np.uint8)
     for index, image in enumerate(split.images[..., 0].numpy()):
         scaled[index] = preprocess(Image.fromarray(image), spec)
-    return Split(torch.from_numpy(scaled), split.targets)
+    return MemorySplit(torch.from_numpy(scaled), split.targets)
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -173,7 +173,7 @@ def _parse_idx(content: bytes, path: Path) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
 
 
-def _split(files: Mapping[str, _File], prefix: str, folder: Path) -> Split:
+def _split(files: Mapping[str, _File], prefix: str, folder: Path) -> MemorySplit:
     images = files[f"{prefix}-images-idx3-ubyte"].values
     targets = files[f"{prefix}-labels-idx1-ubyte"].values
     if images.ndim != 3 or targets.shape != images.shape[:1] or len(targets) < 2:
@@ -184,4 +184,4 @@ def _split(files: Mapping[str, _File], prefix: str, folder: Path) -> Split:
     size = PREPROCESSING.crop
     if images.shape[1:] != (size, size) or int(targets.max()) >= len(LABELS):
         raise DatasetError(f"{folder}: the {prefix} files are not 28 x 28 images of 10 labels.")
-    return Split(images[..., None], targets.long())
+    return MemorySplit(images[..., None], targets.long())

@@ -78,8 +78,8 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     decoded = _decode(root, division.splits, spec, splits, unreadable)
     new = {file.target for file in headers} - {file.target for file in _all(division.splits)}
     used = new.union(*(part.targets for part in decoded.values()))
-    arrays = {name: part.split for name, part in decoded.items()}
-    labels, arrays = final_labels(root, listing.labels, arrays, used, known)
+    read = {name: part.split for name, part in decoded.items()}
+    labels, arrays = final_labels(root, listing.labels, read, used, known)
     without = [*listing.without, *(label for label in listing.labels if label not in labels)]
     if "train" in splits:
         mean, std = channel_statistics(arrays["train"].images)

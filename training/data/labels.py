@@ -74,7 +74,7 @@ def final_labels(
     positions = in_order_of(known, kept)
     table = torch.zeros(len(labels), dtype=torch.long)
     table[targets] = torch.tensor(positions or range(len(targets)))
-    numbered = {name: Split(one.images, table[one.targets]) for name, one in arrays.items()}
+    numbered = {name: one.with_targets(table[one.targets]) for name, one in arrays.items()}
     return tuple(known) if positions else kept, numbered
 
 

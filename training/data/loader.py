@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from training.data.dataset import Batch, Split
@@ -69,6 +71,13 @@ def loader(split: Split, batch_size: int, shuffle_seed: int | None = None) -> Da
         drop_last=leaves_one and batch_size > 1,
         collate_fn=_identity,  # type: ignore[arg-type]  # a whole batch, not a list of images
     )
+
+
+def in_batches(images: Split | Tensor) -> Iterator[Tensor]:
+    """Yield all images in order, uint8 (N, S, S, C), in batches of evaluation."""
+    if not isinstance(images, Tensor):
+        images = images.images
+    yield from torch.split(images, eval_batch_size(images.shape[1]))
 
 
 def _identity(batch: Batch) -> Batch:

@@ -12,7 +12,7 @@ from model.artifact.files import MANIFEST, versions
 from model.artifact.folder import read
 from model.artifact.manifest import FILE_NAMES, Manifest
 from model.preprocessing import Preprocessing
-from training.data.dataset import Dataset, DatasetError
+from training.data.dataset import Dataset, DatasetError, Split
 from training.data.decode import decode_files
 from training.data.fashion_mnist import has_idx_files, read_fashion_mnist
 from training.data.splits import LabelledFile, inside
@@ -68,14 +68,14 @@ class Measured:
     split: str
     predictions: Predictions
     files: tuple[str, ...]
-    source: Tensor | Files
+    source: Split | Files
     out: Path
     mirrored: Predictions | None = None
 
     def images(self, positions: Sequence[int]) -> Tensor:
         """Return some of the images, uint8 (M, S, S, C)."""
-        if isinstance(self.source, Tensor):
-            return self.source[list(positions)]
+        if not isinstance(self.source, Files):
+            return self.source[list(positions)].images
         files = [self.source.files[position] for position in positions]
         return decode_files(files, self.source.spec, self.source.root).split.images
 
@@ -150,11 +150,11 @@ def _of_idx(data: Path, manifest: Manifest, answers: Answers, out: Path) -> Meas
     seen = dataset.preprocessing
     if dataset.labels != manifest.labels or seen.channels != manifest.input.channels:
         raise DatasetError(f"{data} holds {dataset.name}; the artifact has other labels.")
-    found = answers(dataset.test.images)
-    predictions = Predictions(found.logits, dataset.test.targets, found.probabilities)
-    images = dataset.test.images
+    test = dataset.test
+    found = answers(test.images)
+    predictions = Predictions(found.logits, test.targets, found.probabilities)
     return Measured(
-        manifest.labels, dataset.name, "test", predictions, (), images, out / dataset.name
+        manifest.labels, dataset.name, "test", predictions, (), test, out / dataset.name
     )
 
 
@@ -167,7 +167,7 @@ def _of_dataset(dataset: Dataset, predict: Predict, out: Path) -> Measured:
         name,
         predict_split(predict, split),
         tuple(dataset.files.get(name, ())),
-        split.images,
+        split,
         out,
     )
 

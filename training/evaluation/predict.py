@@ -3,7 +3,7 @@
 A `Predict` turns uint8 images into logits; `predict_split` applies it to a whole split.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.network.resnet import Normalize, ResNet, build_parts
 from training.data.dataset import Split
-from training.data.loader import eval_batch_size
+from training.data.loader import in_batches
 from training.runs.reading import read_checkpoint
 from training.runs.record import CheckpointError, RunRecord
 
@@ -100,7 +100,7 @@ def with_mirror(predict: Predict) -> Predict:
 
 def predict_split(predict: Predict, split: Split) -> Predictions:
     """Predict every image of a split, in order."""
-    logits = torch.cat([predict(images) for images in _batches(split.images)])
+    logits = torch.cat([predict(images) for images in in_batches(split)])
     return Predictions(logits, split.targets)
 
 
@@ -112,17 +112,13 @@ def onnx_session(model: bytes, *, threads: int = 0) -> ort.InferenceSession:
 
 
 def onnx_outputs(
-    session: ort.InferenceSession, images: Tensor, names: Sequence[str]
+    session: ort.InferenceSession, images: Split | Tensor, names: Sequence[str]
 ) -> dict[str, Tensor]:
     """Compute some outputs of a graph for uint8 (N, S, S, C), in batches."""
     parts: list[list[NDArray[np.float32]]] = [
-        session.run(list(names), {"images": batch.numpy()}) for batch in _batches(images)
+        session.run(list(names), {"images": batch.numpy()}) for batch in in_batches(images)
     ]
     return {
         name: torch.from_numpy(np.concatenate([part[index] for part in parts]))
         for index, name in enumerate(names)
     }
-
-
-def _batches(images: Tensor) -> Iterator[Tensor]:
-    yield from torch.split(images, eval_batch_size(images.shape[1]))

@@ -14,7 +14,7 @@ from model.artifact.manifest import Manifest, Precision
 from model.artifact.provenance import Data
 from model.artifact.trust import Speed
 from model.artifact.writing import write
-from training.data.dataset import Dataset, random_subset
+from training.data.dataset import Dataset, random_subset, sample
 from training.errors import ExportError
 from training.evaluation.metrics import draw_reliability_diagram, worse_than_softmax
 from training.evaluation.predict import Predictions, TrainedNetwork, predict_split
@@ -46,7 +46,7 @@ from training.runs.metrics import cost_of
 from training.runs.record import RunRecord
 from training.trust.drift_reference import drift_reference
 from training.trust.head import FittedTrustHead, fit_trust_head
-from training.trust.ood_sets import ood_sets
+from training.trust.ood_sets import MAX_DISTORTED, ood_sets
 
 CALIBRATED_DIAGRAM = "reliability-calibrated.png"
 """In the run folder, beside `reliability.png`, which shows the network before calibration."""
@@ -125,7 +125,7 @@ def _to_session(
     record = trained.record
     model = to_onnx(Servable(trained.normalize, trained.network, fitted.head), record.preprocessing)
     model = with_metadata(model, out, record.architecture, record.labels, record.preprocessing)
-    splits = {name: dataset.splits[name].images for name in {"validation", dataset.measuring}}
+    splits = {name: dataset.splits[name] for name in {"validation", dataset.measuring}}
     return ExportSession(model, splits)
 
 
@@ -150,18 +150,19 @@ def _measure_precisions(
         AccuracyError: If one of them that is not optional loses more than its gate allows.
     """
     measuring = dataset.splits[dataset.measuring]
-    ood = ood_sets(measuring.images, dataset.preprocessing, options.ood_images)
+    some = sample(measuring, MAX_DISTORTED).images
+    ood = ood_sets(some, dataset.preprocessing, options.ood_images)
     targets = dataset.validation.targets
     found: _Precisions = {}
     for precision in options.precisions:
         log.info("%s: converting and measuring", precision)
         with leaving_out(precision, options.optional):
-            variant = make(float32, precision, dataset.train.images, "validation", targets)
+            variant = make(float32, precision, dataset.train, "validation", targets)
             metrics = measure(variant, dataset, fitted, ood)
             full = metrics if precision == "float32" else found["float32"].metrics
             allowed = options.gates.get(precision, 0.0)
             gate(precision, full.predictions, metrics.predictions, allowed)
-            speed = speed_of(variant, float32, measuring.images)
+            speed = speed_of(variant, float32, measuring)
             found[precision] = _Measured(variant, metrics, speed)
     return found
 
@@ -254,7 +255,7 @@ def _golden(precisions: _Precisions, dataset: Dataset, options: Options) -> Gold
         name: each.variant.session.outputs(dataset.measuring)["probabilities"][rows]
         for name, each in precisions.items()
     }
-    return GoldenImages(measuring.images[rows], probabilities)
+    return GoldenImages(measuring[rows].images, probabilities)
 
 
 def _draw_diagram(path: Path, predictions: Predictions) -> None:

@@ -21,7 +21,7 @@ from model.artifact.trust import (
     Quantization,
     Speed,
 )
-from training.data.dataset import Dataset, random_subset
+from training.data.dataset import Dataset, Split, random_subset
 from training.errors import ExportError
 from training.evaluation.metrics import accuracy, reliability
 from training.evaluation.predict import Predictions
@@ -99,14 +99,14 @@ def chosen_precisions(wanted: tuple[str, ...]) -> tuple[Precision, ...]:
 
 
 def make(
-    float32: ExportSession, precision: Precision, images: Tensor, split: str, targets: Tensor
+    float32: ExportSession, precision: Precision, images: Split, split: str, targets: Tensor
 ) -> Variant:
     """Convert a graph; for int8 try every range estimator and keep the most accurate.
 
     Args:
         float32: The graph.
         precision: To convert it to.
-        images: To find the ranges of int8 with, uint8 (N, S, S, C).
+        images: To find the ranges of int8 with.
         split: Name of the session's split that the range estimators are compared on.
         targets: Of that split, (M,).
     """
@@ -115,7 +115,7 @@ def make(
     if precision == "float16":
         return Variant(precision, float32.variant(to_float16(float32.model)))
     chosen = random_subset(len(images), RANGE_IMAGES)
-    ranges = images[chosen[: whole_batches(len(chosen))]].numpy()
+    ranges = images[chosen[: whole_batches(len(chosen))]].images.numpy()
     sessions = {
         name: float32.variant(to_int8(float32.model, ranges, name))
         for name in range_estimators(len(ranges))
@@ -203,18 +203,18 @@ def gate(
         )
 
 
-def speed_of(variant: Variant, float32: ExportSession, images: Tensor) -> Speed | None:
+def speed_of(variant: Variant, float32: ExportSession, images: Split) -> Speed | None:
     """Compare the speed of a precision with float32's, on one core.
 
     Args:
         variant: The precision.
         float32: The graph that it was converted from.
-        images: uint8 (N, S, S, C); a batch of them is run.
+        images: A batch of them is run.
 
     Returns:
         None for float32 itself.
     """
     if variant.precision == "float32":
         return None
-    batch: NDArray[np.uint8] = images[:SPEED_BATCH].numpy()
+    batch: NDArray[np.uint8] = images[:SPEED_BATCH].images.numpy()
     return measure_speed(variant.session.for_speed, float32.for_speed, batch)

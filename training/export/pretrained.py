@@ -15,7 +15,7 @@ from model.weights.labels import name_labels, read_labels
 from model.weights.loading import fit_to_weights, load_weights, match_weights, without_head
 from model.weights.normalization import Normalization, get_normalization, usual_normalization
 from model.weights.report import LoadReport
-from training.data.dataset import Dataset, random_subset
+from training.data.dataset import Dataset, sample
 from training.errors import ExportError
 from training.export.onnx_graph import Servable
 from training.export.options import GATE_IMAGES, Options, check_early
@@ -178,13 +178,13 @@ def export_pretrained(
         untrained_provenance(0, pretrained.source),
     )
     images = (
-        dataset.splits[dataset.measuring].images
+        sample(dataset.splits[dataset.measuring], GATE_IMAGES).images
         if dataset
         else random_images(RANDOM_IMAGES, preprocessing)
     )
     artifact = export_uncalibrated(
         model,
-        images[random_subset(len(images), GATE_IMAGES)],
+        images,
         out,
         options,
         dataset=dataset,

@@ -7,6 +7,7 @@ from typing import Self
 import onnxruntime as ort
 from torch import Tensor
 
+from training.data.dataset import Split
 from training.evaluation.predict import onnx_outputs, onnx_session
 
 UNUSED = "maps"
@@ -21,28 +22,28 @@ class ExportSession:
 
     Args:
         model: The ONNX file.
-        images: The splits by name, uint8 (N, S, S, C).
+        splits: By name.
     """
 
-    def __init__(self, model: bytes, images: Mapping[str, Tensor]) -> None:
+    def __init__(self, model: bytes, splits: Mapping[str, Split]) -> None:
         self.model = model
-        self._images = images
+        self._splits = splits
         self._session = onnx_session(model)
         self._outputs: dict[str, dict[str, Tensor]] = {}
 
     def variant(self, model: bytes) -> Self:
         """Load another graph for the same images."""
-        return type(self)(model, self._images)
+        return type(self)(model, self._splits)
 
     def outputs(self, split: str) -> dict[str, Tensor]:
         """Return the outputs for a split, by name; the activation maps are left out."""
         if split not in self._outputs:
             names = [output.name for output in self._session.get_outputs()]
             wanted = [name for name in names if name != UNUSED]
-            self._outputs[split] = self.run(self._images[split], wanted)
+            self._outputs[split] = self.run(self._splits[split], wanted)
         return self._outputs[split]
 
-    def run(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    def run(self, images: Split | Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """Compute some outputs for other images, uint8 (N, S, S, C)."""
         return onnx_outputs(self._session, images, names)
 

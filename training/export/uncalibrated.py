@@ -18,7 +18,7 @@ from model.artifact.manifest import Precision
 from model.artifact.provenance import Provenance
 from model.artifact.writing import write
 from model.preprocessing import Preprocessing
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset, MemorySplit, Split
 from training.errors import ExportError
 from training.evaluation.metrics import accuracy
 from training.evaluation.predict import Predictions, predict_split, torch_predict
@@ -109,11 +109,12 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
     options = options or Options()
     servable, network = model.servable, model.servable.network
     predict = torch_predict(network, servable.normalize)
-    expected = predict_split(predict, Split(images, torch.zeros(len(images)))).logits
+    gated = MemorySplit(images, torch.zeros(len(images)))
+    expected = predict_split(predict, gated).logits
     check_finite(expected)
-    splits = {GATE: images}
+    splits: dict[str, Split] = {GATE: gated}
     if dataset is not None:
-        splits |= {name: dataset.splits[name].images for name in ("validation", dataset.measuring)}
+        splits |= {name: dataset.splits[name] for name in ("validation", dataset.measuring)}
     content = to_onnx(servable, model.preprocessing)
     content = with_metadata(content, out, network.architecture, model.labels, model.preprocessing)
     float32 = ExportSession(content, splits)
@@ -123,9 +124,9 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
     for precision in options.precisions:
         log.info("%s: converting and measuring", precision)
         with leaving_out(precision, options.optional):
-            variant = _make(float32, precision, images, dataset)
+            variant = _make(float32, precision, gated, dataset)
             found = _figures(variant, float32, dataset, options)
-            figures[precision] = {**found, "speed": speed_of(variant, float32, images)}
+            figures[precision] = {**found, "speed": speed_of(variant, float32, gated)}
             variants.append(variant)
     golden = _golden(variants, images, generated=dataset is None)
     if not options.samples:
@@ -154,7 +155,7 @@ def export_uncalibrated(  # noqa: PLR0913  # what, of what, where, how
 
 
 def _make(
-    float32: ExportSession, precision: Precision, images: Tensor, dataset: Dataset | None
+    float32: ExportSession, precision: Precision, images: Split, dataset: Dataset | None
 ) -> Variant:
     """Convert a graph.
 
@@ -164,7 +165,7 @@ def _make(
     if dataset is None:
         return make(float32, precision, images, GATE, _gate_predictions(float32).targets)
     targets = dataset.validation.targets
-    return make(float32, precision, dataset.train.images, "validation", targets)
+    return make(float32, precision, dataset.train, "validation", targets)
 
 
 def _gate_predictions(session: ExportSession, float32: ExportSession | None = None) -> Predictions:

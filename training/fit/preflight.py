@@ -125,7 +125,7 @@ def _summarize(dataset: Dataset, record: RunRecord, folder: RunFolder) -> Summar
         copies=tuple(name_places(group, dataset) for group in across_splits(groups)),
         two_labels=tuple(name_places(group, dataset) for group in with_two_labels(groups, dataset)),
         parameters=parameters,
-        dataset_bytes=sum(split.images.nbytes for split in dataset.splits.values()),
+        dataset_bytes=sum(split.nbytes for split in dataset.splits.values()),
         checkpoint_bytes=4 * parameters * copies,
         free_bytes=shutil.disk_usage(folder.path).free,
         steps_per_epoch=-(-len(dataset.train) // batch_size),
@@ -154,7 +154,7 @@ def draw_samples(dataset: Dataset, record: RunRecord, folder: RunFolder) -> None
     for target, label in enumerate(dataset.labels[:MAX_LABELS]):
         chosen = (dataset.train.targets == target).nonzero().flatten()[:SAMPLES_PER_LABEL]
         if len(chosen):
-            images = augment(dataset.train.images[chosen], record.recipe, generator)
+            images = augment(dataset.train[chosen].images, record.recipe, generator)
             tiles += [Tile(image, (label,)) for image in images.numpy()]
             blank = images.new_full(images.shape[1:], 255).numpy()
             tiles += [Tile(blank, ())] * (SAMPLES_PER_LABEL - len(chosen))

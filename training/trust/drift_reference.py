@@ -7,6 +7,7 @@ from torch import Tensor
 from model.artifact.histograms import CONFIDENCE, SIDE, brightness, deciles, histogram
 from model.artifact.trust import Reference
 from training.data.dataset import Dataset
+from training.data.loader import in_batches
 
 
 def drift_reference(
@@ -23,7 +24,7 @@ def drift_reference(
     split = dataset.validation
     confidence, top = probabilities.max(1)
     counts = torch.bincount(top, minlength=len(dataset.labels)).double()
-    light = brightness(split.images.numpy())
+    light = np.concatenate([brightness(batch.numpy()) for batch in in_batches(split)])
     outside = None if threshold is None else float((scores < threshold).double().mean())
     sizes = dataset.shorter_sides or [dataset.preprocessing.crop] * len(split)
     return Reference(

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from model.artifact.trust import OodDetector
 from model.network.resnet import Normalize, ResNet
-from training.data.dataset import Dataset
-from training.data.loader import eval_batch_size
+from training.data.dataset import Dataset, Split, sample
+from training.data.loader import in_batches
 from training.trust.calibration import CalibrationData, Chosen, choose
 from training.trust.calibrator import Calibrator
 from training.trust.ood import SCORES, Distances, Score, auroc
-from training.trust.ood_sets import distort
+from training.trust.ood_sets import MAX_DISTORTED, distort
 
 FITTING_IMAGES = 20_000
 """Of the training split: enough for a covariance of 2,048 features."""
@@ -88,10 +88,10 @@ def fit_trust_head(
     """Fit distances on the training split, and choose calibrator and score on validation."""
     classes = len(dataset.labels)
     order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(seed))
-    sample = dataset.train[order[:FITTING_IMAGES]]
-    features = _outputs(normalize, network, sample.images).features
-    distances = Distances(features, sample.targets, classes)
-    validation = _outputs(normalize, network, dataset.validation.images)
+    fitting = dataset.train[order[:FITTING_IMAGES]]
+    features = _outputs(normalize, network, fitting).features
+    distances = Distances(features, fitting.targets, classes)
+    validation = _outputs(normalize, network, dataset.validation)
     data = CalibrationData(
         # Cloned, because autograd refuses tensors that were made in inference mode.
         validation.logits.clone(),
@@ -101,9 +101,9 @@ def fit_trust_head(
     chosen = choose(data, "validation", seed=seed)
     ood = {
         name: _outputs(normalize, network, images)
-        for name, images in distort(dataset.validation.images, seed).items()
+        for name, images in distort(sample(dataset.validation, MAX_DISTORTED).images, seed).items()
     }
-    scores = {name: Score(name, features, sample.targets, classes) for name in SCORES}
+    scores = {name: Score(name, features, fitting.targets, classes) for name in SCORES}
     detector = _compare(scores, distances, validation, ood)
     return FittedTrustHead(
         TrustHead(chosen.calibrator, distances, scores[detector.score]), chosen, detector
@@ -137,11 +137,11 @@ def _compare(
 
 
 @torch.inference_mode()
-def _outputs(normalize: Normalize, network: ResNet, images: Tensor) -> _Outputs:
+def _outputs(normalize: Normalize, network: ResNet, images: Split | Tensor) -> _Outputs:
     """uint8 (N, S, S, C) -> features (N, F) and logits (N, K)."""
     network.eval()
     features, logits = [], []
-    for batch in torch.split(images, eval_batch_size(images.shape[1])):
+    for batch in in_batches(images):
         features.append(network.avgpool(network.forward_features(normalize(batch))))
         logits.append(network.classifier(features[-1]))
     return _Outputs(torch.cat(features), torch.cat(logits))

@@ -9,11 +9,11 @@ pytest.importorskip("torch")
 
 import torch
 
-from training.data.dataset import Dataset, DatasetError, Split, channel_statistics
+from training.data.dataset import Dataset, DatasetError, MemorySplit, channel_statistics
 from training.data.loader import eval_batch_size, loader
 from training.data.open import read_dataset
 
-NUMBERED = Split(torch.zeros(10, 2, 2, 1, dtype=torch.uint8), torch.arange(10))
+NUMBERED = MemorySplit(torch.zeros(10, 2, 2, 1, dtype=torch.uint8), torch.arange(10))
 
 
 def _order(seed: int | None, epoch: int) -> list[int]:

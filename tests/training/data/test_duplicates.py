@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 from PIL import Image
 
 from tests.conftest import MakeImages
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset, MemorySplit
 from training.data.duplicates import across_splits, find_duplicates, name_places, with_two_labels
 from training.data.folder import read_image_folder
 
@@ -40,7 +40,7 @@ def test_the_same_image_in_two_splits_is_found_whatever_its_files_format(
 def test_images_without_files_are_named_by_their_position(small_fashion: Dataset) -> None:
     images = small_fashion.test.images.clone()
     images[7] = small_fashion.train.images[3]
-    dataset = replace(small_fashion, test=Split(images, small_fashion.test.targets))
+    dataset = replace(small_fashion, test=MemorySplit(images, small_fashion.test.targets))
 
     found = [name_places(group, dataset) for group in across_splits(find_duplicates(dataset))]
 

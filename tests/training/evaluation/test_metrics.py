@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset, MemorySplit
 from training.evaluation.metrics import (
     BINS,
     evaluate,
@@ -143,7 +143,7 @@ def test_answer_asks_about_every_image_once_and_in_order() -> None:
         sizes.append(len(batch))
         return batch.flatten(1).float()
 
-    answers = predict_split(predict, Split(images, torch.arange(count)))
+    answers = predict_split(predict, MemorySplit(images, torch.arange(count)))
 
     assert sizes == [500, 500, 3]
     assert answers.logits[:, 0].tolist() == images.flatten().tolist()
@@ -173,7 +173,7 @@ def test_the_mirrored_figure_is_of_the_mean_over_both_images() -> None:
         edge = images[:, 0, 0, 0].float()  # the mirror image has 0 there
         return torch.stack([edge, torch.full_like(edge, 50)], dim=1)
 
-    split = Split(images, torch.tensor([1, 0]))
+    split = MemorySplit(images, torch.tensor([1, 0]))
     plain, mirrored = predict_split(left_edge, split), predict_split(with_mirror(left_edge), split)
 
     assert mirrored.logits.tolist() == [[5, 50], [100, 50]]

@@ -18,7 +18,7 @@ from training.evaluation.predict import Predictions
 @pytest.fixture
 def dataset(small_fashion: Dataset) -> Dataset:
     """Five test images of the labels 0, 1, 2, 3, 4, with names."""
-    test = replace(small_fashion.test[:5], targets=torch.arange(5))
+    test = small_fashion.test[:5].with_targets(torch.arange(5))
     return replace(small_fashion, test=test, files={"test": tuple(f"t/{n}.png" for n in range(5))})
 
 

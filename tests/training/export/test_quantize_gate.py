@@ -24,9 +24,9 @@ from training.fit.loop import Outcome
 def test_a_precision_that_overflows_is_refused_by_name(
     trained: Outcome, small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    validation = small_fashion.validation.images  # the gate before reads test images only
+    validation = small_fashion.validation  # the gate before reads test images only
 
-    def overflow(loaded: Any, images: torch.Tensor, names: Any) -> dict[str, torch.Tensor]:
+    def overflow(loaded: Any, images: Any, names: Any) -> dict[str, torch.Tensor]:
         outputs = onnx_outputs(loaded, images, names)
         factor = torch.inf if images is validation else 1.0
         return {name: values * factor for name, values in outputs.items()}

@@ -15,6 +15,7 @@ import torch
 from onnx import TensorProto
 
 from model.architecture.family import get_architecture
+from training.data.dataset import MemorySplit
 from training.export import precisions
 from training.export.options import Options
 from training.export.precisions import chosen_precisions
@@ -70,9 +71,10 @@ def test_ranges_are_taken_from_all_labels(
 
     monkeypatch.setattr(precisions, "to_int8", note)
     images = sorted_by_label[:, None, None, None].expand(-1, 4, 4, 1)
-    float32 = ExportSession(tiny_onnx, {"validation": images})
+    split = MemorySplit(images, torch.zeros(2_000))
+    float32 = ExportSession(tiny_onnx, {"validation": split})
 
-    variant = precisions.make(float32, "int8", images, "validation", torch.zeros(2_000))
+    variant = precisions.make(float32, "int8", split, "validation", split.targets)
 
     assert variant.quantization is not None
     assert variant.quantization.pictures == len(seen[0]) == 512

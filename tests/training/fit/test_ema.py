@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset, MemorySplit, Split
 from training.evaluation.predict import load_network, predict_split
 from training.fit.callbacks.ema import MovingAverage, ema_decay_at
 from training.fit.train import train
@@ -49,7 +49,7 @@ def test_a_short_run_of_the_default_recipe_keeps_what_it_learnt(
     def plain(count: int) -> Split:
         targets = torch.arange(count) % 2
         images = (255 * targets)[:, None, None, None].expand(count, 14, 14, 1).to(torch.uint8)
-        return Split(images.contiguous(), targets)
+        return MemorySplit(images.contiguous(), targets)
 
     dataset = replace(
         small_fashion,

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 import torch
 
 from tests.training.run_files import assert_same_run, ctrl_c_in, rows_of, state_of
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset, MemorySplit
 from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import DurableCheckpoints
 from training.fit.loop import Outcome
@@ -39,7 +39,7 @@ def test_every_checkpoint_that_a_run_wrote_leads_to_the_same_end(
     recipe = get_recipe("baseline", changes)
     dataset = small_fashion.limited(50)
     guessed = dataset.train.targets.flip(0)  # nothing to learn but the training split
-    dataset = replace(dataset, train=Split(dataset.train.images, guessed))
+    dataset = replace(dataset, train=MemorySplit(dataset.train.images, guessed))
     whole = train(dataset, recipe, tmp_path / "whole", checkpoint_every=timedelta(0))
     rates = {row["learning_rate"] for row in rows_of(whole.folder)}
     assert 2 < whole.epochs < 9, "early stopping did not come"

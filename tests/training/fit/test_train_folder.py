@@ -15,7 +15,7 @@ from PIL import Image
 
 from model.network.resnet import build
 from tests.training.run_files import ctrl_c_in, figures_of
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset, MemorySplit, Split
 from training.evaluation.metrics import evaluate
 from training.evaluation.predict import load_network, predict_split
 from training.fit.loop import Outcome
@@ -90,7 +90,9 @@ def test_early_stopping_keeps_the_best_weights_of_a_run_that_gets_worse(
     recipe = get_recipe("baseline", [*changes, f"monitor={monitor}"])
     generator = torch.Generator().manual_seed(1)
     shuffled = torch.randperm(120, generator=generator)  # nothing to learn but the training split
-    train_split = Split(small_fashion.train.images[:120], small_fashion.train.targets[shuffled])
+    train_split = MemorySplit(
+        small_fashion.train.images[:120], small_fashion.train.targets[shuffled]
+    )
     dataset = replace(small_fashion, train=train_split)
 
     outcome = train(dataset, recipe, tmp_path / "run")

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 
 from tests.training.run_files import figures_of
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset, MemorySplit
 from training.evaluation.predict import load_network
 from training.export.checkpoint import export_checkpoint
 from training.fit.loop import Outcome
@@ -45,7 +45,7 @@ def test_a_run_does_not_look_at_the_test_split(
     small_fashion: Dataset, small_recipe: Recipe, tmp_path: Path
 ) -> None:
     recipe = small_recipe.model_copy(update={"epochs": 1})
-    nothing = Split(torch.empty(0), torch.empty(0))
+    nothing = MemorySplit(torch.empty(0), torch.empty(0))
     dataset = replace(small_fashion.limited(60), test=nothing)
 
     assert train(dataset, recipe, tmp_path / "run").epochs == 1
