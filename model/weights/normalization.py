@@ -41,16 +41,11 @@ def usual_normalization(architecture: Architecture) -> str:
 def get_normalization(text: str, channels: int) -> Normalization:
     """Look a normalisation up, or read one: `0.5,0.5,0.5/0.25,0.25,0.25`.
 
-    Grey images take the mean of the three colours' figures.
-
     Raises:
         NormalizationError: If it is neither a name nor figures in (0, 1] for each channel.
     """
     if text in NORMALIZATIONS:
-        known = NORMALIZATIONS[text]
-        if channels == 3:
-            return known
-        return Normalization(*((round(sum(part) / 3, 4),) for part in known))
+        return adapt_channels(NORMALIZATIONS[text], channels)
     try:
         mean, std = (tuple(map(float, part.split(","))) for part in text.split("/"))
     except ValueError:
@@ -65,3 +60,12 @@ def get_normalization(text: str, channels: int) -> Normalization:
             "and standard deviations in [0, 1]: 0.5,0.5,0.5/0.25,0.25,0.25."
         )
     return Normalization(mean, std)
+
+
+def adapt_channels(known: Normalization, channels: int) -> Normalization:
+    """Give one channel the mean of the figures of three, and three channels those of one."""
+    if len(known.mean) == channels:
+        return known
+    if channels == 1:
+        return Normalization(*((round(sum(part) / len(part), 4),) for part in known))
+    return Normalization(known.mean * channels, known.std * channels)

@@ -5,7 +5,10 @@ Source:
 """
 
 import hashlib
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from http.client import HTTPException
 from pathlib import Path
@@ -17,6 +20,8 @@ import torch
 from model.weights.file import UNREADABLE, WeightsError
 
 BASE_URL = "https://download.pytorch.org/models/"
+TIMEOUT_S = 30.0
+"""Without a byte from the server."""
 
 
 class Published(NamedTuple):
@@ -104,13 +109,14 @@ def fetch(name: str) -> Path:
         _check(path, url)
         return path
     try:
-        torch.hub.load_state_dict_from_url(
-            url,
-            map_location="cpu",
-            progress=sys.stderr.isatty(),
-            check_hash=True,
-            weights_only=True,
-        )
+        with _socket_timeout(TIMEOUT_S):  # torch waits for ever
+            torch.hub.load_state_dict_from_url(
+                url,
+                map_location="cpu",
+                progress=sys.stderr.isatty(),
+                check_hash=True,
+                weights_only=True,
+            )
     except (HTTPException, *UNREADABLE) as error:
         if isinstance(error, HTTPError):
             error.close()
@@ -120,6 +126,16 @@ def fetch(name: str) -> Path:
             "that you have."
         ) from error
     return path
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _check(path: Path, url: str) -> None:

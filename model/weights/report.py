@@ -56,26 +56,49 @@ class LoadReport:
         notes = [note for note in self.kept if _is_head(note)]
         return self.head or (notes[0] if notes else "")
 
-    def lines(self) -> Iterator[str]:
-        """Say it: a line a key, or one line for many."""
-        counters = sum(key.endswith(COUNTER) for key in self.missing)
-        without = f"; the rest are {counters} counters of norms, without effect" if counters else ""
-        yield f"{self.loaded} of {self.total} tensors loaded{without}"
+    def lines(self, most: int | None = MAX_LISTED) -> Iterator[str]:
+        """Say it: a line a key, or one line for more than `most` of a kind."""
+        yield self._loaded
         yield from self.notes
-        yield from _listed("adapted: ", self.adapted)
+        yield from _listed("adapted: ", self.adapted, most)
         if self.head_gap:
             yield f"new head, at its initial value: {self.head_gap}"
-        body = [note for note in self.kept if not _is_head(note)]
-        yield from _listed("left at its initial value: ", body)
-        yield from _listed("not used: ", (*self.unused, *self.doubled))
+        yield from _listed("left at its initial value: ", self._body, most)
+        yield from _listed("not used: ", self._spare, most)
+
+    def summary(self, head: str = "") -> str:
+        """Say it in one line.
+
+        Args:
+            head: What became of the head, where that is known better.
+        """
+        head = head or (f"new head: {self.head_gap}" if self.head_gap else "")
+        parts = [self._loaded, *self.notes, shown(self.adapted, 1), head]
+        for what, notes in (("at its initial value", self._body), ("not used", self._spare)):
+            parts.append(f"{what}: {shown(notes, 1)}" if notes else "")
+        return "; ".join(filter(None, parts))
+
+    @property
+    def _loaded(self) -> str:
+        counters = sum(key.endswith(COUNTER) for key in self.missing)
+        without = f"; the rest are {counters} counters of norms, without effect" if counters else ""
+        return f"{self.loaded} of {self.total} tensors loaded{without}"
+
+    @property
+    def _body(self) -> list[str]:
+        return [note for note in self.kept if not _is_head(note)]
+
+    @property
+    def _spare(self) -> tuple[str, ...]:
+        return (*self.unused, *self.doubled)
 
 
 def _is_head(note: str) -> bool:
     return note.startswith(("fc.", "head.fc."))
 
 
-def _listed(what: str, notes: Sequence[str]) -> Iterator[str]:
-    if len(notes) <= MAX_LISTED:
+def _listed(what: str, notes: Sequence[str], most: int | None) -> Iterator[str]:
+    if most is None or len(notes) <= most:
         yield from (f"{what}{shown([note])}" for note in notes)
     else:
         names = shown(note.split(": ")[0] for note in notes)

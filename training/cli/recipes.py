@@ -7,14 +7,13 @@ from pathlib import Path
 
 import torch
 
-from model.weights.family import closest
-from model.weights.file import read_weights
 from training.data.fashion_mnist import has_idx_files
 from training.data.memory import usable_memory
 from training.data.survey import survey_folder
+from training.fit.first_weights import FirstWeights
 from training.fit.memory import free_memory
 from training.recipe.auto import AUTO, Facts, choose
-from training.recipe.presets import change_recipe
+from training.recipe.presets import RECIPES, change_recipe
 from training.recipe.recipe import Recipe, RecipeError
 from training.runs.reading import read_record
 from training.runs.recipe_file import choose_recipe
@@ -38,14 +37,23 @@ def recipe_for(
         WeightsError: If first weights cannot be read.
     """
     name = name or usual_recipe(data)
+    start = None if init is None else FirstWeights.read(init)
     if name != AUTO:
-        return choose_recipe(name, changes)
+        return choose_recipe(name, [*_brought(name, start), *changes])
     if data is None or has_idx_files(data):
         raise RecipeError("The recipe auto needs a folder of images: --data FOLDER.")
-    recipe, reasons = choose(_facts(data, init))
+    recipe, reasons = choose(_facts(data, start))
     for reason in reasons:
         log.info(reason)
     return change_recipe(recipe, changes)
+
+
+def _brought(name: str, start: FirstWeights | None) -> list[str]:
+    """List what first weights change in a preset: `--set` comes after, and a file is its own."""
+    if start is None or name not in RECIPES:
+        return []
+    architecture = [f"architecture={start.architecture}"] if start.architecture else []
+    return [*architecture, "normalize=weights"]
 
 
 def recipe_to_resume(run: Path, name: str | None, changes: Sequence[str]) -> Recipe | None:
@@ -62,7 +70,7 @@ def recipe_to_resume(run: Path, name: str | None, changes: Sequence[str]) -> Rec
     return change_recipe(read_record(run).recipe, changes) if changes else None
 
 
-def _facts(data: Path, init: Path | None) -> Facts:
+def _facts(data: Path, start: FirstWeights | None) -> Facts:
     """Look at the folder, the weights and the machine."""
     survey = survey_folder(data)
     return Facts(
@@ -73,5 +81,6 @@ def _facts(data: Path, init: Path | None) -> Facts:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         free_bytes=free_memory() or usable_memory(),
         has_gpu=torch.cuda.is_available(),
-        architecture=None if init is None else closest(read_weights(init))[0] or "resnet50",
+        architecture=None if start is None else start.architecture or "resnet50",
+        image_size=None if start is None else start.image_size,
     )

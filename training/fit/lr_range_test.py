@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from training.data.dataset import Dataset
+from training.fit.first_weights import FirstWeights
 from training.fit.setup import (
     build_module,
     check_backbone_learns,
     fit_architecture,
     fit_dataset,
-    read_first_weights,
 )
 from training.fit.trainer import run_throw_away_steps
 from training.plots.figures import TRAIN, VALIDATION
@@ -128,7 +128,7 @@ def find_learning_rate(
         WeightsError: If `init` cannot be read, or none of it fits.
     """
     dataset = fit_dataset(dataset, recipe)
-    start = None if init is None else read_first_weights(init, recipe)
+    start = None if init is None else FirstWeights.read(init, recipe)
     if start is None:
         check_backbone_learns(recipe)
     record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset, start), seed, init)

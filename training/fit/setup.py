@@ -9,12 +9,12 @@ from pytorch_lightning import seed_everything
 from model.architecture.family import get_architecture, stem_for
 from model.architecture.spec import Architecture
 from model.weights.family import check_fit
-from model.weights.file import Weights, read_weights
 from model.weights.loading import fit_to_weights, load_weights, match_weights
 from model.weights.normalization import get_normalization
 from training.data.dataset import Dataset
 from training.data.splits import as_text
 from training.errors import TrainingError
+from training.fit.first_weights import FirstWeights
 from training.fit.module import Classifier
 from training.recipe.augment import image_size_at
 from training.recipe.recipe import Recipe
@@ -25,8 +25,10 @@ from training.runs.record import CheckpointError, OtherVersionError, RunRecord
 log = logging.getLogger(__name__)
 
 
-def fit_dataset(dataset: Dataset, recipe: Recipe) -> Dataset:
+def fit_dataset(dataset: Dataset, recipe: Recipe, start: FirstWeights | None = None) -> Dataset:
     """Give a data set the recipe's normalisation, and check that it has the recipe's image size.
+
+    Where the figures of first weights are not known, `normalize=weights` takes those of the data.
 
     Raises:
         TrainingError: If the images were read at another size.
@@ -37,14 +39,18 @@ def fit_dataset(dataset: Dataset, recipe: Recipe) -> Dataset:
             f"The images were read at {spec.crop} pixels; `image_size` of the recipe is "
             f"{recipe.image_size}. Read them at that size, or change the recipe."
         )
-    if recipe.normalize == "data":
+    known = None
+    if recipe.normalize == "imagenet":
+        known = get_normalization(recipe.normalize, spec.channels)
+    elif recipe.normalize == "weights" and start is not None:
+        known = start.normalization(recipe.architecture, spec.channels)
+    if known is None:
         return dataset
-    statistics = get_normalization(recipe.normalize, spec.channels)._asdict()
-    return replace(dataset, preprocessing=spec.model_copy(update=statistics))
+    return replace(dataset, preprocessing=spec.model_copy(update=known._asdict()))
 
 
 def fit_architecture(
-    recipe: Recipe, dataset: Dataset, start: Weights | None = None
+    recipe: Recipe, dataset: Dataset, start: FirstWeights | None = None
 ) -> Architecture:
     """Give the recipe's architecture the data's labels and channels, and a stem for its size.
 
@@ -61,7 +67,9 @@ def fit_architecture(
     try:
         member = get_architecture(recipe.architecture)
         if start is not None:
-            given = fit_to_weights(member, start)
+            given = start.record.architecture if start.record else None
+            if given is None or given.name != member.name:
+                given = fit_to_weights(member, start.tensors)
             stem, shortcuts = stem or given.stem, shortcuts or given.shortcuts
         else:
             stem = stem or stem_for(member, image_size)
@@ -77,9 +85,9 @@ def fit_architecture(
         raise TrainingError(f"The recipe's architecture: {error}") from error
     _check_shift(recipe, fitted, image_size)
     if start is not None:
-        _, report = match_weights(fitted, start)
+        _, report = match_weights(fitted, start.tensors)
         may_be_random = frozenset({"conv1.weight", "stem.conv.weight"} if recipe.stem else ())
-        check_fit(fitted, start, report, "--set architecture=", may_be_random)
+        check_fit(fitted, start.tensors, report, "--set architecture=", may_be_random)
     return fitted
 
 
@@ -97,19 +105,6 @@ def _check_shift(recipe: Recipe, architecture: Architecture, image_size: int) ->
         raise TrainingError(
             f"`random_shift` (={recipe.random_shift}) must be under {which} (={smallest})."
         )
-
-
-def read_first_weights(init: Path, recipe: Recipe) -> Weights:
-    """Read the weights to begin with; of several networks in a file the recipe's architecture.
-
-    Raises:
-        TrainingError: If there is no such architecture.
-        WeightsError: If the file cannot be read.
-    """
-    try:
-        return read_weights(init, get_architecture(recipe.architecture), log.info)
-    except ValueError as error:
-        raise TrainingError(f"The recipe's architecture: {error}") from error
 
 
 def check_backbone_learns(recipe: Recipe) -> None:
@@ -154,8 +149,15 @@ def notes_on_leakage(init: Path, dataset: Dataset) -> list[str]:
     ]
 
 
-def build_module(record: RunRecord, start: Weights | None = None) -> Classifier:
-    """Draw the run's weights, then load the first weights, if any, and log what became of each.
+def build_module(
+    record: RunRecord, start: FirstWeights | None = None, listing: Path | None = None
+) -> Classifier:
+    """Draw the run's weights, then load the first weights, if any, and log what became of them.
+
+    Args:
+        record: Of the run.
+        start: The first weights.
+        listing: A file for the names of all that did not load as it was.
 
     Raises:
         TrainingError: If tensors that the first weights lack would be frozen as they were drawn.
@@ -164,9 +166,13 @@ def build_module(record: RunRecord, start: Weights | None = None) -> Classifier:
     module = Classifier(record)
     if start is None:
         return module
-    report = load_weights(module.network, start)
-    for line in report.lines():
-        log.info(line)
+    tensors, head = start.for_labels(record.labels, module.network)
+    report = load_weights(module.network, tensors)
+    where = "" if listing is None else f"; each name: {listing}"
+    log.info(f"first weights: {report.summary(head)}{where}")
+    if listing is not None:
+        lines = "\n".join(filter(None, (head, *report.lines(most=None))))
+        listing.write_text(f"{lines}\n", encoding="utf-8")
     if report.gaps and not record.recipe.backbone_lr_scale:
         raise TrainingError(
             f"`backbone_lr_scale` (=0) would freeze {len(report.gaps)} tensors as they were drawn: "

@@ -14,6 +14,7 @@ from training.data.dataset import Dataset
 from training.distributed import processes
 from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import CHECKPOINT_EVERY
+from training.fit.first_weights import FirstWeights
 from training.fit.loggers import LoggerName, build_logger
 from training.fit.loop import Outcome, explained_failures, run_loop
 from training.fit.preflight import run_preflight
@@ -23,7 +24,6 @@ from training.fit.setup import (
     fit_architecture,
     fit_dataset,
     notes_on_leakage,
-    read_first_weights,
 )
 from training.fit.trainer import forward_batch_size
 from training.recipe.recipe import Recipe
@@ -66,14 +66,14 @@ def train(  # noqa: PLR0913  # data, recipe, place, and what a run may vary in
     folder = RunFolder(out)
     forward_batch_size(recipe)  # refuses one that is too small
     build_logger(logger, folder)  # refuses one whose package is missing
-    dataset = fit_dataset(dataset, recipe)
-    start = None if init is None else read_first_weights(init, recipe)
+    start = None if init is None else FirstWeights.read(init, recipe)
+    dataset = fit_dataset(dataset, recipe, start)
     if start is None:
         check_backbone_learns(recipe)
     record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset, start), seed, init)
     with explained_failures(folder, record):
         _create_folder(folder, record, dataset)
-        module = build_module(record, start)
+        module = build_module(record, start, folder.first_weights)
         for note in [] if init is None else notes_on_leakage(init, dataset):
             log.info(note)
         if preflight and processes().rank == 0:

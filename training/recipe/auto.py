@@ -7,7 +7,6 @@ elsewhere does not depend on the machine.
 
 from dataclasses import dataclass
 
-from model.architecture.family import get_architecture
 from training.recipe.presets import DEFAULT, FINETUNE
 from training.recipe.recipe import Recipe
 
@@ -52,6 +51,7 @@ class Facts:
         free_bytes: Memory that is free.
         has_gpu: Whether torch sees one.
         architecture: Of the first weights; None where the network starts from random ones.
+        image_size: That the first weights were trained on; None where it is not known.
     """
 
     images: int
@@ -62,6 +62,7 @@ class Facts:
     free_bytes: int
     has_gpu: bool = False
     architecture: str | None = None
+    image_size: int | None = None
 
 
 def choose(facts: Facts) -> tuple[Recipe, tuple[str, ...]]:
@@ -81,9 +82,7 @@ def choose(facts: Facts) -> tuple[Recipe, tuple[str, ...]]:
             update={
                 "name": AUTO,
                 "architecture": facts.architecture,
-                # Members that are made for small images are trained by this package, or by others
-                # on data of their own.
-                "normalize": "imagenet" if _made_for(facts.architecture) >= 224 else "data",
+                "normalize": "weights",
                 "image_size": size,
                 "epochs": epochs,
                 "batch_size": batch,
@@ -104,14 +103,11 @@ def choose(facts: Facts) -> tuple[Recipe, tuple[str, ...]]:
     )
 
 
-def _made_for(architecture: str) -> int:
-    """Image size in pixels that a member of the family is made for."""
-    return get_architecture(architecture).image_size
-
-
 def _image_size(facts: Facts) -> tuple[int, str]:
     """Choose the largest size that enlarges no usual image and that the time allows."""
     usual = facts.shorter_side
+    if facts.image_size is not None:
+        return facts.image_size, "what the first weights were trained on"
     if usual <= SMALL:
         size = next((size for size in SIZES if size <= usual), usual)
         return size, f"the images have {usual} pixels"

@@ -72,8 +72,10 @@ class Recipe(BaseModel):
     image_size: int | None = Field(
         None, ge=8, description="Height and width in pixels; none: chosen from the images."
     )
-    normalize: Literal["data", "imagenet"] = Field(
-        "data", description="Mean and standard deviation of the `data`, or of `imagenet`."
+    normalize: Literal["data", "imagenet", "weights"] = Field(
+        "data",
+        description="Mean and deviation: of the `data`, of `imagenet`, or as the first `weights` "
+        "were trained.",
     )
 
     epochs: int = Field(

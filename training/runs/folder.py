@@ -37,6 +37,11 @@ class RunFolder:
         return self.path / "recipe.json"
 
     @property
+    def first_weights(self) -> Path:
+        """What became of each tensor of the first weights, where there were some."""
+        return self.path / "first-weights.txt"
+
+    @property
     def bad_batch(self) -> Path:
         """The batch whose loss was not finite, where there was one."""
         return self.path / "bad-batch.pt"

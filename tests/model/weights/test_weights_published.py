@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -25,6 +25,7 @@ def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[s
     torch.save({"fc.weight": torch.ones(2, 3)}, buffer)
     digits = hashlib.sha256(buffer.getvalue()).hexdigest()[:8]
     asked: list[str] = []
+    released = Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -32,6 +33,8 @@ def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[s
             self.send_response(404 if "absent" in self.path else 200)
             self.send_header("Content-Length", str(len(buffer.getvalue())))
             self.end_headers()
+            if "slow" in self.path:
+                released.wait()
             self.wfile.write(buffer.getvalue())
 
         def log_message(self, *_: object) -> None:
@@ -40,14 +43,16 @@ def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[s
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    files = {"tiny": digits, "other": "00000000", "absent": "00000001"}
+    files = {"tiny": digits, "other": "00000000", "absent": "00000001", "slow": digits}
     for name, begin in files.items():
         monkeypatch.setitem(PUBLISHED, name, Published("resnet18", f"{name}-{begin}.pth", 256))
     monkeypatch.setattr(published, "BASE_URL", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(published, "TIMEOUT_S", 0.2)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.chdir(tmp_path)
     yield asked
+    released.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -71,7 +76,9 @@ def test_a_damaged_file_in_the_cache_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("requests")
-@pytest.mark.parametrize(("name", "cause"), [("other", "invalid hash value"), ("absent", "404")])
+@pytest.mark.parametrize(
+    ("name", "cause"), [("other", "invalid hash value"), ("absent", "404"), ("slow", "timed out")]
+)
 def test_what_cannot_be_fetched_names_the_file_and_its_place(
     name: str, cause: str, tmp_path: Path
 ) -> None:

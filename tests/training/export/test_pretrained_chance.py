@@ -17,6 +17,7 @@ from training.cli.main import train_script
 from training.data.dataset import Dataset
 from training.errors import ExportError
 from training.export.pretrained import PretrainedWeights, fit_to_data, read_pretrained
+from training.fit.first_weights import FirstWeights
 from training.fit.setup import fit_architecture
 from training.recipe.presets import get_recipe
 
@@ -131,7 +132,7 @@ def test_weights_of_another_member_are_refused_with_its_name(
 
 def _begin(state: State, dataset: Dataset, *changes: str) -> str:
     recipe = get_recipe("finetune", ["random_shift=0", *changes])
-    return fit_architecture(recipe, dataset, state).name
+    return fit_architecture(recipe, dataset, FirstWeights(Path("weights.pth"), state)).name
 
 
 def test_a_run_begins_with_weights_of_its_own_architecture_alone(fashion: Dataset) -> None:
@@ -152,7 +153,8 @@ def test_a_refused_start_leaves_nothing_behind(
     command: Command, resnet18: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    refused = command(train_script, "--recipe", "finetune", "--init", resnet18, "--out", out)
+    named = ("--recipe", "finetune", "--set", "architecture=resnet50")
+    refused = command(train_script, *named, "--init", resnet18, "--out", out)
 
     assert refused.code == 1
     assert refused.err.count("\n") == 1

@@ -1,6 +1,7 @@
 """Weights from elsewhere through `train-model --init`: what a run begins with."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ pytest.importorskip("torch")
 
 import torch
 
+from model.network.resnet import ResNet
 from model.weights.file import read_weights
 from tests.conftest import Command, MakeImages
 from training.cli.main import train_script
 from training.data.dataset import Dataset
 from training.data.folder import read_image_folder
+from training.fit.first_weights import FirstWeights
 from training.fit.loop import Outcome
 from training.fit.setup import notes_on_leakage
 from training.runs.reading import RECORD_KEY, read_checkpoint
@@ -23,7 +26,7 @@ def test_a_run_begins_with_the_weights_it_is_given(
     command: Command, resnet20: Path, make_images: MakeImages, tmp_path: Path
 ) -> None:
     data, out = make_images(), tmp_path / "run"
-    changes = ("architecture=resnet20", "epochs=1", "batch_size=8", "ema_decay=0")
+    changes = ("epochs=1", "batch_size=8", "ema_decay=0")
     still = ("learning_rate=1e-9", "muon_lr=1e-9")
     options = [part for change in (*changes, *still) for part in ("--set", change)]
 
@@ -46,6 +49,10 @@ def test_a_run_begins_with_the_weights_it_is_given(
     record, weights = read_checkpoint(out)
     expected = read_weights(resnet20)["module.layer2.1.conv1.weight"]
     assert torch.allclose(weights["layer2.1.conv1.weight"], expected, atol=1e-5)
+    assert record.recipe.architecture == "resnet20"
+    listing = out / "first-weights.txt"
+    assert f"; each name: {listing}" in finished.out
+    assert "new head, at its initial value: fc.weight: the file has" in listing.read_text()
     assert str(record.weights).startswith("resnet20.th sha256:")
 
 
@@ -113,6 +120,10 @@ def test_weights_that_may_know_what_is_held_out_now_are_warned_of(
     same = command(train_script, *quick, *init, "--out", tmp_path / "same")
     assert same.code == 0
     assert "held out now" not in same.out
+    (line,) = [line for line in same.out.splitlines() if line.startswith("first weights: ")]
+    assert re.fullmatch(r"first weights: (\d+) of \1 tensors loaded; each name: .*", line)
+    specs = [read_checkpoint(run)[0].preprocessing for run in (first, tmp_path / "same")]
+    assert specs[0] == specs[1]
 
     splits = first / "splits.json"  # as an earlier version may have divided them
     held = json.loads(splits.read_text())
@@ -144,3 +155,19 @@ def test_resume_and_init_exclude_each_other(command: Command, resnet20: Path) ->
 
     assert finished.code == 2
     assert "--init" in finished.err
+
+
+def test_labels_that_the_weights_know_keep_their_rows_of_the_head(trained: Outcome) -> None:
+    start = FirstWeights.read(trained.folder.best)
+    known = read_checkpoint(trained.folder.best)[0]
+    labels = (known.labels[7], "hat", known.labels[2])
+    network = ResNet(known.architecture.model_copy(update={"num_classes": 3}))
+    drawn = network.fc.bias[1].item()
+
+    tensors, note = start.for_labels(labels, network)
+
+    assert note == "head: 2 known labels keep their rows, 1 drawn (hat)"
+    for name in ("fc.weight", "fc.bias"):
+        assert torch.equal(tensors[name][[0, 2]], start.tensors[name][[7, 2]])
+    assert tensors["fc.bias"][1] == drawn
+    assert start.for_labels(known.labels, network) == (start.tensors, "")
