@@ -1,17 +1,22 @@
 # Serving only: no torch, no compiler, no shell tools beyond Debian's slim base.
 FROM python:3.11-slim-bookworm AS build
-# cpu, or gpu for NVIDIA (the CUDA libraries come as wheels).
+# cpu, or gpu for NVIDIA (the CUDA libraries come as wheels); cpu,tracing for both.
 ARG EXTRA=cpu
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
-RUN python -m venv /opt/venv
+COPY requirements ./requirements
+# Nothing is installed whose hash is not in the lock.
+RUN python -m venv /opt/venv && IFS=, \
+    && for extra in build ${EXTRA}; do set -- "$@" -r "requirements/${extra}.txt"; done \
+    && /opt/venv/bin/pip install --no-deps --require-hashes "$@"
 COPY pyproject.toml README.md ./
 COPY model ./model
 COPY service ./service
 # Enough of `training` for its commands to say what is missing.
 COPY training/__init__.py ./training/
 COPY training/cli/__init__.py training/cli/console.py training/cli/main.py ./training/cli/
-RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check ".[${EXTRA}]" \
-    && /opt/venv/bin/pip uninstall --yes --disable-pip-version-check pip setuptools \
+RUN /opt/venv/bin/pip install --no-deps --no-build-isolation . \
+    && /opt/venv/bin/pip uninstall --yes pip setuptools \
     && find /opt/venv -name '__pycache__' -prune -exec rm -rf {} +
 
 FROM python:3.11-slim-bookworm

@@ -3,9 +3,12 @@ PYTHON ?= python3
 # `make serve` takes onnxruntime for NVIDIA where a driver answers; EXTRA=cpu or gpu overrides.
 EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP = -m pip install --quiet --disable-pip-version-check
+COMMA = ,
+EXTRA_LOCKS = $(patsubst %,requirements/%.txt,$(subst $(COMMA), ,$(EXTRA)))
+LOCKED_BY = --no-deps --require-hashes $(patsubst %,-r %,requirements/build.txt $(filter requirements/%,$^))
 RUN = .venv-dev/bin
 
-.PHONY: help serve install test coverage check chromium fashion-mnist fix bench bench-peers train experiments clean
+.PHONY: help serve install test coverage check chromium fashion-mnist fix bench bench-peers train experiments lock clean
 
 help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
@@ -17,6 +20,7 @@ help:
 	@echo "make bench-peers   measure it beside LitServe and Triton, which are downloaded first"
 	@echo "make train   train the default model and export it to artifacts/fashion-mnist/2"
 	@echo "make experiments   reproduce what is claimed of residual networks; hours"
+	@echo "make lock    write the locked versions of what image and Makefile install"
 	@echo "make clean   remove all environments"
 
 serve: .venv/.serving
@@ -31,7 +35,7 @@ SIDE_BY_SIDE = -n 2 --dist loadfile
 TORCH_OR_ONNX = tests/model/network tests/model/weights \
     tests/model/architecture/test_summary_against_torch.py \
     tests/model/artifact/test_onnx_file_against_onnx.py
-TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/benchmarks tests/test_layering.py
+TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/benchmarks tests/test_layering.py tests/test_locks.py
 ONE_PROCESS = api inference observability offline postprocessing preprocessing registry
 SERVED = tests/model $(ONE_PROCESS:%=tests/service/%)
 SERVERS = tests/service $(ONE_PROCESS:%=--ignore tests/service/%)
@@ -96,8 +100,26 @@ train: install fashion-mnist
 	$(RUN)/evaluate-model runs/default
 	$(RUN)/export-model runs/default --out artifacts/fashion-mnist/2
 
+# The locks: versions and hashes of what the image and this file install, one file an extra. Versions
+# stay while pyproject.toml allows them; `make lock UPGRADE=--upgrade` takes the newest that are a week
+# old. torch and the CUDA libraries of its build on PyPI have a file of their own.
+LOCKED = cpu gpu tracing training dev
+COMPILE = .venv-audit/bin/uv pip compile --quiet --universal --python-version 3.11 --exclude-newer '1 week' \
+    --custom-compile-command 'make lock' $(UPGRADE)
+lock: .venv-audit/.installed
+	cat $(LOCKED:%=requirements/%.txt) requirements/torch.txt >.venv-audit/all.txt
+	$(COMPILE) pyproject.toml $(LOCKED:%=--extra %) --output-file .venv-audit/all.txt
+	for extra in $(LOCKED); do $(COMPILE) --generate-hashes --constraints .venv-audit/all.txt \
+	    pyproject.toml --extra $$extra --output-file requirements/$$extra.txt || exit; done
+	awk '/^[a-z]/ {torch = /^(torch=|triton=|cuda-|nvidia-)/} {print > ("requirements/" (torch ? "torch" : "training") ".new")}' \
+	    requirements/training.txt
+	cd requirements && mv torch.new torch.txt && mv training.new training.txt
+	$(COMPILE) --generate-hashes --group audit --output-file requirements/audit.txt
+	.venv-audit/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	    | $(COMPILE) --generate-hashes - --output-file requirements/build.txt
+
 clean:
-	rm -rf .venv .venv-dev .venv-litserve .venv-triton
+	rm -rf .venv .venv-dev .venv-audit .venv-litserve .venv-triton
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
@@ -107,15 +129,24 @@ clean:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv .venv-dev
 
-.venv/.serving: pyproject.toml .venv/bin/python
-	.venv/bin/python $(PIP) -e '.[$(EXTRA)]'
+# What is locked is installed with its hashes, then the project itself. pip takes torch from wherever
+# this machine finds it: the build of PyPI is for CUDA, and others are not in the lock.
+.venv/.serving: pyproject.toml $(EXTRA_LOCKS) .venv/bin/python
+	.venv/bin/python $(PIP) $(LOCKED_BY)
+	.venv/bin/python $(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 # The same environment with the test tools: the service's tests pass where there is no torch.
-.venv/.testing: .venv/.serving
-	.venv/bin/python $(PIP) -e '.[$(EXTRA),dev]'
+.venv/.testing: .venv/.serving $(EXTRA_LOCKS) requirements/dev.txt
+	.venv/bin/python $(PIP) $(LOCKED_BY)
 	@touch $@
 
-.venv-dev/.installed: pyproject.toml .venv-dev/bin/python
-	.venv-dev/bin/python $(PIP) -e '.[cpu,training,dev]'
+.venv-dev/.installed: pyproject.toml $(patsubst %,requirements/%.txt,cpu training dev) .venv-dev/bin/python
+	.venv-dev/bin/python $(PIP) $(LOCKED_BY)
+	.venv-dev/bin/python $(PIP) --no-build-isolation -e '.[cpu,training,dev]'
+	@touch $@
+
+.venv-audit/.installed: requirements/audit.txt
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python $(PIP) $(LOCKED_BY)
 	@touch $@
