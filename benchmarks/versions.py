@@ -18,6 +18,8 @@ from benchmarks.process import Process, ours, serving
 
 SHIPPED = Path("artifacts/fashion-mnist/1")
 GOOD, BAD = 50, 40
+FIRST_BAD = 1000
+"""Number of the first bad version."""
 
 
 def _truncate(folder: Path) -> None:
@@ -96,7 +98,7 @@ class Shelf:
             ready = await asyncio.to_thread(_ready, server)
             if ready["model"]["version"] == str(version):
                 return "served"
-            if any(Path(each["folder"]).name == str(version) for each in ready["refused"]):
+            if version >= FIRST_BAD and ready["refused"]:
                 return "refused"
             await asyncio.sleep(0.05)
         return "neither"
@@ -117,9 +119,9 @@ async def _bring(shelf: Shelf, server: Process) -> dict[str, object]:
     for number in range(GOOD):
         version = number + 2
         if number < BAD:
-            await asyncio.to_thread(shelf.put, 1_000 + number, damages[number % len(damages)])
-            bad.append(await shelf.outcome(server, 1_000 + number))
-            await asyncio.to_thread(shelf.remove, 1_000 + number)
+            await asyncio.to_thread(shelf.put, FIRST_BAD + number, damages[number % len(damages)])
+            bad.append(await shelf.outcome(server, FIRST_BAD + number))
+            await asyncio.to_thread(shelf.remove, FIRST_BAD + number)
         await asyncio.to_thread(shelf.put, version)
         good.append(await shelf.outcome(server, version))
         await asyncio.to_thread(shelf.remove, version - 1)

@@ -45,6 +45,8 @@ from service.log import log, set_up_logging
 from service.memory import freeze_gc, release_frames, share_one_heap
 from service.observability.metrics import Telemetry
 from service.observability.tracing import Tracing, start_tracing
+from service.registry.control import ModelControl
+from service.registry.peers import Peers
 from service.registry.registry import ModelRegistry
 from service.settings import Settings, read_settings
 
@@ -64,6 +66,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     """
     share_one_heap()
     telemetry = Telemetry(tracing)
+    peers = Peers()
     models = ModelRegistry(
         settings,
         on_change=telemetry.on_models_changed,
@@ -73,7 +76,8 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     budget = BodyBudget(
         settings.max_buffered_bytes, settings.max_body_bytes, settings.min_receive_bytes_s
     )
-    service = ServiceState(settings, models, telemetry, budget, read_gate(settings))
+    control = ModelControl(settings, models, peers)
+    service = ServiceState(settings, models, telemetry, budget, control, read_gate(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

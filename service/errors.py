@@ -12,6 +12,7 @@ Errors:
     ├── NotFoundError               404  no such route
     ├── ModelNotFoundError          404  no such model, or version of it
     ├── MethodNotAllowedError       405  the route answers to other methods
+    ├── LoadRefusedError            409  a model cannot be loaded, or not unloaded
     ├── ClientDisconnectedError     400  the client has closed the connection
     ├── RequestTimeoutError         408  the body did not arrive in time
     ├── BodyTooLargeError           413  more bytes than the limit
@@ -110,6 +111,12 @@ class MethodNotAllowedError(ServiceError):
     """The route answers to other methods."""
 
     code = "method_not_allowed"
+
+
+class LoadRefusedError(ServiceError):
+    """A model cannot be loaded, or not unloaded; what was served is served. For admins alone."""
+
+    code = "load_refused"
 
 
 class ClientDisconnectedError(ServiceError):
@@ -260,6 +267,7 @@ STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
         NotFoundError: HTTPStatus.NOT_FOUND,
         ModelNotFoundError: HTTPStatus.NOT_FOUND,
         MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
+        LoadRefusedError: HTTPStatus.CONFLICT,
         ClientDisconnectedError: HTTPStatus.BAD_REQUEST,
         RequestTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
         BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -57,6 +57,10 @@ class Settings(BaseSettings):
     model_repository: Path | None = Field(
         None, description="Folder whose every `<name>/<version>` is served beside the default."
     )
+    versions_file: Path | None = Field(
+        None,
+        description="JSON file: which versions of a model are served, which answers, and aliases.",
+    )
     reload_interval_s: float = Field(
         5.0, ge=0, description="How often to check for new versions; 0 waits for SIGHUP."
     )

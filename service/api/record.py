@@ -23,6 +23,7 @@ class RequestRecord:
 
     Attributes:
         key: Name of the API key; empty without one.
+        is_admin: Whether that key has the scope `admin`.
         usage: What the client has asked for lately; None if there are no limits.
         model: Name and version of the model that answered; empty if no image was classified.
         images: How many were classified.
@@ -40,6 +41,7 @@ class RequestRecord:
         "client",
         "code",
         "images",
+        "is_admin",
         "key",
         "model",
         "path",
@@ -51,6 +53,7 @@ class RequestRecord:
     def __init__(self, request_id: str, path: str, client: str) -> None:
         self.request_id, self.path, self.client = request_id, path, client
         self.key = self.model = self.code = ""
+        self.is_admin = False
         self.usage: Client | None = None
         self.timings: Timings | None = None
         self.images = self.batch_size = self.bytes_in = self.bytes_out = 0

@@ -80,6 +80,7 @@ class ServedModel(ModelInfo):
     """A model by name: the version that answers, and which others are loaded."""
 
     versions: list[str] = Field(description="All that are loaded, the oldest first.")
+    aliases: dict[str, str] = Field(description="Other names of versions.")
     default: bool = Field(description="Whether routes without a name are this model's.")
     architecture: str = Field(examples=["mini_resnet"])
     labels: int = Field(description="How many; the card lists them.")
@@ -98,10 +99,12 @@ class ModelsResponse(Schema):
 
 
 class FailedModel(Schema):
-    """A candidate that is not served."""
+    """A candidate that is not served; which one it is, and why, is for admins."""
 
-    folder: str
-    reason: str
+    folder: Literal[""] = ""
+    reason: Literal["Refused. An admin finds the reason in /v2/repository/index."] = (
+        "Refused. An admin finds the reason in /v2/repository/index."
+    )
 
 
 class Sample(Schema):

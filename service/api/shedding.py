@@ -25,7 +25,7 @@ TIMEOUT_HEADER = "x-request-timeout-ms"
 TIMEOUT = TIMEOUT_HEADER.encode()
 REUSE_S = 0.02
 """For so long a rejection is repeated to other clients, with its figures."""
-_PATH = re.compile(r"/models/([^/]+)/predict|/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+_PATH = re.compile(r"(/v2)?/models/([^/]+)(?:/versions/([^/]+))?/(?(1)infer|predict)")
 
 
 class _Target(NamedTuple):
@@ -94,12 +94,15 @@ class LoadShedder:
         match = _PATH.fullmatch(path)
         if match is None:
             return None
-        own, name, version = match.groups()
+        v2, name, version = match.groups()
+        suffix = FILES
         try:
-            if own is not None:
-                return _Target(self._models.find(own), "/models/{name}/predict", True)
-            classifier, suffix = resolve(self._models, name, version)
+            if v2:
+                classifier, suffix = resolve(self._models, name, version)
+            else:
+                classifier = self._models.find(name, version)
         except ModelNotFoundError:
             return None
         versions = "" if version is None else "/versions/{version}"
-        return _Target(classifier, f"/v2/models/{{name}}{versions}/infer", suffix == FILES)
+        route = f"{v2 or ''}/models/{{name}}{versions}/" + ("infer" if v2 else "predict")
+        return _Target(classifier, route, suffix == FILES)

@@ -9,6 +9,7 @@ from service.api.access.gate import Gate
 from service.api.budget import BodyBudget
 from service.observability.metrics import Telemetry
 from service.registry.classifier import Classifier
+from service.registry.control import ModelControl
 from service.registry.registry import ModelRegistry
 from service.settings import Settings
 
@@ -18,6 +19,7 @@ class ServiceState:
     """The parts of a running service; the server reads `app.state.service`, too.
 
     Attributes:
+        control: Changes which models are served.
         gate: Decides who may ask, and how much; None: everybody may.
         draining: After SIGTERM: requests are answered, but `/readyz` answers 503.
     """
@@ -26,6 +28,7 @@ class ServiceState:
     models: ModelRegistry
     telemetry: Telemetry
     budget: BodyBudget
+    control: ModelControl
     gate: Gate | None = None
     draining: bool = False
 
@@ -33,6 +36,11 @@ class ServiceState:
     def is_stalled(self) -> bool:
         """Whether a model's engine is stalled."""
         return any(classifier.is_stalled for classifier in self.models.all())
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether to reload now, since another worker was asked to load or unload a model."""
+        return self.control.is_behind
 
     def refresh(self) -> None:
         """Update the gauges."""
@@ -42,7 +50,7 @@ class ServiceState:
         """Read the keys again, and check for new versions of the models."""
         if self.gate is not None:
             self.gate.reload()
-        await self.models.reload()
+        await self.control.reload()
 
 
 def service_of(request: Request) -> ServiceState:
@@ -52,16 +60,11 @@ def service_of(request: Request) -> ServiceState:
     return service
 
 
-OF_A_MODEL: dict[str, Any] = {
-    "parameters": [{"in": "path", "name": "name", "required": True, "schema": {"type": "string"}}]
-}
-"""For OpenAPI: the path parameter that `classifier_of` reads."""
-
-
 def classifier_of(request: Request) -> Classifier:
-    """Find the model that a path names, or the default one.
+    """Find the model, and the version of it, that a path names; else the default one.
 
     Raises:
-        ModelNotFoundError: If there is none of that name.
+        ModelNotFoundError: If there is none.
     """
-    return service_of(request).models.find(request.path_params.get("name"))
+    path = request.path_params
+    return service_of(request).models.find(path.get("name"), path.get("version"))

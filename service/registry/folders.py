@@ -2,18 +2,23 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from model.artifact.files import read_manifest_bytes, versions
 from model.artifact.folder import ArtifactError, read_manifest, resolve
 from service.errors import StartError
+from service.registry.versions import EVERYTHING, Entries
 from service.settings import Settings
 
 
-def default_folders(settings: Settings) -> list[Path]:
+def default_folders(settings: Settings, entries: Entries) -> list[Path]:
     """List candidates for the default model: the version that is set, or all in the model's folder.
+
+    Args:
+        settings: `RESNET_ARTIFACT` names the model.
+        entries: Of the models under `RESNET_MODEL_REPOSITORY`.
 
     Returns:
         At least one folder, the newest version first.
@@ -21,6 +26,20 @@ def default_folders(settings: Settings) -> list[Path]:
     Raises:
         StartError: If there is none, or it cannot be read.
     """
+    folders = _folders_of_artifact(settings)
+    entry = entries.get(folders[0].parent.name)
+    if entry is None or not is_in_repository(folders[0], settings):
+        return folders
+    if entry.default_version is not None:
+        return [folders[0].with_name(str(entry.default_version))]
+    if folders[0] == settings.artifact.absolute():
+        return folders
+    if selected := entry.select(int(folder.name) for folder in folders):
+        return [folders[0].with_name(str(version)) for version in selected]
+    raise StartError(f"No version of {folders[0].parent} is selected; RESNET_ARTIFACT names it.")
+
+
+def _folders_of_artifact(settings: Settings) -> list[Path]:
     named = settings.artifact.absolute()
     try:
         newest = resolve(named)
@@ -34,10 +53,10 @@ def default_folders(settings: Settings) -> list[Path]:
     return sorted({newest, *_versions(named)}, key=lambda folder: int(folder.name), reverse=True)
 
 
-def default_folders_or_none(settings: Settings) -> list[Path]:
+def default_folders_or_none(settings: Settings, entries: Entries) -> list[Path]:
     """List candidates for the default model; none while its folder is missing."""
     try:
-        return default_folders(settings)
+        return default_folders(settings, entries)
     except StartError:
         return []
 
@@ -63,6 +82,24 @@ def _versions(folder: Path) -> list[Path]:
         return []
 
 
+def select_versions(versions: Collection[Path], entries: Entries) -> set[Path]:
+    """Select the version folders that the entries of their models want to be served."""
+    models = {folder.parent: list[int]() for folder in versions}
+    for folder in versions:
+        models[folder.parent].append(int(folder.name))
+    return {
+        model / str(version)
+        for model, found in models.items()
+        for version in entries.get(model.name, EVERYTHING).select(found)
+    }
+
+
+def is_in_repository(folder: Path, settings: Settings) -> bool:
+    """Whether a version's folder is at its place under `RESNET_MODEL_REPOSITORY`."""
+    root = settings.model_repository
+    return root is not None and folder.parent.parent == root.absolute()
+
+
 def check_folder_name(folder: Path, settings: Settings) -> None:
     """Check that a folder under `RESNET_MODEL_REPOSITORY` has the name in its manifest.
 
@@ -72,10 +109,7 @@ def check_folder_name(folder: Path, settings: Settings) -> None:
     Raises:
         StartError: If the names differ, or the manifest cannot be read.
     """
-    if (
-        settings.model_repository is None
-        or folder.parent.parent != settings.model_repository.absolute()
-    ):
+    if not is_in_repository(folder, settings):
         return
     try:
         manifest = read_manifest(folder)

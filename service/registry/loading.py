@@ -20,6 +20,7 @@ from service.registry.classifier import Classifier
 from service.registry.cores import SMALL_NETWORK_S, Cores, share_cores, suits_inline
 from service.registry.folders import default_folders
 from service.registry.observers import Observers
+from service.registry.versions import VersionsFile
 from service.registry.watchdog import LOAD_TIMEOUT_S, ready_within
 from service.settings import Settings
 
@@ -215,7 +216,7 @@ def choose_workers(settings: Settings, trial: Callable[[Path], None] = lambda _:
     is_auto = settings.workers == "auto"
     if settings.workers == 1 or (is_auto and (usable == 1 or settings.provider == "cuda")):
         return 1
-    folders = default_folders(settings)
+    folders = default_folders(settings, VersionsFile(settings).read())
     failures: list[Exception] = []
     for folder in folders:  # one line for a bad artifact, in place of one from each worker
         try:

@@ -1,47 +1,35 @@
-"""Which models are served: found at the start, again on SIGHUP and periodically.
+"""Which models are served: found at the start, and changed by `service.registry.control`.
 
-Under `RESNET_MODEL_REPOSITORY` every `<name>/<version>` is served; `RESNET_ARTIFACT` is the default
-model. A candidate gets a trial load first (`service.registry.trial`), then it is loaded here and
-replaces its predecessor. Requests in flight keep the model that they began with. If a candidate
-fails, its predecessor stays, and `failed` lists the reason.
+Under `RESNET_MODEL_REPOSITORY` every `<name>/<version>` is served that the entries of
+`service.registry.versions` select; `RESNET_ARTIFACT` is the default model. A candidate replaces its
+predecessor once it is loaded (`service.registry.candidates`). Requests in flight keep the model
+that they began with. If a candidate fails, its predecessor stays, and `failed` lists the reason.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
-from model.artifact.files import holds_artifact
 from service.errors import ModelNotFoundError, StartError
 from service.log import log
 from service.memory import release_memory
+from service.registry.candidates import CandidateLoader, FailedLoad, Served
 from service.registry.classifier import Classifier
-from service.registry.failed import FailedLoad
 from service.registry.folders import (
-    check_folder_name,
     default_folders,
     default_folders_or_none,
-    digest_of,
     discover_versions,
+    select_versions,
 )
-from service.registry.loading import load_classifier
 from service.registry.observers import Observers
-from service.registry.trial import TrialLoad
-from service.registry.watchdog import LOAD_TIMEOUT_S, ready_within
+from service.registry.versions import EVERYTHING, Entries, Entry, VersionsFile
 from service.settings import Settings
 
 RETIRE_S = 0.05
 ReloadOutcome = Literal["loaded", "refused"]
 OnChange = Callable[[Classifier, Classifier | None, Classifier | None], None]
 """Called on the event loop with the default model, the model added and the model removed."""
-
-
-@dataclass(frozen=True)
-class _Served:
-    folder: Path
-    digest: str
-    classifier: Classifier
 
 
 class ModelRegistry:
@@ -66,7 +54,9 @@ class ModelRegistry:
         observers: Observers = Observers(),  # noqa: B008  # frozen
     ) -> None:
         self._settings = settings
-        self._on_change, self._on_reload, self._observers = on_change, on_reload, observers
+        self._on_change, self._on_reload = on_change, on_reload
+        self._entries = VersionsFile(settings).read()
+        self._unusable: dict[str, Entry] = {}
         try:
             versions = discover_versions(settings)
         except OSError as error:
@@ -74,17 +64,18 @@ class ModelRegistry:
             raise StartError(
                 f"RESNET_MODEL_REPOSITORY (={settings.model_repository}) {why}"
             ) from error
-        self._served: dict[Path, _Served] = {}
+        self._served: dict[Path, Served] = {}
         self._failed: dict[Path, FailedLoad] = {}
-        self._reloading = asyncio.Lock()
-        self._is_stopping = False
-        self._trial = TrialLoad()
+        self.is_stopping = False
+        self._loader = CandidateLoader(settings, observers)
         self._retiring: set[asyncio.Task[None]] = set()
         self._default: Path
-        self._load_default(default_folders(settings))
-        for folder in versions:
-            if (loaded := self._load_if_changed(folder)) is not None:
+        self._load_default(default_folders(settings, self._entries))
+        for folder in sorted(select_versions(versions, self._entries)):
+            if (loaded := self.load_if_changed(folder)) is not None:
                 self._store(loaded)
+        for name, entry in self._entries.items():
+            self._is_usable(name, entry)
         for classifier in self.all():
             self._notify(classifier, None)
 
@@ -98,25 +89,49 @@ class ModelRegistry:
         """List the candidates that failed to load."""
         return list(self._failed.values())
 
+    def serves(self, folder: Path) -> bool:
+        """Whether a model of this folder is served, perhaps from an earlier state of it."""
+        return folder in self._served
+
+    def entry(self, name: str) -> Entry:
+        """Return which versions of a model are served, and their aliases."""
+        return self._entries.get(name, EVERYTHING)
+
     def find(self, name: str | None = None, version: str | None = None) -> Classifier:
-        """Find a model; the newest version if none is given, the default model without a name.
+        """Find a model; the default model without a name.
+
+        Args:
+            name: Of the model.
+            version: A number or an alias; None: the version that is set, else the newest.
 
         Raises:
             ModelNotFoundError: If there is none.
         """
         if name is None:
             return self._served[self._default].classifier
-        found = [
-            served.classifier
-            for served in self._served.values()
-            if served.classifier.info.name == name
-            and version in (None, served.classifier.info.version)
-        ]
-        if not found:
+        classifier = self.answering(name, version)
+        if classifier is None:
             known = ", ".join(sorted({c.info.name for c in self.all()}))
-            wanted = name[:64] if version is None else f"{name[:64]} version {version[:10]}"
+            wanted = name[:64] if version is None else f"{name[:64]} version {version[:64]}"
             raise ModelNotFoundError(f"There is no model {wanted!r}; there is {known}.")
-        return max(found, key=lambda classifier: int(classifier.info.version))
+        return classifier
+
+    def answering(self, name: str, version: str | None = None) -> Classifier | None:
+        """Return the model that answers; None if none does. See `find`."""
+        found = self.versions(name)
+        return found.get(self.entry(name).resolve(version, found) or "")
+
+    def by_name(self) -> dict[str, list[str]]:
+        """List the names of all models, the default one's first, and the versions of each."""
+        found: dict[str, list[str]] = {}
+        for info in [classifier.info for classifier in self.all()]:
+            found.setdefault(info.name, []).append(info.version)
+        return found
+
+    def versions(self, name: str) -> dict[str, Classifier]:
+        """Return what is served of a model, by version."""
+        served = reversed(self.all())  # the default one is found first
+        return {each.info.version: each for each in served if each.info.name == name}
 
     def start(self) -> None:
         """Start all models; to be called on the event loop."""
@@ -125,38 +140,42 @@ class ModelRegistry:
 
     async def stop(self) -> None:
         """Stop all models, and a reload in progress."""
-        self._is_stopping = True
-        self._trial.stop()
+        self.is_stopping = True
+        self._loader.stop()
         await asyncio.gather(*(classifier.stop() for classifier in self.all()), *self._retiring)
 
-    async def reload(self) -> None:
-        """Find new, changed and removed versions, and serve what can be served."""
-        async with self._reloading:
-            try:
-                versions = set(await asyncio.to_thread(discover_versions, self._settings))
-            except OSError as error:  # the disk may come back; until then nothing is removed
-                log.warning("models not read", extra={"fields": {"why": str(error)}})
-                return
-            default, checked = self._default, set[Path]()
-            for folder in await asyncio.to_thread(default_folders_or_none, self._settings):
-                checked.add(folder)
-                await self._refresh(folder)
-                if folder in self._served:  # the newest good one, as at the start
-                    default = folder
-                    break
-            for folder in sorted(versions - checked):
-                await self._refresh(folder)
-            if self._is_stopping:
-                return
-            if default != self._default:
-                log.info("default model", extra={"fields": {"folder": str(default)}})
-                self._default = default
-                self._notify(None, None)
-            for folder in self._failed.keys() - versions - checked:
-                del self._failed[folder]
-            for folder in self._served.keys() - versions - {self._default}:
-                log.info("model removed", extra={"fields": {"folder": str(folder)}})
-                self._notify(None, self._served.pop(folder).classifier)
+    async def settle(self, entries: Entries, versions: Collection[Path]) -> None:
+        """Let new entries count, choose the default model, and remove what is no longer wanted.
+
+        Args:
+            entries: One that names a version that is not served stays as it was.
+            versions: All that are there.
+        """
+        self._entries = {
+            name: entry if self._is_usable(name, entry) else self.entry(name)
+            for name, entry in entries.items()
+        }
+        folders = await asyncio.to_thread(default_folders_or_none, self._settings, self._entries)
+        default = next((folder for folder in folders if folder in self._served), self._default)
+        if default != self._default:
+            log.info("default model", extra={"fields": {"folder": str(default)}})
+            self._default = default
+            self._notify(None, None)
+        wanted = select_versions(versions, entries) | select_versions(versions, self._entries)
+        for folder in self._failed.keys() - wanted - set(folders):
+            del self._failed[folder]
+        for folder in self._served.keys() - wanted - {default}:
+            log.info("model removed", extra={"fields": {"folder": str(folder)}})
+            self._notify(None, self._served.pop(folder).classifier)
+
+    def _is_usable(self, name: str, entry: Entry) -> bool:
+        """Whether all versions that an entry names are served; log it once if not."""
+        missing = entry.missing(map(int, self.versions(name)))
+        if missing and self._unusable.get(name) != entry:
+            fields = {"model": name, "not_served": missing}
+            log.error("versions refused", extra={"fields": fields})
+        self._unusable[name] = entry if missing else EVERYTHING
+        return not missing or entry == self._entries.get(name)
 
     def _load_default(self, folders: list[Path]) -> None:
         """Serve the version that is set, or of several the newest that loads.
@@ -166,31 +185,37 @@ class ModelRegistry:
         """
         for folder in folders:
             self._default = folder
-            digest = digest_of(folder)
             if len(folders) == 1:
-                with ready_within(LOAD_TIMEOUT_S, str(folder)):
-                    self._served[folder] = _Served(folder, digest, self._load(folder))
-            else:
-                self._store(self._load_candidate(folder, digest))
+                self._served[folder] = self._loader.load_named(folder)
+            elif (loaded := self.load_if_changed(folder)) is not None:
+                self._store(loaded)
             if folder in self._served:
                 return
-        raise StartError(self._failed[folders[0]].reason)
+        failed = self._failed.get(folders[0])
+        raise StartError(failed.reason if failed else f"{folders[0]} is gone.")
 
-    async def _refresh(self, folder: Path) -> None:
-        """Load a folder in a thread if it is new or has changed, and serve it."""
-        if self._is_stopping:
-            return
-        loaded = await asyncio.to_thread(self._load_if_changed, folder)
-        if loaded is None or self._is_stopping:  # a stop may be the only reason of a failure
-            return
-        before = self._served.get(folder)
+    def load_if_changed(self, folder: Path, *, again: bool = False) -> Served | FailedLoad | None:
+        """Load a folder if it is new or has changed, for `accept`; None if not. Any thread.
+
+        Args:
+            folder: Of a version.
+            again: Whether to try it even if it was refused as it is.
+        """
+        refused = None if again else self._failed.get(folder)
+        known = refused or self._served.get(folder)
+        is_default = folder == self._default
+        return self._loader.load_if_changed(folder, known, self.all(), is_default=is_default)
+
+    def accept(self, loaded: Served | FailedLoad) -> None:
+        """Serve what was loaded, or note why it was refused."""
+        before = self._served.get(loaded.folder)
         self._store(loaded)
         self._on_reload("refused" if isinstance(loaded, FailedLoad) else "loaded")
-        if isinstance(loaded, _Served):
+        if isinstance(loaded, Served):
             loaded.classifier.start()
             self._notify(loaded.classifier, before.classifier if before else None)
 
-    def _store(self, loaded: "_Served | FailedLoad") -> None:
+    def _store(self, loaded: Served | FailedLoad) -> None:
         """Store the result of loading a folder, and log it."""
         fields = {"folder": str(loaded.folder)}
         if isinstance(loaded, FailedLoad):
@@ -200,38 +225,6 @@ class ModelRegistry:
             self._failed.pop(loaded.folder, None)
             self._served[loaded.folder] = loaded
             log.info("model loaded", extra={"fields": fields})
-
-    def _load_if_changed(self, folder: Path) -> "_Served | FailedLoad | None":
-        """Load a folder if it is new or has changed; None if not, or if it vanishes meanwhile."""
-        digest = digest_of(folder)
-        known = self._failed.get(folder) or self._served.get(folder)
-        if known is not None and known.digest == digest:
-            return None
-        loaded = self._load_candidate(folder, digest)
-        return None if isinstance(loaded, FailedLoad) and not holds_artifact(folder) else loaded
-
-    def _load_candidate(self, folder: Path, digest: str) -> "_Served | FailedLoad":
-        """Load a folder, after a trial load in its own process.
-
-        Any thread; changes no state. Any error becomes this folder's `FailedLoad`.
-        """
-        try:
-            if folder != self._default:  # the default may be mounted anywhere
-                check_folder_name(folder, self._settings)
-            self._trial(folder)
-            return _Served(folder, digest, self._load(folder))
-        except StartError as error:
-            reason = str(error)
-        except OSError as error:  # the machine's fault, not the candidate's: tried again later
-            digest, reason = "", f"{folder} cannot be tried: {error.strerror or 'no cause'}."
-        except Exception:  # noqa: BLE001  # whatever a candidate causes, the others come next
-            log.exception("candidate failed", extra={"fields": {"folder": str(folder)}})
-            reason = f"{folder} failed; the log has the reason."
-        return FailedLoad(folder, digest, reason)
-
-    def _load(self, folder: Path) -> Classifier:
-        settings = self._settings.model_copy(update={"artifact": folder})
-        return load_classifier(settings, self.all(), self._observers)
 
     def _notify(self, added: Classifier | None, removed: Classifier | None) -> None:
         self._on_change(self.find(), added, removed)

@@ -153,9 +153,13 @@ class Server(uvicorn.Server):
             log.info("draining", extra={"fields": {"seconds": delay_s}})
 
     def _reload_if_due(self) -> None:
-        """Check for new versions periodically, one check at a time."""
+        """Check for new versions periodically, and where another worker was asked to change them.
+
+        One check at a time.
+        """
         every_s = self.state.settings.reload_interval_s
         is_due = every_s > 0 and time.monotonic() >= self._next_reload_at
+        is_due = is_due or self.state.is_behind
         if is_due and (self._reload is None or self._reload.done()):
             self.reload()
 

@@ -19,7 +19,7 @@ async def serving_from(artifact: Path, root: Path | None = None) -> AsyncIterato
 
 
 async def reload(service: Service) -> None:
-    await service.app.state.service.models.reload()
+    await service.app.state.service.control.reload()
 
 
 async def version(service: Service, path: str = "/predict") -> str:
@@ -31,10 +31,13 @@ async def version(service: Service, path: str = "/predict") -> str:
 
 
 async def health(service: Service) -> tuple[list[str], list[str]]:
-    """What `/readyz` says is served, and why others are not."""
+    """What `/readyz` says is served, and why others are not, which it does not say."""
     answer = (await service.client.get("/readyz")).json()
     served = [f"{model['name']} {model['version']}" for model in answer["models"]]
-    return served, [refused["reason"] for refused in answer["refused"]]
+    reasons = [failed.reason for failed in service.app.state.service.models.failed()]
+    assert len(answer["refused"]) == len(reasons)
+    assert not [reason for reason in reasons if reason in str(answer)]
+    return served, reasons
 
 
 def reloads(service: Service, outcome: str) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from starlette.types import Scope
 
-from service.api.access.keys import ApiKey, KeyRing
+from service.api.access.keys import ApiKey, KeyRing, KeyScope
 from service.errors import ForbiddenError, UnauthorizedError
 
 HEALTH = frozenset({"/livez", "/readyz"})
@@ -18,7 +18,8 @@ PAGE = "/"
 ASSETS = "/static/"
 KEY_HEADER = b"x-api-key"
 MAX_KEY_BYTES = 1024
-_ADMIN = re.compile(r"/v2/repository/models/[^/]+/(load|unload)/*")
+REPOSITORY = "/v2/repository/"
+_LOAD = re.compile(REPOSITORY + r"models/[^/]+/(load|unload)/*")
 _BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
 _HOW = "Send it as `Authorization: Bearer <key>` or `X-API-Key: <key>`"
 
@@ -53,18 +54,19 @@ class AccessControl:
         key = self.keys.find(_read_key(scope))
         if key is None:
             raise UnauthorizedError(f"The key is not valid. {_HOW}.", is_invalid=True)
-        needed = needed_scope(scope["method"], path)
-        if needed not in key.scopes:
-            raise ForbiddenError(needed, key.name)
+        needed = needed_scopes(scope["method"], path)
+        if key.scopes.isdisjoint(needed):
+            raise ForbiddenError(needed[0], key.name)
         return key
 
 
-def needed_scope(method: str, path: str) -> str:
-    """Tell which scope a request needs: `predict`, `read` or `admin`."""
-    if _ADMIN.fullmatch(path):
-        return "admin"
-    is_read = method in {"GET", "HEAD", "OPTIONS"} or path.startswith("/v2/repository/")
-    return "read" if is_read else "predict"
+def needed_scopes(method: str, path: str) -> tuple[KeyScope, ...]:
+    """Tell which scopes allow a request, one of which is enough; the usual one first."""
+    if _LOAD.fullmatch(path):
+        return ("admin",)
+    if path.startswith(REPOSITORY):
+        return ("read", "admin")
+    return ("read",) if method in {"GET", "HEAD", "OPTIONS"} else ("predict",)
 
 
 def _read_key(scope: Scope) -> bytes:

@@ -64,7 +64,7 @@ class Gate:
                 return rejection
             raise
         if key is not None:
-            record.key = key.name
+            record.key, record.is_admin = key.name, "admin" in key.scopes
         return self._enter(record)
 
     def _enter(self, record: RequestRecord) -> Rejection | None:

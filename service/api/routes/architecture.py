@@ -1,4 +1,4 @@
-"""`GET /architecture`, `/models/{name}/architecture`: the network, as data or as a drawing."""
+"""`GET /architecture`, also below `/models/{name}`: the network, as data or as a drawing."""
 
 from typing import Annotated, Literal
 
@@ -6,9 +6,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.drawing.svg import draw
-from service.api.problems import problems
+from service.api.model_routes import model_route
 from service.api.schemas import ArchitectureResponse, BatchTime, Serving
-from service.api.state import OF_A_MODEL, classifier_of
+from service.api.state import classifier_of
 from service.registry.classifier import Classifier
 
 SVG = "image/svg+xml"
@@ -26,18 +26,14 @@ class ArchitectureQuery(BaseModel):
     format: Literal["json", "svg"] = Field("json", description="Data, or a drawing of them.")
 
 
-@router.get(
+@model_route(
+    router,
+    "GET",
     "/architecture",
     summary="Describe the network that is loaded",
+    statuses=(400,),
+    responses={200: {"content": {SVG: {}}}},
     response_model=ArchitectureResponse,
-    responses={200: {"content": {SVG: {}}}, **problems(400)},
-)
-@router.get(
-    "/models/{name}/architecture",
-    summary="The same for a model of your choice",
-    response_model=ArchitectureResponse,
-    responses={200: {"content": {SVG: {}}}, **problems(400, 404)},
-    openapi_extra=OF_A_MODEL,
 )
 async def architecture(request: Request, query: Annotated[ArchitectureQuery, Query()]) -> Response:
     """Spec, stages, blocks, shapes, costs, figures, provenance: from the manifest."""

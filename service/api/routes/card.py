@@ -12,29 +12,25 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Request, Response
 
 from model.artifact.card import card
-from service.api.problems import problems
+from service.api.model_routes import model_route
+from service.api.record import record_of
 from service.api.routes.predict import PredictQuery
 from service.api.samples import sample_png
 from service.api.schemas import CardResponse, Limits, Sample
-from service.api.state import OF_A_MODEL, classifier_of
+from service.api.state import classifier_of
 from service.errors import NotFoundError
 
 router = APIRouter()
 
 
-@router.get("/card", summary="Say what the model is for and what it was measured to be worth")
-@router.get(
-    "/models/{name}/card",
-    summary="The same for a model of your choice",
-    responses=problems(404),
-    openapi_extra=OF_A_MODEL,
+@model_route(
+    router, "GET", "/card", summary="Say what the model is for and what it was measured to be worth"
 )
 async def model_card(request: Request) -> CardResponse:
     """Return the manifest, without layers and golden probabilities, and the request's options."""
     classifier = classifier_of(request)
     manifest, settings = classifier.manifest, classifier.settings
-    name = request.path_params.get("name")
-    prefix = "" if name is None else f"models/{quote(name, safe='')}/"
+    prefix = quote(record_of(request.scope).path.strip("/").removesuffix("card"))
     return CardResponse(
         model=classifier.info,
         manifest=manifest.model_dump(mode="json", exclude={"golden", "summary"}),
@@ -54,13 +50,7 @@ async def model_card(request: Request) -> CardResponse:
     )
 
 
-@router.get("/card.md", summary="The same as a README in Hugging Face's format")
-@router.get(
-    "/models/{name}/card.md",
-    summary="The same for a model of your choice",
-    responses=problems(404),
-    openapi_extra=OF_A_MODEL,
-)
+@model_route(router, "GET", "/card.md", summary="The same as a README in Hugging Face's format")
 async def model_card_markdown(request: Request) -> Response:
     """Return the card as in the artifact's README.md."""
     classifier = classifier_of(request)
@@ -71,18 +61,14 @@ async def model_card_markdown(request: Request) -> Response:
     )
 
 
-@router.get(
+@model_route(
+    router,
+    "GET",
     "/samples/{index}.png",
     summary="An image whose answer is known",
+    statuses=(404,),
+    responses={200: {"content": {"image/png": {}}}},
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **problems(404)},
-)
-@router.get(
-    "/models/{name}/samples/{index}.png",
-    summary="The same for a model of your choice",
-    response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **problems(404)},
-    openapi_extra=OF_A_MODEL,
 )
 async def sample(request: Request, index: Annotated[int, Path(ge=0)]) -> Response:
     """Return a golden image, with the margin that preprocessing crops."""

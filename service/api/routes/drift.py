@@ -2,25 +2,14 @@
 
 from fastapi import APIRouter, Request
 
-from service.api.problems import problems
-from service.api.state import OF_A_MODEL, classifier_of
+from service.api.model_routes import model_route
+from service.api.state import classifier_of
 from service.postprocessing.schemas import DriftResponse
 
 router = APIRouter()
 
 
-@router.get(
-    "/models/{name}/drift",
-    summary="The same for a model of your choice",
-    response_model=DriftResponse,
-    responses=problems(404),
-    openapi_extra=OF_A_MODEL,
-)
-@router.get(
-    "/drift",
-    summary="Compare the last images with the reference",
-    response_model=DriftResponse,
-)
+@model_route(router, "GET", "/drift", summary="Compare the last images with the reference")
 async def drift(request: Request) -> DriftResponse:
     """Population stability index of each quantity, over this process's last images."""
     return classifier_of(request).drift.report()

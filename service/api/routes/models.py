@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from service.api.schemas import ModelsResponse, ServedModel
 from service.api.state import service_of
 from service.registry.classifier import Classifier
+from service.registry.registry import ModelRegistry
 
 router = APIRouter()
 
@@ -15,24 +16,24 @@ router = APIRouter()
 async def models(request: Request) -> ModelsResponse:
     """One entry for each name, the default model's first."""
     registry = service_of(request).models
-    default, versions = registry.find(), dict[str, list[str]]()
-    for classifier in registry.all():
-        versions.setdefault(classifier.info.name, []).append(classifier.info.version)
     return ModelsResponse(
-        default=default.info,
+        default=registry.find().info,
         models=[
-            _entry(registry.find(name), found, is_default=name == default.info.name)
-            for name, found in versions.items()
+            _entry(registry, classifier, found)
+            for name, found in registry.by_name().items()
+            if (classifier := registry.answering(name)) is not None
         ],
     )
 
 
-def _entry(classifier: Classifier, versions: list[str], *, is_default: bool) -> ServedModel:
+def _entry(registry: ModelRegistry, classifier: Classifier, versions: list[str]) -> ServedModel:
     manifest, info = classifier.manifest, classifier.info
+    aliases = registry.entry(info.name).aliases
     return ServedModel(
         **info.model_dump(),
         versions=sorted(versions, key=int),
-        default=is_default,
+        aliases={alias: str(version) for alias, version in aliases.items()},
+        default=info.name == registry.find().info.name,
         architecture=manifest.architecture.name,
         labels=len(manifest.labels),
         input=manifest.input,

@@ -14,12 +14,12 @@ from service.api.body import read_body
 from service.api.budget import Upload
 from service.api.direct import DirectRoute
 from service.api.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, body_kind
+from service.api.model_routes import model_route
 from service.api.payloads import Payloads, raw_payload, read_payloads
-from service.api.problems import problems
 from service.api.record import record_of
 from service.api.schemas import JsonImages, PredictResponse
 from service.api.shedding import TIMEOUT, TIMEOUT_HEADER
-from service.api.state import service_of
+from service.api.state import classifier_of, service_of
 from service.cancellation import DISCONNECT, Disconnect
 from service.errors import InvalidParameterError
 from service.postprocessing.trust import DEFAULT, PredictOptions
@@ -100,29 +100,17 @@ def _parameters() -> list[dict[str, Any]]:
     ]
 
 
-@router.post(
+@model_route(
+    router,
+    "POST",
     "/predict",
     summary="Classify images",
     description=f"The body is one image, a form with one or more parts named `file`, or JSON with "
     f"base64. Content types: {', '.join(f'`{name}`' for name in ACCEPTED)}; other names of images "
     "are taken, too. A form's text fields may be options, as in the query.",
     response_model=PredictResponse,
-    responses=problems(400, 408, 413, 415, 422, 500, 503, 504),
+    statuses=(400, 408, 413, 415, 422, 500, 503, 504),
     openapi_extra={"requestBody": _BODY, "parameters": _parameters()},
-)
-@router.post(
-    "/models/{name}/predict",
-    summary="Classify images with a model of your choice",
-    description="As `POST /predict`, which is the default model's.",
-    response_model=PredictResponse,
-    responses=problems(400, 404, 408, 413, 415, 422, 500, 503, 504),
-    openapi_extra={
-        "requestBody": _BODY,
-        "parameters": [
-            {"in": "path", "name": "name", "required": True, "schema": {"type": "string"}},
-            *_parameters(),
-        ],
-    },
 )
 async def predict(request: Request) -> Response:
     """Read the body, classify its images, and report the time of each stage.
@@ -135,8 +123,7 @@ async def predict(request: Request) -> Response:
     headers = dict(scope["headers"])  # names in lower case; of repeated headers the last one
     content_type = headers.get(b"content-type", b"").decode("latin-1") or None
     kind = body_kind(content_type)
-    if (name := scope["path_params"].get("name")) is not None:
-        service.models.find(name)  # an unknown model is rejected before the body is read
+    classifier_of(request)  # an unknown model is rejected before the body is read
     query = _read_query(request) if scope["query_string"] else NO_QUERY
     timeout_s = limits.deadline_s
     if TIMEOUT in headers:
@@ -151,7 +138,7 @@ async def predict(request: Request) -> Response:
             upload.charge(sum(map(len, sent.images)) - len(body))
             query = with_fields(query, sent.fields)
         del body  # the images are copies
-        classifier = service.models.find(name)  # a reload may have replaced it meanwhile
+        classifier = classifier_of(request)  # a reload may have replaced it meanwhile
         options = DEFAULT if query is NO_QUERY else query.options()
         with record.in_flight(len(sent.images)):
             outcome = await classifier.predict(

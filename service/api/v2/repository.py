@@ -1,41 +1,47 @@
 """`/v2`: what Triton adds to the protocol: configuration, statistics, the repository's index.
 
-Load tools such as perf_analyzer ask for these. Models are loaded and unloaded by SIGHUP
-and by the watched folder, never over this protocol.
+Load tools such as perf_analyzer ask for these. Loading and unloading is for keys of scope `admin`.
 """
 
-from fastapi import APIRouter, Request, Response
-from pydantic import TypeAdapter, ValidationError
+import asyncio
+from typing import TypeVar
 
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from model.validation import first_fault
 from service.api.body import receive
 from service.api.compression import read_codings, unpack
 from service.api.direct import DirectRoute
 from service.api.json_text import as_utf8
 from service.api.problems import errors_v2
+from service.api.record import record_of
 from service.api.state import service_of
 from service.api.v2.names import ModelAlias, all_aliases
 from service.api.v2.routing import TAG, json_body, json_response, model_route, requested_alias
 from service.api.v2.schemas import (
     BatchStats,
+    Changed,
     Duration,
     IndexEntry,
     IndexRequest,
     InferenceStats,
     InputConfig,
+    LoadRequest,
     ModelConfig,
     ModelStats,
     OutputConfig,
     Statistics,
 )
 from service.api.v2.tensors import Tensor
-from service.errors import MalformedRequestError, UnsupportedError
+from service.errors import MalformedRequestError, NotReadyError, UnsupportedError
 from service.observability.counters import Statistics as Counters
-from service.registry.registry import ModelRegistry
 
 NEVER = Duration(count=0, ns=0)
-MAX_INDEX_BYTES = 65_536
+MAX_BODY_BYTES = 65_536
 DATA_TYPES = {"BYTES": "TYPE_STRING", "UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32"}
 Entries = TypeAdapter(list[IndexEntry])
+Body = TypeVar("Body", bound=BaseModel)
 
 router = APIRouter(prefix="/v2", route_class=DirectRoute, tags=[TAG])
 
@@ -136,51 +142,95 @@ def _input(tensor: Tensor) -> InputConfig:
     openapi_extra={"requestBody": json_body(IndexRequest)},
 )
 async def index(request: Request) -> Response:
-    """List what is served and, unless `ready` is set, what failed to load and why."""
-    wanted = await _read_index_request(request)
-    models = service_of(request).models
+    """List what is served and, to admins unless `ready` is set, what is not and why."""
+    wanted = await _read(request, IndexRequest, '{"ready": true}')
     entries = [
         IndexEntry(name=alias.name, version=alias.version, state="READY", reason="")
-        for alias in all_aliases(models)
+        for alias in all_aliases(service_of(request).models)
     ]
-    if not wanted.ready:
-        entries += _failed_entries(models, {(entry.name, entry.version) for entry in entries})
+    if not wanted.ready and record_of(request.scope).is_admin:
+        entries += await _not_served(request, {(entry.name, entry.version) for entry in entries})
     return Response(Entries.dump_json(entries), media_type="application/json")
 
 
-async def _read_index_request(request: Request) -> IndexRequest:
-    """Read the body, which clients may leave out."""
-    length = request.headers.get("content-length")
-    if length in {None, "0"} and "transfer-encoding" not in request.headers:
-        return IndexRequest()
-    codings = read_codings(request.headers.getlist("content-encoding"))
-    packed = await receive(request.receive, length, MAX_INDEX_BYTES)
-    body = as_utf8(await unpack(packed, codings, MAX_INDEX_BYTES))
-    try:
-        return IndexRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise MalformedRequestError('The body must be empty or {"ready": true}.') from error
-
-
-def _failed_entries(models: ModelRegistry, served: set[tuple[str, str]]) -> list[IndexEntry]:
-    """List candidates that failed to load, unless an older state of them is served."""
+async def _not_served(request: Request, served: set[tuple[str, str]]) -> list[IndexEntry]:
+    """List versions that failed to load, and those that are not selected; for admins."""
+    service = service_of(request)
+    reasons = {failed.folder: failed.reason for failed in service.models.failed()}
+    for folder in await asyncio.to_thread(service.control.versions):
+        name = folder.parent.name
+        unloaded = service.models.entry(name).unloaded
+        reasons.setdefault(folder, "unloaded" if unloaded else "not selected by version_policy")
     return [
-        IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=failed.public_reason)
-        for failed in models.failed()
-        if (pair := (failed.folder.parent.name, failed.folder.name)) not in served
+        IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=reason)
+        for folder, reason in sorted(reasons.items())
+        if (pair := (folder.parent.name, folder.name)) not in served
         for name, version in [pair]
     ]
 
 
-@router.post("/repository/models/{name}/load", summary="Not supported", responses=errors_v2(501))
-@router.post("/repository/models/{name}/unload", summary="Not supported", responses=errors_v2(501))
-async def control(request: Request) -> Response:
-    """Refuse: which models are served is configured where the service runs.
+@router.post(
+    "/repository/models/{name}/load",
+    summary="Load a model, or other versions of it; for keys of scope `admin`",
+    response_model=Changed,
+    responses=errors_v2(400, 404, 408, 409, 413, 415, 501, 503),
+    openapi_extra={"requestBody": json_body(LoadRequest)},
+)
+async def load(request: Request) -> Response:
+    """Answer when all workers serve what was asked for, or when nothing has changed."""
+    name = _changeable(request)
+    wanted = await _read(request, LoadRequest, '{"parameters": {"config": {...}}}')
+    await service_of(request).control.load(name, wanted.parameters.config)
+    return json_response(Changed(name=name, load=True))
+
+
+@router.post(
+    "/repository/models/{name}/unload",
+    summary="Unload a model; for keys of scope `admin`",
+    response_model=Changed,
+    responses=errors_v2(404, 409, 501, 503),
+)
+async def unload(request: Request) -> Response:
+    """Answer when no worker takes requests for the model; those in flight are still answered."""
+    name = _changeable(request)
+    await service_of(request).control.unload(name)
+    return json_response(Changed(name=name, unload=True))
+
+
+def _changeable(request: Request) -> str:
+    """Return the model's name, if models can be loaded and unloaded now.
 
     Raises:
-        UnsupportedError: Always.
+        UnsupportedError: Without an admin's key, or a repository.
+        NotReadyError: While the service ends.
     """
-    raise UnsupportedError(
-        f"Model '{request.path_params['name'][:64]}' cannot be loaded or unloaded over HTTP: the "
-        "service follows the folder RESNET_MODEL_REPOSITORY and SIGHUP."
-    )
+    service, name = service_of(request), str(request.path_params["name"])
+    root = service.settings.model_repository
+    if not record_of(request.scope).is_admin or root is None:
+        lacks = "RESNET_MODEL_REPOSITORY" if root is None else "a key of scope `admin`"
+        raise UnsupportedError(
+            f"Model '{name[:64]}' cannot be loaded or unloaded over HTTP without {lacks}: the "
+            "service follows the folder RESNET_MODEL_REPOSITORY and SIGHUP. See docs/v2.md."
+        )
+    if service.draining:
+        raise NotReadyError("The service is shutting down. Load the model when it is back.")
+    return name
+
+
+async def _read(request: Request, kind: type[Body], form: str) -> Body:
+    """Read a JSON body of this form, which clients may leave out.
+
+    Raises:
+        MalformedRequestError: If it is not as the protocol has it.
+    """
+    length = request.headers.get("content-length")
+    if length in {None, "0"} and "transfer-encoding" not in request.headers:
+        return kind()
+    codings = read_codings(request.headers.getlist("content-encoding"))
+    packed = await receive(request.receive, length, MAX_BODY_BYTES)
+    body = as_utf8(await unpack(packed, codings, MAX_BODY_BYTES))
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        fault = str(first_fault(error))[:500]
+        raise MalformedRequestError(f"The body must be empty or {form}. {fault}") from error

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from service.api.model_routes import path_parameters
 from service.api.problems import errors_v2
 from service.api.state import service_of
 from service.api.v2.names import ModelAlias, find_alias
@@ -29,8 +30,7 @@ def model_route(  # noqa: PLR0913  # what OpenAPI wants to know
 
     def register(endpoint: Endpoint) -> Endpoint:
         for path in ("/models/{name}", "/models/{name}/versions/{version}"):
-            names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-            more: dict[str, Any] = {"parameters": [_path_parameter(name) for name in names]}
+            more: dict[str, Any] = {"parameters": path_parameters(path)}
             if body is not None:
                 more["requestBody"] = json_body(body)
             router.add_api_route(
@@ -79,7 +79,3 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
     binary = {"type": "string", "format": "binary"}
     kinds = {"application/json": whole(schema), "application/octet-stream": binary}
     return {"content": {kind: {"schema": described} for kind, described in kinds.items()}}
-
-
-def _path_parameter(name: str) -> dict[str, Any]:
-    return {"in": "path", "name": name, "required": True, "schema": {"type": "string"}}

@@ -7,9 +7,11 @@ their own. Responses contain exactly the declared fields.
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic_core import from_json
 
 from model.artifact.manifest import Precision
 from service.postprocessing.schemas import Schema
+from service.registry.versions import Selection
 
 Parameters = dict[str, Any]
 Name = Annotated[str, Field(max_length=1024)]
@@ -191,6 +193,35 @@ class IndexRequest(RequestSchema):
     """Which entries to list."""
 
     ready: bool = Field(False, description="Only those that are served.")
+
+
+def _unpacked(config: Any) -> Any:
+    """Read the JSON that Triton's clients send as a string."""
+    return from_json(config) if isinstance(config, str) else config
+
+
+class LoadParameters(Schema):
+    """Of a load; files cannot be sent."""
+
+    config: Annotated[Selection | None, BeforeValidator(_unpacked)] = Field(
+        None,
+        description="An object, or a string with its JSON: `version_policy` as Triton has it, "
+        "`default_version`, `aliases`. Without it they stay as they are.",
+    )
+
+
+class LoadRequest(RequestSchema):
+    """Which versions of a model to load."""
+
+    parameters: LoadParameters = LoadParameters()
+
+
+class Changed(Schema):
+    """A model that was loaded or unloaded, as KServe has it."""
+
+    name: str
+    load: bool | None = None
+    unload: bool | None = None
 
 
 class Duration(Schema):

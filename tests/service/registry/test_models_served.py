@@ -8,6 +8,8 @@ import pytest
 from service.app import create_app
 from service.errors import StartError
 from service.registry.classifier import Classifier
+from service.registry.control import ModelControl
+from service.registry.peers import Peers
 from service.registry.registry import ModelRegistry
 from service.settings import Settings
 from tests.service import graphs
@@ -92,7 +94,7 @@ async def test_a_folder_that_is_not_named_as_its_manifest_says_is_refused_alone(
 
     assert served == ["tiny 1", "good 1"]
     assert reason == (
-        f"{folder} contains good 1; a folder under RESNET_MODEL_REPOSITORY must be named as its "
+        f"{copy} contains good 1; a folder under RESNET_MODEL_REPOSITORY must be named as its "
         "manifest says, good/1. Move it there, or export the model to where it is."
     )
     assert trials == [good]  # which takes a second each
@@ -108,7 +110,7 @@ async def test_a_folder_whose_manifest_cannot_be_read_is_refused_alone(
         served, (reason,) = await health(service)
 
     assert served == ["tiny 1"]
-    assert reason.startswith("bad/1/manifest.json: ")
+    assert reason.startswith(f"{bad}/manifest.json: ")
 
 
 async def test_the_default_is_served_wherever_it_lies(make_artifact: MakeArtifact) -> None:
@@ -146,13 +148,12 @@ async def test_each_change_is_reported_with_the_default_model(make_artifact: Mak
     def note(*models: Classifier | None) -> None:
         changes.append([f"{m.info.name} {m.info.version}" if m else None for m in models])
 
-    registry = ModelRegistry(
-        Settings(artifact=folder.parent, model_repository=folder.parents[1]), on_change=note
-    )
+    settings, peers = Settings(artifact=folder.parent, model_repository=folder.parents[1]), Peers()
+    registry = ModelRegistry(settings, on_change=note)
     at_start = changes.copy()
     changes.clear()
     make_artifact(version="2")
-    await registry.reload()
+    await ModelControl(settings, registry, peers).reload()
     await registry.stop()
 
     assert at_start == [["tiny 1", "tiny 1", None], ["tiny 1", "other 1", None]]

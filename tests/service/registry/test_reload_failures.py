@@ -47,7 +47,7 @@ async def test_a_candidate_whose_trial_fails_unforeseen_is_refused_alone(
         assert served == ["tiny 1", "zebra 1"]
         assert (reloads(service, "loaded"), reloads(service, "refused")) == (1, 1)
     (public,) = reasons
-    assert re.fullmatch(rf"tiny/2 {reason}\.", public)
+    assert re.fullmatch(rf"{default.parent / '2'} {reason}\.", public)
     assert isinstance(error, OSError) or "a surprise" in caplog.text
 
 
@@ -99,7 +99,7 @@ def test_what_stops_a_reload_is_logged_and_the_next_reload_comes(
         raise RuntimeError("a surprise")
 
     with listen(make_artifact(), reload_interval_s=0.1) as listening:
-        monkeypatch.setattr(listening.server.state.models, "reload", fail)
+        monkeypatch.setattr(listening.server.state.control, "reload", fail)
         wait_until(lambda: len(reloads_begun) >= 2)
 
     logged = [record for record in caplog.records if record.getMessage() == "reload failed"]

@@ -1,17 +1,20 @@
 """Several processes on one port."""
 
 import contextlib
+import json
 import os
 import re
 import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tritonclient.http import InferenceServerClient
 
 from tests.service.conftest import SHIPPED, MakeArtifact
 from tests.service.images import BLACK, WHITE
@@ -211,16 +214,46 @@ def artifact_of(running: Running) -> bytes:
     return found[1]
 
 
-def test_sighup_reaches_every_worker(running: Running, make_artifact: MakeArtifact) -> None:
-    make_artifact(version="2")
+def test_a_load_by_request_reaches_every_worker(
+    make_artifact: MakeArtifact, tmp_path: Path
+) -> None:
+    default, keys, file = make_artifact(), tmp_path / "keys", tmp_path / "versions.json"
+    make_artifact(name="other")
+    keys.touch(mode=0o600)
+    keys.write_text("ops: admin-key admin read predict")
+    key = {"x-api-key": "admin-key"}
+    file.write_text('{"other": {"unloaded": true}}')
+    given = {"artifact": default, "model_repository": default.parents[1], "api_keys_file": keys}
+    settings = {name: str(path) for name, path in given.items()}
+    settings |= {"versions_file": str(file), "workers": "2", "reload_interval_s": "0"}
 
-    running.process.send_signal(signal.SIGHUP)
-    until(lambda: total(running, "resnet_reloads_total", outcome="loaded") == 2)
-    time.sleep(0.1)
+    with (
+        serve_model(**settings) as running,
+        closing(InferenceServerClient(f"127.0.0.1:{running.port}")) as client,
+    ):
 
-    assert {version for _, version in ask_many(running)} == {"2"}
-    assert total(running, "resnet_model_info", version="1") == 0
-    assert total(running, "resnet_model_info", version="2") == 1
+        def found() -> set[int]:
+            """What several requests for the model get from two workers."""
+            answers = [
+                httpx.post(f"{running.url}/models/other/predict", content=BLACK, headers=key)
+                for _ in range(16)
+            ]
+            started = {each.headers["x-request-id"].partition("-")[0] for each in answers}
+            return {each.status_code for each in answers} if len(started) == 2 else set()
+
+        until(lambda: found() == {404})
+        client.load_model("other", headers=key, config='{"aliases": {"stable": 1}}')
+        loaded = [found() for _ in range(3)]
+        index = client.get_model_repository_index(headers=key)
+        text = httpx.get(f"{running.url}/metrics", headers=key).text
+        client.unload_model("other", headers=key)
+        unloaded = [found() for _ in range(3)]
+
+    assert set().union(*loaded) == {200}
+    assert {"name": "other", "version": "1", "state": "READY", "reason": ""} in index
+    assert 'resnet_reloads_total{outcome="loaded"} 2.0' in text
+    assert set().union(*unloaded) == {404}
+    assert json.loads(file.read_text()) == {"other": {"aliases": {"stable": 1}, "unloaded": True}}
 
 
 def test_a_bad_artifact_ends_the_start_with_one_line(make_artifact: MakeArtifact) -> None:

@@ -101,7 +101,6 @@ async def test_a_valid_key_is_answered(headers: dict[str, str], keyed: Keyed) ->
         ("GET", "/card", "read"),
         ("GET", "/metrics", "read"),
         ("GET", "/v2/models/tiny", "read"),
-        ("POST", "/v2/repository/index", "read"),
         ("POST", "/v2/repository/models/tiny/load", "admin"),
         ("POST", "/v2/repository/models/tiny/unload/", "admin"),
         ("GET", "/v2/repository/models/tiny/load", "admin"),

@@ -4,9 +4,8 @@ from typing import Any
 import pytest
 
 from service.api.compression import compress
-from service.registry.failed import FailedLoad
 from tests.service.conftest import Service
-from tests.service.v2 import HEADER, INFER, MODEL, SHIPPED, serving
+from tests.service.v2 import HEADER, INFER, MODEL, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -102,24 +101,6 @@ async def test_all_names_and_versions_are_listed(service: Service) -> None:
         assert response.json() == [
             {"name": name, "version": "1", "state": "READY", "reason": ""} for name in NAMES
         ]
-
-
-async def test_a_refused_candidate_is_listed_unless_only_ready_ones_are_wanted(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refused = [
-        FailedLoad(SHIPPED.parent / "2", "", "broken"),
-        FailedLoad(SHIPPED, "", "old state is served"),
-    ]
-    monkeypatch.setattr(service.app.state.service.models, "failed", lambda: refused)
-
-    everything = await service.client.post("/v2/repository/index")
-    ready = await service.client.post("/v2/repository/index", json={"ready": True})
-
-    assert everything.json()[3:] == [
-        {"name": "fashion-mnist", "version": "2", "state": "UNAVAILABLE", "reason": "broken"}
-    ]
-    assert len(ready.json()) == 3
 
 
 async def test_statistics_count_requests_images_and_runs() -> None:
