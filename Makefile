@@ -8,7 +8,7 @@ EXTRA_LOCKS = $(patsubst %,requirements/%.txt,$(subst $(COMMA), ,$(EXTRA)))
 LOCKED_BY = --no-deps --require-hashes $(patsubst %,-r %,requirements/build.txt $(filter requirements/%,$^))
 RUN = .venv-dev/bin
 
-.PHONY: help serve install test coverage check chromium fashion-mnist fix bench bench-peers train experiments lock clean
+.PHONY: help serve install test coverage check chromium proxies fashion-mnist fix bench bench-peers train experiments lock clean
 
 help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
@@ -39,14 +39,14 @@ TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/benchmarks tes
 ONE_PROCESS = api inference observability offline postprocessing preprocessing registry
 SERVED = tests/model $(ONE_PROCESS:%=tests/service/%)
 SERVERS = tests/service $(ONE_PROCESS:%=--ignore tests/service/%)
-test: check chromium fashion-mnist .venv/.testing
+test: check chromium proxies fashion-mnist .venv/.testing
 	$(RUN)/pytest -q $(SIDE_BY_SIDE) $(TRAINED)
 	$(RUN)/pytest -q $(SIDE_BY_SIDE) tests/page
 	.venv/bin/pytest -q $(SIDE_BY_SIDE) $(SERVED)
 	.venv/bin/pytest -q $(SERVERS)
 
 # The same with every line counted, which takes longer.
-coverage: check chromium fashion-mnist .venv/.testing
+coverage: check chromium proxies fashion-mnist .venv/.testing
 	$(RUN)/pytest -q --cov --cov-report= $(SIDE_BY_SIDE) $(TRAINED)
 	$(RUN)/pytest -q --cov --cov-report= --cov-append $(SIDE_BY_SIDE) tests/page
 	.venv/bin/pytest -q --cov --cov-report= --cov-append $(SIDE_BY_SIDE) $(SERVED)
@@ -63,6 +63,13 @@ chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	    && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	    || echo "chromium is missing: the page's tests in a browser are skipped (apt-get install chromium)"
+
+# A few tests ask through real proxies. They are not installed where systemd would start them at once.
+proxies:
+	@{ PATH="$$PATH:/usr/sbin"; command -v nginx && command -v haproxy; } >/dev/null \
+	    || { [ "$$(id -u)" = 0 ] && [ ! -d /run/systemd/system ] && command -v apt-get >/dev/null && apt-get update -qq \
+	    && RUNLEVEL=1 apt-get install -y -qq --no-install-recommends nginx haproxy openssl >/dev/null; } \
+	    || echo "nginx or haproxy is missing: tests behind them are skipped (apt-get install nginx haproxy)"
 
 # One test takes 1,000 real images where Debian's package of them is installed.
 fashion-mnist:

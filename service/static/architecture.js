@@ -3,6 +3,7 @@
 import { h, s, style } from "./dom.js";
 import { get, under } from "./facts.js";
 import { DESKTOP, PHONE, gutter, sizeMark } from "./glyphs.js";
+import { noAnswer } from "./keys.js";
 import { blocksOf, rowsOf, walk } from "./rows.js";
 import { saveSvg } from "./save.js";
 import { count, number, share, t } from "./text.js";
@@ -20,7 +21,7 @@ export async function showArchitecture(root, place) {
   try {
     view.network ??= await get(under("architecture"));
   } catch {
-    root.replaceChildren(h("p", { class: "notice" }, t("unreachable", { host: location.host })), h("button", { onclick: () => showArchitecture(root, place) }, t("again")));
+    root.replaceChildren(h("p", { class: "notice" }, noAnswer()), h("button", { onclick: () => showArchitecture(root, place) }, t("again")));
     return;
   }
   render();

@@ -2,6 +2,7 @@
 
 import { confusionChart, largestConfusions, reliabilityChart } from "./charts.js";
 import { h } from "./dom.js";
+import { notLoaded } from "./keys.js";
 import { confusionOf, driftOf, labelsOf, precisionsOf, reliabilityOf, restOf, under, wilson } from "./facts.js";
 import { bytes, number, share, t } from "./text.js";
 
@@ -10,7 +11,7 @@ const MANY = 20;
 export function showCard(root, card) {
   const manifest = card?.manifest;
   if (!manifest) {
-    root.replaceChildren(h("p", { class: "notice" }, t("unreachable", { host: location.host })));
+    root.replaceChildren(...notLoaded());
     return;
   }
   root.replaceChildren(

@@ -7,16 +7,26 @@ import { t } from "./text.js";
 const PLACE = "resnet.key";
 let key = stored();
 let asking = null; // one form for all requests that wait for a key
+let isLocked = false; // the form was closed without a key
 
 export const hasKey = () => key !== null;
+export const currentKey = () => key;
+
+/** Why there is no answer, in words: no key was given, or no server is there. */
+export const noAnswer = () => t(isLocked ? "key.title" : "unreachable", { host: location.host });
+
+/** The same where the page could not load what it shows, with a way to try again. */
+export const notLoaded = () => [h("p", { class: "notice" }, noAnswer()), h("button", { type: "button", onclick: () => location.reload() }, t("again"))];
 
 /** `fetch`, which asks the person for a key on 401 and tries again with it. */
 export async function request(path, options = {}) {
   for (;;) {
     const sent = key;
     const headers = sent === null ? options.headers : { ...options.headers, authorization: `Bearer ${sent}` };
+    isLocked = false;
     const response = await fetch(path, { ...options, headers });
-    if (response.status !== 401) return response;
+    isLocked = response.status === 401;
+    if (!isLocked) return response;
     if (key !== sent) continue; // another request has met the refusal first
     keep(null);
     asking ??= form(sent !== null).finally(() => (asking = null));

@@ -3,7 +3,7 @@
 import { download, h } from "./dom.js";
 import { answerOf } from "./facts.js";
 import { probability, number, t } from "./text.js";
-import { request } from "./keys.js";
+import { noAnswer, request } from "./keys.js";
 
 const AT_ONCE = 4;
 const RETRIES = 2;
@@ -40,7 +40,7 @@ async function answered(file, path, signal) {
       await new Promise((resolve) => setTimeout(resolve, 1000 * (Number(response.headers.get("retry-after")) || 1)));
     }
   } catch {
-    return { status: "refused", reason: t("unreachable", { host: location.host }) };
+    return { status: "refused", reason: noAnswer() };
   }
 }
 

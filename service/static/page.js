@@ -63,8 +63,7 @@ async function ready() {
 }
 
 /** Where there are several models: take the one that the address names, and offer the others. */
-async function offerModels() {
-  const models = (await get("models").catch(() => null))?.models ?? [];
+function offerModels(models) {
   if (models.length < 2) return;
   const wanted = new URLSearchParams(location.search).get("model");
   const here = models.find((model) => model.name === wanted) ?? models.find((model) => model.default);
@@ -107,6 +106,9 @@ addEventListener("hashchange", show);
 document.documentElement.dataset.theme = recall("theme") ?? "auto";
 await speak(preferred()); // before the first request, which may ask for a key
 translate();
-await offerModels();
-card = await get(under("card")).catch(() => null);
+const listed = await get("models").catch(() => null);
+if (listed) {
+  offerModels(listed.models);
+  card = await get(under("card")).catch(() => null);
+}
 write();

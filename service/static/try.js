@@ -6,7 +6,7 @@ import { Asking } from "./ask.js";
 import { doorButtons, fromSample, openDoors } from "./doors.js";
 import { h } from "./dom.js";
 import { maxBytes, samples } from "./facts.js";
-import { source } from "./keys.js";
+import { noAnswer, notLoaded, source } from "./keys.js";
 import { COARSE, mapControls, shot } from "./picture.js";
 import { bytes, has, number, t } from "./text.js";
 
@@ -43,14 +43,14 @@ function build(card) {
   const parts = { frame, map: mapControls(frame), noMap: h("p", { class: "note", hidden: true }, t("map.none")), message: h("div", { class: "message" }), answer: h("div", { class: "answer" }), terminal: h("div", { class: "below" }), many: h("div", { class: "many" }) };
   view.parts = parts;
   view.rendered = null;
-  root.replaceChildren(
+  root.replaceChildren(...flat([
     h("h1", { class: "unseen" }, t("view.try")),
-    purpose(card),
+    card ? purpose(card) : notLoaded(),
     h("div", { class: "pair" },
       h("div", { class: "picture" }, frame, doors.element, parts.map, parts.noMap),
       h("div", { class: "reply" }, parts.message, parts.answer, parts.terminal)),
     parts.many,
-    gallery(card));
+    gallery(card)]));
   showMany(parts.many);
 }
 
@@ -119,13 +119,12 @@ function messageOf(asking) {
   const box = (...children) => [h("div", { class: `notice ${state}` }, children)];
   if (trouble.key) return box(h("p", {}, t(trouble.key)), old);
   if (state === "busy") return box(h("p", {}, t("busy", { n: number(trouble.seconds) })), h("button", { type: "button", onclick: () => asking.stop() }, t("stop")));
-  if (state === "unreachable") return box(h("p", {}, t(tooLarge(trouble, asking) ? "tooLarge" : "unreachable", unreachableFigures(asking))), again, old);
+  if (state === "unreachable") return box(h("p", {}, tooLarge(trouble, asking) ? t("tooLarge", { limit: bytes(maxBytes(asking.card)) }) : noAnswer()), again, old);
   return box(problem(trouble, asking), offersAgain(trouble) ? again : null, old);
 }
 
 /** A server that refuses a large body may hang up before the browser has sent it. */
 const tooLarge = ({ picture }, { card }) => picture?.blob && maxBytes(card) && picture.blob.size > maxBytes(card);
-const unreachableFigures = ({ card }) => ({ host: location.host, limit: bytes(maxBytes(card) ?? 0) });
 const offersAgain = ({ problem: found }) => found && found.status >= 500;
 
 /** The service's own words, then the way out. In another language its words are quoted. */

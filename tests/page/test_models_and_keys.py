@@ -16,7 +16,7 @@ def _locked(page: "Page") -> None:
 
     def answer(route: "Route") -> None:
         path = route.request.url.split("/", 3)[3]
-        is_public = path in {"", "readyz"} or path.startswith("static/")
+        is_public = path in {"", "docs", "readyz"} or path.startswith("static/")
         if is_public or route.request.headers.get("authorization") == "Bearer right":
             route.continue_()
         else:
@@ -43,6 +43,30 @@ def test_a_key_is_asked_for_kept_for_the_tab_and_forgotten_when_refused(
     page.reload()
     page.wait_for_selector("main[data-state=answer]")
     assert page.locator("dialog").count() == 0
+
+
+def test_swagger_ui_asks_for_the_key_and_works_under_its_policy(visit: Visit, watch: Watch) -> None:
+    watch.allowed.append("401")
+    page = visit("docs", ready=None, before=_locked)
+
+    page.fill("#key", "right")
+    page.keyboard.press("Enter")
+
+    page.wait_for_selector("text=Classify images")
+
+
+def test_without_a_key_the_page_says_that_it_needs_one(visit: Visit, watch: Watch) -> None:
+    watch.allowed.append("401")
+    page = visit(ready="empty", before=_locked)
+
+    page.wait_for_selector("#key")
+    page.keyboard.press("Escape")
+
+    page.wait_for_selector("#try >> text=This service needs a key")
+    page.click("nav >> text=Model card")
+    assert page.inner_text("#card").startswith("This service needs a key")
+    assert "No server" not in page.inner_text("body")
+    assert "null" not in page.inner_text("body")
 
 
 def test_of_several_models_the_one_in_the_address_is_asked(visit: Visit, served: Served) -> None:

@@ -56,8 +56,10 @@ class Listening:
 
 
 @contextmanager
-def listen(artifact: Path, loop: str = "auto", **changes: Any) -> Iterator[Listening]:
-    """Start a server, and end it when the gate has let all through."""
+def listen(
+    artifact: Path, loop: str = "auto", *, has_gate: bool = True, **changes: Any
+) -> Iterator[Listening]:
+    """Start a server, and end it when the gate has let all through; without it, the engine runs."""
     given = {
         **LEAN,
         "port": 0,
@@ -69,7 +71,8 @@ def listen(artifact: Path, loop: str = "auto", **changes: Any) -> Iterator[Liste
     settings = Settings(artifact=artifact, **given)
     app = create_app(settings)
     gate = Gate()
-    replace_engine(app, gate)
+    if has_gate:
+        replace_engine(app, gate)
     running = Server(configure(settings, app, loop=loop))
     thread = threading.Thread(target=running.run, args=([bind(settings)],))
     thread.start()

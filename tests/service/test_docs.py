@@ -88,6 +88,19 @@ def test_the_documented_table_of_imports_is_the_tested_one() -> None:
     assert documented == {package: set(allowed.split()) for package, allowed in KNOWS.items()}
 
 
+@pytest.mark.parametrize(
+    ("language", "file"), [("nginx", "nginx/resnet.conf"), ("haproxy", "haproxy/haproxy.cfg")]
+)
+def test_a_proxys_example_in_the_docs_is_that_of_deploy(language: str, file: str) -> None:
+    shown = re.findall(
+        rf"^```{language}\n(.*?)^```$", (DOCS / "network.md").read_text(), re.M | re.S
+    )
+
+    lines = (ROOT / "deploy" / file).read_text().splitlines()
+    assert len(shown) == 1
+    assert {line.strip() for line in shown[0].splitlines()} <= {line.strip() for line in lines}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     text = CODE.sub("", page.read_text())

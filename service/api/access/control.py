@@ -14,7 +14,7 @@ from service.errors import ForbiddenError, UnauthorizedError
 
 HEALTH = frozenset({"/livez", "/readyz"})
 METRICS = "/metrics"
-PAGE = "/"
+PAGE = frozenset({"/", "/docs"})
 ASSETS = "/static/"
 KEY_HEADER = b"x-api-key"
 MAX_KEY_BYTES = 1024
@@ -34,9 +34,10 @@ class AccessControl:
 
     def __init__(self, keys: KeyRing, public: Collection[str] = ()) -> None:
         self.keys = keys
-        names = {"metrics": METRICS, "page": PAGE}
-        self._public = HEALTH | {names[name] for name in public}
         self._has_public_page = "page" in public
+        self._public = HEALTH | (PAGE if self._has_public_page else frozenset())
+        if "metrics" in public:
+            self._public |= {METRICS}
 
     def check(self, scope: Scope, path: str) -> ApiKey | None:
         """Find the key of a request; None if the path needs none.

@@ -58,7 +58,9 @@ class ProxyHeaders:
             if prefix:
                 path: str = scope["path"]
                 scope["root_path"] = prefix
-                if path != prefix and not path.startswith(prefix + "/"):  # the proxy removed it
+                if path == prefix:
+                    scope["path"] = prefix + "/"  # `service.api.routes.page` redirects
+                elif not path.startswith(prefix + "/"):  # the proxy removed it
                     scope["path"] = prefix + path
         await self.app(scope, receive, send)
 

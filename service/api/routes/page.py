@@ -51,6 +51,10 @@ ASSETS = Assets(directory=STATIC)
 @router.get("/")
 async def page(request: Request) -> Response:
     """Show the three views: try it, architecture, model card."""
+    asked: bytes = request.scope.get("raw_path", b"/")
+    if not asked.endswith(b"/"):  # a prefix without its slash: relative addresses would be wrong
+        name = asked.decode("latin-1").rpartition("/")[2]
+        return Response(status_code=308, headers={"Location": f"{name}/"})
     return await ASSETS.get_response("index.html", request.scope)
 
 

@@ -1,6 +1,15 @@
-SwaggerUIBundle({
-  url: new URL("openapi.json", document.baseURI).href,
+// Swagger UI, with the key that the page was given, or that is asked for here.
+
+import { currentKey, hasKey, request } from "../keys.js";
+import { preferred, speak } from "../text.js";
+
+await speak(preferred()); // the form's words
+const described = await request("openapi.json");
+const ui = SwaggerUIBundle({
+  url: described.url,
+  spec: await described.json(),
   dom_id: "#swagger-ui",
   deepLinking: true,
   validatorUrl: null,
+  onComplete: () => hasKey() && ui.preauthorizeApiKey("bearer", currentKey()),
 });
