@@ -7,7 +7,7 @@ import typer
 
 from model.cli import CommandError
 from training.cli.errors import user_errors
-from training.cli.options import DataOption
+from training.cli.options import DataOption, LabelsCsvOption
 from training.evaluation.measured import Measured, is_artifact, measure_artifact, measure_run
 from training.evaluation.metrics import Evaluation, evaluate, write_report
 from training.evaluation.mistakes import draw_mistakes, find_mistakes
@@ -35,6 +35,7 @@ def evaluate_model(
         Path, typer.Argument(help="A run folder, a .ckpt file, or an artifact's folder.")
     ],
     data: DataOption = None,
+    labels_csv: LabelsCsvOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -59,9 +60,9 @@ def evaluate_model(
         raise typer.BadParameter(str(error), param_hint="--require") from None
     with user_errors():
         if is_artifact(model):
-            measured = measure_artifact(model, data, precision or "float32")
+            measured = measure_artifact(model, data, precision or "float32", labels_csv)
         elif precision is None:
-            measured = measure_run(model, data)
+            measured = measure_run(model, data, labels_csv)
         else:
             raise typer.BadParameter("needs an artifact", param_hint="--precision")
     figures = evaluate(

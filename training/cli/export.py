@@ -14,8 +14,8 @@ from model.artifact.manifest import Precision
 from model.weights.normalization import NORMALIZATIONS
 from model.weights.published import find_weights, published_as
 from training.cli.errors import user_errors
-from training.cli.options import DataOption
-from training.data.dataset import SPLIT_NAMES
+from training.cli.options import DataOption, LabelsCsvOption
+from training.data.dataset import SPLIT_NAMES, Dataset
 from training.evaluation.predict import load_network
 from training.export.checkpoint import export_checkpoint
 from training.export.options import Options, check_early
@@ -119,6 +119,7 @@ def export_model(
     checkpoint: CheckpointArgument = None,
     out: OutOption = Path(),
     data: DataOption = None,
+    labels_csv: LabelsCsvOption = None,
     architecture: ArchitectureOption = None,
     weights: WeightsOption = None,
     labels: LabelsOption = None,
@@ -160,10 +161,13 @@ def export_model(
     ):
         if is_given and needs is None:
             raise typer.BadParameter(f"needs {needed}", param_hint=option)
-    if new_head and labels is None and data is None:
-        raise typer.BadParameter("needs --labels or --data", param_hint="--new-head")
+    has_data = data is not None or labels_csv is not None
+    if new_head and labels is None and not has_data:
+        raise typer.BadParameter("needs --labels, --data or --labels-csv", param_hint="--new-head")
     options = Options(
-        _precisions(precision, measured=checkpoint is not None or data is not None),
+        _precisions(
+            precision, measured=checkpoint is not None or data is not None or labels_csv is not None
+        ),
         _gates(gates),
         ood_images,
         licence,
@@ -173,7 +177,9 @@ def export_model(
     with user_errors():
         check_early(out, options, overwrite=overwrite)  # the data take a while to read
         if checkpoint is not None:
-            artifact = _export_run(checkpoint, data, out, options, overwrite=overwrite)
+            artifact = _export_run(
+                checkpoint, data, out, options, overwrite=overwrite, labels_csv=labels_csv
+            )
         elif weights is None:
             spec = _member(architecture or "")
             artifact = export_random(spec, out, options, overwrite=overwrite)
@@ -188,22 +194,31 @@ def export_model(
             )
             if published is not None:
                 given = replace(given, resize=published.resize)
-            artifact = _export_pretrained(given, data, normalize, out, options, overwrite=overwrite)
+            dataset = _data_for(given, data, labels_csv, options)
+            artifact = _export_pretrained(
+                given, dataset, normalize, out, options, overwrite=overwrite
+            )
     _print_export(artifact, options)
 
 
-def _export_run(
-    checkpoint: Path, data: Path | None, out: Path, options: Options, *, overwrite: bool
+def _export_run(  # what, measured on what, where, how
+    checkpoint: Path,
+    data: Path | None,
+    out: Path,
+    options: Options,
+    *,
+    overwrite: bool,
+    labels_csv: Path | None,
 ) -> Artifact:
     """Export a checkpoint of ours, measured on its run's own data."""
     trained = load_network(checkpoint)
-    dataset = dataset_to_evaluate(trained.record, data, checkpoint)
+    dataset = dataset_to_evaluate(trained.record, data, checkpoint, labels_csv=labels_csv)
     return export_checkpoint(trained, dataset, out, options, overwrite=overwrite)
 
 
 def _export_pretrained(  # what, measured on what, where, how
     given: PretrainedWeights,
-    data: Path | None,
+    dataset: Dataset | None,
     normalize: str | None,
     out: Path,
     options: Options,
@@ -211,10 +226,7 @@ def _export_pretrained(  # what, measured on what, where, how
     overwrite: bool,
 ) -> Artifact:
     """Export weights from elsewhere, and report what became of each key of their file."""
-    dataset = None
-    if data is not None:
-        splits = SPLIT_NAMES if "int8" in options.precisions else ("test",)  # int8 fits its ranges
-        dataset = open_dataset(data, given.architecture.image_size, splits=splits)
+    if dataset is not None:
         given = fit_to_data(given, dataset, normalize)
     artifact, report = export_pretrained(given, out, options, dataset=dataset, overwrite=overwrite)
     for line in report.lines():
@@ -229,6 +241,17 @@ def _export_pretrained(  # what, measured on what, where, how
     if dataset is None and len(artifact.manifest.files) > 1:
         typer.echo(UNMEASURED)
     return artifact
+
+
+def _data_for(
+    given: PretrainedWeights, data: Path | None, labels_csv: Path | None, options: Options
+) -> Dataset | None:
+    """Read the images that measure weights from elsewhere, resized as these expect it."""
+    if data is None and labels_csv is None:
+        return None
+    splits = SPLIT_NAMES if "int8" in options.precisions else ("test",)  # int8 fits its ranges
+    size, resize = given.architecture.image_size, given.resize
+    return open_dataset(data, size, splits=splits, labels_csv=labels_csv, resize=resize)
 
 
 def _figures(values: tuple[float, ...]) -> str:

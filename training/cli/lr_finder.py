@@ -16,7 +16,14 @@ from matplotlib.figure import Figure
 from model.cli import CommandError
 from training.cli.console import console_script
 from training.cli.errors import user_errors
-from training.cli.options import ChangesOption, DataOption, InitOption, RecipeOption, first_weights
+from training.cli.options import (
+    ChangesOption,
+    DataOption,
+    InitOption,
+    LabelsCsvOption,
+    RecipeOption,
+    first_weights,
+)
 from training.cli.recipes import recipe_for
 from training.fit.lr_range_test import draw_curve, find_learning_rate
 from training.recipe.recipe import Recipe
@@ -49,6 +56,7 @@ def _prepare(out: Path) -> None:
 def _find(
     recipe: RecipeOption = None,
     data: DataOption = None,
+    labels_csv: LabelsCsvOption = None,
     init: InitOption = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The curve.")] = Path("lr.png"),
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of weights and order.")] = 0,
@@ -61,8 +69,8 @@ def _find(
     with user_errors():
         _prepare(out)
         start = first_weights(init)
-        chosen = recipe_for(recipe, changes or (), data, start)
-        dataset = open_dataset(data, chosen.image_size)
+        chosen = recipe_for(recipe, changes or (), data, start, labels_csv)
+        dataset = open_dataset(data, chosen.image_size, labels_csv=labels_csv)
         curve = find_learning_rate(dataset, chosen, seed, init=start)
         try:
             suggestion = curve.suggestion()

@@ -18,6 +18,15 @@ DataOption = Annotated[
         "files. Default: the run's own data; for a new run Fashion-MNIST where it is installed.",
     ),
 ]
+LabelsCsvOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels-csv",
+        metavar="FILE",
+        help="A table of path, label and, if wanted, split; paths are below --data, or below the "
+        "table's folder.",
+    ),
+]
 InitOption = Annotated[
     str | None,
     typer.Option(

@@ -9,7 +9,7 @@ import torch
 
 from training.data.fashion_mnist import has_idx_files
 from training.data.memory import usable_memory
-from training.data.survey import survey_folder
+from training.data.survey import Survey, survey_folder
 from training.fit.first_weights import FirstWeights
 from training.fit.memory import free_memory
 from training.recipe.auto import AUTO, Facts, choose
@@ -21,13 +21,17 @@ from training.runs.recipe_file import choose_recipe
 log = logging.getLogger(__name__)
 
 
-def usual_recipe(data: Path | None) -> str:
-    """Name the recipe of a run that names none: `auto` for a folder of images."""
-    return "default" if data is None or has_idx_files(data) else AUTO
+def usual_recipe(data: Path | None, labels_csv: Path | None = None) -> str:
+    """Name the recipe of a run that names none: `auto` for images of one's own."""
+    return AUTO if labels_csv or not (data is None or has_idx_files(data)) else "default"
 
 
 def recipe_for(
-    name: str | None, changes: Sequence[str], data: Path | None, init: Path | None = None
+    name: str | None,
+    changes: Sequence[str],
+    data: Path | None,
+    init: Path | None = None,
+    labels_csv: Path | None = None,
 ) -> Recipe:
     """Get the recipe of a new run, and log what `auto` chose and why.
 
@@ -36,13 +40,17 @@ def recipe_for(
         RecipeError: If there is no such recipe, or `auto` has no folder to look at.
         WeightsError: If first weights cannot be read.
     """
-    name = name or usual_recipe(data)
+    name = name or usual_recipe(data, labels_csv)
     start = None if init is None else FirstWeights.read(init)
     if name != AUTO:
         return choose_recipe(name, [*_brought(name, start), *changes])
-    if data is None or has_idx_files(data):
+    if labels_csv is not None:
+        survey = survey_folder(data or labels_csv.parent, labels_csv)
+    elif data is None or has_idx_files(data):
         raise RecipeError("The recipe auto needs a folder of images: --data FOLDER.")
-    recipe, reasons = choose(_facts(data, start))
+    else:
+        survey = survey_folder(data)
+    recipe, reasons = choose(_facts(survey, start))
     for reason in reasons:
         log.info(reason)
     return change_recipe(recipe, changes)
@@ -70,9 +78,8 @@ def recipe_to_resume(run: Path, name: str | None, changes: Sequence[str]) -> Rec
     return change_recipe(read_record(run).recipe, changes) if changes else None
 
 
-def _facts(data: Path, start: FirstWeights | None) -> Facts:
-    """Look at the folder, the weights and the machine."""
-    survey = survey_folder(data)
+def _facts(survey: Survey, start: FirstWeights | None) -> Facts:
+    """Look at the images, the weights and the machine."""
     return Facts(
         images=survey.images,
         labels=survey.labels,

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from training.cli.errors import user_errors
-from training.cli.options import ChangesOption, DataOption, InitOption, RecipeOption, first_weights
+from training.cli.options import (
+    ChangesOption,
+    DataOption,
+    InitOption,
+    LabelsCsvOption,
+    RecipeOption,
+    first_weights,
+)
 from training.cli.recipes import recipe_for, recipe_to_resume, usual_recipe
 from training.cli.show import print_recipe
 from training.fit.loggers import LoggerName
@@ -66,6 +73,7 @@ SeedsOption = Annotated[
 def train_model(
     recipe: RecipeOption = None,
     data: DataOption = None,
+    labels_csv: LabelsCsvOption = None,
     out: OutOption = None,
     seed: SeedOption = None,
     changes: ChangesOption = None,
@@ -92,7 +100,7 @@ def train_model(
     """
     if show is not None:
         with user_errors():
-            print_recipe(recipe_for(show, changes or (), data, first_weights(init)))
+            print_recipe(recipe_for(show, changes or (), data, first_weights(init), labels_csv))
         return
     if init is not None and resumes:
         raise typer.BadParameter("a run that is resumed has weights already", param_hint="--init")
@@ -100,26 +108,41 @@ def train_model(
         only = "goes with a new run only; name one of its folders with --out"
         raise typer.BadParameter(only, param_hint="--seeds")
     if reproduces is not None and any((recipe, seed is not None, changes, resumes)):
-        only = "may be given with --data, --init, --checkpoint-minutes and --out only"
+        only = "may be given with --data, --labels-csv, --init, --checkpoint-minutes and --out only"
         raise typer.BadParameter(only, param_hint="--reproduce")
     if group_by is not None and (resumes or reproduces is not None):
         raise typer.BadParameter("the run has its splits already", param_hint="--group-by")
     every = timedelta(minutes=minutes)
     with user_errors():
         start = first_weights(init)
-        name = Path(recipe or usual_recipe(data)).stem
+        name = Path(recipe or usual_recipe(data, labels_csv)).stem
         folder = out or Path("runs") / f"{name}-{seed or 0}"
         if reproduces is not None:
             again = out or reproduces.with_name(f"{reproduces.name}-again")
-            outcome = reproduce(reproduces, again, data=data, init=start, checkpoint_every=every)
+            outcome = reproduce(
+                reproduces,
+                again,
+                data=data,
+                labels_csv=labels_csv,
+                init=start,
+                checkpoint_every=every,
+            )
         elif resumes:
             chosen = recipe_to_resume(folder, recipe, changes or ())
             outcome = resume(
-                folder, data, recipe=chosen, seed=seed, checkpoint_every=every, logger=logger
+                folder,
+                data,
+                labels_csv=labels_csv,
+                recipe=chosen,
+                seed=seed,
+                checkpoint_every=every,
+                logger=logger,
             )
         elif seeds is not None:
-            chosen = recipe_for(recipe, changes or (), data, start)
-            dataset = open_dataset(data, chosen.image_size, group_by=group_by)
+            chosen = recipe_for(recipe, changes or (), data, start, labels_csv)
+            dataset = open_dataset(
+                data, chosen.image_size, group_by=group_by, labels_csv=labels_csv
+            )
             many = range(seed or 0, (seed or 0) + seeds)
             outcomes = []
             for outcome in train_seeds(
@@ -130,9 +153,9 @@ def train_model(
             typer.echo(spread_line(outcomes))
             return
         else:
-            chosen = recipe_for(recipe, changes or (), data, start)
+            chosen = recipe_for(recipe, changes or (), data, start, labels_csv)
             outcome = train(
-                open_dataset(data, chosen.image_size, group_by=group_by),
+                open_dataset(data, chosen.image_size, group_by=group_by, labels_csv=labels_csv),
                 chosen,
                 folder,
                 seed=seed or 0,

@@ -136,6 +136,7 @@ class Dataset:
         files: The files of each split, in its order; empty where one file holds them all.
         is_drawn: Whether this reading chose some of the splits by the images' content.
         notes: How a folder was read: which of its folders are splits, which are no label.
+        labels_csv: The table that its labels are from, where there was one.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Dataset:
     is_drawn: bool = False
     notes: tuple[str, ...] = ()
     sha256_by_split: str | None = None
+    labels_csv: str | None = None
 
     def describe(self) -> str:
         """Say in one line how many images were read for which purpose."""

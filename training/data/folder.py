@@ -1,4 +1,4 @@
-"""Labelled images from folders: `root/<label>/*` or `root/{train,val,test}/<label>/*`.
+"""Labelled images: `root/<label>/*`, `root/{train,val,test}/<label>/*`, or a table of files.
 
 The folders' names are the labels, sorted. A file that cannot be read is left out and reported
 with the reason; it never stops a run. A label without a readable image is dropped. Where there is
@@ -45,6 +45,8 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     *,
     splits: Collection[str] = SPLIT_NAMES,
     group_by: str | None = None,
+    labels_csv: Path | None = None,
+    resize: int | None = None,
 ) -> Dataset:
     """Read a folder of labelled images into memory and split it.
 
@@ -59,11 +61,13 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
             Of the others the files are hashed only, and they come out empty; a file of theirs
             that only decoding would find broken counts as readable.
         group_by: A regular expression; files whose paths match alike stay in one split.
+        labels_csv: A table of files and labels; None: folders' names are labels.
+        resize: Pixels of the shorter side before the crop; None: what is usual.
 
     Raises:
         DatasetError: If the labels make no sense, or a split has no readable image.
     """
-    listing = list_images(root, known)
+    listing = list_images(root, known, labels_csv)
     files = [file for split in listing.splits.values() for file in split]
     headers, broken = read_headers(files)
     unreadable = [*listing.left_out, *broken]
@@ -74,7 +78,7 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     splits = _measurable(splits, division.splits)
     _check_no_split_is_empty(root, division.splits, splits, unreadable)
     check_every_label_is_trained(root, division.splits, listing.labels, known)
-    spec = choose_preprocessing([headers[file] for file in _all(division.splits)], size)
+    spec = choose_preprocessing([headers[file] for file in _all(division.splits)], size, resize)
     decoded = _decode(root, division.splits, spec, splits, unreadable)
     new = {file.target for file in headers} - {file.target for file in _all(division.splits)}
     used = new.union(*(part.targets for part in decoded.values()))
@@ -87,8 +91,8 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     return Dataset(
         name=plain(root.resolve().name),
         source=str(root),
-        sha256=_digest(decoded.values()),
-        sha256_by_split=_digest_by_split(decoded.values()),
+        sha256=_digest(decoded.values(), listing.labels if labels_csv else ()),
+        sha256_by_split=None if labels_csv else _digest_by_split(decoded.values()),
         labels=labels,
         preprocessing=spec,
         train=arrays["train"],
@@ -98,6 +102,7 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
         shorter_sides=decoded["validation"].shorter_sides,
         files={name: part.files for name, part in decoded.items()},
         is_drawn=division.is_drawn,
+        labels_csv=None if labels_csv is None else str(labels_csv),
         notes=(*listing.notes, *division.notes, *empty_label_warnings(without)),
     )
 
@@ -163,12 +168,17 @@ def _all(splits: Mapping[str, Iterable[LabelledFile]]) -> list[LabelledFile]:
     return [file for files in splits.values() for file in files]
 
 
-def _digest(decoded: Iterable[Decoded]) -> str:
-    """Hash names and contents of all files, whatever split each is in."""
+def _digest(decoded: Iterable[Decoded], labels: Sequence[str]) -> str:
+    """Hash names and contents of all files, whatever split each is in.
+
+    Args:
+        decoded: The splits.
+        labels: Of the targets, where the names do not say them.
+    """
     named = sorted(
-        (name.encode("utf-8", "surrogateescape"), content)
+        (f"{name}{labels and chr(0) + labels[target]}".encode("utf-8", "surrogateescape"), content)
         for part in decoded
-        for name, content in zip(part.files, part.digests, strict=True)
+        for name, target, content in zip(part.files, part.targets, part.digests, strict=True)
     )
     return hashlib.sha256(b"".join(name + content for name, content in named)).hexdigest()
 

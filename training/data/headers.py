@@ -44,12 +44,15 @@ def reason(file: LabelledFile, error: BaseException) -> str:
     return f"{plain(file.path)}: {detail}"
 
 
-def choose_preprocessing(headers: Sequence[Header], size: int | None) -> Preprocessing:
+def choose_preprocessing(
+    headers: Sequence[Header], size: int | None, resize: int | None = None
+) -> Preprocessing:
     """Keep the median size up to `SMALL` pixels; above, resize to 256 and crop 224.
 
     Args:
         headers: Of all images.
         size: Of the crop, if the user has chosen one.
+        resize: Of the shorter side before it, if that is known.
 
     Returns:
         With mean 0 and standard deviation 1: nothing is decoded yet.
@@ -57,6 +60,6 @@ def choose_preprocessing(headers: Sequence[Header], size: int | None) -> Preproc
     channels = 1 if all(header.is_grey for header in headers) else 3
     usual = int(statistics.median(header.shorter_side for header in headers))
     crop = size or (usual if usual <= SMALL else 224)
-    resize = crop if crop <= SMALL else round(crop * 256 / 224)
+    resize = resize or (crop if crop <= SMALL else round(crop * 256 / 224))
     mean, std = (0.0,) * channels, (1.0,) * channels
     return Preprocessing(resize=resize, crop=crop, channels=channels, mean=mean, std=std)

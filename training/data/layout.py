@@ -16,8 +16,8 @@ from training.data.splits import plain
 from training.data.tree import Folder
 
 EXPECTED_LAYOUT = (
-    "Expected: one folder per label, at least two (FOLDER/cat/1.jpg), or those inside train, val "
-    "and test (FOLDER/train/cat/1.jpg)."
+    "Expected: a table of files and labels (--labels-csv), or one folder per label, at least two "
+    "(FOLDER/cat/1.jpg), or those inside train, val and test (FOLDER/train/cat/1.jpg)."
 )
 SPLITS: Mapping[str, str] = MappingProxyType(
     {"train": "training", "validation": "validation", "test": "test"}

@@ -1,4 +1,4 @@
-"""List a folder: the labels, each split's image files, and what is neither.
+"""List a folder, or a table of its files: labels, each split's image files, what is neither.
 
 By names alone; no file is opened. A folder that may not be read is left out and reported, or
 refused if nothing can be decided without it.
@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from training.data.dataset import DatasetError
 from training.data.labels import check_label_count
+from training.data.labels_csv import read_table
 from training.data.layout import Layout, find_layout
 from training.data.names import check_labels_differ, label_of
+from training.data.split_words import splits_named
 from training.data.splits import LabelledFile, as_text, plain
 from training.data.tree import IMAGE_SUFFIXES, OTHER_IMAGES, Folder
 
@@ -35,12 +37,13 @@ class Listing(NamedTuple):
     notes: list[str]
 
 
-def list_images(root: Path, known: Collection[str] = ()) -> Listing:
+def list_images(root: Path, known: Collection[str] = (), labels_csv: Path | None = None) -> Listing:
     """Find the labels, each split's files, sorted, and the files that are no images.
 
     Args:
         root: The folder.
         known: Labels of an earlier run on it.
+        labels_csv: A table of files and labels below the folder; None: folders' names are labels.
 
     Raises:
         DatasetError: If it is no readable folder, or its labels make no sense.
@@ -52,6 +55,8 @@ def list_images(root: Path, known: Collection[str] = ()) -> Listing:
     except UnicodeEncodeError:
         path = plain(root.absolute())
         raise DatasetError(f"The path {path} must be valid UTF-8; rename it.") from None
+    if labels_csv is not None:
+        return _list_table(labels_csv, root, known)
     top = Folder(root)
     layout = find_layout(top, known)
     named = {part.label for part in layout.parts if part.folder.holds_images}
@@ -63,6 +68,31 @@ def list_images(root: Path, known: Collection[str] = ()) -> Listing:
     check_label_count(root, labels, known, _describe(top, left_out))
     without = sorted({plain(part.label) for part in layout.parts if part.label not in named})
     return Listing(labels, splits, tuple(without), left_out, layout.notes)
+
+
+def _list_table(labels_csv: Path, root: Path, known: Collection[str]) -> Listing:
+    """Take labels and splits from a table.
+
+    Raises:
+        DatasetError: If it cannot be used.
+    """
+    table = read_table(labels_csv, root)
+    named = {file.label for file in table.files}
+    check_labels_differ(named, known)
+    if all(splits_named(name) for name in named):
+        raise DatasetError(
+            f"{plain(labels_csv)} has the labels {', '.join(sorted(named))}, which are words for "
+            "splits. Name the columns `path`, `label` and `split` in its first line."
+        )
+    labels = tuple(sorted({label_of(name) for name in named}))
+    check_label_count(root, labels, known, f", in {plain(labels_csv)}")
+    targets = {name: labels.index(label_of(name)) for name in named}
+    splits: dict[str, list[LabelledFile]] = defaultdict(list)
+    for file in table.files:
+        splits[file.split or "train"].append(LabelledFile(file.path, targets[file.label]))
+    for files in splits.values():
+        files.sort(key=lambda file: (file.target, file.path))
+    return Listing(labels, splits, (), table.left_out, table.notes)
 
 
 def _collect(

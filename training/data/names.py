@@ -19,12 +19,11 @@ def label_of(folder: str) -> str:
     label = _text(folder).strip(" ")
     if hidden := hidden_in(label):
         raise DatasetError(
-            f"The label {plain(folder)} holds U+{ord(hidden):04X}, which is invisible; "
-            "rename its folder."
+            f"The label {plain(folder)} holds U+{ord(hidden):04X}, which is invisible; rename it."
         )
     label = " ".join(label.split())
     if not as_seen(label):
-        raise DatasetError(f"The label `{plain(folder)}` is blank; rename its folder.")
+        raise DatasetError(f"The label `{plain(folder)}` is blank; rename it.")
     return label
 
 
@@ -46,7 +45,7 @@ def check_labels_differ(folders: Iterable[str], known: Collection[str] = ()) -> 
             first, second, *_ = sorted(alike)
             raise DatasetError(
                 f"The labels `{plain(first)}` and `{plain(second)}` look like one label; give "
-                "their folders the same name, or names that differ in more than case or blanks."
+                "them the same name, or names that differ in more than case or blanks."
             )
 
 
@@ -63,7 +62,5 @@ def _text(folder: str) -> str:
     try:
         text = os.fsencode(folder).decode()  # whatever encoding the locale has
     except UnicodeDecodeError:
-        raise DatasetError(
-            f"The label {plain(folder)} must be valid UTF-8; rename its folder."
-        ) from None
+        raise DatasetError(f"The label {plain(folder)} must be valid UTF-8; rename it.") from None
     return unicodedata.normalize("NFC", text)

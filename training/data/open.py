@@ -16,6 +16,8 @@ def read_dataset(  # noqa: PLR0913  # which files, how they are divided, and whi
     *,
     splits: Collection[str] = SPLIT_NAMES,
     group_by: str | None = None,
+    labels_csv: Path | None = None,
+    resize: int | None = None,
 ) -> Dataset:
     """Read IDX files or a folder of images, whichever the source is.
 
@@ -26,10 +28,23 @@ def read_dataset(  # noqa: PLR0913  # which files, how they are divided, and whi
         known: Labels of the run whose data they are, which keep their order.
         splits: The splits to decode; the others come out empty.
         group_by: A regular expression; files of a folder whose paths match alike stay together.
+        labels_csv: A table of files below the source and their labels.
+        resize: Pixels of the shorter side of a folder's images before the crop.
 
     Raises:
         DatasetError: If the images cannot be used; the message says why.
     """
-    if source is None or has_idx_files(source):
+    if labels_csv is not None:
+        source = source or labels_csv.parent
+    elif source is None or has_idx_files(source):
         return read_fashion_mnist(source, size=size, splits=splits)
-    return read_image_folder(source, size, held, known, splits=splits, group_by=group_by)
+    return read_image_folder(
+        source,
+        size,
+        held,
+        known,
+        splits=splits,
+        group_by=group_by,
+        labels_csv=labels_csv,
+        resize=resize,
+    )

@@ -33,13 +33,17 @@ class Survey(NamedTuple):
     channels: int
 
 
-def survey_folder(root: Path) -> Survey:
+def survey_folder(root: Path, labels_csv: Path | None = None) -> Survey:
     """Count the training images and read the headers of some.
+
+    Args:
+        root: The folder.
+        labels_csv: A table of its files and labels, if there is one.
 
     Raises:
         DatasetError: If the labels make no sense, or none of the headers can be read.
     """
-    listing = list_images(root)
+    listing = list_images(root, labels_csv=labels_csv)
     files = listing.splits.get("train") or [f for split in listing.splits.values() for f in split]
     headers, broken = read_headers(files[:: max(1, len(files) // SAMPLE)])
     if not headers:

@@ -47,17 +47,20 @@ class LabelledFolder:
         return plain(self.root.resolve().name)
 
 
-def labelled_folder(root: Path, labels: Sequence[str]) -> LabelledFolder:
+def labelled_folder(
+    root: Path, labels: Sequence[str], labels_csv: Path | None = None
+) -> LabelledFolder:
     """Choose what to measure: the test split, else validation, else all there is.
 
     Args:
         root: One folder per label, or splits with those inside.
         labels: Of the model, in the order of its outputs.
+        labels_csv: A table of the folder's files and labels; None: folders' names are labels.
 
     Raises:
         DatasetError: If it is no such folder, or has none of the labels.
     """
-    listing = list_images(root, labels)
+    listing = list_images(root, labels, labels_csv)
     split = next((name for name in ("test", "validation") if listing.splits.get(name)), "train")
     positions = [(in_order_of(labels, [label]) or [-1])[0] for label in listing.labels]
     found = [
@@ -67,7 +70,7 @@ def labelled_folder(root: Path, labels: Sequence[str]) -> LabelledFolder:
     unknown = [label for label, at in zip(listing.labels, positions, strict=True) if at < 0]
     if not files:
         raise DatasetError(
-            f"{plain(root)} has no image of a label that the model knows: its folders are "
+            f"{plain(root)} has no image of a label that the model knows: its labels are "
             f"{_some(listing.labels)}; the model's labels are {_some(labels)}."
         )
     notes = [*listing.notes, *listing.left_out]

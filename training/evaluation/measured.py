@@ -34,6 +34,7 @@ from training.evaluation.predict import (
     with_mirror,
 )
 from training.runs.dataset import dataset_to_evaluate
+from training.runs.record import RunRecord
 
 MAX_NAMED = 5
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def is_artifact(path: Path) -> bool:
     return path.is_dir() and ((path / MANIFEST).exists() or bool(versions(path)))
 
 
-def measure_run(checkpoint: Path, data: Path | None) -> Measured:
+def measure_run(checkpoint: Path, data: Path | None, labels_csv: Path | None = None) -> Measured:
     """Measure a run on its own test split, or on images that it never saw.
 
     Raises:
@@ -95,14 +96,17 @@ def measure_run(checkpoint: Path, data: Path | None) -> Measured:
     trained = load_network(checkpoint)
     out = checkpoint if checkpoint.is_dir() else checkpoint.parent
     record, predict = trained.record, trained.predict()
-    if data is None or has_idx_files(data) or is_own_data(record, data, checkpoint):
+    own_table = labels_csv is None or record.is_table(labels_csv)
+    if labels_csv is not None and not own_table:
+        data = data or labels_csv.parent
+    if data is None or (own_table and _is_own(record, data, checkpoint)):
         dataset = dataset_to_evaluate(record, data, checkpoint, splits=("test",))
         found = _of_dataset(dataset, predict, out)
         if not record.recipe.flip:
             return found
         split = dataset.splits[found.split]
         return replace(found, mirrored=predict_split(with_mirror(predict), split))
-    folder = _never_seen(labelled_folder(data, record.labels), trained)
+    folder = _never_seen(labelled_folder(data, record.labels, labels_csv), trained)
     return _of_folder(
         folder,
         lambda images: Predictions(predict(images), torch.empty(0)),
@@ -112,13 +116,20 @@ def measure_run(checkpoint: Path, data: Path | None) -> Measured:
     )
 
 
-def measure_artifact(path: Path, data: Path | None, precision: str) -> Measured:
+def _is_own(record: RunRecord, data: Path, checkpoint: Path) -> bool:
+    return has_idx_files(data) or is_own_data(record, data, checkpoint)
+
+
+def measure_artifact(
+    path: Path, data: Path | None, precision: str, labels_csv: Path | None = None
+) -> Measured:
     """Measure an artifact as it is served, in one of its precisions.
 
     Raises:
         ArtifactError: If the artifact cannot be read, or has no such precision.
         DatasetError: If the images cannot be used.
     """
+    data = data or (labels_csv and labels_csv.parent)
     if data is None:
         raise DatasetError(f"{path} is an artifact; name the images to measure it with --data.")
     artifact = read(path)
@@ -133,9 +144,9 @@ def measure_artifact(path: Path, data: Path | None, precision: str) -> Measured:
         return Predictions(found["logits"], torch.empty(0), found["probabilities"])
 
     out = Path("evaluations") / f"{manifest.name}-{manifest.version}"
-    if has_idx_files(data):
+    if labels_csv is None and has_idx_files(data):
         return _of_idx(data, manifest, answers, out)
-    folder = labelled_folder(data, manifest.labels)
+    folder = labelled_folder(data, manifest.labels, labels_csv)
     log.info("%s/%s in %s", manifest.name, manifest.version, name)
     return _of_folder(folder, answers, manifest.labels, manifest.preprocessing, out / folder.name)
 

@@ -51,7 +51,7 @@ def _taught(record: RunRecord, checkpoint: Path) -> list[Path]:
     if divided:
         return [root / as_path(name) for split in TAUGHT for name in divided.get(split, ())]
     try:
-        listing = list_images(root, record.labels)
+        listing = list_images(root, record.labels, record.table)
     except DatasetError:
         return []
     return [file.path for split in TAUGHT for file in listing.splits.get(split, ())]

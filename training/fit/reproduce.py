@@ -26,11 +26,12 @@ from training.runs.record import CheckpointError, RunRecord
 log = logging.getLogger(__name__)
 
 
-def reproduce(
+def reproduce(  # noqa: PLR0913  # the run, and where its parts are now
     run: Path,
     out: Path,
     *,
     data: Path | None = None,
+    labels_csv: Path | None = None,
     init: Path | None = None,
     checkpoint_every: timedelta = CHECKPOINT_EVERY,
 ) -> Outcome:
@@ -40,6 +41,7 @@ def reproduce(
         run: The run folder.
         out: The new one.
         data: Where the images are now; None takes the run's own folder.
+        labels_csv: Where the run's table of labels is now; likewise.
         init: Where the first weights are now; likewise.
         checkpoint_every: Time between checkpoints within an epoch.
 
@@ -61,6 +63,7 @@ def reproduce(
         record.preprocessing.crop,
         held_files(run),
         record.labels,
+        labels_csv=labels_csv or record.table,
     )
     if not dataset.has_digest(record.dataset_sha256):
         raise TrainingError(

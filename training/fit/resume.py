@@ -33,6 +33,7 @@ def resume(  # noqa: PLR0913  # the run, what must be as it was, and how it is k
     run: Path,
     dataset: Dataset | Path | None = None,
     *,
+    labels_csv: Path | None = None,
     recipe: Recipe | None = None,
     seed: int | None = None,
     checkpoint_every: timedelta = CHECKPOINT_EVERY,
@@ -43,6 +44,7 @@ def resume(  # noqa: PLR0913  # the run, what must be as it was, and how it is k
     Args:
         run: Its folder.
         dataset: Its images, or the folder where they are now; None reads them where they were.
+        labels_csv: Where the run's table of labels is now; None: where it was, if it had one.
         recipe: Checked against the run's own, if given.
         seed: Likewise.
         checkpoint_every: Time between checkpoints within an epoch.
@@ -57,7 +59,7 @@ def resume(  # noqa: PLR0913  # the run, what must be as it was, and how it is k
     record = _read_last(folder)
     _check_same(folder, _given(record, recipe, seed))
     if not isinstance(dataset, Dataset):
-        dataset = dataset_to_resume(record, dataset, run)
+        dataset = dataset_to_resume(record, dataset, run, labels_csv)
     dataset = fit_dataset(dataset, record.recipe)
     _check_same(folder, _found(record, dataset))
     threads = None if record.environment is None else record.environment.threads

@@ -29,6 +29,8 @@ def open_dataset(  # noqa: PLR0913  # which files, how they are divided, which t
     *,
     splits: Collection[str] = SPLIT_NAMES,
     group_by: str | None = None,
+    labels_csv: Path | None = None,
+    resize: int | None = None,
 ) -> Dataset:
     """Read a data set, and log how it was read, what was found and what was left out.
 
@@ -39,11 +41,22 @@ def open_dataset(  # noqa: PLR0913  # which files, how they are divided, which t
         known: Labels of the run whose data they are, which keep their order.
         splits: The splits to decode; the others come out empty.
         group_by: A regular expression; files whose paths match alike stay in one split.
+        labels_csv: A table of files and labels, see `training.data.labels_csv`.
+        resize: Pixels of the shorter side before the crop; None: what is usual.
 
     Raises:
         DatasetError: If the images cannot be used; the message says why.
     """
-    dataset = read_dataset(source, image_size, held, known, splits=splits, group_by=group_by)
+    dataset = read_dataset(
+        source,
+        image_size,
+        held,
+        known,
+        splits=splits,
+        group_by=group_by,
+        labels_csv=labels_csv,
+        resize=resize,
+    )
     for note in dataset.notes:
         log.info(note)
     log.info(dataset.describe())
@@ -61,6 +74,7 @@ def dataset_to_evaluate(
     source: Path | None,
     checkpoint: Path,
     splits: Collection[str] = SPLIT_NAMES,
+    labels_csv: Path | None = None,
 ) -> Dataset:
     """Read images that may measure a run: its own, or others that it never saw.
 
@@ -70,6 +84,7 @@ def dataset_to_evaluate(
         checkpoint: Of the run, or its folder, which has the list of its splits.
         splits: The splits to decode; all without that list, as only decoding tells then which
             files can be read.
+        labels_csv: Where the run's table of labels is now; None: where it was, if it had one.
 
     Raises:
         DatasetError: If the images do not fit the network, or the run may have been trained on
@@ -78,7 +93,8 @@ def dataset_to_evaluate(
     for line in record.notes(checkpoint):
         log.info(line)
     held = held_files(checkpoint)
-    dataset = _open_as_the_run_did(record, source, held, splits if held else SPLIT_NAMES)
+    decoded = splits if held else SPLIT_NAMES
+    dataset = _open_as_the_run_did(record, source, held, decoded, labels_csv)
     if not dataset.has_digest(record.dataset_sha256):
         if dataset.is_drawn:
             raise DatasetError(
@@ -91,19 +107,22 @@ def dataset_to_evaluate(
     return dataset
 
 
-def dataset_to_resume(record: RunRecord, source: Path | None, run: Path) -> Dataset:
+def dataset_to_resume(
+    record: RunRecord, source: Path | None, run: Path, labels_csv: Path | None = None
+) -> Dataset:
     """Read the files that a run began with, without those that were added since.
 
     Args:
         record: Of the run.
         source: Where the images are now; None takes the run's own folder.
         run: Its folder.
+        labels_csv: Where the run's table of labels is now; likewise.
 
     Raises:
         DatasetError: If one of them is missing, or they do not fit the network.
     """
     held = held_files(run)
-    dataset = _open_as_the_run_did(record, source, held)
+    dataset = _open_as_the_run_did(record, source, held, labels_csv=labels_csv)
     found = {name for files in dataset.files.values() for name in files}
     missing = [plain(name) for files in held.values() for name in files if name not in found]
     if missing:
@@ -120,6 +139,7 @@ def _open_as_the_run_did(
     source: Path | None,
     held: Mapping[str, Sequence[str]],
     splits: Collection[str] = SPLIT_NAMES,
+    labels_csv: Path | None = None,
 ) -> Dataset:
     """Read a run's data in its splits and at its image size.
 
@@ -128,7 +148,10 @@ def _open_as_the_run_did(
     """
     spec = record.preprocessing
     where = source or as_path(record.dataset_source)
-    dataset = open_dataset(where, spec.crop, held, record.labels, splits=splits)
+    table = labels_csv or record.table
+    dataset = open_dataset(
+        where, spec.crop, held, record.labels, splits=splits, labels_csv=table, resize=spec.resize
+    )
     if dataset.labels != record.labels:
         raise DatasetError(
             f"{dataset.source} has the labels {', '.join(dataset.labels[:5])}...; the run was "

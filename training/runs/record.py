@@ -15,7 +15,7 @@ from model.architecture.spec import Architecture
 from model.preprocessing import Preprocessing
 from model.weights.file import describe_file
 from training.data.dataset import Dataset
-from training.data.splits import as_text
+from training.data.splits import as_path, as_text
 from training.recipe.recipe import Recipe
 from training.runs.environment import Environment, commit, now
 from training.runs.schema import SCHEMA_VERSION
@@ -39,6 +39,7 @@ class RunRecord(BaseModel):
         weights: Name and digest of that file.
         created: When the run began, in UTC.
         loss_weights: Of each label in the loss; None where all count alike.
+        labels_csv: The table that the labels were read from; None where there was none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +60,7 @@ class RunRecord(BaseModel):
     created: str
     environment: Environment | None = None
     loss_weights: tuple[float, ...] | None = None
+    labels_csv: str | None = None
     _passed_over: tuple[str, ...] = PrivateAttr(())
 
     def with_passed_over(self, fields: tuple[str, ...]) -> Self:
@@ -119,7 +121,17 @@ class RunRecord(BaseModel):
             created=now(),
             environment=Environment.present(),
             loss_weights=balanced_class_weights(dataset) if recipe.class_weights else None,
+            labels_csv=dataset.labels_csv and as_text(Path(dataset.labels_csv).absolute()),
         )
+
+    @property
+    def table(self) -> Path | None:
+        """Where the table of its labels was, if it had one."""
+        return None if self.labels_csv is None else as_path(self.labels_csv)
+
+    def is_table(self, labels_csv: Path) -> bool:
+        """Whether a table of labels is the run's own."""
+        return self.table is not None and self.table.resolve() == labels_csv.resolve()
 
     def differences(self) -> list[str]:
         """List what has changed since: the same run may then differ in its last bits."""

@@ -84,7 +84,7 @@ def test_a_label_that_is_no_unicode_is_refused(make_images: MakeImages) -> None:
     root = make_images()
     (root / "boot").rename(os.fsdecode(bytes(root) + b"/caf\xe9"))
 
-    assert _refusal(root) == "The label caf\\xe9 must be valid UTF-8; rename its folder."
+    assert _refusal(root) == "The label caf\\xe9 must be valid UTF-8; rename it."
 
 
 def test_a_path_that_is_no_unicode_is_refused(make_images: MakeImages) -> None:

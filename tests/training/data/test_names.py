@@ -44,7 +44,7 @@ def test_a_label_with_what_cannot_be_seen_is_refused(character: str, at_end: boo
 
 @pytest.mark.parametrize("folder", [" ", "\u3000", "\u200d"])
 def test_a_blank_label_is_refused(folder: str) -> None:
-    with pytest.raises(DatasetError, match="is blank; rename its folder"):
+    with pytest.raises(DatasetError, match="is blank; rename it"):
         label_of(folder)
 
 

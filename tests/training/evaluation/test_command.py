@@ -1,4 +1,4 @@
-"""`evaluate-model` decodes the split that it measures, and hashes the others."""
+"""`evaluate-model` decodes the split that it measures, and hashes the others; with a table, too."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,12 @@ def test_evaluation_decodes_the_test_split_alone_and_knows_the_runs_own_data(
 ) -> None:
     images, run = make_images(labels={"boot": 20, "coat": 20}), tmp_path / "run"
     quick = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "precision=float32")
-    assert command(train_script, "--data", images, "--out", run, *quick).code == 0
+    table = images / "pictures.csv"
+    files = [f"{path.relative_to(images)};{path.parent.name}" for path in images.glob("*/*.png")]
+    table.write_text("\n".join(["file;label", *files]))
+    trained = command(train_script, "--labels-csv", table, "--out", run, *quick)
+    assert trained.code == 0, trained.err
+    assert "auto: " in trained.out
     decoded: list[bytes] = []
 
     def note(data: bytes) -> Image.Image:
