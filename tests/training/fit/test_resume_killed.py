@@ -2,8 +2,6 @@
 
 import csv
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ pytest.importorskip("torch")
 import torch
 
 from tests.conftest import MakeImages
+from tests.training.processes import TrainProcess
 from tests.training.run_files import assert_same_run, rows_of
 from training.data.folder import read_image_folder
 from training.fit.resume import resume
@@ -33,13 +32,7 @@ CHANGES = (
     "random_shift=1",
     "random_erasing=0.2",
 )
-TRAIN = (  # a shell that starts us in the background makes our children deaf to Ctrl+C
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from training.cli.main import train_script; train_script()"
-)
-
-
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., TrainProcess]
 
 
 @pytest.fixture
@@ -48,36 +41,29 @@ def images(make_images: MakeImages) -> Path:
 
 
 @pytest.fixture
-def start(images: Path) -> Iterator[Start]:
+def start(images: Path, tmp_path: Path) -> Iterator[Start]:
     """Start a run of the command in a process of its own; none outlives its test."""
     started = []
 
-    def start_run(out: Path, *more: str) -> "subprocess.Popen[str]":
+    def start_run(out: Path, *more: str) -> TrainProcess:
         settings = ["--recipe", "default"]
         settings += [part for change in CHANGES for part in ("--set", change)]
-        process = subprocess.Popen(
-            [sys.executable, "-c", TRAIN, "--data", images, "--out", out, *settings, *more],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        started.append(TrainProcess(tmp_path, "--data", images, "--out", out, *settings, *more))
+        return started[-1]
 
     yield start_run
     for process in started:
         process.kill()
-        process.communicate()
 
 
-def _wait_for_epoch(process: "subprocess.Popen[str]", folder: RunFolder) -> None:
+def _wait_for_epoch(process: TrainProcess, folder: RunFolder) -> None:
     """Wait until one epoch is in the table and its weights are on the disk."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_running():
         if folder.last.exists() and len(rows_of(folder)) >= 1:
             return
         time.sleep(0.005)
-    raise AssertionError(f"no epoch came to its end: {process.communicate()}")
+    raise AssertionError(f"no epoch came to its end: {process.finish()}")
 
 
 def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
@@ -86,8 +72,7 @@ def test_a_run_killed_without_warning_goes_on_to_the_very_same_weights(
     folder = RunFolder(tmp_path / "killed")
     process = start(folder.path)
     _wait_for_epoch(process, folder)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
     rows = rows_of(folder)
     assert len(rows) < 4
     with folder.metrics.open("w", newline="") as file:  # as if it had been a long run
@@ -115,10 +100,9 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_very_same_weights(
     more = [part for change in changes for part in ("--set", change)]
     process = start(folder.path, *more, "--checkpoint-minutes", "0")
     deadline = time.monotonic() + 120
-    while not folder.last.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not folder.last.exists() and process.is_running() and time.monotonic() < deadline:
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
     assert torch.load(folder.last, weights_only=True)["global_step"] % 16 != 0
     dataset, recipe = read_image_folder(images), get_recipe("default", changes)
 
@@ -135,21 +119,14 @@ def test_ctrl_c_ends_a_run_with_its_weights_kept_and_resume_takes_it_up(
     folder = RunFolder(tmp_path / "stopped")
     process = start(folder.path)
     _wait_for_epoch(process, folder)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    process.send(signal.SIGINT)
+    code, out, err = process.finish()
     assert "interrupted after" in out, err
-    assert process.returncode == 130  # a chain of commands ends here
+    assert code == 130  # a chain of commands ends here
     assert f"to continue: train-model --resume --out {folder.path}" in out
     assert folder.best.exists()
 
-    again = subprocess.run(  # as it says
-        [sys.executable, "-c", TRAIN, "--resume", "--out", folder.path],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    out, err = again.stdout, again.stderr
+    _, out, err = TrainProcess(tmp_path, "--resume", "--out", folder.path).finish()  # as it says
 
     assert "done after 4 epochs" in out, err
     dataset, recipe = read_image_folder(images), get_recipe("default", CHANGES)
@@ -166,8 +143,8 @@ def test_ctrl_c_before_the_first_epoch_is_over_says_that_there_are_no_weights(
         time.sleep(0.005)
     time.sleep(0.2)  # the bar's thread is under way, the epoch of 96 steps is not over
 
-    process.send_signal(signal.SIGINT)
+    process.send(signal.SIGINT)
 
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 1, out
+    code, out, err = process.finish()
+    assert code == 1, out
     assert err.splitlines()[-1].startswith("error: Stopped before the first epoch was over")
