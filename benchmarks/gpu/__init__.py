@@ -1,0 +1,1 @@
+"""Every question about a GPU in one run: `python -m benchmarks.gpu`, see `__main__`."""
