@@ -23,6 +23,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from service.errors import STATUS
 from service.observability.counters import Statistics
 from service.observability.drift import drift_metrics
 from service.observability.exposition import Exposition
@@ -74,6 +75,8 @@ class Telemetry:
             ("code",),
             registry=registry,
         )
+        for kind in STATUS:
+            self.failures.labels(kind.code)  # now, so that Prometheus sees the step from 0 to 1
         self.key_requests = Counter(
             "resnet_key_requests_total",
             "Requests with a valid API key, by the key's name.",
