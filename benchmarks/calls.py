@@ -7,6 +7,7 @@ housekeeping runs ten times a second. Calls without a name (comprehensions) are 
 """
 
 import asyncio
+import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -54,12 +55,11 @@ def counted() -> Iterator[list[Call]]:
         sys.setprofile(None)
 
 
-async def measure(settings: Settings, body: bytes) -> list[Call]:
+async def measure(settings: Settings, sockets: list[socket.socket], body: bytes) -> list[Call]:
     """Serve, ask, and give the calls of the request that took the fewest."""
     server = Server(configure(settings, create_app(settings)), owns_port=True)
-    sock = bind(settings)
-    port = sock.getsockname()[1]
-    serving = asyncio.create_task(server.serve([sock]))
+    port = sockets[0].getsockname()[1]
+    serving = asyncio.create_task(server.serve(sockets))
     while not server.started:  # noqa: ASYNC110  # the server has no event for it
         await asyncio.sleep(0.01)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -99,7 +99,8 @@ def main(artifact: ArtifactFolder = SHIPPED) -> None:
     pin_to({0})
     settings = Settings(artifact=artifact, host="127.0.0.1", port=0, log_level="info")
     set_up_logging(settings.log_level, settings.log_format)
-    calls = asyncio.run(measure(settings, make_image(28)))
+    with bind(settings) as sockets:
+        calls = asyncio.run(measure(settings, sockets, make_image(28)))
     files = Counter(file for file, _ in calls)
     for file, name in calls:
         print(f"{file:45} {name}")

@@ -15,6 +15,7 @@ from service.memory import freeze_gc
 from service.observability.tracing import start_tracing
 from service.registry.loading import choose_workers
 from service.registry.trial import TrialLoad
+from service.server.certificates import read_certificates
 from service.server.listen import bind
 from service.server.server import Server, configure
 from service.server.workers import run_workers
@@ -52,14 +53,16 @@ def _serve(
     try:
         settings = read_settings()
         set_up_logging(settings.log_level, settings.log_format)
-        with bind(settings) as sock:
+        if settings.tls_cert is not None:
+            read_certificates(settings)  # a fault is found before a model is loaded
+        with bind(settings) as sockets:
             number = choose_workers(settings, TrialLoad())
             os.environ[PREFIX + "WORKERS"] = str(number)  # the workers read what `auto` became
             if number == 1:
                 config = configure(settings, create_app(read_settings(), start_tracing()))
                 freeze_gc()
-                Server(config, owns_port=True).run([sock])
-            elif not run_workers(settings, number, sock):
+                Server(config, owns_port=True).run(sockets)
+            elif not run_workers(settings, number, sockets):
                 raise CommandError("A worker could not start; see the lines above.")
     except StartError as error:
         raise CommandError(str(error)) from error

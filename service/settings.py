@@ -50,6 +50,19 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    uds: Path | None = Field(
+        None, description="Unix socket to listen on, in place of host and port."
+    )
+    metrics_port: int = Field(
+        0, ge=0, le=65_535, description="Port for `/metrics` and health alone; 0: the same port."
+    )
+    tls_cert: Path | None = Field(None, description="PEM file of the certificate and its chain.")
+    tls_key: Path | None = Field(
+        None, description="PEM file of the certificate's key; none: it is in the same file."
+    )
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file of authorities; clients need a certificate of one of them."
+    )
     artifact: Path = Field(
         Path("artifacts/fashion-mnist/1"),
         description="Folder `<name>/<version>`, or `<name>` for its newest version.",
@@ -201,6 +214,18 @@ class Settings(BaseSettings):
         return 1 if self.workers == "auto" else self.workers
 
     @model_validator(mode="after")
+    def _sockets_fit_each_other(self) -> Self:
+        if self.tls_cert is None and (self.tls_key or self.tls_client_ca):
+            raise ValueError("RESNET_TLS_KEY and RESNET_TLS_CLIENT_CA need RESNET_TLS_CERT")
+        if self.tls_cert is not None and self.uds is not None:
+            raise ValueError("RESNET_UDS is for a proxy on this machine, which has RESNET_TLS_CERT")
+        if self.uds is None and self.metrics_port and self.metrics_port == self.port:
+            raise ValueError(
+                f"RESNET_METRICS_PORT (={self.metrics_port}) must be another than RESNET_PORT"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Self:
         if self.max_images > self.max_in_flight:
             raise ValueError(
@@ -235,5 +260,5 @@ def read_settings(**given: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         where, seen, rule = first_fault(error)
-        name = PREFIX + where.split(".")[0].upper() if where else "the settings"
-        raise StartError(f"{name} (={seen!r}): {rule}.") from error
+        name = PREFIX + where.split(".")[0].upper()
+        raise StartError(f"{name} (={seen!r}): {rule}." if where else f"{rule}.") from error

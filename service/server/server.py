@@ -1,7 +1,7 @@
 """uvicorn's server, with our limits on clients, and with a shutdown that loses no request."""
 
 import asyncio
-import contextlib
+import functools
 import math
 import os
 import signal
@@ -15,19 +15,18 @@ import uvicorn
 
 from service.cpus import usable_cores
 from service.log import LogThrottle, log
+from service.server.accepting import Listener
+from service.server.certificates import Certificates
 from service.server.connections import Connections, Limits, limits, raise_file_limit
-from service.server.listen import address, bind_reuseport, drop_new_connections
 from service.server.protocol import KEEPALIVE_GRACE_S, HttpProtocol
 from service.server.shutdown import MAX_EXIT_S, exit_within, with_time_limit
+from service.server.tls import TlsConnection
 from service.settings import STALL_TIMEOUT_S, Settings
 from service.threads import started_pool
 
 DRAIN_POLL_S = 0.02
 """Between two polls for new connections, and for requests on recently active ones."""
 DRAIN_POLLS = range(round(KEEPALIVE_GRACE_S / DRAIN_POLL_S))
-ACCEPTS_PER_ITERATION = 16
-"""libuv accepts one connection an iteration from each socket that it watches, so each is watched
-several times. With an iteration of 60 ms, 200 new clients would wait for 12 s."""
 MIN_DRAIN_POLLS = 10
 """Even with no connection: a handshake may be completed only after 0.2 s, by the first bytes."""
 
@@ -64,10 +63,9 @@ class Server(uvicorn.Server):
         self.server_state: Connections = Connections(Limits())
         self._owns_port = owns_port
         self._tick_failed = LogThrottle()
-        self._listening: list[socket.socket] = []  # duplicates, which stay open until the end
+        self._listeners: list[Listener] = []
+        self._certificates: Certificates | None = None
         self._is_main = self._is_over = False
-        self._accepting: list[socket.socket] = []
-        self._worker_sockets: list[socket.socket] = []
         self._exit_at: float | None = None
         self._unlogged_delay_s: float | None = None
         self._next_reload_at = 0.0
@@ -173,6 +171,12 @@ class Server(uvicorn.Server):
         self._reload = asyncio.get_running_loop().create_task(self.state.reload())
         self._reload.add_done_callback(_log_failure)
 
+    def reload_all(self) -> None:
+        """Read certificates and keys again, and check for new versions."""
+        if self._certificates is not None:
+            self._certificates.reload()
+        self.reload()
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and handle SIGHUP from now on.
 
@@ -180,21 +184,24 @@ class Server(uvicorn.Server):
         """
         if self.should_exit:
             return
-        if not self._owns_port:
-            self._worker_sockets = [bind_reuseport(sock) for sock in sockets or []]
-            sockets = self._worker_sockets
         self._is_main = threading.current_thread() is threading.main_thread()
         count = max(1, usable_cores() // self.config.workers) + 4
         asyncio.get_running_loop().set_default_executor(started_pool(count, "other"))
         self.server_state = Connections(limits(self.state.settings, raise_file_limit()))
-        self._listening = [sock.dup() for sock in sockets or []]
-        self._accepting = [
-            sock.dup() for sock in self._listening for _ in range(ACCEPTS_PER_ITERATION)
+        clients = self._protocol
+        if self.state.settings.tls_cert is not None:
+            self._certificates = Certificates(self.state.settings)
+            clients = functools.partial(self._tls, self._certificates)
+        self._listeners = [
+            Listener(sock, protocol, owns_port=self._owns_port)
+            for sock, protocol in zip(sockets or [], (clients, self._protocol), strict=False)
         ]
-        await super().startup(self._accepting)
-        log.info("listening", extra={"fields": {"at": list(map(address, self._listening))}})
+        await super().startup([])
+        for listener in self._listeners:
+            self.servers += await listener.start(self.config.backlog)
+        log.info("listening", extra={"fields": {"at": list(map(str, self._listeners))}})
         if self._is_main:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload_all)
         self._next_reload_at = time.monotonic() + (
             self.state.settings.reload_interval_s or math.inf
         )
@@ -208,39 +215,32 @@ class Server(uvicorn.Server):
         """
         for server in self.servers:
             server.close()
-        for sock in (sockets or []) + self._worker_sockets + self._accepting:
+        for sock in sockets or []:
             sock.close()
-        with contextlib.ExitStack() as open_sockets:
-            for sock in self._listening:
-                drop_new_connections(open_sockets.enter_context(sock))
-            await self._drain_backlog(self._listening)
+        for listener in self._listeners:
+            listener.stop()
+        await self._drain_backlog()
+        for listener in self._listeners:
+            listener.close()
         self.lifespan.shutdown = with_time_limit(self.lifespan.shutdown)
         await super().shutdown(sockets)
         self._is_over = True
 
-    async def _drain_backlog(self, listening: list[socket.socket]) -> None:
+    async def _drain_backlog(self) -> None:
         """Accept pending connections, and wait for requests on new and recently active ones.
 
         Polls are counted, not seconds: a machine that is paused for a second has not polled.
         """
         connections: set[HttpProtocol] = self.server_state.connections  # type: ignore[assignment]
         for poll in DRAIN_POLLS:
-            for sock in listening:
-                await self._accept_pending(sock)
+            for listener in self._listeners:
+                await listener.accept_pending()
             if poll >= MIN_DRAIN_POLLS and not any(each.recently_active() for each in connections):
                 return
             await asyncio.sleep(DRAIN_POLL_S)
 
-    async def _accept_pending(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        listening.setblocking(False)
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:  # no more are pending
-                return
-            with contextlib.suppress(OSError):  # the client has disconnected
-                await loop.connect_accepted_socket(self._protocol, connection)
+    def _tls(self, certificates: Certificates) -> asyncio.Protocol:
+        return TlsConnection(certificates.context, self.server_state, self._protocol)
 
     def _protocol(self) -> asyncio.Protocol:
         return HttpProtocol(

@@ -157,13 +157,13 @@ def _send_hup(worker: Process) -> None:
             os.kill(worker.pid, signal.SIGHUP)
 
 
-def run_workers(settings: Settings, workers: int, sock: socket) -> bool:
+def run_workers(settings: Settings, workers: int, sockets: list[socket]) -> bool:
     """Serve with several processes until SIGTERM or Ctrl+C.
 
     Args:
         settings: Of each.
         workers: How many.
-        sock: Bound; workers listen on the same port.
+        sockets: Bound; workers listen on the same ports.
 
     Returns:
         Whether it ended as it should; False if a worker could not start.
@@ -171,7 +171,7 @@ def run_workers(settings: Settings, workers: int, sock: socket) -> bool:
     config = configure(settings, "service.app:worker_app", factory=True, workers=workers)
     with tempfile.TemporaryDirectory(prefix="resnet-metrics-") as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder
-        supervisor = Supervisor(config, [sock])
+        supervisor = Supervisor(config, sockets)
         try:
             supervisor.run()
         except BaseException:  # nothing else would end the workers

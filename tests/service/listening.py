@@ -74,14 +74,15 @@ def listen(
     if has_gate:
         replace_engine(app, gate)
     running = Server(configure(settings, app, loop=loop))
-    thread = threading.Thread(target=running.run, args=([bind(settings)],))
-    thread.start()
-    wait_until(lambda: running.started)
-    yield Listening(running, gate)
-    gate.let_through(99)
-    running.handle_exit(signal.SIGTERM, None)
-    thread.join(10)
-    assert not thread.is_alive()
+    with bind(settings) as sockets:
+        thread = threading.Thread(target=running.run, args=(sockets,))
+        thread.start()
+        wait_until(lambda: running.started and bool(running.servers))
+        yield Listening(running, gate)
+        gate.let_through(99)
+        running.handle_exit(signal.SIGTERM, None)
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

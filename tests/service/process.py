@@ -66,7 +66,7 @@ def serve_model(**settings: str) -> Iterator[Running]:
             [COMMAND], cwd=ROOT, env=environment, stderr=written, start_new_session=True
         )
         try:
-            _wait_until_ready(process, port, began + 60)
+            _wait_until_ready(process, int(settings.get("metrics_port", port)), began + 60)
             yield Running(process, port, written, time.perf_counter() - began)
         finally:
             with suppress(ProcessLookupError):  # its workers, too

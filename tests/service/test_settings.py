@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -9,6 +10,11 @@ from service.settings import Settings, read_settings
 DEFAULTS = {
     "host": "127.0.0.1",
     "port": 8000,
+    "uds": None,
+    "metrics_port": 0,
+    "tls_cert": None,
+    "tls_key": None,
+    "tls_client_ca": None,
     "artifact": Path("artifacts/fashion-mnist/1"),
     "model_repository": None,
     "reload_interval_s": 5.0,
@@ -50,6 +56,11 @@ DEFAULTS = {
 CHANGES = {
     "host": ("0.0.0.0", "0.0.0.0"),  # noqa: S104  # nothing listens there
     "port": ("0", 0),
+    "uds": ("run/resnet.sock", Path("run/resnet.sock")),
+    "metrics_port": ("9000", 9000),
+    "tls_cert": ("tls.crt", Path("tls.crt")),
+    "tls_key": ("tls.key", Path("tls.key")),
+    "tls_client_ca": ("clients.crt", Path("clients.crt")),
     "artifact": ("models/x", Path("models/x")),
     "model_repository": ("models", Path("models")),
     "reload_interval_s": ("0.5", 0.5),
@@ -91,8 +102,10 @@ CHANGES = {
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
 }
+NEEDS = {"tls_key": {"tls_cert": Path("tls.crt")}, "tls_client_ca": {"tls_cert": Path("tls.crt")}}
 BAD = {
     "RESNET_PORT": ("65536", "-1", "http", "", "8000.5", "tcp://10.0.0.1:8000"),
+    "RESNET_METRICS_PORT": ("65536", "-1", "http"),
     "RESNET_PRECISION": ("float8", "FLOAT32"),
     "RESNET_PROVIDER": ("tpu",),
     "RESNET_PROVIDER_POLICY": ("maybe",),
@@ -126,12 +139,13 @@ def test_defaults_hold_where_nothing_is_set() -> None:
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_every_setting_is_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, value = CHANGES[name]
+    needed = NEEDS.get(name, {})
     monkeypatch.setenv(f"RESNET_{name.upper()}", text)
 
-    settings = read_settings()
+    settings = read_settings(**needed)
 
     assert value != DEFAULTS[name]
-    assert settings.model_dump() == {**DEFAULTS, name: value}
+    assert settings.model_dump() == {**DEFAULTS, **needed, name: value}
 
 
 @pytest.mark.parametrize(
@@ -205,3 +219,21 @@ def test_an_address_may_stand_in_brackets(
     monkeypatch.setenv("RESNET_HOST", text)
 
     assert read_settings().host == host
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"tls_key": "k"}, "RESNET_TLS_KEY and RESNET_TLS_CLIENT_CA need RESNET_TLS_CERT"),
+        ({"tls_client_ca": "c"}, "RESNET_TLS_KEY and RESNET_TLS_CLIENT_CA need RESNET_TLS_CERT"),
+        ({"tls_cert": "c", "uds": "s"}, "RESNET_UDS is for a proxy on this machine"),
+        ({"port": 9, "metrics_port": 9}, "RESNET_METRICS_PORT (=9) must be another than"),
+    ],
+)
+def test_sockets_that_contradict_each_other_are_one_line(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(StartError) as refused:
+        read_settings(**given)
+
+    assert why in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.service.images import BLACK
 from tests.service.process import Running
@@ -45,3 +46,14 @@ def workers(running: Running) -> set[int]:
         for child in children
         if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
     }
+
+
+def total(running: Running, name: str, **labels: str) -> float:
+    """A metric of all workers."""
+    text = httpx.get(f"{running.url}/metrics").text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )

@@ -13,7 +13,7 @@ from service.api.access.limits import ClientLimits, client_name
 from service.api.problems import V2
 from service.api.record import RequestRecord
 from service.api.rejection import Rejection
-from service.errors import RateLimitedError, StartError, UnauthorizedError
+from service.errors import NotFoundError, RateLimitedError, StartError, UnauthorizedError
 from service.log import log
 from service.settings import Settings
 
@@ -30,6 +30,7 @@ class Gate:
         hosts: Names that may be asked for; None: any.
         control: Finds keys; None: no key is needed.
         limits: Of each client; None: there are none.
+        metrics_port: Serves metrics and health alone; 0: there is none.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class Gate:
         hosts: AllowedHosts | None,
         control: AccessControl | None,
         limits: ClientLimits | None,
+        metrics_port: int = 0,
     ) -> None:
         self._hosts = hosts
         self._control = control
         self.limits = limits
+        self._metrics_port = metrics_port
         self._written: dict[tuple[bool, str], Rejection] = {}
 
     def check(self, scope: Scope, record: RequestRecord) -> Rejection | None:
@@ -53,6 +56,7 @@ class Gate:
             MalformedRequestError: If another host is asked for.
             UnauthorizedError: If there is no valid key.
             ForbiddenError: If the key lacks a scope.
+            NotFoundError: If another port serves the path.
         """
         if self._hosts is not None and record.path not in UNLIMITED:
             self._hosts.check(scope)
@@ -65,7 +69,23 @@ class Gate:
             raise
         if key is not None:
             record.key, record.is_admin = key.name, "admin" in key.scopes
-        return self._enter(record)
+        rejection = self._enter(record)
+        if rejection is None and self._metrics_port:
+            self._check_port(scope, record.path)
+        return rejection
+
+    def _check_port(self, scope: Scope, path: str) -> None:
+        """Keep metrics apart from everything else; health is on both ports.
+
+        Raises:
+            NotFoundError: If the other port serves the path.
+        """
+        server = scope.get("server")
+        is_metrics_port = server is not None and server[1] == self._metrics_port
+        if is_metrics_port and path not in UNLIMITED:
+            raise NotFoundError(f"There is no {path[:100]} on this port, which is for metrics.")
+        if path == METRICS and not is_metrics_port:
+            raise NotFoundError("Metrics are on another port (RESNET_METRICS_PORT).")
 
     def _enter(self, record: RequestRecord) -> Rejection | None:
         """Count the request for its client."""
@@ -110,6 +130,7 @@ def read_gate(settings: Settings) -> Gate | None:
     if settings.api_keys_file is not None:
         control = AccessControl(KeyRing(settings.api_keys_file), settings.public_routes)
     hosts = AllowedHosts(settings.allowed_hosts) if settings.allowed_hosts else None
-    if hosts is None and control is None and not limits.are_set:
+    port = settings.metrics_port
+    if hosts is None and control is None and not limits.are_set and not port:
         return None
-    return Gate(hosts, control, limits if limits.are_set else None)
+    return Gate(hosts, control, limits if limits.are_set else None, port)

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 Network = IPv4Network | IPv6Network
 UNIX = "unix"
-"""In place of a network: clients without an address, as on a Unix socket of another server."""
+"""In place of a network: clients without an address, as on the Unix socket of `RESNET_UDS`."""
 MAX_HOPS = 20
 """Addresses that are read of one request."""
 MAX_PREFIX = 200

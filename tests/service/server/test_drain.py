@@ -66,7 +66,7 @@ def test_connections_that_nobody_accepted_yet_are_accepted_at_the_end(
             late[-1].sendall(REQUEST)
         drop_new_connections(sock)
 
-    monkeypatch.setattr("service.server.server.drop_new_connections", with_late_ones)
+    monkeypatch.setattr("service.server.accepting.drop_new_connections", with_late_ones)
     with listen(make_artifact()) as listening:
         listening.gate.let_through(9)
         listening.server.should_exit = True
@@ -185,7 +185,7 @@ def test_a_worker_that_is_told_to_end_while_it_loads_leaves_the_port_to_the_othe
     make_artifact: MakeArtifact,
 ) -> None:
     settings = Settings(artifact=make_artifact(), port=0, reload_interval_s=0)
-    with bind(settings) as sock:
+    with bind(settings) as [sock]:
         server = Server(configure(settings, create_app(settings)))
         server.handle_exit(15, None)
         server.run([sock])

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from tritonclient.http import InferenceServerClient
 
 from tests.service.conftest import SHIPPED, MakeArtifact
 from tests.service.images import BLACK, WHITE
 from tests.service.process import Running, run_command, serve_model
 from tests.service.served_models import damage
-from tests.service.working import answerers, ask_many, until, workers
+from tests.service.working import answerers, ask_many, total, until, workers
 
 COUNTERS = ("resnet_predictions_total", "resnet_out_of_distribution_total")
 
@@ -53,16 +52,6 @@ def requests_seen(running: Running) -> float:
 
 def images_executed(running: Running) -> float:
     return total(running, "resnet_images_executed_total")
-
-
-def total(running: Running, name: str, **labels: str) -> float:
-    text = httpx.get(f"{running.url}/metrics").text
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
 
 
 def nothing_in_flight(running: Running) -> bool:
