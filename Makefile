@@ -18,6 +18,7 @@ help:
 	@echo "make fix     format and fix what can be fixed"
 	@echo "make bench   measure the service on this machine"
 	@echo "make bench-peers   measure it beside LitServe and Triton, which are downloaded first"
+	@echo "make fuzz    send the service what nobody should send, and compare it with its OpenAPI document"
 	@echo "make train   train the default model and export it to artifacts/fashion-mnist/2"
 	@echo "make experiments   reproduce what is claimed of residual networks; hours"
 	@echo "make lock    write the locked versions of what image and Makefile install"
@@ -125,8 +126,13 @@ lock: .venv-audit/.installed
 	.venv-audit/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	    | $(COMPILE) --generate-hashes - --output-file requirements/build.txt
 
+# What nobody should send, and requests made from the OpenAPI document.
+.PHONY: fuzz
+fuzz: .venv-fuzz/.installed
+	.venv-fuzz/bin/python -m fuzz.api
+
 clean:
-	rm -rf .venv .venv-dev .venv-audit .venv-litserve .venv-triton
+	rm -rf .venv .venv-dev .venv-audit .venv-fuzz .venv-litserve .venv-triton
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
@@ -135,6 +141,11 @@ clean:
 .venv-dev/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv .venv-dev
+
+.venv-fuzz/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python $(PIP) -e '.[cpu,fuzz]'
+	@touch $@
 
 # What is locked is installed with its hashes, then the project itself. pip takes torch from wherever
 # this machine finds it: the build of PyPI is for CUDA, and others are not in the lock.

@@ -23,7 +23,7 @@ from service.api.access.gate import read_gate
 from service.api.access.proxies import ProxyHeaders
 from service.api.budget import BodyBudget
 from service.api.middleware import QUIET_ROUTES, RequestMiddleware
-from service.api.openapi import describe_access
+from service.api.openapi import complete_document
 from service.api.problems import error_response_for
 from service.api.record import record_of
 from service.api.routes import architecture, card, drift, health, page, predict
@@ -123,7 +123,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         )
     for kind in (ServiceError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, handle_error)
-    describe_access(app, has_keys=settings.api_keys_file is not None)
+    complete_document(app, settings)
     return app
 
 

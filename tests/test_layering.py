@@ -85,6 +85,7 @@ ALLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "model": SIDES,
         "experiments": (),
         "benchmarks": (),
+        "fuzz": (),
         "deploy": (),
     }
 )

@@ -1,50 +1,119 @@
-"""The OpenAPI document: FastAPI's, with the keys and limits that `service.api.access` adds."""
+"""The OpenAPI document: FastAPI's, with what holds for every route.
+
+A route declares its own problems. Here are those that any route may have: of the host, of keys and
+limits (`service.api.access`), of the server before a route is chosen, and of the service's state.
+"""
 
 from typing import Any
 
 from fastapi import FastAPI
 
-from service.api.access.control import HEALTH
+from service.api.access.control import HEALTH, METRICS, needed_scopes
 from service.api.access.gate import UNLIMITED
 from service.api.problems import V2, problems
-from service.api.v2.schemas import ErrorV2
+from service.api.schemas import Problem
+from service.errors import STATUS
+from service.settings import Settings
 
-SCHEMES = {
+Node = dict[str, Any]
+
+SCHEMES: Node = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
 }
+HEADERS: Node = {
+    "X-Request-Id": {
+        "description": "As in the log; the client's own, if it sent one.",
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {"description": "In seconds.", "schema": {"type": "integer"}},
+    "WWW-Authenticate": {"description": "RFC 6750.", "schema": {"type": "string"}},
+    "Server-Timing": {
+        "description": "Milliseconds of each stage, and the batch size.",
+        "schema": {"type": "string"},
+    },
+}
+OF_STATUS = {
+    "401": ("WWW-Authenticate",),
+    "403": ("WWW-Authenticate",),
+    "429": ("Retry-After",),
+    "503": ("Retry-After",),
+}
+ANY, OF_KEYS, OF_LIMITS = (400, 500, 503), (401, 403), (429,)
+PLAIN: Node = {"text/plain": {"schema": {"type": "string"}}}
+BY_THE_SERVER = frozenset({"400", "431", "503"})
+"""Also answered in plain text, before a route is chosen: a head that breaks the rules of HTTP or
+is too large, and too many connections."""
+TOO_LARGE: Node = {"431": {"description": "Request Header Fields Too Large", "content": {}}}
 
 
-def describe_access(app: FastAPI, *, has_keys: bool) -> None:
-    """Have the application's document name the problems of keys and limits on every route.
+def complete_document(app: FastAPI, settings: Settings) -> None:
+    """Have the application's document declare what holds for every route.
 
     Args:
         app: Its routes are complete.
-        has_keys: Whether a key is needed.
+        settings: Whether a key is needed, and for what.
     """
     describe = app.openapi
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> Node:
         if app.openapi_schema is None:
-            document = describe()
-            if has_keys:
-                document.setdefault("components", {})["securitySchemes"] = SCHEMES
-            for path, operations in document["paths"].items():
-                for operation in operations.values():
-                    _describe(path, operation, has_keys=has_keys)
+            _complete(describe(), settings)
         return describe()
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation has it
 
 
-def _describe(path: str, operation: dict[str, Any], *, has_keys: bool) -> None:
-    if path in HEALTH:
-        return
+def _complete(document: Node, settings: Settings) -> None:
+    has_keys = settings.api_keys_file is not None
+    public = HEALTH | ({METRICS} if "metrics" in settings.public_routes else set())
+    components = document["components"]
+    components["headers"] = HEADERS
+    components["schemas"]["Problem"] = _problem_schema()
+    for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form, never sent
+        components["schemas"].pop(unused, None)
     if has_keys:
-        operation["security"] = [{name: []} for name in SCHEMES]
-    statuses = (401, 403) if path in UNLIMITED else (401, 403, 429)
-    described = problems(*statuses)
+        components["securitySchemes"] = SCHEMES
+    for path, operations in list(document["paths"].items()):
+        for method, operation in operations.items():
+            scopes = needed_scopes(method.upper(), path)
+            if scopes == ("admin",) and not (has_keys and settings.model_repository):
+                document["paths"].pop(path)  # not supported
+                break
+            if has_keys and path not in public:
+                operation["security"] = [{name: [scope]} for scope in scopes for name in SCHEMES]
+            responses = operation["responses"] = _responses(path, operation["responses"])
+            if "predict" in scopes:
+                responses["200"]["headers"] |= _headers("Server-Timing")
+
+
+def _problem_schema() -> Node:
+    schema = Problem.model_json_schema()
+    schema["properties"]["code"]["enum"] = sorted(kind.code for kind in STATUS)
+    return schema
+
+
+def _responses(path: str, own: Node) -> Node:
+    """Add to a route's own responses those that any route may give."""
+    limits = () if path in UNLIMITED else OF_LIMITS
+    keys = () if path in HEALTH else OF_KEYS
+    common: Node = {str(status): each for status, each in problems(*ANY, *keys, *limits).items()}
     if path == V2 or path.startswith(V2 + "/"):
-        content = {"application/json": {"schema": ErrorV2.model_json_schema()}}
-        described = {status: {**each, "content": content} for status, each in described.items()}
-    operation["responses"] |= {str(status): each for status, each in described.items()}
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorV2"}}}
+        common = {status: each | {"content": content} for status, each in common.items()}
+    own = {status: each for status, each in own.items() if "HTTPValidationError" not in str(each)}
+    return {
+        status: _in_full(status, each)
+        for status, each in sorted((TOO_LARGE | common | own).items())
+    }
+
+
+def _in_full(status: str, response: Node) -> Node:
+    """Add the headers of a response, and its other form."""
+    content = response.get("content", {}) | (PLAIN if status in BY_THE_SERVER else {})
+    headers = _headers("X-Request-Id", *OF_STATUS.get(status, ()))
+    return response | {"headers": headers} | ({"content": content} if content else {})
+
+
+def _headers(*names: str) -> Node:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -13,6 +13,8 @@ from service.api.v2.schemas import ErrorV2
 from service.errors import STATUS, RequestTimeoutError, ServiceError
 
 V2 = "/v2"
+PROBLEM_SCHEMA = "#/components/schemas/Problem"
+"""`service.api.openapi` puts it there."""
 
 
 def error_response_for(path: str, error: ServiceError, request_id: str | None = None) -> Response:
@@ -62,9 +64,8 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe a route's problems for OpenAPI, with the codes that each status may carry."""
     return {
         status: {
-            "description": f"{HTTPStatus(status).phrase}: "
-            + ", ".join(kind.code for kind, value in STATUS.items() if value == status),
-            "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+            "description": _described(status),
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": PROBLEM_SCHEMA}}},
         }
         for status in statuses
     }
@@ -72,6 +73,9 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def errors_v2(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the errors of a route under `/v2` for OpenAPI."""
-    return {
-        status: {"description": HTTPStatus(status).phrase, "model": ErrorV2} for status in statuses
-    }
+    return {status: {"description": _described(status), "model": ErrorV2} for status in statuses}
+
+
+def _described(status: int) -> str:
+    codes = ", ".join(kind.code for kind, value in STATUS.items() if value == status)
+    return f"{HTTPStatus(status).phrase}: {codes}"

@@ -22,13 +22,17 @@ from model.preprocessing import Preprocessing
 from service.postprocessing.schemas import ModelInfo, Result, Schema
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+ONE_PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+"""A grey PNG file in base64: an example that is answered."""
 
 
 class JsonImages(Schema):
     """Images as base64, for clients that can only send JSON."""
 
     images: Annotated[list[str], Field(min_length=1, fail_fast=True)] = Field(
-        description="Whole image files, each in base64."
+        description="Whole image files, each in base64.", examples=[[ONE_PIXEL]]
     )
 
 

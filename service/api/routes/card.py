@@ -6,7 +6,7 @@ the model that is served at that time.
 """
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Request, Response
@@ -19,6 +19,15 @@ from service.api.samples import sample_png
 from service.api.schemas import CardResponse, Limits, Sample
 from service.api.state import classifier_of
 from service.errors import NotFoundError
+
+MARKDOWN = "text/markdown"
+TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {MARKDOWN: {"schema": {"type": "string"}}}}
+}
+PNG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {}}},
+    304: {"description": "Not Modified: the client has this image"},
+}
 
 router = APIRouter()
 
@@ -50,13 +59,20 @@ async def model_card(request: Request) -> CardResponse:
     )
 
 
-@model_route(router, "GET", "/card.md", summary="The same as a README in Hugging Face's format")
+@model_route(
+    router,
+    "GET",
+    "/card.md",
+    summary="The same as a README in Hugging Face's format",
+    responses=TEXT,
+    response_class=Response,
+)
 async def model_card_markdown(request: Request) -> Response:
     """Return the card as in the artifact's README.md."""
     classifier = classifier_of(request)
     return Response(
         card(classifier.manifest),
-        media_type="text/markdown",
+        media_type=MARKDOWN,
         headers={"Content-Disposition": 'inline; filename="README.md"'},
     )
 
@@ -66,8 +82,8 @@ async def model_card_markdown(request: Request) -> Response:
     "GET",
     "/samples/{index}.png",
     summary="An image whose answer is known",
-    statuses=(404,),
-    responses={200: {"content": {"image/png": {}}}},
+    statuses=(400, 404),
+    responses=PNG,
     response_class=Response,
 )
 async def sample(request: Request, index: Annotated[int, Path(ge=0)]) -> Response:

@@ -52,7 +52,7 @@ async def readyz(request: Request) -> Health:
     "/metrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    responses=problems(503),
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(request: Request) -> Response:
     """All metrics in Prometheus' text format."""

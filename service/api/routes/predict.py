@@ -70,7 +70,7 @@ NO_QUERY = PredictQuery()
 _BINARY = {"type": "string", "format": "binary"}
 _FORM = {
     "type": "object",
-    "properties": {"file": {"type": "array", "items": _BINARY}},
+    "properties": {"file": {"type": "array", "items": _BINARY, "minItems": 1}},
     "required": ["file"],
 }
 """Without the options, which Swagger UI would send both here and in the query."""
@@ -78,7 +78,7 @@ _BODY: dict[str, Any] = {
     "required": True,
     "content": {
         **{name: {"schema": _BINARY} for name in RAW_TYPES},
-        MULTIPART: {"schema": _FORM},
+        MULTIPART: {"schema": _FORM, "encoding": {"file": {"contentType": ", ".join(RAW_TYPES)}}},
         JSON: {"schema": JsonImages.model_json_schema()},
     },
 }

@@ -14,6 +14,7 @@ from service.api.body import receive
 from service.api.compression import read_codings, unpack
 from service.api.direct import DirectRoute
 from service.api.json_text import as_utf8
+from service.api.model_routes import path_parameters
 from service.api.problems import errors_v2
 from service.api.record import record_of
 from service.api.state import service_of
@@ -41,6 +42,7 @@ NEVER = Duration(count=0, ns=0)
 MAX_BODY_BYTES = 65_536
 DATA_TYPES = {"BYTES": "TYPE_STRING", "UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32"}
 Entries = TypeAdapter(list[IndexEntry])
+OF_A_MODEL = path_parameters("/{name}")
 Body = TypeVar("Body", bound=BaseModel)
 
 router = APIRouter(prefix="/v2", route_class=DirectRoute, tags=[TAG])
@@ -174,7 +176,7 @@ async def _not_served(request: Request, served: set[tuple[str, str]]) -> list[In
     summary="Load a model, or other versions of it; for keys of scope `admin`",
     response_model=Changed,
     responses=errors_v2(400, 404, 408, 409, 413, 415, 501, 503),
-    openapi_extra={"requestBody": json_body(LoadRequest)},
+    openapi_extra={"requestBody": json_body(LoadRequest), "parameters": OF_A_MODEL},
 )
 async def load(request: Request) -> Response:
     """Answer when all workers serve what was asked for, or when nothing has changed."""
@@ -189,6 +191,7 @@ async def load(request: Request) -> Response:
     summary="Unload a model; for keys of scope `admin`",
     response_model=Changed,
     responses=errors_v2(404, 409, 501, 503),
+    openapi_extra={"parameters": OF_A_MODEL},
 )
 async def unload(request: Request) -> Response:
     """Answer when no worker takes requests for the model; those in flight are still answered."""

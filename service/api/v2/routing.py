@@ -14,6 +14,8 @@ from service.postprocessing.schemas import Schema
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 TAG = "Open Inference Protocol V2"
+BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+"""With the header Inference-Header-Content-Length: JSON, and binary data after it."""
 
 
 def model_route(  # noqa: PLR0913  # what OpenAPI wants to know
@@ -31,15 +33,18 @@ def model_route(  # noqa: PLR0913  # what OpenAPI wants to know
     def register(endpoint: Endpoint) -> Endpoint:
         for path in ("/models/{name}", "/models/{name}/versions/{version}"):
             more: dict[str, Any] = {"parameters": path_parameters(path)}
+            responses = errors_v2(*statuses)
             if body is not None:
                 more["requestBody"] = json_body(body)
+                more["requestBody"]["content"] |= BINARY
+                responses[200] = {"content": BINARY}
             router.add_api_route(
                 path + leaf,
                 endpoint,
                 methods=[method],
                 summary=summary,
                 response_model=answer,
-                responses=errors_v2(*statuses),
+                responses=responses,
                 openapi_extra=more,
             )
         return endpoint
@@ -76,6 +81,4 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
             return whole(parts[node["$ref"].rpartition("/")[2]])
         return {key: whole(value) for key, value in node.items()}
 
-    binary = {"type": "string", "format": "binary"}
-    kinds = {"application/json": whole(schema), "application/octet-stream": binary}
-    return {"content": {kind: {"schema": described} for kind, described in kinds.items()}}
+    return {"content": {"application/json": {"schema": whole(schema)}}}

@@ -6,7 +6,7 @@ their own. Responses contain exactly the declared fields.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 from pydantic_core import from_json
 
 from model.artifact.manifest import Precision
@@ -192,7 +192,7 @@ class IndexEntry(Schema):
 class IndexRequest(RequestSchema):
     """Which entries to list."""
 
-    ready: bool = Field(False, description="Only those that are served.")
+    ready: StrictBool = Field(False, description="Only those that are served.")
 
 
 def _unpacked(config: Any) -> Any:

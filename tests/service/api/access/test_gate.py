@@ -120,6 +120,25 @@ async def test_a_key_opens_what_its_scopes_say(
             assert f'scope="{scope}"' in response.headers["www-authenticate"]
 
 
+async def test_the_description_says_which_scope_a_route_needs(
+    keyed: Keyed, serve: Serve, tmp_path: Path
+) -> None:
+    settings = {"public_routes": ("metrics",), "model_repository": tmp_path / "models"}
+    (tmp_path / "models").mkdir()
+    described = (await keyed(**settings)).app.openapi()["paths"]
+    open_to_all = (await serve(overwrite=True)).app.openapi()["paths"]
+
+    def scopes(method: str, path: str) -> list[str]:
+        security = described[path][method].get("security", [{}])
+        return list(security[0].get("bearer", []))
+
+    load = "/v2/repository/models/{name}/load"
+    assert [scopes("get", path) for path in ("/livez", "/metrics", "/card")] == [[], [], ["read"]]
+    assert (scopes("post", "/predict"), scopes("post", load)) == (["predict"], ["admin"])
+    assert load not in open_to_all
+    assert "security" not in open_to_all["/card"]["get"]
+
+
 async def test_metrics_and_page_can_be_opened(keyed: Keyed) -> None:
     service = await keyed(public_routes=("metrics", "page"))
 
