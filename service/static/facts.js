@@ -3,12 +3,15 @@
 
 import { request } from "./keys.js";
 
-let chosen = null; // a model's name; null: the default one
+let start = ""; // of the routes of the model that was chosen
 
-export const choose = (name) => (chosen = name);
+/** Choose a model by its name and perhaps a version; null: the default one. */
+export const choose = (name, version = null) => {
+  start = [["models", name], ["versions", version]].map(([part, value]) => (value === null ? "" : `${part}/${encodeURIComponent(value)}/`)).join("");
+};
 
 /** A route of the model that was chosen. */
-export const under = (path) => (chosen === null ? path : `models/${encodeURIComponent(chosen)}/${path}`);
+export const under = (path) => start + path;
 
 /** Fetch JSON from this server; relative, so that a prefix before the page does no harm. */
 export async function get(path) {

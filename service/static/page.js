@@ -62,22 +62,36 @@ async function ready() {
   byId("ready").textContent = t(answered ? "ready" : "notReady");
 }
 
-/** Where there are several models: take the one that the address names, and offer the others. */
-function offerModels(models) {
-  if (models.length < 2) return;
-  const wanted = new URLSearchParams(location.search).get("model");
-  const here = models.find((model) => model.name === wanted) ?? models.find((model) => model.default);
-  choose(here.default ? null : here.name);
-  byId("models").append(...models.map(({ name }) => h("option", { value: name, selected: name === here.name }, name)));
-  byId("models").hidden = false;
+/** Where there are several models or versions: take what the address names, and offer the others. */
+function offerModels(listed) {
+  const { models } = listed;
+  const query = new URLSearchParams(location.search);
+  const here = models.find((model) => model.name === query.get("model")) ?? models.find((model) => model.default);
+  if (!here) return;
+  const aliases = Object.entries(here.aliases ?? {});
+  const named = query.get("version");
+  const version = here.versions.find((one) => one === named) ?? aliases.find(([alias]) => alias === named)?.[1] ?? null;
+  const answering = here.default ? listed.default.version : here.version;
+  choose(here.default && version === null ? null : here.name, version);
+  offer("models", models.map(({ name }) => [name, name]), here.name);
+  offer("versions", here.versions.map((one) => [one, [`v${one}`, ...aliases.filter((pair) => pair[1] === one).map(([alias]) => alias)].join(" · ")]), version ?? answering);
   for (const link of document.querySelectorAll("footer [data-model]")) link.setAttribute("href", under(link.getAttribute("href")));
 }
 
-byId("models").addEventListener("change", () => {
+function offer(id, options, chosen) {
+  byId(id).append(...options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)));
+  byId(id).hidden = options.length < 2;
+}
+
+/** Load the page anew for another model, or another version of this one. */
+function ask(changes) {
   const query = new URLSearchParams(location.search);
-  query.set("model", byId("models").value);
+  for (const [name, value] of Object.entries(changes)) value === null ? query.delete(name) : query.set(name, value);
   location.search = query;
-});
+}
+
+byId("models").addEventListener("change", () => ask({ model: byId("models").value, version: null }));
+byId("versions").addEventListener("change", () => ask({ version: byId("versions").value }));
 byId("language").addEventListener("click", async () => {
   const other = Object.keys(LANGUAGES).find((one) => one !== language());
   await speak(other);
@@ -108,7 +122,7 @@ await speak(preferred()); // before the first request, which may ask for a key
 translate();
 const listed = await get("models").catch(() => null);
 if (listed) {
-  offerModels(listed.models);
+  offerModels(listed);
   card = await get(under("card")).catch(() => null);
 }
 write();

@@ -89,6 +89,25 @@ def test_of_several_models_the_one_in_the_address_is_asked(visit: Visit, served:
         assert any(url.startswith(f"{served.url}models/{name}/{part}") for url in asked)
 
 
+def test_of_several_versions_the_one_in_the_address_is_asked(visit: Visit, served: Served) -> None:
+    listed = httpx.get(f"{served.url}models").json()
+    name = listed["default"]["name"]
+    listed["models"][0] |= {"versions": ["1", "2"], "aliases": {"canary": "1"}}
+    asked: list[str] = []
+
+    def before(page: "Page") -> None:
+        page.route("**/models", lambda route: route.fulfill(json=listed))
+        page.on("request", lambda request: asked.append(request.url))
+
+    page = visit("?version=canary", before=before)
+
+    assert page.locator("#models").is_hidden()
+    assert page.locator("#versions option").all_inner_texts() == ["v1 · canary", "v2"]
+    assert page.input_value("#versions") == "1"
+    for part in ("card", "predict", "samples/0.png"):
+        assert any(url.startswith(f"{served.url}models/{name}/versions/1/{part}") for url in asked)
+
+
 def test_an_image_unlike_the_training_data_is_unknown(visit: Visit) -> None:
     page = visit(
         before=lambda page: page.route("**/predict*", stub(0.9, in_distribution=False, score=0.1))

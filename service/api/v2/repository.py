@@ -109,11 +109,12 @@ def _duration(count: int, seconds: float) -> Duration:
 async def model_config(request: Request) -> Response:
     """The part of Triton's model configuration that clients read."""
     alias = requested_alias(request)
-    signature = alias.signature
+    signature, models = alias.signature, service_of(request).models
     return json_response(
         ModelConfig(
             name=alias.name,
             max_batch_size=signature.max_images,
+            version_policy=models.entry(alias.classifier.info.name).version_policy,
             input=[_input(signature.input)],
             output=[
                 OutputConfig(

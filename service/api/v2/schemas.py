@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from model.artifact.manifest import Precision
 from service.postprocessing.schemas import Schema
-from service.registry.versions import Selection
+from service.registry.versions import Selection, VersionPolicy
 
 Parameters = dict[str, Any]
 Name = Annotated[str, Field(max_length=1024)]
@@ -178,6 +178,7 @@ class ModelConfig(Schema):
     input: list[InputConfig]
     output: list[OutputConfig]
     dynamic_batching: dict[str, Any] = Field(default={})
+    version_policy: VersionPolicy
 
 
 class IndexEntry(Schema):

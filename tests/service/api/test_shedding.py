@@ -112,7 +112,7 @@ def test_who_was_refused_may_be_idle_but_not_trickle(full: Listening) -> None:
         ("/predict", "/predict"),
         ("/predict?top_k=1", "/predict"),
         ("/models/tiny/predict", "/models/{name}/predict"),
-        ("/v2/models/tiny/infer", "/v2/models/{name}/infer"),
+        ("/models/tiny/versions/1/predict", "/models/{name}/versions/{version}/predict"),
         ("/v2/models/tiny-image/versions/1/infer", "/v2/models/{name}/versions/{version}/infer"),
     ],
 )

@@ -90,6 +90,7 @@ async def test_the_configuration_leaves_out_the_batch_dimension(
     ]
     assert content["output"][0] == {"name": "logits", "data_type": "TYPE_FP32", "dims": [10]}
     assert content["dynamic_batching"] == {}
+    assert content["version_policy"] == {"all": {}}
     assert files["input"][0]["data_type"] == "TYPE_STRING"
     assert files["input"][0]["dims"] == [1]
 
