@@ -161,7 +161,7 @@ def crop_box(width: int, height: int, spec: Preprocessing) -> Box:
     return (left, top, left + side, top + side)
 
 
-def preprocess(image: Image.Image, spec: Preprocessing) -> Pixels:
+def preprocess(image: Image.Image, spec: Preprocessing, box: Box | None = None) -> Pixels:
     """Cut the centre square and bring it to the network's size in one resampling.
 
     Only the square is resampled, so an image of 1 x 10,000 costs no more than another.
@@ -171,6 +171,7 @@ def preprocess(image: Image.Image, spec: Preprocessing) -> Pixels:
     Args:
         image: RGB or L, any size of at least 1 x 1 pixel; see `upright`.
         spec: Sizes in pixels, channels, filter.
+        box: To cut instead, in pixels; training augments images with it.
 
     Returns:
         uint8 (crop, crop, channels), C-contiguous.
@@ -184,8 +185,9 @@ def preprocess(image: Image.Image, spec: Preprocessing) -> Pixels:
     if image.mode != mode:
         image = image.convert(mode)
     size = (spec.crop, spec.crop)
-    if image.size != size or spec.resize != spec.crop:
+    if box is None and (image.size != size or spec.resize != spec.crop):
         box = crop_box(*image.size, spec)
+    if box is not None:
         image = image.resize(size, Image.Resampling[spec.interpolation.upper()], box=box)
     pixels = np.frombuffer(bytearray(image.tobytes()), np.uint8)  # faster than np.array(image)
     return pixels.reshape(spec.crop, spec.crop, spec.channels)

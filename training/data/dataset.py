@@ -4,7 +4,7 @@
 not depend on the source.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Protocol, Self
@@ -56,9 +56,6 @@ class Split(Protocol):
 
     def __getitem__(self, indices: slice | Sequence[int] | Tensor) -> "Split":
         """Select some of the images."""
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        """Return a whole batch at once; torch's loader calls this, not `__getitem__`."""
 
     def with_targets(self, targets: Tensor) -> "Split":
         """Give the same images other targets."""
@@ -121,8 +118,7 @@ class Dataset:
         name: For manifests and run folders.
         source: Where it was read from.
         sha256: Of its files; two data sets with one digest hold the same images.
-        sha256_by_split: Another one of a folder, which depends on its splits: runs were recorded
-            with it before.
+        other_digests: Gives the other digests that runs may have recorded these images with.
         labels: Names, in the order of the targets.
         preprocessing: Made the arrays, and goes into the artifact. Mean and standard deviation
             are those of the training split; 0 and 1 if a folder was read without it.
@@ -153,8 +149,8 @@ class Dataset:
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_drawn: bool = False
     notes: tuple[str, ...] = ()
-    sha256_by_split: str | None = None
     labels_csv: str | None = None
+    other_digests: Callable[[], Collection[str]] = tuple
 
     def describe(self) -> str:
         """Say in one line how many images were read for which purpose."""
@@ -180,7 +176,7 @@ class Dataset:
 
     def has_digest(self, sha256: str) -> bool:
         """Whether a run that recorded this digest had the same images."""
-        return sha256 in {self.sha256, self.sha256_by_split}
+        return sha256 == self.sha256 or sha256 in self.other_digests()
 
     def limited(self, images: int) -> "Dataset":
         """Keep the first images of each split, for a quick trial."""

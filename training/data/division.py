@@ -5,9 +5,10 @@ second for validation. No seed and no other file has a part in it, so a split st
 when images are added. Copies have one key, and so has a group (`--group-by`).
 """
 
+import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -19,12 +20,13 @@ HELD_OUT_SHARE = 0.1
 """Share of the images for validation, and as much for the test, where no folder says so."""
 END_BYTES = 65_536
 """Read at the begin and at the end of a file: with its size they stand for its content."""
-MAX_FILES_READ = 100_000
-"""Of more files the names are hashed: reading a part of each would delay the first step."""
+FILES_A_TASK = 256
+"""A thread reads so many: handing over single files would take as long as reading them."""
 MIN_UNITS = 3
 """A label with fewer different images, or groups, is for training alone."""
 
 Key = bytes
+KEY_BYTES = 16
 _Node = tuple[int, Key]
 """0 and a group's hash, or 1 and a file's: a group's name is the smaller one."""
 
@@ -81,8 +83,13 @@ def _fill(keys: Sequence[Key], split_of: dict[Key, str], drawn: Collection[str])
         split_of[min(able, key=lambda key: abs(position(key) - ideal))] = name
 
 
-def keys_of(files: Sequence[LabelledFile], root: Path, group_by: str | None = None) -> list[Key]:
-    """Return the key of each file: of its content, of its name in a large folder, or its group's.
+def keys_of(
+    files: Sequence[LabelledFile],
+    root: Path,
+    group_by: str | None = None,
+    known: Mapping[LabelledFile, Key] | None = None,
+) -> list[Key]:
+    """Return the key of each file: of its content, or its group's.
 
     A group and the copies of its images have one key, whatever other groups they are in.
 
@@ -90,28 +97,44 @@ def keys_of(files: Sequence[LabelledFile], root: Path, group_by: str | None = No
         files: To be divided.
         root: The data set.
         group_by: See `groups_of`; None: no groups.
+        known: Keys of their contents, if they were read already.
 
     Raises:
         DatasetError: If the expression is wrong, or matches no file.
     """
-    names = [inside(file, root) for file in files]
-    if len(files) > MAX_FILES_READ:
-        contents = [_hash(name.encode("utf-8", "surrogateescape")) for name in names]
-    else:
-        with ThreadPoolExecutor() as pool:
-            contents = list(pool.map(content_key, (file.path for file in files)))
-    return contents if group_by is None else _joined(contents, groups_of(names, group_by))
+    contents = content_keys(files) if known is None else [known[file] for file in files]
+    if group_by is None:
+        return contents
+    return _joined(contents, groups_of([inside(file, root) for file in files], group_by))
+
+
+def content_keys(files: Sequence[LabelledFile]) -> list[Key]:
+    """Return the key of each file's content."""
+    tasks = (files[start : start + FILES_A_TASK] for start in range(0, len(files), FILES_A_TASK))
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda task: [content_key(file.path) for file in task], tasks)
+        return [key for keys in found for key in keys]
 
 
 def content_key(path: Path) -> Key:
     """Hash a file's size and ends; of one that cannot be read, its name."""
     try:
-        with path.open("rb") as file:
-            start, size = file.read(END_BYTES), path.stat().st_size
-            file.seek(max(len(start), size - END_BYTES))
-            return _hash(b"%d " % size + start + file.read(END_BYTES))
+        file = os.open(path, os.O_RDONLY)
+        try:
+            size, start = os.fstat(file).st_size, os.read(file, END_BYTES)
+            end = os.pread(file, END_BYTES, max(len(start), size - END_BYTES))
+        finally:
+            os.close(file)
     except OSError:
         return _hash(plain(path.name).encode())
+    return _hash(b"%d " % size + start + end)
+
+
+def key_of(data: bytes) -> Key:
+    """Return the key of a file from its content."""
+    start = data[:END_BYTES]
+    end = data[max(len(start), len(data) - END_BYTES) :]
+    return _hash(b"%d " % len(data) + start + end)
 
 
 def groups_of(names: Iterable[str], group_by: str) -> list[str | None]:
@@ -159,4 +182,4 @@ def _joined(contents: Sequence[Key], groups: Sequence[str | None]) -> list[Key]:
 
 
 def _hash(data: bytes) -> Key:
-    return blake2b(data, digest_size=16).digest()
+    return blake2b(data, digest_size=KEY_BYTES).digest()

@@ -6,17 +6,18 @@ no `val` folder, a share of each label is held out, chosen by the images' conten
 one and no `test` folder, there is no test split.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import NamedTuple
 
 from model.preprocessing import Preprocessing
-from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError, channel_statistics
+from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError
 from training.data.decode import Decoded, decode_files, hash_files
-from training.data.division import divide, keys_of
-from training.data.headers import Header, choose_preprocessing, read_headers
+from training.data.digest import digest, other_digests
+from training.data.division import Key, divide, keys_of
+from training.data.headers import choose_preprocessing
 from training.data.labels import check_every_label_is_trained, empty_label_warnings, final_labels
+from training.data.large import Look, look_at, only_wanted, open_split, statistics_of
 from training.data.listing import Listing, list_images
 from training.data.splits import LabelledFile, inside, matches, plain, split_again
 
@@ -48,7 +49,7 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     labels_csv: Path | None = None,
     resize: int | None = None,
 ) -> Dataset:
-    """Read a folder of labelled images into memory and split it.
+    """Read a folder of labelled images and split it; a large one is not decoded before it is used.
 
     Args:
         root: Holds one folder per label, or `train`, `val`, `test` with those inside.
@@ -69,30 +70,35 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     """
     listing = list_images(root, known, labels_csv)
     files = [file for split in listing.splits.values() for file in split]
-    headers, broken = read_headers(files)
-    unreadable = [*listing.left_out, *broken]
-    if not headers:
+    look = look_at(files, size)
+    unreadable = [*listing.left_out, *look.broken]
+    if not look.headers:
         raise DatasetError(f"{plain(root)} has no readable image.{_first(unreadable)}")
-    division = _divide(root, listing, headers, held, group_by)
+    division = _divide(root, listing, look, held, group_by)
     unreadable += division.left_out
     splits = _measurable(splits, division.splits)
     _check_no_split_is_empty(root, division.splits, splits, unreadable)
     check_every_label_is_trained(root, division.splits, listing.labels, known)
-    spec = choose_preprocessing([headers[file] for file in _all(division.splits)], size, resize)
-    decoded = _decode(root, division.splits, spec, splits, unreadable)
-    new = {file.target for file in headers} - {file.target for file in _all(division.splits)}
+    seen = [look.headers[file] for file in _all(division.splits) if file in look.headers]
+    spec = choose_preprocessing(seen or list(look.headers.values()), size, resize)
+    decoded = _decode(root, division.splits, spec, splits, look.keys)
+    unreadable += [reason for part in decoded.values() for reason in part.unreadable]
+    left = {name: part.files for name, part in decoded.items()}
+    _check_no_split_is_empty(root, left, splits, unreadable)
+    new = {file.target for file in look.readable} - {file.target for file in _all(division.splits)}
+    named = listing.labels if labels_csv else ()
     used = new.union(*(part.targets for part in decoded.values()))
     read = {name: part.split for name, part in decoded.items()}
     labels, arrays = final_labels(root, listing.labels, read, used, known)
     without = [*listing.without, *(label for label in listing.labels if label not in labels)]
     if "train" in splits:
-        mean, std = channel_statistics(arrays["train"].images)
+        mean, std = statistics_of(arrays["train"])
         spec = spec.model_copy(update={"mean": mean, "std": std})
     return Dataset(
         name=plain(root.resolve().name),
         source=str(root),
-        sha256=_digest(decoded.values(), listing.labels if labels_csv else ()),
-        sha256_by_split=None if labels_csv else _digest_by_split(decoded.values()),
+        sha256=digest(decoded.values(), named),
+        other_digests=lambda: other_digests(root, division.splits, decoded, spec, named),
         labels=labels,
         preprocessing=spec,
         train=arrays["train"],
@@ -110,14 +116,15 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
 def _divide(
     root: Path,
     listing: Listing,
-    headers: Mapping[LabelledFile, Header],
+    look: Look,
     held: Mapping[str, Sequence[str]] | None,
     group_by: str | None,
 ) -> _Division:
     """Divide the readable files: as the earlier run did, as the folders say, or by content."""
     splits: dict[str, list[LabelledFile]] = {name: [] for name in SPLIT_NAMES}
     splits |= {
-        name: [file for file in files if file in headers] for name, files in listing.splits.items()
+        name: [file for file in files if file in look.readable]
+        for name, files in listing.splits.items()
     }
     there = {inside(file, root): file for file in _all(splits)}
     if held and matches(held, there):
@@ -131,7 +138,7 @@ def _divide(
     drawn = [name for name in ("validation", "test") if not splits[name]]
     if not splits["train"]:
         return _Division(splits, False, [], [])
-    splits |= divide(splits["train"], keys_of(splits["train"], root, group_by), drawn)
+    splits |= divide(splits["train"], keys_of(splits["train"], root, group_by, look.keys), drawn)
     note = f"held out for {' and '.join(drawn)}: about a tenth of each label's images, by content"
     return _Division(splits, True, [note], [])
 
@@ -147,49 +154,20 @@ def _decode(
     files: Mapping[str, Sequence[LabelledFile]],
     spec: Preprocessing,
     wanted: Collection[str],
-    unreadable: list[str],
+    keys: Mapping[LabelledFile, Key] | None,
 ) -> dict[str, Decoded]:
-    """Decode the wanted splits, hash the others, and add broken files to `unreadable`.
-
-    Raises:
-        DatasetError: If no file of a split is left.
-    """
-    decoded = {
+    """Decode the wanted splits and hash the others; of a large folder only open them."""
+    if keys is not None:
+        opened = {name: open_split(files[name], spec, root, keys) for name in SPLIT_NAMES}
+        return only_wanted(opened, wanted, spec)
+    return {
         name: (decode_files if name in wanted else hash_files)(files[name], spec, root)
         for name in SPLIT_NAMES
     }
-    unreadable += [reason for part in decoded.values() for reason in part.unreadable]
-    left = {name: part.files for name, part in decoded.items()}
-    _check_no_split_is_empty(root, left, wanted, unreadable)
-    return decoded
 
 
 def _all(splits: Mapping[str, Iterable[LabelledFile]]) -> list[LabelledFile]:
     return [file for files in splits.values() for file in files]
-
-
-def _digest(decoded: Iterable[Decoded], labels: Sequence[str]) -> str:
-    """Hash names and contents of all files, whatever split each is in.
-
-    Args:
-        decoded: The splits.
-        labels: Of the targets, where the names do not say them.
-    """
-    named = sorted(
-        (f"{name}{labels and chr(0) + labels[target]}".encode("utf-8", "surrogateescape"), content)
-        for part in decoded
-        for name, target, content in zip(part.files, part.targets, part.digests, strict=True)
-    )
-    return hashlib.sha256(b"".join(name + content for name, content in named)).hexdigest()
-
-
-def _digest_by_split(decoded: Iterable[Decoded]) -> str:
-    """Hash the files split by split, in the order of the splits: as runs were recorded before."""
-    digest = hashlib.sha256()
-    for part in decoded:
-        for name, content in zip(part.files, part.digests, strict=True):
-            digest.update(name.encode("utf-8", "surrogateescape") + content)
-    return digest.hexdigest()
 
 
 def _check_no_split_is_empty(

@@ -1,18 +1,32 @@
-"""Batches of a split, in an order that depends on the epoch alone."""
+"""Batches of a split, in an order that depends on the epoch alone.
 
+Images in memory are only selected. Those of a streamed split are decoded by worker processes,
+which stay from one epoch to the next.
+"""
+
+import os
+import signal
+import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from training.data.dataset import Batch, Split
+from training.data.streamed import BrokenFiles, Loaded, StreamedSplit
 from training.distributed import processes
 
 EVAL_BATCH_SIZE = 500
 """Images of up to 32 x 32 pixels in a batch of evaluation."""
+MAX_WORKERS = 16
+"""Of one process."""
+MIN_IMAGES_FOR_WORKERS = 64
+"""Fewer are decoded by the process itself, before workers would have started."""
 
 
 def eval_batch_size(image_size: int) -> int:
@@ -46,39 +60,175 @@ class EpochOrder(DistributedSampler[Batch]):
             seed=seed,
         )
         self.seen = 0
+        self._stride = len(split) if split.is_streamed else 0
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the epoch's order; the images that were seen already are skipped once."""
+        """Yield the epoch's order; the images that were seen already are skipped once.
+
+        Positions in a streamed split grow with the epoch (`StreamedSplit.load`): workers that
+        stay know the epoch from them.
+        """
         seen, self.seen = self.seen, 0
-        return islice(super().__iter__(), seen, None)
+        first = self.epoch * self._stride
+        order: Iterator[Any] = super().__iter__()
+        return (first + position for position in islice(order, seen, None))
 
 
-def loader(split: Split, batch_size: int, shuffle_seed: int | None = None) -> DataLoader[Batch]:
+class _Decoding(NamedTuple):
+    """What a worker hands over: a batch, and the seconds that it took."""
+
+    loaded: Loaded
+    targets: Tensor
+    seconds: float
+
+
+class _Decoder(Dataset[_Decoding]):
+    """A streamed split as torch's loader reads it."""
+
+    def __init__(self, split: StreamedSplit) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitems__(self, keys: list[int]) -> _Decoding:
+        began = perf_counter()
+        loaded = self.split.load(keys)
+        targets = self.split.targets[[key % len(self) for key in keys]]
+        return _Decoding(loaded, targets, perf_counter() - began)
+
+
+@dataclass
+class Pace:
+    """What the batches of an epoch took.
+
+    Attributes:
+        images: In the batches that were handed out.
+        used: In those whose step is over.
+        decoding_s: Seconds that workers decoded, all of them together.
+        waiting_s: Seconds that the step waited for the loader.
+        step_s: Seconds between batches.
+        workers: How many decoded at a time.
+    """
+
+    images: int = 0
+    used: int = 0
+    decoding_s: float = 0.0
+    waiting_s: float = 0.0
+    step_s: float = 0.0
+    workers: int = 1
+
+    def loaded_per_second(self) -> float | None:
+        """Images a second that the workers could decode; None if there was none."""
+        return self.images * self.workers / self.decoding_s if self.decoding_s else None
+
+    def describe(self) -> str:
+        """Say how many images a second loader and step could do, and which of them waits."""
+        loads, steps = self.loaded_per_second(), self.used / self.step_s if self.step_s else None
+        if loads is None or steps is None:
+            return ""
+        share = self.waiting_s / (self.waiting_s + self.step_s)
+        who = f"the step waits {share:.0%} of the time" if loads < steps else "the loader waits"
+        return f"loader {loads:,.0f} images/s, step {steps:,.0f}: {who}"
+
+
+class StreamingLoader(DataLoader[_Decoding]):
+    """Yields batches whose images workers decode ahead, and notes the pace.
+
+    Attributes:
+        pace: Of the present epoch, or of the last one.
+    """
+
+    pace = Pace()
+    _broken: BrokenFiles | None = None
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own class
+        """Start at the first batch that is asked for, not before.
+
+        Workers are given work as soon as they start. Lightning asks for an iterator before it
+        tells the epoch, and before `ExactResume` says how much of it was seen.
+
+        Raises:
+            DatasetError: If no image can be read in the place of a broken one.
+        """
+        self.pace = pace = Pace(workers=max(1, self.num_workers))
+        self._broken = broken = self._broken or BrokenFiles()
+        with warnings.catch_warnings():
+            # Workers neither compute nor print: a fork of a process with threads is safe for them.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            batches = super().__iter__()
+        while True:
+            asked = perf_counter()
+            try:
+                loaded, targets, seconds = next(batches)
+            except StopIteration:
+                return
+            broken.report(loaded)
+            pace.images += len(targets)
+            pace.decoding_s += seconds
+            handed = perf_counter()
+            pace.waiting_s += handed - asked
+            yield loaded.images, targets
+            pace.step_s += perf_counter() - handed
+            pace.used += len(targets)
+
+
+def loader(split: Split, batch_size: int, shuffle_seed: int | None = None) -> DataLoader[Any]:
     """Load a split in batches, in its own order or shuffled anew each epoch.
 
-    The order depends on the seed and the epoch alone, so a resumed run sees the same batches. The
-    images are in memory already: worker processes would only copy them.
+    The order depends on the seed and the epoch alone, so a resumed run sees the same batches.
 
     A shuffled last batch of a single image is dropped, a different image each epoch: a batch norm
     over one number per channel has no variance, and torch refuses it.
     """
     order = None if shuffle_seed is None else EpochOrder(split, shuffle_seed)
     leaves_one = order is not None and len(order) > batch_size and len(order) % batch_size == 1
-    return DataLoader(
-        split,  # type: ignore[arg-type]
+    drop_last = leaves_one and batch_size > 1
+    if not isinstance(split, StreamedSplit):
+        return DataLoader(
+            split,  # type: ignore[arg-type]
+            batch_size=batch_size,
+            sampler=order,
+            drop_last=drop_last,
+            collate_fn=_identity,  # a whole batch, not a list of images
+        )
+    workers = _workers(split)
+    return StreamingLoader(
+        _Decoder(split),
         batch_size=batch_size,
         sampler=order,
-        drop_last=leaves_one and batch_size > 1,
-        collate_fn=_identity,  # type: ignore[arg-type]  # a whole batch, not a list of images
+        drop_last=drop_last,
+        collate_fn=_identity,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_leave_interrupts_to_the_run,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else it would draw from the run's random numbers
     )
 
 
 def in_batches(images: Split | Tensor) -> Iterator[Tensor]:
     """Yield all images in order, uint8 (N, S, S, C), in batches of evaluation."""
-    if not isinstance(images, Tensor):
-        images = images.images
-    yield from torch.split(images, eval_batch_size(images.shape[1]))
+    if isinstance(images, StreamedSplit):
+        for batch, _ in loader(images, eval_batch_size(images.image_size)):
+            yield batch
+        return
+    whole = images if isinstance(images, Tensor) else images.images
+    yield from torch.split(whole, eval_batch_size(whole.shape[1]))
 
 
-def _identity(batch: Batch) -> Batch:
+def _workers(split: StreamedSplit) -> int:
+    """Count the workers of this process: one for each core of its share of the machine."""
+    if len(split) < MIN_IMAGES_FOR_WORKERS:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(MAX_WORKERS, (cores or 1) // processes().local_world_size))
+
+
+def _leave_interrupts_to_the_run(_: int) -> None:
+    """Go on after Ctrl+C, which the terminal sends to workers too: the run ends between steps."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _identity(batch: Any) -> Any:
     return batch

@@ -1,45 +1,36 @@
-"""Allocate arrays for decoded images: in memory, or in a mapped temporary file."""
+"""How much of the memory images may take: smaller sets are held there, larger ones are streamed."""
 
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from model.preprocessing import Preprocessing
+from training.distributed import processes
 
-from training.data.dataset import DatasetError
-
-MEMORY_SHARE = 0.5
-"""Of the memory that this process may use, for one split."""
+MEMORY_SHARE = 0.25
+"""Of the memory that this machine, or its container, has."""
+MAX_BYTES = 2 * 2**30
+"""More would take minutes to decode before the first step."""
+MAX_FILES = 100_000
+"""Likewise, however small they are."""
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """A container's memory limit; `max`, or no such file, where there is none."""
 
 
-def allocate(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return an uninitialised uint8 array for a split's images, (N, S, S, C).
+def images_limit() -> int:
+    """Count the bytes that the images may take in this process: its share of the machine's."""
+    shared = min(MEMORY_SHARE * usable_memory(), MAX_BYTES)
+    return int(shared / processes().local_world_size)
 
-    An array larger than half of the machine's memory, or of the container's, is mapped from a
-    temporary file in `TMPDIR`, which the system deletes when the process ends: ImageNet's
-    training images at 224 pixels take 193 GB.
 
-    Raises:
-        DatasetError: If the disk is too full for the file.
-    """
-    size = int(np.prod(shape))
-    if size <= MEMORY_SHARE * usable_memory():
-        return np.empty(shape, np.uint8)
-    folder = tempfile.gettempdir()
-    with tempfile.TemporaryFile(dir=folder) as file:  # the mapping keeps it alive
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)  # a disk that fills later would crash us
-        except OSError as error:
-            raise DatasetError(
-                f"The images take {size / 1e9:,.1f} GB, too much for the memory and for the disk "
-                f"of {folder} ({error.strerror}). Set TMPDIR to a folder on a larger disk, or make "
-                "the images smaller with --set image_size=."
-            ) from error
-        return np.memmap(file, np.uint8, "r+", shape=shape)
+def fit_in_memory(count: int, spec: Preprocessing) -> bool:
+    """Whether so many images are held in memory; else they are streamed."""
+    return count <= MAX_FILES and count * image_bytes(spec) <= images_limit()
+
+
+def image_bytes(spec: Preprocessing) -> int:
+    """Count the bytes of a preprocessed image."""
+    return spec.crop**2 * spec.channels
 
 
 def usable_memory() -> int:

@@ -40,7 +40,7 @@ def _decoded(path: Path | str, errors: str) -> str:
 
 def inside(file: LabelledFile, root: Path) -> str:
     """Name a file as splits.json does."""
-    return as_text(file.path.relative_to(root))
+    return as_text("/".join(file.path.parts[len(root.parts) :]))
 
 
 def matches(held: Mapping[str, Sequence[str]], there: Mapping[str, LabelledFile]) -> bool:

@@ -20,7 +20,7 @@ from training.data.splits import LabelledFile, inside, plain
 from training.evaluation.predict import Predictions
 
 BLOCK = 512
-"""Images that are decoded at a time."""
+"""Images of 224 pixels that are decoded at a time, or as many pixels of others."""
 Answers = Callable[[Tensor], Predictions]
 """uint8 (N, S, S, C) -> predictions without targets."""
 
@@ -97,8 +97,9 @@ def predict_folder(
     parts: list[Predictions] = []
     good: list[LabelledFile] = []
     unreadable: list[str] = []
-    for start in range(0, len(folder.files), BLOCK):
-        block = folder.files[start : start + BLOCK]
+    images = max(1, min(BLOCK, BLOCK * 224**2 // spec.crop**2))
+    for start in range(0, len(folder.files), images):
+        block = folder.files[start : start + images]
         decoded = decode_files(block, spec, folder.root)
         unreadable += decoded.unreadable
         if not len(decoded.split):

@@ -46,7 +46,7 @@ class Summary(BaseModel):
         copies: Images that are in more than one split, by their places.
         two_labels: Images that are under more than one label.
         parameters: Of the network.
-        dataset_bytes: All splits in memory.
+        dataset_bytes: All splits in memory; 0 where they are streamed.
         peak_bytes: Peak memory so far, the measured steps included.
         checkpoint_bytes: Estimated size of one checkpoint; there are two.
         shorter_side: Median over the files of the validation images, in pixels.
@@ -227,9 +227,11 @@ def _time_lines(summary: Summary, step_time: StepTime, epochs: int) -> Iterator[
             f"threads: {step_time.threads}, the fastest now (a step by threads: {tried}); "
             "OMP_NUM_THREADS= overrides"
         )
+    loads = "" if step_time.loads is None else f", loading {step_time.loads:,.0f} images/s"
     yield (
         f"an epoch takes about {duration(step_time.seconds_per_epoch)}: "
-        f"{summary.steps_per_epoch:,} steps of {step_time.seconds_per_step:.3g} s, and validation; "
+        f"{summary.steps_per_epoch:,} steps of {step_time.seconds_per_step:.3g} s{loads}, "
+        "and validation; "
         f"the run of {epochs} epochs about {duration(epochs * step_time.seconds_per_epoch)}"
     )
 
@@ -237,7 +239,8 @@ def _time_lines(summary: Summary, step_time: StepTime, epochs: int) -> Iterator[
 def _memory_lines(summary: Summary) -> Iterator[str]:
     """Say what the images, the network and the checkpoints take."""
     peak = "" if summary.peak_bytes is None else f", peak so far {_mb(summary.peak_bytes)}"
-    yield f"memory: images {_mb(summary.dataset_bytes)}, {summary.parameters:,} parameters{peak}"
+    images = _mb(summary.dataset_bytes) if summary.dataset_bytes else "decoded when they are needed"
+    yield f"memory: images {images}, {summary.parameters:,} parameters{peak}"
     yield f"a checkpoint takes about {_mb(summary.checkpoint_bytes)}; there are two"
     if summary.free_bytes < 4 * summary.checkpoint_bytes:  # two, and one that is being written
         yield f"warning: only {_mb(summary.free_bytes)} are free on the run folder's disk"

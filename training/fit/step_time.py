@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from training.data.dataset import Dataset
+from training.data.loader import Pace
 from training.distributed import processes
 from training.fit.module import Classifier
 from training.fit.threads import ThreadTrial, computing_threads, fastest, thread_counts
@@ -40,6 +41,7 @@ class StepTime(NamedTuple):
         threads: The chosen number.
         tried: Seconds of a step at full size with each number that was tried; empty where the
             number was decided already.
+        loads: Images a second that the loader could do; None: they are in memory.
     """
 
     steps: int
@@ -48,6 +50,7 @@ class StepTime(NamedTuple):
     peak_bytes: int
     threads: int
     tried: Mapping[int, float]
+    loads: float | None = None
 
 
 class _Clock(Callback):
@@ -80,16 +83,19 @@ def measure_step_time(dataset: Dataset, record: RunRecord) -> StepTime | None:
     tried = _try_threads(dataset, record)
     threads = fastest(tried) if tried else torch.get_num_threads()
     with computing_threads(threads):
-        seconds = _time_steps(dataset, record, TIMED_STEPS)
+        seconds, pace = _time_steps(dataset, record, TIMED_STEPS)
         step = mean(seconds[1:] or seconds)
         if len(seconds) < TIMED_STEPS and recipe.resolution_start < recipe.resolution_end:
             # The images were not yet at their full size.
-            seconds += _time_steps(dataset, _at_full_size(record), 1)
+            seconds += _time_steps(dataset, _at_full_size(record), 1)[0]
             step = (step + seconds[-1]) / 2
     images = len(dataset.train) + FORWARD_SHARE * len(dataset.validation)
     epoch = step * images / min(forward_batch_size(recipe), len(dataset.train))
     step *= recipe.accumulate_steps
-    return StepTime(len(seconds), step, epoch, peak_memory(), threads, tried)
+    loads = pace.loaded_per_second() if pace is not None else None
+    if loads is not None:
+        epoch = max(epoch, (len(dataset.train) + len(dataset.validation)) / loads)
+    return StepTime(len(seconds), step, epoch, peak_memory(), threads, tried, loads)
 
 
 def _try_threads(dataset: Dataset, record: RunRecord) -> dict[int, float]:
@@ -109,16 +115,18 @@ def _at_full_size(record: RunRecord) -> RunRecord:
     return record.model_copy(update={"recipe": record.recipe.model_copy(update=full)})
 
 
-def _time_steps(dataset: Dataset, record: RunRecord, max_steps: int) -> list[float]:
-    """Take so many steps, or fewer where they are slow; seconds of each."""
+def _time_steps(
+    dataset: Dataset, record: RunRecord, max_steps: int
+) -> tuple[list[float], Pace | None]:
+    """Take so many steps, or fewer where they are slow; seconds of each, and the loader's pace."""
     clock = _Clock()
-    _run_steps(dataset, record, clock, max_steps)
-    return clock.seconds
+    pace = _run_steps(dataset, record, clock, max_steps)
+    return clock.seconds, pace
 
 
-def _run_steps(dataset: Dataset, record: RunRecord, watch: Callback, max_steps: int) -> None:
+def _run_steps(dataset: Dataset, record: RunRecord, watch: Callback, max_steps: int) -> Pace | None:
     with torch.random.fork_rng():
-        run_throw_away_steps(dataset, Classifier(record), watch, max_steps)
+        return run_throw_away_steps(dataset, Classifier(record), watch, max_steps)
 
 
 def peak_memory() -> int:

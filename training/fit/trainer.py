@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 
 from training.data.dataset import Batch, Dataset
-from training.data.loader import loader
+from training.data.loader import Pace, loader
 from training.distributed import processes
 from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import (
@@ -124,7 +124,7 @@ def ema_decay(recipe: Recipe, batches: int) -> float:
 
 def run_throw_away_steps(
     dataset: Dataset, module: Classifier, watch: Callback, max_steps: int
-) -> None:
+) -> Pace | None:
     """Train a network that nobody keeps for some steps, on one device.
 
     Args:
@@ -132,9 +132,13 @@ def run_throw_away_steps(
         module: The network, and the record of the run that this one is like.
         watch: The only callback.
         max_steps: At most.
+
+    Returns:
+        The pace of loader and steps; None if the images are in memory.
     """
     quiet_lightning()
     record = module.record
+    batches = loader(dataset.train, forward_batch_size(record.recipe), record.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on so short a run, and on its validation
         Trainer(
@@ -150,11 +154,8 @@ def run_throw_away_steps(
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,
-        ).fit(
-            module,
-            loader(dataset.train, forward_batch_size(record.recipe), record.seed),
-            loader(dataset.validation[:1], 1),
-        )
+        ).fit(module, batches, loader(dataset.validation[:1], 1))
+    return getattr(batches, "pace", None)
 
 
 def precision(recipe: Recipe) -> Precision:

@@ -113,7 +113,6 @@ def _image_size(facts: Facts) -> tuple[int, str]:
         return size, f"the images have {usual} pixels"
     # Above `SMALL`, images are resized to 8/7 of the size and cropped.
     fitting = [size for size in SIZES if size <= SMALL or round(size * 8 / 7) <= usual]
-    fitting = [size for size in fitting if _fits_memory(facts, size)] or [SIZES[-1]]
     if facts.has_gpu or facts.architecture is not None:
         return fitting[0], f"the largest that does not enlarge images of {usual} pixels"
     if usual < PHOTOGRAPH:
@@ -122,11 +121,6 @@ def _image_size(facts: Facts) -> tuple[int, str]:
     wanted = (size for size in fitting if size > SMALL and _possible_epochs(facts, size) >= 20)
     size = next(wanted, min(96, fitting[0]))
     return size, f"the largest for images of {usual} pixels that the cores have time for"
-
-
-def _fits_memory(facts: Facts, size: int) -> bool:
-    """Tell whether the images at that size take at most half of the memory."""
-    return facts.images * size * size * facts.channels <= facts.free_bytes / 2
 
 
 def _batch_size(facts: Facts, size: int) -> int:

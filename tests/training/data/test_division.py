@@ -146,17 +146,6 @@ def test_a_groups_split_does_not_follow_from_the_images_in_it(make_images: MakeI
     assert set(whole) == set(keys_of(files[:3], root, group_by="boot"))
 
 
-def test_above_a_number_of_files_the_names_are_hashed(
-    make_images: MakeImages, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = make_images(labels={"boot": 4})
-    files = [LabelledFile(path, 0) for path in sorted(root.rglob("*.png"))]
-    monkeypatch.setattr("training.data.division.MAX_FILES_READ", 3)
-    monkeypatch.setattr("training.data.division.content_key", None)
-
-    assert len(set(keys_of(files, root))) == 4
-
-
 @pytest.mark.parametrize(
     ("pattern", "groups"),
     [("([^/]+)_[0-9]+", ["p1", "p1", None]), ("^a", ["a", None, "a"])],

@@ -104,7 +104,9 @@ class EpochTable(Callback):
         write_rows(self.metrics, self._rows)
         draw_curves(self.metrics, self.curves, self.recipe.name)
         epochs = trainer.current_epoch + 1 - self._first_epoch
-        log.info(epoch_line(self._rows, self.recipe, spent["seconds"] / epochs))
+        line = epoch_line(self._rows, self.recipe, spent["seconds"] / epochs)
+        pace = getattr(trainer.train_dataloader, "pace", None)
+        log.info(line if pace is None else f"{line}  {pace.describe()}")
 
 
 def epoch_line(rows: Sequence[Mapping[str, Any]], recipe: Recipe, seconds_per_epoch: float) -> str:
