@@ -143,6 +143,9 @@ class Settings(BaseSettings):
         le=268_435_456,  # 16,384 x 16,384, the longest sides
         description="Of one image as it is decoded; all of one request may have four times that.",
     )
+    decode_isolation: Literal["none", "process"] = Field(
+        "none", description="`process`: decode in child processes, with limits of their own."
+    )
     drift_window: int = Field(
         2_000,
         ge=200,  # with fewer `service.postprocessing.drift` says nothing
@@ -212,6 +215,11 @@ class Settings(BaseSettings):
     def processes(self) -> int:
         """Workers that share the cores; 1 while `auto` is not resolved."""
         return 1 if self.workers == "auto" else self.workers
+
+    @property
+    def child_timeout_s(self) -> float | None:
+        """How long a child may take to decode an image; None: there are no children."""
+        return self.deadline_s if self.decode_isolation == "process" else None
 
     @model_validator(mode="after")
     def _sockets_fit_each_other(self) -> Self:

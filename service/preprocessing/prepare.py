@@ -9,7 +9,8 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -18,6 +19,7 @@ from service.cancellation import Disconnect
 from service.cpus import usable_cores
 from service.errors import ClientDisconnectedError, DeadlineExceededError, ImageTooLargeError
 from service.preprocessing.decode import counted_pixels, open_image, read_image
+from service.preprocessing.isolation import Decoders
 from service.threads import started_pool
 
 
@@ -67,6 +69,11 @@ class Preprocessor:
         max_pixels: Of one image.
         processes: Number of processes that share the cores.
         on_decoded: Called in the pool with an image's seconds there and the number of threads.
+        child_timeout_s: Decode in child processes, which have so long for an image; None: in this
+            process.
+
+    Raises:
+        StartError: If no child starts.
     """
 
     def __init__(
@@ -75,12 +82,22 @@ class Preprocessor:
         max_pixels: int,
         processes: int = 1,
         on_decoded: Callable[[float, int], None] = lambda _seconds, _threads: None,
+        child_timeout_s: float | None = None,
     ) -> None:
         self.spec = spec
         self.max_pixels = max_pixels
         self.threads = max(1, usable_cores() // processes)
         self.pool = started_pool(self.threads, "decode")
         self._on_decoded = on_decoded
+        self._decoders: Decoders | None = None
+        if child_timeout_s is not None:
+            self._decoders = Decoders(spec, max_pixels, self.threads, child_timeout_s)
+
+    def stop(self) -> None:
+        """End threads and children, when they have done what they do."""
+        self.pool.shutdown()
+        if self._decoders is not None:
+            self._decoders.stop()
 
     async def prepare(
         self,
@@ -110,13 +127,14 @@ class Preprocessor:
         if disconnect.disconnected:
             raise ClientDisconnectedError("The client disconnected before its images were decoded.")
         if (
-            len(payloads) == 1
+            self._decoders is None
+            and len(payloads) == 1
             and len(payloads[0]) <= INLINE_DECODE_BYTES
             and METADATA.search(payloads[0]) is None
         ):
             image = open_image(payloads[0], self.max_pixels, spec=self.spec)
             if image.width * image.height <= INLINE_DECODE_PIXELS:
-                return [self._read(image, 0)]
+                return [read_prepared(image, self.spec, 0)]
             del image
         timeout_s = deadline - time.perf_counter()
         with decode_slot(len(payloads), timeout_s):
@@ -143,13 +161,20 @@ class Preprocessor:
 
     async def _in_pool(self, payloads: Sequence[bytes]) -> list[PreparedImage]:
         loop = asyncio.get_running_loop()
-        if len(payloads) == 1:
+        if self._decoders is not None:
+            decode: Callable[[Any, int], PreparedImage] = partial(self._decode, self._decoders)
+            if len(payloads) > 1:
+                await asyncio.to_thread(self._count_all, self._decoders, payloads)
+            opened: list[Any] = list(payloads)
+        elif len(payloads) == 1:
             return [await loop.run_in_executor(self.pool, self._open_and_read, payloads[0])]
-        # not in the pool, or the images would wait in its queue twice
-        opened = await asyncio.to_thread(self._open_all, payloads)
+        else:
+            decode = self._read_timed
+            # not in the pool, or the images would wait in its queue twice
+            opened = await asyncio.to_thread(self._open_all, payloads)
         opened.reverse()
         jobs = [  # each job owns its image, so that it is freed when the job is done
-            loop.run_in_executor(self.pool, self._read_timed, opened.pop(), index)
+            loop.run_in_executor(self.pool, decode, opened.pop(), index)
             for index in range(len(opened))
         ]
         try:
@@ -163,33 +188,56 @@ class Preprocessor:
 
     def _open_all(self, payloads: Sequence[bytes]) -> list[Image.Image]:
         """Read all headers, and reject a request that is too large as a whole."""
-        limit = self.max_pixels
         images = [
-            open_image(payload, limit, index, self.spec) for index, payload in enumerate(payloads)
+            open_image(payload, self.max_pixels, index, self.spec)
+            for index, payload in enumerate(payloads)
         ]
-        pixels = sum(counted_pixels(image, self.spec) for image in images)
-        if pixels > REQUEST_PIXELS * limit:
-            raise ImageTooLargeError(
-                f"The request's {len(images)} images have {pixels:,} pixels together; the limit "
-                f"is {REQUEST_PIXELS * limit:,}. Send fewer at once, or raise RESNET_MAX_PIXELS."
-            )
+        self._check_sum([counted_pixels(image, self.spec) for image in images])
         return images
+
+    def _count_all(self, decoders: Decoders, payloads: Sequence[bytes]) -> None:
+        """Do the same in a child."""
+        counts = [decoders.count_pixels(payload, index) for index, payload in enumerate(payloads)]
+        self._check_sum(counts)
+
+    def _check_sum(self, counts: Sequence[int]) -> None:
+        pixels, limit = sum(counts), REQUEST_PIXELS * self.max_pixels
+        if pixels > limit:
+            raise ImageTooLargeError(
+                f"The request's {len(counts)} images have {pixels:,} pixels together; the limit "
+                f"is {limit:,}. Send fewer at once, or raise RESNET_MAX_PIXELS."
+            )
+
+    def _decode(self, decoders: Decoders, payload: bytes, index: int) -> PreparedImage:
+        """Decode in a child, and report the time that it took here."""
+        began = time.perf_counter()
+        try:
+            pixels, decode_s, preprocess_s, *size = decoders.decode(payload, index)
+        finally:
+            self._on_decoded(time.perf_counter() - began, self.threads)
+        return PreparedImage(pixels, decode_s, preprocess_s, ImageSize(*size), began)
 
     def _read_timed(self, image: Image.Image, index: int) -> PreparedImage:
         """Decode in the pool, and report the time, whether or not it succeeded."""
         began = time.perf_counter()
         try:
-            return self._read(image, index)
+            return read_prepared(image, self.spec, index)
         finally:
             self._on_decoded(time.perf_counter() - began, self.threads)
 
-    def _read(self, image: Image.Image, index: int) -> PreparedImage:
-        began = time.perf_counter()
-        width, height = image.size  # of the file: the decoder may shrink it
-        decoded = read_image(image, self.spec, index)
-        between = time.perf_counter()
-        pixels = preprocess(decoded, self.spec)
-        preprocess_s = time.perf_counter() - between
-        is_turned = width != height and lies_down(image)
-        size = ImageSize(height, width) if is_turned else ImageSize(width, height)
-        return PreparedImage(pixels, between - began, preprocess_s, size, began)
+
+def read_prepared(image: Image.Image, spec: Preprocessing, index: int) -> PreparedImage:
+    """Decode and preprocess an image that was opened.
+
+    Raises:
+        InvalidImageError: If the file is truncated or corrupt.
+    """
+    began = time.perf_counter()
+    width, height = image.size  # of the file: the decoder may shrink it
+    decoded = read_image(image, spec, index)
+    between = time.perf_counter()
+    pixels = preprocess(decoded, spec)
+    preprocess_s = time.perf_counter() - between
+    is_turned = width != height and lies_down(image)
+    size = ImageSize(height, width) if is_turned else ImageSize(width, height)
+    return PreparedImage(pixels, between - began, preprocess_s, size, began)

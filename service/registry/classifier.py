@@ -78,7 +78,9 @@ class Classifier:
         self.drift = Drift(self.manifest.labels, self.manifest.reference, settings.drift_window)
         self._on_image = observers.on_image
         spec, processes = self.manifest.preprocessing, settings.processes
-        self._preprocessor = Preprocessor(spec, settings.max_pixels, processes, cost.update_decode)
+        self._preprocessor = Preprocessor(
+            spec, settings.max_pixels, processes, cost.update_decode, settings.child_timeout_s
+        )
         self._rendered: dict[str, bytes] = {}
         self._rendering = Finishing("drawn", settings.max_in_flight)
         self._serialising = Finishing("written", settings.max_in_flight)
@@ -90,8 +92,9 @@ class Classifier:
     async def stop(self) -> None:
         """End the threads."""
         await self.batcher.stop()
-        for pool in (self._preprocessor.pool, self._rendering.pool, self._serialising.pool):
-            await asyncio.to_thread(pool.shutdown)  # they may be busy
+        await asyncio.to_thread(self._preprocessor.stop)  # it may be busy, as the others may
+        for pool in (self._rendering.pool, self._serialising.pool):
+            await asyncio.to_thread(pool.shutdown)
 
     @property
     def in_flight(self) -> int:

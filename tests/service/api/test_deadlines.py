@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.preprocessing import Preprocessing
 from service.api.shedding import TIMEOUT_HEADER
 from service.cancellation import Disconnect
 from service.cpus import usable_cores
 from service.errors import ClientDisconnectedError, DeadlineExceededError
 from service.inference.batcher import Batcher
 from service.inference.cost import CostModel
-from service.preprocessing.prepare import PreparedImage, Preprocessor
+from service.preprocessing import prepare
+from service.preprocessing.prepare import PreparedImage, read_prepared
 from tests.service.classifying import predict
 from tests.service.conftest import Gate, Serve, Service, replace_cost
 from tests.service.images import BLACK, WHITE, encode
@@ -214,13 +216,12 @@ async def test_what_nobody_waits_for_is_not_decoded(
     begun = []
     release = threading.Event()
 
-    def slow(self: Preprocessor, image: Image.Image, index: int) -> PreparedImage:
+    def slow(image: Image.Image, spec: Preprocessing, index: int) -> PreparedImage:
         begun.append(index)
         release.wait(10)
-        return read(self, image, index)
+        return read_prepared(image, spec, index)
 
-    read = Preprocessor._read  # what the pool runs
-    monkeypatch.setattr(Preprocessor, "_read", slow)
+    monkeypatch.setattr(prepare, "read_prepared", slow)  # what the pool runs
     service = await serve()
     large = encode(Image.new("L", (600, 600)))
 
@@ -242,7 +243,7 @@ async def test_who_leaves_while_decoding_is_no_longer_decoded_for(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, disconnect = threading.Event(), Disconnect()
-    monkeypatch.setattr(Preprocessor, "_read", lambda *_: release.wait(10))
+    monkeypatch.setattr(prepare, "read_prepared", lambda *_: release.wait(10))
     service = await serve()
     payload = encode(Image.new("L", (600, 600)))
 
