@@ -24,7 +24,7 @@ from training.fit.loggers import LoggerName
 from training.fit.memory import explain_out_of_memory, free_memory, is_out_of_memory
 from training.fit.module import Classifier
 from training.fit.threads import computing_threads
-from training.fit.trainer import build_trainer, forward_batch_size
+from training.fit.trainer import build_trainer, training_batches
 from training.runs.folder import RunFolder
 from training.runs.record import RunRecord
 
@@ -70,7 +70,9 @@ def run_loop(  # noqa: PLR0913  # the run, what it learns from, and how it is ke
     quiet_lightning()
     record = module.record
     threads = None if record.environment is None else record.environment.threads
-    train = loader(dataset.train, forward_batch_size(record.recipe), record.seed)
+    train = training_batches(dataset, module)
+    if record.recipe.rrc_from_file and module.augments is record.recipe:
+        log.info("note: crops are cut from the stored images, for lack of a file for each of them")
     validation = loader(dataset.validation, eval_batch_size(record.preprocessing.crop))
     trainer, best = build_trainer(folder, record.recipe, checkpoint_every, train, logger)
     for each in trainer.loggers:

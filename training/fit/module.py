@@ -41,6 +41,7 @@ class Classifier(LightningModule):
         super().__init__()
         self.record = record
         self.recipe = recipe = record.recipe
+        self.augments = recipe  # without what the loader has done
         self.normalize, network = build_parts(record.architecture, record.preprocessing)
         self.network = _prepare(network, recipe)
         if not recipe.backbone_lr_scale:  # no gradients are computed for it
@@ -75,7 +76,7 @@ class Classifier(LightningModule):
         """Augment, predict, compare; nothing here copies from the device to the host."""
         images, targets = batch
         image_size = self._image_size(images.shape[1])
-        images = augment(images, self.recipe, self.on_device, image_size)
+        images = augment(images, self.augments, self.on_device, image_size)
         images, others, share = self._mixed(images, targets)
         logits = self(images)
         loss = self._mixed_loss(logits, targets, others, share)

@@ -16,6 +16,7 @@ from model.architecture.summary import summarize
 from training.data.dataset import Dataset
 from training.data.duplicates import across_splits, find_duplicates, name_places, with_two_labels
 from training.data.headers import SMALL
+from training.fit.crops import training_split
 from training.fit.memory import check_memory
 from training.fit.step_time import StepTime, measure_step_time
 from training.fit.words import duration
@@ -161,11 +162,12 @@ def draw_samples(dataset: Dataset, record: RunRecord, folder: RunFolder) -> None
     Preprocessed and augmented by the recipe; only mixup and CutMix are not shown.
     """
     generator = torch.Generator().manual_seed(record.seed)
+    train, augments = training_split(dataset, record.recipe, record.seed)
     tiles = []
     for target, label in enumerate(dataset.labels[:MAX_LABELS]):
-        chosen = (dataset.train.targets == target).nonzero().flatten()[:SAMPLES_PER_LABEL]
+        chosen = (train.targets == target).nonzero().flatten()[:SAMPLES_PER_LABEL]
         if len(chosen):
-            images = augment(dataset.train[chosen].images, record.recipe, generator)
+            images = augment(train[chosen].images, augments, generator)
             tiles += [Tile(image, (label,)) for image in images.numpy()]
             blank = images.new_full(images.shape[1:], 255).numpy()
             tiles += [Tile(blank, ())] * (SAMPLES_PER_LABEL - len(chosen))

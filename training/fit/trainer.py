@@ -24,6 +24,7 @@ from training.fit.callbacks.checkpointing import (
 from training.fit.callbacks.ema import MovingAverage
 from training.fit.callbacks.progress import EpochTable, ProgressBar, quiet_lightning
 from training.fit.callbacks.terminate_on_nan import TerminateOnNaN
+from training.fit.crops import training_split
 from training.fit.loggers import LoggerName, build_logger
 from training.fit.module import Classifier
 from training.recipe.recipe import Recipe
@@ -94,6 +95,13 @@ def build_trainer(
     return trainer, best
 
 
+def training_batches(dataset: Dataset, module: Classifier) -> DataLoader[Batch]:
+    """Load the training split, shuffled; tell the module what is left to augment."""
+    recipe, seed = module.recipe, module.record.seed
+    split, module.augments = training_split(dataset, recipe, seed)
+    return loader(split, forward_batch_size(recipe), seed)
+
+
 def forward_batch_size(recipe: Recipe) -> int:
     """Count the images that a process computes at once: its share, in the recipe's parts.
 
@@ -138,7 +146,7 @@ def run_throw_away_steps(
     """
     quiet_lightning()
     record = module.record
-    batches = loader(dataset.train, forward_batch_size(record.recipe), record.seed)
+    batches = training_batches(dataset, module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on so short a run, and on its validation
         Trainer(

@@ -116,6 +116,7 @@ PHOTOS = Recipe(
     color_jitter=0.1,
     random_erasing=0.1,
     rrc_min_area=0.35,
+    rrc_from_file=True,
 )
 # Not measured: it starts, steps and resumes. Most ingredients are those of torchvision's second
 # weights for ResNet-50.
@@ -134,6 +135,7 @@ IMAGENET = Recipe(
     flip=True,
     random_erasing=0.1,
     rrc_min_area=0.08,
+    rrc_from_file=True,
     mixup=0.2,
     cutmix=1.0,
     resolution_start=176 / 224,

@@ -165,6 +165,11 @@ class Recipe(BaseModel):
     rrc_min_area: float = Field(
         1.0, gt=0, le=1, description="Smallest area of a random resized crop; 1: no crop."
     )
+    rrc_from_file: bool = Field(
+        False,
+        description="Cut crops from the whole file, which is decoded in each epoch, not from the "
+        "stored centre.",
+    )
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup; 0: none.")
     cutmix: float = Field(0.0, ge=0, description="Alpha of CutMix; 0: none.")
     resolution_start: float = Field(
