@@ -18,6 +18,7 @@ from training.data.duplicates import across_splits, find_duplicates, name_places
 from training.data.headers import SMALL
 from training.fit.crops import training_split
 from training.fit.memory import check_memory
+from training.fit.outlier_report import outlier_lines
 from training.fit.step_time import StepTime, measure_step_time
 from training.fit.words import duration
 from training.plots.contact_sheet import Tile, draw_sheet
@@ -86,6 +87,8 @@ def run_preflight(dataset: Dataset, record: RunRecord, folder: RunFolder) -> Ste
     """
     summary = _summarize(dataset, record, folder)
     for line in _data_lines(summary, record, folder):
+        log.info(line)
+    for line in outlier_lines(dataset, summary.counts, folder):
         log.info(line)
     draw_samples(dataset, record, folder)
     log.info(f"samples: {folder.samples}")

@@ -62,6 +62,11 @@ class RunFolder:
         return self.path / "summary.json"
 
     @property
+    def outliers(self) -> Path:
+        """Images worth a look, as CSV, where there are some."""
+        return self.path / "outliers.csv"
+
+    @property
     def samples(self) -> Path:
         """Some images of each label, augmented."""
         return self.path / "samples.png"
