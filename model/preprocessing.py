@@ -39,6 +39,11 @@ class Preprocessing(BaseModel):
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     mean: tuple[Share, ...] = Field(description="Per channel, in [0, 1]; applied in the graph.")
     std: tuple[Share, ...] = Field(description="Per channel, in [0, 1]; applied in the graph.")
+    grey_bits: Literal[8, 10, 12, 14, 16] = Field(
+        16,
+        description="Bits that greys of 16 bits use: 12 if the camera that saved them has 12.",
+        exclude_if=lambda bits: bits == 16,  # as most have, and all before there was this field
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -69,11 +74,15 @@ def shrinking(size: tuple[int, int], spec: Preprocessing) -> int:
     return max(scale for scale in (1, 2, 4, 8) if scale <= max(1, spare))
 
 
-def upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:
     """Bring any image that our formats can hold to RGB or L, upright.
 
-    Alpha goes over white, 16-bit greys lose their lower byte (Pillow's own conversion
-    would clip them to white), CMYK is converted, the EXIF rotation is applied.
+    Alpha goes over white, 16-bit greys keep the upper eight of the bits that are used (Pillow's
+    own conversion would clip them to white), CMYK is converted, the EXIF rotation is applied.
+
+    Args:
+        image: Just opened.
+        grey_bits: Bits that greys of 16 bits use; larger values become white.
 
     Raises:
         OSError: If the image's data is broken (decoding happens here).
@@ -84,11 +93,11 @@ def upright(image: Image.Image) -> Image.Image:
     if image.mode in ("RGB", "L") and "transparency" not in image.info:  # most often
         flat = image
     else:
-        flat = _to_rgb_or_grey(image)
+        flat = _to_rgb_or_grey(image, grey_bits)
     return flat if turn is None else flat.transpose(turn)
 
 
-def _to_rgb_or_grey(image: Image.Image) -> Image.Image:
+def _to_rgb_or_grey(image: Image.Image, grey_bits: int) -> Image.Image:
     match image.mode:
         case "1" if "transparency" not in image.info:
             return image.convert("L")
@@ -103,7 +112,7 @@ def _to_rgb_or_grey(image: Image.Image) -> Image.Image:
         case "CMYK" | "YCbCr" | "LAB" | "HSV" | "RGBX":
             return image.convert("RGB")
         case "I" | "I;16" | "I;16L" | "I;16B" | "I;16N":
-            return _high_bytes(image)
+            return _high_bytes(image, grey_bits)
         case mode:
             raise ValueError(f"`image.mode` (={mode!r}) is none that the accepted formats have.")
 
@@ -130,10 +139,10 @@ def _strip_over_white(image: Image.Image, mode: str) -> Image.Image:
     return Image.alpha_composite(white, ink).convert(mode[:-1])
 
 
-def _high_bytes(image: Image.Image) -> Image.Image:
-    """Greys of 16 bits -> L, without their lower bytes; 32 bits are clipped."""
+def _high_bytes(image: Image.Image, grey_bits: int) -> Image.Image:
+    """Greys of 16 bits -> L, the upper eight of the bits that are used; what is above is white."""
     values = np.asarray(image)  # uint16, or int32 for mode I
-    high_bytes = values >> 8
+    high_bytes = values >> (grey_bits - 8)
     grey = high_bytes.clip(0, 255, out=high_bytes).astype(np.uint8)
     if "transparency" in image.info:
         grey[values == image.info["transparency"]] = 255

@@ -110,7 +110,7 @@ def read_image(image: Image.Image, spec: Preprocessing, index: int = 0) -> Image
     try:
         if image.format == "JPEG":
             shrink_on_load(image, spec)
-        return upright(image)
+        return upright(image, spec.grey_bits)
     except DECODE_ERRORS as error:
         raise _broken(error, index) from error
 

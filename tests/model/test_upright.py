@@ -143,6 +143,19 @@ def test_a_greys_transparent_value_lies_over_white(
     assert np.asarray(flat)[0].tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("bits", "expected"), [(16, [0, 3, 15, 255]), (12, [1, 63, 255, 255]), (8, [16, 255, 255, 255])]
+)
+def test_greys_of_16_bits_keep_the_upper_eight_that_are_used(
+    bits: int, expected: list[int]
+) -> None:
+    image = Image.fromarray(np.array([[16, 1023, 4095, 65_535]], np.uint16))
+
+    flat = upright(_reopened(image, "PNG"), bits)
+
+    assert np.asarray(flat)[0].tolist() == expected
+
+
 def test_a_colours_transparent_value_lies_over_white() -> None:
     image = Image.fromarray(np.array([[[1, 2, 3], [9, 9, 9]]], np.uint8))
 

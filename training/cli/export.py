@@ -250,8 +250,8 @@ def _data_for(
     if data is None and labels_csv is None:
         return None
     splits = SPLIT_NAMES if "int8" in options.precisions else ("test",)  # int8 fits its ranges
-    size, resize = given.architecture.image_size, given.resize
-    return open_dataset(data, size, splits=splits, labels_csv=labels_csv, resize=resize)
+    size, like = given.architecture.image_size, given.preprocessing
+    return open_dataset(data, size, splits=splits, labels_csv=labels_csv, like=like)
 
 
 def _figures(values: tuple[float, ...]) -> str:

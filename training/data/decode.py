@@ -48,7 +48,7 @@ def decode_files(files: Sequence[LabelledFile], spec: Preprocessing, root: Path)
         image = open_image_file(data)
         shorter_side = min(image.size)
         shrink_on_load(image, spec)
-        return preprocess(upright(image), spec), shorter_side
+        return preprocess(upright(image, spec.grey_bits), spec), shorter_side
 
     images = np.empty((len(files), spec.crop, spec.crop, spec.channels), np.uint8)
     good: list[LabelledFile] = []

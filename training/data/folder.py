@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from model.preprocessing import Preprocessing
+from training.data.bit_depth import used_bits
 from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError
 from training.data.decode import Decoded, decode_files, hash_files
 from training.data.digest import digest, other_digests
@@ -47,7 +48,7 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     splits: Collection[str] = SPLIT_NAMES,
     group_by: str | None = None,
     labels_csv: Path | None = None,
-    resize: int | None = None,
+    like: Preprocessing | None = None,
 ) -> Dataset:
     """Read a folder of labelled images and split it; a large one is not decoded before it is used.
 
@@ -63,7 +64,7 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
             that only decoding would find broken counts as readable.
         group_by: A regular expression; files whose paths match alike stay in one split.
         labels_csv: A table of files and labels; None: folders' names are labels.
-        resize: Pixels of the shorter side before the crop; None: what is usual.
+        like: Preprocessing of a network that is there already, see `choose_preprocessing`.
 
     Raises:
         DatasetError: If the labels make no sense, or a split has no readable image.
@@ -80,7 +81,11 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     _check_no_split_is_empty(root, division.splits, splits, unreadable)
     check_every_label_is_trained(root, division.splits, listing.labels, known)
     seen = [look.headers[file] for file in _all(division.splits) if file in look.headers]
-    spec = choose_preprocessing(seen or list(look.headers.values()), size, resize)
+    spec = choose_preprocessing(seen or list(look.headers.values()), size, like)
+    told = ""
+    if like is None:
+        bits, told = used_bits([file for file, header in look.headers.items() if header.is_deep])
+        spec = spec.model_copy(update={"grey_bits": bits})
     decoded = _decode(root, division.splits, spec, splits, look.keys)
     unreadable += [reason for part in decoded.values() for reason in part.unreadable]
     left = {name: part.files for name, part in decoded.items()}
@@ -109,7 +114,12 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
         files={name: part.files for name, part in decoded.items()},
         is_drawn=division.is_drawn,
         labels_csv=None if labels_csv is None else str(labels_csv),
-        notes=(*listing.notes, *division.notes, *empty_label_warnings(without)),
+        notes=(
+            *listing.notes,
+            *division.notes,
+            *filter(None, [told]),
+            *empty_label_warnings(without),
+        ),
     )
 
 

@@ -13,10 +13,11 @@ SMALL = 64
 
 
 class Header(NamedTuple):
-    """The shorter side of an image in pixels, and whether it has one channel."""
+    """The shorter side of an image in pixels, whether it has one channel, and that of 16 bits."""
 
     shorter_side: int
     is_grey: bool
+    is_deep: bool = False
 
 
 def read_headers(files: Iterable[LabelledFile]) -> tuple[dict[LabelledFile, Header], list[str]]:
@@ -30,8 +31,9 @@ def read_headers(files: Iterable[LabelledFile]) -> tuple[dict[LabelledFile, Head
     for file in files:
         try:
             with open_image_path(file.path) as image:
-                is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-                headers[file] = Header(min(image.size), is_grey)
+                is_deep = image.mode.startswith("I")
+                is_grey = is_deep or image.mode in ("1", "L", "LA")
+                headers[file] = Header(min(image.size), is_grey, is_deep)
         except DECODE_ERRORS as error:
             unreadable.append(reason(file, error))
     return headers, unreadable
@@ -45,14 +47,14 @@ def reason(file: LabelledFile, error: BaseException) -> str:
 
 
 def choose_preprocessing(
-    headers: Sequence[Header], size: int | None, resize: int | None = None
+    headers: Sequence[Header], size: int | None, like: Preprocessing | None = None
 ) -> Preprocessing:
     """Keep the median size up to `SMALL` pixels; above, resize to 256 and crop 224.
 
     Args:
         headers: Of all images.
         size: Of the crop, if the user has chosen one.
-        resize: Of the shorter side before it, if that is known.
+        like: What a network that is there already expects; its `resize` and `grey_bits` are taken.
 
     Returns:
         With mean 0 and standard deviation 1: nothing is decoded yet.
@@ -60,6 +62,9 @@ def choose_preprocessing(
     channels = 1 if all(header.is_grey for header in headers) else 3
     usual = int(statistics.median(header.shorter_side for header in headers))
     crop = size or (usual if usual <= SMALL else 224)
-    resize = resize or (crop if crop <= SMALL else round(crop * 256 / 224))
+    resize = like.resize if like else (crop if crop <= SMALL else round(crop * 256 / 224))
     mean, std = (0.0,) * channels, (1.0,) * channels
-    return Preprocessing(resize=resize, crop=crop, channels=channels, mean=mean, std=std)
+    bits = like.grey_bits if like else 16
+    return Preprocessing(
+        resize=resize, crop=crop, channels=channels, mean=mean, std=std, grey_bits=bits
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from model.preprocessing import Preprocessing
 from training.data.dataset import SPLIT_NAMES, Dataset
 from training.data.fashion_mnist import has_idx_files, read_fashion_mnist
 from training.data.folder import read_image_folder
@@ -17,7 +18,7 @@ def read_dataset(  # noqa: PLR0913  # which files, how they are divided, and whi
     splits: Collection[str] = SPLIT_NAMES,
     group_by: str | None = None,
     labels_csv: Path | None = None,
-    resize: int | None = None,
+    like: Preprocessing | None = None,
 ) -> Dataset:
     """Read IDX files or a folder of images, whichever the source is.
 
@@ -29,7 +30,7 @@ def read_dataset(  # noqa: PLR0913  # which files, how they are divided, and whi
         splits: The splits to decode; the others come out empty.
         group_by: A regular expression; files of a folder whose paths match alike stay together.
         labels_csv: A table of files below the source and their labels.
-        resize: Pixels of the shorter side of a folder's images before the crop.
+        like: Preprocessing of a network that is there already, see `choose_preprocessing`.
 
     Raises:
         DatasetError: If the images cannot be used; the message says why.
@@ -46,5 +47,5 @@ def read_dataset(  # noqa: PLR0913  # which files, how they are divided, and whi
         splits=splits,
         group_by=group_by,
         labels_csv=labels_csv,
-        resize=resize,
+        like=like,
     )

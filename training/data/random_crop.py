@@ -53,7 +53,7 @@ class RandomCrop:
         spare = min(right - left, bottom - top) / spec.crop
         scale = next((scale for scale in SCALES if scale <= spare), 1)
         image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
-        flat = upright(image)
+        flat = upright(image, spec.grey_bits)
         return preprocess(flat, spec, random_box(*flat.size, self.min_area, draws))
 
 

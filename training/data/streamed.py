@@ -218,4 +218,4 @@ class StreamedSplit:
             return self.crop.decode(data, self.spec, epoch, position)
         image = open_image_file(data)
         shrink_on_load(image, self.spec)
-        return preprocess(upright(image), self.spec)
+        return preprocess(upright(image, self.spec.grey_bits), self.spec)

@@ -9,6 +9,7 @@ import torch
 from model.architecture.spec import Architecture
 from model.artifact.folder import Artifact
 from model.network.resnet import build_parts
+from model.preprocessing import Preprocessing
 from model.weights.family import check_trained
 from model.weights.file import Weights, describe_file, read_weights
 from model.weights.labels import name_labels, read_labels
@@ -49,6 +50,12 @@ class PretrainedWeights:
     source: str
     new_head: bool = False
     resize: int | None = None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the network expects of an image."""
+        usual = preprocessing_for(self.architecture, *self.normalization)
+        return usual.model_copy(update={"resize": self.resize or usual.resize})
 
 
 def read_pretrained(  # the file, and what it does not say itself
@@ -165,9 +172,7 @@ def export_pretrained(
     check_early(out, options or Options(), overwrite=overwrite)
     torch.manual_seed(0)
     architecture = pretrained.architecture
-    preprocessing = preprocessing_for(architecture, *pretrained.normalization)
-    if pretrained.resize is not None:
-        preprocessing = preprocessing.model_copy(update={"resize": pretrained.resize})
+    preprocessing = pretrained.preprocessing
     normalize, network = build_parts(architecture, preprocessing)
     report = load_weights(network, pretrained.weights)
     check_trained(architecture, pretrained.weights, report, new_head=pretrained.new_head)

@@ -35,6 +35,10 @@ RECOMMENDED_STEPS = 1_000
 SAMPLES_PER_LABEL = 8
 MAX_PLACES_LENGTH = 300
 """Characters of one image's places that are printed; all are in summary.json."""
+HINT = (
+    "hint: photographs of {} pixels, and random weights. Weights trained on ImageNet need fewer "
+    "epochs and reach more, above all with few images: add --init resnet18 (45 MB, fetched once)"
+)
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +90,7 @@ def run_preflight(dataset: Dataset, record: RunRecord, folder: RunFolder) -> Ste
         TrainingError: If the memory cannot be enough for a step.
     """
     summary = _summarize(dataset, record, folder)
-    for line in _data_lines(summary, record, folder):
-        log.info(line)
-    for line in outlier_lines(dataset, summary.counts, folder):
+    for line in _data_lines(dataset, summary, record, folder):
         log.info(line)
     draw_samples(dataset, record, folder)
     log.info(f"samples: {folder.samples}")
@@ -96,12 +98,8 @@ def run_preflight(dataset: Dataset, record: RunRecord, folder: RunFolder) -> Ste
     log.info("timing a few steps")
     step_time = measure_step_time(dataset, record)
     if step_time is not None:
-        measured = {
-            "peak_bytes": step_time.peak_bytes,
-            "seconds_per_step": step_time.seconds_per_step,
-            "seconds_per_epoch": step_time.seconds_per_epoch,
-        }
-        summary = summary.model_copy(update=measured)
+        names = ("peak_bytes", "seconds_per_step", "seconds_per_epoch")
+        summary = summary.model_copy(update={name: getattr(step_time, name) for name in names})
         for line in _time_lines(summary, step_time, record.recipe.epochs):
             log.info(line)
     for line in _memory_lines(summary):
@@ -110,19 +108,18 @@ def run_preflight(dataset: Dataset, record: RunRecord, folder: RunFolder) -> Ste
     return step_time
 
 
-def _data_lines(summary: Summary, record: RunRecord, folder: RunFolder) -> Iterator[str]:
+def _data_lines(
+    dataset: Dataset, summary: Summary, record: RunRecord, folder: RunFolder
+) -> Iterator[str]:
     """Put what is known of the images into words, line by line."""
     yield from _label_lines(summary, is_weighted=record.recipe.class_weights)
     if summary.unreadable:
         yield f"left out: each with the reason under `unreadable` in {folder.summary}"
     yield from _copy_lines(summary)
     yield from _step_lines(summary, record)
+    yield from outlier_lines(dataset, summary.counts, folder)
     if record.init is None and summary.shorter_side > SMALL:
-        yield (
-            f"hint: photographs of {summary.shorter_side} pixels, and random weights. Weights "
-            "trained on ImageNet need fewer epochs and reach more, above all with few images: add "
-            "--init resnet18 (45 MB, fetched once)"
-        )
+        yield HINT.format(summary.shorter_side)
 
 
 def _summarize(dataset: Dataset, record: RunRecord, folder: RunFolder) -> Summary:

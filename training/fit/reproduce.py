@@ -64,6 +64,7 @@ def reproduce(  # noqa: PLR0913  # the run, and where its parts are now
         held_files(run),
         record.labels,
         labels_csv=labels_csv or record.table,
+        like=record.preprocessing,
     )
     if not dataset.has_digest(record.dataset_sha256):
         raise TrainingError(

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from model.preprocessing import Preprocessing
 from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError
 from training.data.open import read_dataset
 from training.data.splits import as_path, plain
@@ -30,7 +31,7 @@ def open_dataset(  # noqa: PLR0913  # which files, how they are divided, which t
     splits: Collection[str] = SPLIT_NAMES,
     group_by: str | None = None,
     labels_csv: Path | None = None,
-    resize: int | None = None,
+    like: Preprocessing | None = None,
 ) -> Dataset:
     """Read a data set, and log how it was read, what was found and what was left out.
 
@@ -42,7 +43,7 @@ def open_dataset(  # noqa: PLR0913  # which files, how they are divided, which t
         splits: The splits to decode; the others come out empty.
         group_by: A regular expression; files whose paths match alike stay in one split.
         labels_csv: A table of files and labels, see `training.data.labels_csv`.
-        resize: Pixels of the shorter side before the crop; None: what is usual.
+        like: Preprocessing of a network that is there already, see `choose_preprocessing`.
 
     Raises:
         DatasetError: If the images cannot be used; the message says why.
@@ -55,7 +56,7 @@ def open_dataset(  # noqa: PLR0913  # which files, how they are divided, which t
         splits=splits,
         group_by=group_by,
         labels_csv=labels_csv,
-        resize=resize,
+        like=like,
     )
     for note in dataset.notes:
         log.info(note)
@@ -150,7 +151,7 @@ def _open_as_the_run_did(
     where = source or as_path(record.dataset_source)
     table = labels_csv or record.table
     dataset = open_dataset(
-        where, spec.crop, held, record.labels, splits=splits, labels_csv=table, resize=spec.resize
+        where, spec.crop, held, record.labels, splits=splits, labels_csv=table, like=spec
     )
     if dataset.labels != record.labels:
         raise DatasetError(

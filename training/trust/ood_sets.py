@@ -93,7 +93,7 @@ def _photographs(folder: Path | None, spec: Preprocessing) -> dict[str, Tensor]:
         try:
             image = open_image_file(path.read_bytes())
             shrink_on_load(image, spec)
-            images.append(preprocess(upright(image), spec))
+            images.append(preprocess(upright(image, spec.grey_bits), spec))
         except DECODE_ERRORS:
             continue
     if not images:

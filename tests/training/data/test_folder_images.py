@@ -6,9 +6,11 @@ import pytest
 
 pytest.importorskip("torch")
 
+import numpy as np
 import torch
 from PIL import Image
 
+from model.preprocessing import Preprocessing
 from tests.conftest import MakeImages
 from tests.service.images import chunk
 from tests.training.data.splits import sizes_of
@@ -112,3 +114,34 @@ def test_a_photograph_over_pillows_limit_is_shrunk_and_read(make_images: MakeIma
     Image.new("L", (10_000, 9_000), 200).save(root / "boot" / "large.jpg")
 
     assert not read_image_folder(root).unreadable
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(200, 8), (1000, 10), (4095, 12), (40_000, 16)])
+def test_greys_of_16_bits_are_scaled_by_the_bits_that_they_use(
+    make_images: MakeImages, largest: int, bits: int
+) -> None:
+    root = make_images(labels={"boot": 3, "coat": 3})
+    slope = np.linspace(0, largest, 28 * 28).reshape(28, 28).astype(np.uint16)
+    for shade, path in enumerate(sorted(root.rglob("*.png"))):
+        Image.fromarray(slope - slope // (9 + shade)).save(path)  # the largest is 8/9 at least
+    Image.fromarray(slope).save(root / "boot" / "0.png")
+
+    dataset = read_image_folder(root)
+
+    assert dataset.preprocessing.grey_bits == bits
+    assert any(f"of which {bits} are used" in note for note in dataset.notes) == (bits < 16)
+    whitest = max(int(split.images.max()) for split in dataset.splits.values())
+    assert whitest == largest >> (bits - 8)
+    assert ("grey_bits" in dataset.preprocessing.model_dump()) == (bits < 16)
+
+
+def test_images_for_a_network_that_is_there_are_resized_and_scaled_as_it_expects(
+    make_images: MakeImages,
+) -> None:
+    like = Preprocessing(resize=232, crop=224, channels=1, mean=(0,), std=(1,), grey_bits=12)
+
+    spec = read_image_folder(
+        make_images(labels={"boot": 3, "coat": 3}), 224, like=like
+    ).preprocessing
+
+    assert (spec.resize, spec.crop, spec.grey_bits) == (232, 224, 12)

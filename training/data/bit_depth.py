@@ -1,0 +1,42 @@
+"""How many bits greys of 16 bits use: many cameras and microscopes save 10, 12 or 14.
+
+Such images would come out nearly black if they were read as 16 bits.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from model.images.image_file import DECODE_ERRORS, open_image_path
+from training.data.splits import LabelledFile
+
+SAMPLE = 64
+"""Files that are decoded for it, evenly spread."""
+DEPTHS = (8, 10, 12, 14, 16)
+
+
+def used_bits(files: Sequence[LabelledFile]) -> tuple[int, str]:
+    """Find the number of bits that holds the largest value of some images.
+
+    Args:
+        files: Of 16-bit greys.
+
+    Returns:
+        The number, and what to say of it; nothing if all 16 are used.
+    """
+    largest = looked_at = 0
+    for file in files[:: -(-len(files) // SAMPLE) or 1]:
+        try:
+            with open_image_path(file.path) as image:
+                largest = max(largest, int(np.asarray(image).max()))
+                looked_at += 1
+        except DECODE_ERRORS:  # named when all images are decoded
+            continue
+    bits = next((depth for depth in DEPTHS if largest < 1 << depth), DEPTHS[-1])
+    if not looked_at or bits == DEPTHS[-1]:
+        return DEPTHS[-1], ""
+    return bits, (
+        f"note: {len(files):,} images have 16 bits, of which {bits} are used: the largest value of "
+        f"{looked_at:,} that were looked at is {largest:,}. They are scaled by {1 << (16 - bits)}, "
+        "here and in the artifact; images with larger values come out white there"
+    )
