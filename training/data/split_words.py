@@ -23,7 +23,7 @@ FILLING = (
     "part|photos?|pics?|pictures?|png|preprocessed|processed|raw|resized|seg|sets?|splits?"
 )
 """Words that stand beside those (`train_images`), and names of a folder of images."""
-_NO_LABELS = f"(?:{FILLING}|annotations?|batch|fold|labels?|masks?|subset)+"
+_NO_LABELS = "annotations?|folds?|images?|imgs?|jpe?g|labels|masks|photos?|pics?|pictures?|png"
 """Names that say nothing of what the images show; a data set's labels are not all like this."""
 
 
