@@ -126,9 +126,12 @@ lock: .venv-audit/.installed
 	.venv-audit/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	    | $(COMPILE) --generate-hashes - --output-file requirements/build.txt
 
-# What nobody should send, and requests made from the OpenAPI document.
+# What nobody should send, for FUZZ_S seconds a harness, and requests made from the OpenAPI document.
+FUZZ_S ?= 60
+FUZZ_NEEDS = 'atheris>=3' 'httpx>=0.28' 'openapi-spec-validator>=0.9' 'schemathesis>=4.32,<5'
 .PHONY: fuzz
 fuzz: .venv-fuzz/.installed
+	.venv-fuzz/bin/python -m fuzz --seconds $(FUZZ_S)
 	.venv-fuzz/bin/python -m fuzz.api
 
 clean:
@@ -142,9 +145,9 @@ clean:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv .venv-dev
 
-.venv-fuzz/.installed: pyproject.toml
+.venv-fuzz/.installed: pyproject.toml Makefile
 	$(PYTHON) -m venv .venv-fuzz
-	.venv-fuzz/bin/python $(PIP) -e '.[cpu,fuzz]'
+	.venv-fuzz/bin/python $(PIP) -e '.[cpu]' $(FUZZ_NEEDS)
 	@touch $@
 
 # What is locked is installed with its hashes, then the project itself. pip takes torch from wherever
