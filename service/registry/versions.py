@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from model.artifact.durable import replace_synced
 from model.validation import first_fault
@@ -21,6 +29,7 @@ MAX_FILE_BYTES = 1_000_000
 Version = Annotated[int, Field(ge=1, le=999_999_999)]
 Alias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 """Never a number, so it cannot be taken for a version."""
+_POLICIES = ("all", "latest", "specific")
 
 
 class _Config(BaseModel):
@@ -43,8 +52,15 @@ class Specific(_Config):
     versions: tuple[Version, ...] = Field(min_length=1, max_length=1000)
 
 
+_ONE: list[JsonValue] = [
+    {"required": [name], "properties": {name: {"type": "object"}}} for name in _POLICIES
+]
+
+
 class VersionPolicy(_Config):
     """Which versions are loaded, as Triton's model configuration says it."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": _ONE})
 
     all: All | None = None
     latest: Latest | None = None
@@ -66,7 +82,12 @@ class Selection(_Config):
     default_version: Version | None = Field(
         None, description="Answers where no version is named; none: the newest."
     )
-    aliases: dict[Alias, Version] = Field({}, max_length=100, description="Names of versions.")
+    aliases: dict[Alias, Version] = Field(
+        {},
+        max_length=100,
+        description="Names of versions.",
+        json_schema_extra={"additionalProperties": False},
+    )
 
     @property
     def named(self) -> frozenset[int]:

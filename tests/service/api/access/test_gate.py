@@ -11,6 +11,7 @@ import pytest
 from service.api import middleware
 from service.errors import StartError
 from tests.service.api.access.conftest import ADMIN, KEY, PNG, PREDICTS, READS, Keyed, bearer
+from tests.service.api.routes.refusals import httpx_scope
 from tests.service.conftest import Gate as Engine
 from tests.service.conftest import Serve, Service
 from tests.service.images import WHITE
@@ -161,6 +162,42 @@ async def test_the_key_is_judged_before_the_load(keyed: Keyed) -> None:
 
     assert (without_key.status_code, full.status_code) == (401, 503)
     assert (await running).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/predict", {"content-length": "99999999999"}),
+        ("/predict", {"transfer-encoding": "chunked"}),
+        ("/predict", {"expect": "100-continue", "content-length": "10"}),
+        ("/predict", {"content-type": "text/html"}),
+        ("/predict", {"content-encoding": "br"}),
+        ("/predict", {"x-request-timeout-ms": "1"}),
+        ("/predict", {"x-request-timeout-ms": "soon"}),
+        ("/predict?top_k=none", {}),
+        ("/models/none/predict", {}),
+        ("/v2/models/none/infer", {"inference-header-content-length": "x"}),
+        ("/v2/repository/index", {"content-length": "99999999999"}),
+    ],
+)
+async def test_no_fault_of_a_request_is_told_before_its_key_is_judged_and_no_body_is_read(
+    path: str, headers: dict[str, str], keyed: Keyed
+) -> None:
+    service = await keyed(client_requests_s=1000)
+    bare, _, query = path.partition("?")
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        raise AssertionError("the body is read")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = httpx_scope(bare) | {"method": "POST", "query_string": query.encode()}
+    scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await service.app(scope, receive, send)
+
+    assert sent[0]["status"] == 401
 
 
 async def test_log_and_metrics_have_the_name_of_the_key_alone(
