@@ -8,7 +8,7 @@ EXTRA_LOCKS = $(patsubst %,requirements/%.txt,$(subst $(COMMA), ,$(EXTRA)))
 LOCKED_BY = --no-deps --require-hashes $(patsubst %,-r %,requirements/build.txt $(filter requirements/%,$^))
 RUN = .venv-dev/bin
 
-.PHONY: help serve install test coverage check chromium proxies fashion-mnist fix bench bench-peers train experiments lock clean
+.PHONY: help serve install test coverage check chromium proxies fashion-mnist fix bench bench-peers gpu train experiments lock clean
 
 help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench   measure the service on this machine"
 	@echo "make bench-peers   measure it beside LitServe and Triton, which are downloaded first"
 	@echo "make fuzz    send the service what nobody should send, and compare it with its OpenAPI document"
+	@echo "make gpu     measure serving and training on this machine's GPU; five minutes"
 	@echo "make train   train the default model and export it to artifacts/fashion-mnist/2"
 	@echo "make experiments   reproduce what is claimed of residual networks; hours"
 	@echo "make lock    write the locked versions of what image and Makefile install"
@@ -95,6 +96,10 @@ bench: install
 	$(RUN)/python -m benchmarks.soak
 	$(RUN)/python -m benchmarks.explain
 
+# In an environment of its own, .venv-gpu, with onnxruntime and torch for CUDA.
+gpu: .venv-gpu/.installed
+	.venv-gpu/bin/python -m benchmarks.gpu --out runs/gpu
+
 # The other servers get environments of their own, .venv-litserve and .venv-triton, from PyPI.
 bench-peers: install
 	$(RUN)/python -m benchmarks.peers.compare
@@ -135,7 +140,7 @@ fuzz: .venv-fuzz/.installed
 	.venv-fuzz/bin/python -m fuzz.api
 
 clean:
-	rm -rf .venv .venv-dev .venv-audit .venv-fuzz .venv-litserve .venv-triton
+	rm -rf .venv .venv-dev .venv-audit .venv-fuzz .venv-gpu .venv-litserve .venv-triton
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
@@ -165,6 +170,11 @@ clean:
 .venv-dev/.installed: pyproject.toml $(patsubst %,requirements/%.txt,cpu training dev) .venv-dev/bin/python
 	.venv-dev/bin/python $(PIP) $(LOCKED_BY)
 	.venv-dev/bin/python $(PIP) --no-build-isolation -e '.[cpu,training,dev]'
+	@touch $@
+
+.venv-gpu/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python $(PIP) -e '.[gpu,training,dev]'
 	@touch $@
 
 .venv-audit/.installed: requirements/audit.txt

@@ -29,10 +29,13 @@ CUDA_OPTIONS = {
 }
 
 REQUIRED = ("logits", "probabilities")
-OPTIONAL_OUTPUTS: Mapping[str, tuple[str, int]] = MappingProxyType(
-    {"score": ("tensor(float)", 1), "features": ("tensor(float)", 2), "maps": ("tensor(float)", 3)}
+OPTIONAL_OUTPUTS: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {"score": (1,), "features": (2,), "maps": (3, 4)}
 )
-"""Outputs that a graph may have, with type and number of dimensions."""
+"""Outputs of floats that a graph may have, with the numbers of dimensions that they may have.
+
+Maps of three dimensions are of the top label alone, in earlier artifacts.
+"""
 OUT_OF_MEMORY = re.compile(r"bad.alloc|failed to allocate memory|out of memory|ALLOC_FAILED", re.I)
 """What onnxruntime's errors say, which have no class for it: C++, its arena, CUDA, cuBLAS."""
 
@@ -104,7 +107,10 @@ class Engine:
             raise InferenceFailedError(
                 f"The engine gave {len(arrays[0])} answers for a batch of {len(images)}."
             )
-        return BatchOutputs(**dict(zip(wanted, arrays, strict=True)))
+        found = dict(zip(wanted, arrays, strict=True))
+        if "maps" in found and found["maps"].ndim == 3:
+            found["maps"] = found["maps"][:, None]
+        return BatchOutputs(**found)
 
     def check_golden(self, images: Pixels) -> None:
         """Give the manifest's golden answers again, on the provider that will serve.
@@ -149,7 +155,11 @@ class Engine:
             if node.name not in optional
         }
         fixed = [node.name for node in nodes if isinstance(node.shape[0], int)]
-        wrong = {name: seen for name, seen in optional.items() if seen != OPTIONAL_OUTPUTS[name]}
+        wrong = {
+            name: (kind, dimensions)
+            for name, (kind, dimensions) in optional.items()
+            if kind != "tensor(float)" or dimensions not in OPTIONAL_OUTPUTS[name]
+        }
         if actual != expected or fixed or wrong:
             raise StartError(
                 f"The model's inputs and outputs are {actual | wrong}, and must be {expected}, "

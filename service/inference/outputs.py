@@ -17,7 +17,7 @@ class BatchOutputs:
         logits: float32 (N, K), before calibration.
         probabilities: float32 (N, K), calibrated.
         score: float32 (N,), higher for images like the training data; None if the graph has none.
-        maps: float32 (N, h, w) of the top labels; None if no request asked for them.
+        maps: float32 (N, M, h, w) of the M likeliest labels; None if no request asked for them.
         features: float32 (N, F); None if no request asked for them.
     """
 

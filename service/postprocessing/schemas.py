@@ -53,6 +53,10 @@ class Explanation(Schema):
     map: list[list[float]] = Field(
         description="Rows from the top; their mean plus `bias` is `logit`."
     )
+    maps: list[list[list[float]]] = Field(
+        description="One for each of the likeliest labels, in the order of `predictions`, at most "
+        "five; the first is `map`. Earlier artifacts have no other."
+    )
     logit: float = Field(description="Of the top label, before calibration.")
     bias: float | None = Field(None, description="Of that label; left out if not recorded.")
     box: Box = Field(description="The crop that the map covers.")

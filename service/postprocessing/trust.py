@@ -152,7 +152,7 @@ class Trust:
         if options.explain and answers.maps is not None:
             top, biases = answers.top[row], self.manifest.head_bias
             result["explanation"] = explain(
-                answers.maps[row],
+                answers.maps[row, : options.top_k],
                 float(answers.logits[row, top]),
                 None if biases is None else biases[top],
                 size,

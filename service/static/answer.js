@@ -7,15 +7,15 @@ import { number, probability, spokenProbability, t } from "./text.js";
 
 const FEW = 5;
 
-/** Everything beside the picture. */
-export function answerView({ picture, answer }, card) {
+/** Everything beside the picture. `showMap(map, label)` is called where a bar is chosen. */
+export function answerView({ picture, answer }, card, showMap) {
   const [top] = answer.predictions;
   const strange = answer.trust?.fits === false;
   return [
     strange ? trust(answer, card) : null,
     picture.door === "sample" && picture.isFirst ? h("p", { class: "hint" }, t("sample.first")) : null,
     strange ? unknown(top) : verdict(top),
-    bars(answer, card),
+    bars(answer, card, showMap),
     strange ? null : trust(answer, card),
     times(answer),
   ];
@@ -37,11 +37,19 @@ export function spokenAnswer({ answer }) {
   return (top.probability >= 0.5 ? says : `${t("low")} ${says}`) + trusted;
 }
 
-function bars(answer, card) {
+function bars(answer, card, showMap) {
   const { predictions } = answer;
+  const maps = answer.explanation?.maps ?? [];
+  const chosen = { index: 0 };
   const all = card?.manifest?.labels?.length ?? predictions.length;
   const list = h("ol", { class: "bars" });
-  const draw = (n) => list.replaceChildren(...predictions.slice(0, n).map(bar));
+  const choose = (index) => {
+    chosen.index = index;
+    showMap(maps[index], predictions[index].label);
+    for (const [i, button] of [...list.querySelectorAll("button")].entries()) button.setAttribute("aria-pressed", String(i === index));
+  };
+  const mark = (index) => (maps.length > 1 && maps[index] ? { isShown: index === chosen.index, choose: () => choose(index) } : null);
+  const draw = (n) => list.replaceChildren(...predictions.slice(0, n).map((each, index) => bar(each, mark(index))));
   const note = (n) => t("shown", { n: number(Math.min(n, predictions.length)), all: number(all) });
   const words = h("span", {}, note(FEW));
   const more = h("button", { type: "button", class: "link", "aria-expanded": "false", onclick: () => {
@@ -55,10 +63,11 @@ function bars(answer, card) {
   return [list, h("p", { class: "note" }, words, predictions.length > FEW ? [" · ", more] : null, " · ", t("barsMean"))];
 }
 
-/** A bar whose length against its frame is the probability itself. */
-const bar = ({ label, probability: p }) =>
+/** A bar whose length against its frame is the probability itself; its label shows its own map, where there is one. */
+const bar = ({ label, probability: p }, mark) =>
   h("li", {},
-    h("span", { class: "label" }, label),
+    mark ? h("button", { type: "button", class: "label link", title: t("map.show", { label }), "aria-pressed": String(mark.isShown), onclick: mark.choose }, label)
+      : h("span", { class: "label" }, label),
     s("svg", { class: "meter", "aria-hidden": "true", focusable: "false" },
       s("rect", { class: "full", width: "100%", height: "100%" }), s("rect", { class: "part", width: `${(100 * p).toFixed(3)}%`, height: "100%" })),
     h("span", { class: "figure" }, probability(p)));

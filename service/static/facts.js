@@ -55,6 +55,7 @@ function explanationOf(raw) {
   return {
     label: raw.label ?? null,
     map,
+    maps: raw.maps ?? [map],
     crop: placed
       ? { left: box.left / width, top: box.top / height, width: (box.right - box.left) / width, height: (box.bottom - box.top) / height }
       : null,

@@ -17,7 +17,7 @@ export function shot(picture, answer, card) {
   const crop = answer?.explanation?.crop ?? cropOf(card, picture.width, picture.height);
   const image = h("img", { src: picture.url, alt: altOf(picture), class: Math.max(picture.width, picture.height) <= COARSE ? "coarse" : "" });
   const over = crop && !(crop.width > 0.999 && crop.height > 0.999) ? place(h("span", { class: "crop", "aria-hidden": "true" }), crop) : null;
-  const map = answer?.explanation && crop ? place(mapOf(answer.explanation), crop) : null;
+  const map = answer?.explanation && crop ? place(mapOf(answer.explanation.map, answer.predictions[0].label), crop) : null;
   return style(h("span", { class: "shot" }, image, map, over), { "aspect-ratio": String(ratio), width: `min(100%, ${Math.round(TALLEST * ratio)}px)` });
 }
 
@@ -25,10 +25,19 @@ const altOf = (picture) => (picture.sample ? t("sample.alt", { label: picture.sa
 
 const place = (element, box) => style(element, Object.fromEntries(["left", "top", "width", "height"].map((side) => [side, `${(100 * box[side]).toFixed(4)}%`])));
 
+/** Show another label's map in place of the one that is shown. */
+export function showMap(frame, map, label) {
+  const old = frame.querySelector("canvas.map");
+  if (!old) return;
+  const other = mapOf(map, label);
+  other.style.cssText = old.style.cssText;
+  old.replaceWith(other);
+}
+
 /** A canvas of the map's own size; CSS stretches it over the crop. */
-function mapOf({ map, label }) {
+function mapOf(map, label) {
   const rows = map.length, columns = map[0].length;
-  const canvas = h("canvas", { class: "map", width: columns, height: rows, role: "img", "aria-label": t("map.alt", { label: label ?? "" }) });
+  const canvas = h("canvas", { class: "map", width: columns, height: rows, role: "img", "aria-label": t("map.alt", { label }) });
   const context = canvas.getContext("2d");
   const image = context.createImageData(columns, rows);
   const most = Math.max(...map.flat());

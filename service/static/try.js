@@ -7,7 +7,7 @@ import { doorButtons, fromSample, openDoors } from "./doors.js";
 import { h } from "./dom.js";
 import { maxBytes, samples } from "./facts.js";
 import { noAnswer, notLoaded, source } from "./keys.js";
-import { COARSE, mapControls, shot } from "./picture.js";
+import { COARSE, mapControls, shot, showMap } from "./picture.js";
 import { bytes, has, number, t } from "./text.js";
 
 const FEW = 10; // labels that are named
@@ -86,7 +86,7 @@ function update(asking) {
   parts.answer.setAttribute("aria-busy", String(waits));
   if (view.rendered !== asking.shown) {
     view.rendered = asking.shown;
-    parts.answer.replaceChildren(...flat(asking.shown ? answerView(asking.shown, asking.card) : []));
+    parts.answer.replaceChildren(...flat(asking.shown ? answerView(asking.shown, asking.card, (...map) => showMap(parts.frame, ...map)) : []));
     parts.terminal.replaceChildren(...flat(asking.shown ? terminal(asking.shown, asking) : []));
   }
   parts.message.replaceChildren(...flat(messageOf(asking)));

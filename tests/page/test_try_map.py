@@ -21,7 +21,7 @@ def with_map(page: "Page") -> None:
     def explain(route: "Route") -> None:
         cells = [[1.0 if row == column == 0 else 0.0 for column in range(4)] for row in range(4)]
         box = {"left": 0, "top": 10, "right": 40, "bottom": 50}  # of an upright 40 x 60
-        explanation = {"label": "Bag", "index": 8, "map": cells, "box": box}
+        explanation = {"map": cells, "maps": [cells, cells[::-1]], "box": box}
         assert "explain=true" in route.request.url
         stub(0.9, explanation={**explanation, "width": 40, "height": 60})(route)
 
@@ -75,6 +75,21 @@ def test_the_maps_slider_and_its_cells(visit: Visit) -> None:
     assert page.evaluate(opacity) == "0.25"
     rendering = "getComputedStyle(document.querySelector('.map')).imageRendering"
     assert page.evaluate(rendering) == "pixelated"
+
+
+def test_a_bar_shows_the_map_of_its_own_label(visit: Visit) -> None:
+    page = visit(before=with_map)
+    strongest = "c => [...c.getContext('2d').getImageData(0, 0, 4, 4).data].indexOf(255, 3)"
+    first, second = page.locator(".bars button").all()
+
+    second.click()
+
+    canvas = page.locator("canvas.map")
+    assert (canvas.count(), canvas.evaluate(strongest) // 16) == (1, 3)  # in the last row
+    assert (
+        canvas.get_attribute("aria-label") == f"Where the picture speaks for {second.inner_text()}"
+    )
+    assert [each.get_attribute("aria-pressed") for each in (first, second)] == ["false", "true"]
 
 
 def test_a_model_without_maps_says_so(visit: Visit) -> None:

@@ -29,6 +29,10 @@ GATE_RELATIVE_ERROR = 2e-5
 """... or this share of the largest logit, where that is more: rounding grows with the numbers."""
 
 
+MAPPED_LABELS = 5
+"""So many of the likeliest labels get a map each: as many as an answer shows unless told."""
+
+
 class ParityError(ExportError):
     """onnxruntime and torch disagree about the same images."""
 
@@ -59,9 +63,9 @@ class Servable(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """uint8 (N, S, S, C) -> logits, probabilities (N, K), score (N,), features (N, F), maps.
 
-        The maps (N, h, w) are of the top label: the last feature map, weighted by the
-        classifier's row of that label. The classifier is linear and follows a mean, so the map's
-        mean plus the label's bias is exactly the label's logit.
+        The maps (N, M, h, w) are of the M likeliest labels, at most five: the last feature map,
+        weighted by the classifier's row of a label. The classifier is linear and follows a mean,
+        so the map's mean plus the label's bias is exactly the label's logit.
 
         Source:
             Zhou et al., "Learning Deep Features for Discriminative Localization", 2016
@@ -78,10 +82,10 @@ class Servable(nn.Module):
             probabilities, score = self.head(logits, features)
             scores = [score]
         rows = self.network.classifier.weight.flatten(1)  # (K, F)
-        weights = rows[probabilities.argmax(1)]  # (N, F)
+        mapped = min(MAPPED_LABELS, len(rows))
+        weights = rows[probabilities.topk(mapped).indices]  # (N, M, F)
         # A matrix product: a sum over the channels would take 10 % of an int8 run.
-        maps = weights[:, None] @ feature_map.flatten(2)  # (N, 1, h w)
-        maps = maps.reshape(-1, *feature_map.shape[2:])
+        maps = (weights @ feature_map.flatten(2)).reshape(-1, mapped, *feature_map.shape[2:])
         return (logits, probabilities, *scores, features, maps)
 
     def _normalized(self, images: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ OUTPUTS = {
     "probabilities": "float32 (N, K), calibrated, in the order of `labels`",
     "score": "float32 (N,), higher for images like the training data",
     "features": "float32 (N, F), the input of the classifier",
-    "maps": "float32 (N, h, w), what each place adds to the top label's logit",
+    "maps": "float32 (N, M, h, w), what each place adds to the logits of the M likeliest labels",
 }
 
 

@@ -102,10 +102,11 @@ def test_a_map_that_speaks_for_nothing_is_all_clear(value: float) -> None:
 
 
 def test_an_explanation_names_the_crop_in_pixels_of_the_image() -> None:
-    found = explain(MAP, 3.0, None, ImageSize(40, 20), SPEC, draw=False)
+    found = explain(MAP[None], 3.0, None, ImageSize(40, 20), SPEC, draw=False)
 
     assert found.box == Box(left=10, top=0, right=30, bottom=20)
     assert found.map == MAP.tolist()
+    assert found.maps == [MAP.tolist()]
     assert found.png is None
 
 

@@ -44,8 +44,8 @@ async def test_masking_the_top_tenth_lowers_the_probability_more_than_a_random_t
     assert len(images) == count
     outputs = engine.run(images[..., None], ("maps",))
     assert outputs.maps is not None
-    grid = outputs.maps.shape[1]
-    flat, tenth = outputs.maps.reshape(count, -1), grid * grid // 10
+    grid = outputs.maps.shape[-1]
+    flat, tenth = outputs.maps[:, 0].reshape(count, -1), grid * grid // 10
     top = outputs.probabilities.argmax(1)
     noise = np.random.default_rng(0).random(flat.shape)
 

@@ -104,7 +104,7 @@ async def test_an_answer_that_is_no_number_fails_for_its_image_alone(serve: Serv
     assert bad.index == 1
 
 
-SHAPES = {"logits": (2,), "probabilities": (2,), "score": (), "maps": (2, 2), "features": (3,)}
+SHAPES = {"logits": (2,), "probabilities": (2,), "score": (), "maps": (1, 2, 2), "features": (3,)}
 
 
 def spoiled(name: str, number: float) -> Callable[..., BatchOutputs]:

@@ -81,11 +81,14 @@ def test_a_member_exports_passes_its_gate_and_answers_over_http(case: str, tmp_p
     )
     answered, described, drawn = ask(
         create_app(settings),
-        post("/predict?top_k=10", _image(spec)),
+        post("/predict?top_k=10&explain=true", _image(spec)),
         get("/architecture"),
         get("/architecture?format=svg"),
     )
-    predictions = answered.json()["results"][0]["predictions"]
+    (result,) = answered.json()["results"]
+    predictions, explanation = result["predictions"], result["explanation"]
+    assert len(explanation["maps"]) == min(5, len(predictions))
+    assert explanation["maps"][0] == explanation["map"]
     assert sum(one["probability"] for one in predictions) == pytest.approx(1, abs=1e-4)
     assert described.json()["architecture"]["name"] == spec.name
     assert described.json()["architecture"]["shortcuts"] == spec.shortcuts
