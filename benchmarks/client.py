@@ -5,6 +5,7 @@ loop see `benchmarks.open_loop`.
 """
 
 import asyncio
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -95,9 +96,10 @@ class Connection(asyncio.Protocol):
         self._then: Callable[[Answer], None] | None = None
 
     @classmethod
-    async def open(cls, host: str, port: int) -> Self:
-        """Connect."""
-        _, connection = await asyncio.get_running_loop().create_connection(cls, host, port)
+    async def open(cls, host: str, port: int, context: ssl.SSLContext | None = None) -> Self:
+        """Connect, with TLS if there is a context."""
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(cls, host, port, ssl=context)
         return connection
 
     @property
@@ -189,11 +191,17 @@ async def closed_loop(url: str, request: bytes, connections: int, seconds: float
 
 
 class Clients:
-    """Connections that ask on and on, and count what became of each request."""
+    """Connections that ask on and on, and count what became of each request.
 
-    def __init__(self, url: str, payload: bytes, number: int) -> None:
+    A connection that is neither refused nor made counts as a broken one.
+    """
+
+    def __init__(
+        self, url: str, payload: bytes, number: int, context: ssl.SSLContext | None = None
+    ) -> None:
         """Prepare; `ask` runs until it is cancelled or the port is closed."""
         self._port = urlsplit(url).port or 80
+        self._context = context
         self.statuses: Counter[int] = Counter()
         self._request = prepare(url, payload)
         self._number = number
@@ -209,7 +217,10 @@ class Clients:
                 if connection is not None:
                     connection.close()
                 try:
-                    connection = await Connection.open("127.0.0.1", self._port)
-                except OSError:  # refused: the client knows that nothing was accepted
+                    connection = await Connection.open("127.0.0.1", self._port, self._context)
+                except ConnectionRefusedError:  # the client knows that nothing was accepted
+                    return
+                except OSError:
+                    self.statuses[0] += 1
                     return
             self.statuses[(await connection.ask(self._request)).status] += 1

@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -26,14 +27,21 @@ TICK = os.sysconf("SC_CLK_TCK")
 class Process:
     """A server and its children, as the operating system sees them."""
 
-    def __init__(self, started: "subprocess.Popen[bytes]", port: int, ready_s: float) -> None:
+    def __init__(
+        self,
+        started: "subprocess.Popen[bytes]",
+        port: int,
+        ready_s: float,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.started = started
         self.port = port
         self.ready_s = ready_s
+        self.context = context  # for clients, if it speaks TLS
 
     def url(self, path: str) -> str:
         """Give the address of a route."""
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http{'s' if self.context else ''}://127.0.0.1:{self.port}{path}"
 
     def _pids(self) -> list[int]:
         found, new = [], [self.started.pid]
@@ -71,6 +79,8 @@ def serving(
     port_variable: str = "RESNET_PORT",
 ) -> Iterator[Process]:
     """Start a server on a free port, wait until it answers, and end it afterwards."""
+    cert = (environment or {}).get("RESNET_TLS_CERT")
+    context = None if cert is None else ssl.create_default_context(cafile=cert)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
@@ -84,11 +94,11 @@ def serving(
         preexec_fn=None if cores is None else lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509
     )
     try:
-        while not _answers(port, ready_path):
+        while not _answers(port, ready_path, context):
             if started.poll() is not None or time.perf_counter() - began > 120:
                 raise RuntimeError(f"{' '.join(command)} did not start")
             time.sleep(0.02)
-        yield Process(started, port, time.perf_counter() - began)
+        yield Process(started, port, time.perf_counter() - began, context)
     finally:
         started.send_signal(signal.SIGTERM)
         try:
@@ -98,8 +108,12 @@ def serving(
                 os.killpg(started.pid, signal.SIGKILL)
 
 
-def _answers(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+def _answers(port: int, path: str, context: ssl.SSLContext | None) -> bool:
+    connection = (
+        http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        if context is None
+        else http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=context)
+    )
     try:
         connection.request("GET", path)
         return connection.getresponse().status == http.client.OK

@@ -1,11 +1,12 @@
 """The promises that only many repetitions can test: nothing lost, no work for disconnected clients.
 
-`python -m benchmarks.soak [terminations departures reloads]`, against the shipped
+`python -m benchmarks.soak [terminations departures reloads tls]`, against the shipped
 artifact and a real server process under load:
 
 - terminations: SIGTERM 20 times; a request that was accepted and not answered is lost.
 - departures: 1,000 clients leave while queued; how many images were executed all the same.
 - reloads: 50 good versions and 40 bad ones on SIGHUP; no request may fail, no bad one serve.
+- tls: terminations and reloads over TLS; each bad version comes with a spoilt certificate.
 """
 
 import asyncio
@@ -13,14 +14,17 @@ import random
 import re
 import resource
 import signal
+import tempfile
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from benchmarks.certificates import Certificate
 from benchmarks.client import Clients, Connection, prepare
 from benchmarks.images import form, make_image
 from benchmarks.process import Process, ours, serving, write_result
@@ -35,7 +39,7 @@ WAITING, IMAGES = 24, 64
 
 async def _terminate_under_load(server: Process, after_s: float) -> tuple[Counter[int], int]:
     """Give the statuses that the clients saw (0: accepted and lost), and the exit code."""
-    clients = Clients(server.url("/predict"), make_image(28), 16)
+    clients = Clients(server.url("/predict"), make_image(28), 16, server.context)
     asking = asyncio.create_task(clients.ask())
     await asyncio.sleep(after_s)
     server.started.send_signal(signal.SIGTERM)
@@ -44,13 +48,16 @@ async def _terminate_under_load(server: Process, after_s: float) -> tuple[Counte
     return clients.statuses, code
 
 
-def terminations(workers: str) -> dict[str, object]:
+def terminations(workers: str, certificate: Certificate | None = None) -> dict[str, object]:
     """SIGTERM under load, again and again."""
+    files = {} if certificate is None else certificate.settings()
     statuses: Counter[int] = Counter()
     codes: Counter[int] = Counter()
     pause = random.Random(0)  # noqa: S311  # moments, no secrets
     for _ in range(TERMINATIONS):
-        command, environment = ours(workers=workers, drain_delay_s="0.2", log_level="warning")
+        command, environment = ours(
+            workers=workers, drain_delay_s="0.2", log_level="warning", **files
+        )
         with serving(command, environment) as server:
             found, code = asyncio.run(_terminate_under_load(server, pause.uniform(0.2, 0.8)))
         statuses += found
@@ -129,9 +136,18 @@ def departures() -> dict[str, object]:
     }
 
 
+def over_tls() -> list[object]:
+    """Terminations and reloads over TLS."""
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = Certificate(Path(folder))
+        ends = [terminations(workers, certificate) for workers in ("1", "2")]
+        return [*ends, reloads(certificate)]
+
+
 def main(
     names: Annotated[
-        list[str] | None, typer.Argument(help="terminations, departures, reloads; all if none.")
+        list[str] | None,
+        typer.Argument(help="terminations, departures, reloads, tls; all if none."),
     ] = None,
 ) -> None:
     """Run what was named, or all."""
@@ -141,6 +157,7 @@ def main(
         "terminations": lambda: [terminations("1"), terminations("2")],
         "departures": departures,
         "reloads": reloads,
+        "tls": over_tls,
     }
     if unknown := set(names or ()) - set(runs):
         raise typer.BadParameter(f"{', '.join(unknown)} is none of {', '.join(runs)}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from benchmarks.certificates import Certificate
 from benchmarks.client import Clients
 from benchmarks.images import make_image
 from benchmarks.process import Process, ours, serving
@@ -105,46 +106,56 @@ class Shelf:
 
 
 def _ready(server: Process) -> dict[str, Any]:
-    with urllib.request.urlopen(server.url("/readyz"), timeout=30) as response:  # noqa: S310
+    url = server.url("/readyz")
+    with urllib.request.urlopen(url, timeout=30, context=server.context) as response:  # noqa: S310
         found: dict[str, Any] = json.load(response)
     return found
 
 
-async def _bring(shelf: Shelf, server: Process) -> dict[str, object]:
-    """Bring good and bad versions by turns, under load."""
-    clients = Clients(server.url("/predict"), make_image(28), 4)
+async def _bring(
+    shelf: Shelf, server: Process, certificate: Certificate | None
+) -> dict[str, object]:
+    """Bring good and bad versions by turns, under load; bad ones with a spoilt certificate."""
+    clients = Clients(server.url("/predict"), make_image(28), 4, server.context)
     asking = asyncio.create_task(clients.ask())
-    good, bad = [], []
+    good, bad, kept = [], [], []
     damages = list(DAMAGES.values())
     for number in range(GOOD):
         version = number + 2
         if number < BAD:
             await asyncio.to_thread(shelf.put, FIRST_BAD + number, damages[number % len(damages)])
+            if certificate is not None:
+                certificate.spoil(number)
             bad.append(await shelf.outcome(server, FIRST_BAD + number))
+            if certificate is not None:
+                kept.append(await certificate.is_served(server))
+                certificate.restore()
             await asyncio.to_thread(shelf.remove, FIRST_BAD + number)
         await asyncio.to_thread(shelf.put, version)
         good.append(await shelf.outcome(server, version))
         await asyncio.to_thread(shelf.remove, version - 1)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
-    return {
+    found: dict[str, object] = {
         "good": len(good),
         "good_served": good.count("served"),
         "bad": len(bad),
         "bad_refused": bad.count("refused"),
         "statuses": dict(clients.statuses),
     }
+    return found if certificate is None else {**found, "certificates_kept": sum(kept)}
 
 
-def reloads() -> dict[str, object]:
-    """Run all of it against a server of its own."""
+def reloads(certificate: Certificate | None = None) -> dict[str, object]:
+    """Run all of it against a server of its own, with TLS if there is a certificate."""
+    files = {} if certificate is None else certificate.settings()
     with tempfile.TemporaryDirectory() as root:
         shelf = Shelf(Path(root))
         command, environment = ours(
-            artifact=str(shelf.folder), reload_interval_s="0", log_level="warning"
+            artifact=str(shelf.folder), reload_interval_s="0", log_level="warning", **files
         )
         with serving(command, environment) as server:
             before = server.resident_bytes()
-            found = asyncio.run(_bring(shelf, server))
+            found = asyncio.run(_bring(shelf, server, certificate))
             found["grown_mb"] = round((server.resident_bytes() - before) / 1e6, 1)
     return found
