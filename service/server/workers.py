@@ -28,6 +28,9 @@ RETRY_S = 5.0
 WAKE_S = 1.0
 """For an event loop that the machine has paused, and that is not stalled, to run again."""
 
+START_S = 120.0
+"""For a process to import and load; on a busy machine that takes many times longer than alone."""
+
 
 class Worker(Process):
     """A process that runs our server.
@@ -39,6 +42,16 @@ class Worker(Process):
 
     was_ready = False
     reload_pending = False
+
+    def __init__(self, config: Config, sockets: list[socket]) -> None:
+        super().__init__(config, sockets)
+        self._began = time.monotonic()
+
+    def is_alive(self, timeout: float = 5) -> bool:
+        """Whether it answers in time; one that is starting need not, it has `START_S`."""
+        if self.was_ready or time.monotonic() > self._began + START_S:
+            return super().is_alive(timeout)
+        return self.process.is_alive()
 
     def target(self, sockets: list[socket] | None = None) -> None:
         """Serve: what the worker's process runs. The exit code is 3 if it cannot start."""

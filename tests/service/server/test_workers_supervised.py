@@ -90,6 +90,19 @@ def test_a_dead_worker_is_replaced(code: int, watching: Supervisor) -> None:
     assert not watching.should_exit.is_set()
 
 
+def test_a_worker_that_is_starting_has_more_time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(configure(Settings(), "service.app:worker_app", factory=True), [])
+    monkeypatch.setattr(worker.process, "is_alive", lambda: True)
+    monkeypatch.setattr(Process, "ping", lambda *_: False)
+    starting = worker.is_alive()
+    monkeypatch.setattr(supervisor, "START_S", -1.0)
+    overdue = worker.is_alive()
+    monkeypatch.setattr(supervisor, "START_S", 60.0)
+    worker.was_ready = True
+
+    assert (starting, overdue, worker.is_alive()) == (True, False, False)
+
+
 EARLY_ENDS = pytest.mark.parametrize("code", [STARTUP_FAILURE, 1, 0, -signal.SIGKILL])
 
 
