@@ -6,7 +6,7 @@ application that listens is ready.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
@@ -22,36 +22,33 @@ from service.api.access.cors import cors_options
 from service.api.access.gate import read_gate
 from service.api.access.proxies import ProxyHeaders
 from service.api.budget import BodyBudget
-from service.api.middleware import QUIET_ROUTES, RequestMiddleware
+from service.api.failures import as_service_error, report
+from service.api.middleware import RequestMiddleware
 from service.api.openapi import complete_document
 from service.api.problems import error_response_for
 from service.api.record import record_of
+from service.api.recorder import QUIET_ROUTES
 from service.api.routes import architecture, card, drift, health, page, predict
 from service.api.routes import models as model_list
-from service.api.state import ServiceState, service_of
+from service.api.state import OtherServer, ServiceState, service_of
 from service.api.v2 import infer as inference_v2
 from service.api.v2 import repository as repository_v2
 from service.errors import (
-    InferenceFailedError,
-    InternalError,
     InvalidParameterError,
     MalformedRequestError,
     MethodNotAllowedError,
     NotFoundError,
-    OutOfMemoryError,
     ServiceError,
+    StartError,
 )
 from service.log import log, set_up_logging
-from service.memory import freeze_gc, release_frames, share_one_heap
+from service.memory import freeze_gc, share_one_heap
 from service.observability.metrics import Telemetry
 from service.observability.tracing import Tracing, start_tracing
 from service.registry.control import ModelControl
 from service.registry.peers import Peers
 from service.registry.registry import ModelRegistry
 from service.settings import Settings, read_settings
-
-NO_THREAD = "can't start new thread"
-"""What `threading` raises where memory, or the system's number of threads, runs out."""
 
 
 def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
@@ -64,6 +61,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     Raises:
         StartError: If the default model cannot be served; the message is one line.
     """
+    grpc_server = load_grpc(settings)
     share_one_heap()
     telemetry = Telemetry(tracing)
     peers = Peers()
@@ -78,13 +76,18 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     )
     control = ModelControl(settings, models, peers)
     service = ServiceState(settings, models, telemetry, budget, control, read_gate(settings))
+    if grpc_server is not None:
+        service.grpc = grpc_server(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         models.start()
+        if service.grpc is not None:
+            await service.grpc.start()
         for classifier in models.all():
             log.info("ready", extra={"fields": classifier.info.model_dump()})
         yield
+        await service.drain(settings.deadline_s)
         await models.stop()
         if tracing is not None:
             await asyncio.to_thread(tracing.stop)
@@ -127,6 +130,24 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     return app
 
 
+def load_grpc(settings: Settings) -> Callable[[ServiceState], OtherServer] | None:
+    """Import what serves gRPC, if the settings ask for it.
+
+    Raises:
+        StartError: If the extra `grpc` is not installed.
+    """
+    if not settings.grpc_port:
+        return None
+    try:
+        from service.api.grpc.server import GrpcServer  # noqa: PLC0415  # an extra
+    except ImportError as error:
+        raise StartError(
+            f"RESNET_GRPC_PORT (={settings.grpc_port}) asks for gRPC, and {error.name} is not "
+            "installed. Install the extra `grpc`, or unset it."
+        ) from error
+    return GrpcServer
+
+
 def _telemetry_of_fastapi(tracing: Tracing | None) -> TelemetryConfig:
     """Let FastAPI make spans of requests, except those of machines, and no other telemetry."""
     return {
@@ -142,15 +163,8 @@ def _telemetry_of_fastapi(tracing: Tracing | None) -> TelemetryConfig:
 
 async def handle_error(request: Request, error: Exception) -> Response:
     """Turn an error into a problem document, and count it by its code."""
-    refusal = as_service_error(request, error)
-    if isinstance(refusal, InternalError | InferenceFailedError | OutOfMemoryError):
-        fields = {"request_id": record_of(request.scope).request_id, "detail": str(refusal)}
-        has_more = error is not refusal or error.__cause__ is not None
-        log.error(refusal.code, exc_info=error if has_more else None, extra={"fields": fields})
-    release_frames(error)
-    service_of(request).telemetry.failures.labels(refusal.code).inc()
-    record = record_of(request.scope)
-    record.code = refusal.code
+    refusal, record = refusal_of(request, error), record_of(request.scope)
+    report(error, refusal, record, service_of(request).telemetry)
     response = error_response_for(record.path, refusal, record.request_id)
     if isinstance(error, HTTPException):
         response.headers.update(error.headers or {})
@@ -161,15 +175,9 @@ async def handle_error(request: Request, error: Exception) -> Response:
     return response
 
 
-def as_service_error(request: Request, error: Exception) -> ServiceError:
+def refusal_of(request: Request, error: Exception) -> ServiceError:
     """Return the `ServiceError` for any exception: of the service, the framework, or a bug."""
     match error:
-        case ServiceError():
-            return error
-        case MemoryError():
-            return OutOfMemoryError()
-        case RuntimeError() if str(error) == NO_THREAD:
-            return OutOfMemoryError()
         case RequestValidationError():
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))[:100]
@@ -184,7 +192,7 @@ def as_service_error(request: Request, error: Exception) -> ServiceError:
         case HTTPException(status_code=status) if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return MalformedRequestError(f"{error.detail}.")
         case _:
-            return InternalError()
+            return as_service_error(error)
 
 
 def worker_app() -> ASGIApp:

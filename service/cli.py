@@ -16,7 +16,7 @@ from service.observability.tracing import start_tracing
 from service.registry.loading import choose_workers
 from service.registry.trial import TrialLoad
 from service.server.certificates import read_certificates
-from service.server.listen import bind
+from service.server.listen import bind, reserve_grpc
 from service.server.server import Server, configure
 from service.server.workers import run_workers
 from service.settings import PREFIX, read_settings
@@ -55,7 +55,7 @@ def _serve(
         set_up_logging(settings.log_level, settings.log_format)
         if settings.tls_cert is not None:
             read_certificates(settings)  # a fault is found before a model is loaded
-        with bind(settings) as sockets:
+        with bind(settings) as sockets, reserve_grpc(settings):
             number = choose_workers(settings, TrialLoad())
             os.environ[PREFIX + "WORKERS"] = str(number)  # the workers read what `auto` became
             if number == 1:

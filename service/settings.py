@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     tls_client_ca: Path | None = Field(
         None, description="PEM file of authorities; clients need a certificate of one of them."
     )
+    grpc_port: int = Field(0, ge=0, le=65_535, description="Port for gRPC; 0: none.")
     artifact: Path = Field(
         Path("artifacts/fashion-mnist/1"),
         description="Folder `<name>/<version>`, or `<name>` for its newest version.",
@@ -227,9 +228,15 @@ class Settings(BaseSettings):
             raise ValueError("RESNET_TLS_KEY and RESNET_TLS_CLIENT_CA need RESNET_TLS_CERT")
         if self.tls_cert is not None and self.uds is not None:
             raise ValueError("RESNET_UDS is for a proxy on this machine, which has RESNET_TLS_CERT")
-        if self.uds is None and self.metrics_port and self.metrics_port == self.port:
+        main_port = self.port if self.uds is None else 0
+        if self.metrics_port and self.metrics_port == main_port:
             raise ValueError(
                 f"RESNET_METRICS_PORT (={self.metrics_port}) must be another than RESNET_PORT"
+            )
+        if self.grpc_port and self.grpc_port in {main_port, self.metrics_port}:
+            raise ValueError(
+                f"RESNET_GRPC_PORT (={self.grpc_port}) must be another than RESNET_PORT and "
+                "RESNET_METRICS_PORT"
             )
         return self
 

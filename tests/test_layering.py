@@ -79,6 +79,8 @@ ALLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "fastapi": ("service.app", "service.api"),
         "starlette": ("service.app", "service.api"),
         "uvicorn": ("service.server",),
+        "grpc": ("service.api.grpc",),
+        "google": ("service.api.grpc",),
         "opentelemetry": ("service.observability.tracing",),
         "service": ("service",),
         "training": ("training",),
@@ -265,6 +267,25 @@ def test_a_lower_package_never_loads_what_is_above(
     packages: tuple[str, ...], never: set[str]
 ) -> None:
     assert not _loaded_by(*_inside(*packages)) & never
+
+
+def test_what_serves_grpc_is_imported_by_one_function_alone() -> None:
+    """The service runs without grpc unless a setting asks for it."""
+    inside = "service.api.grpc"
+    importers = {
+        name
+        for name, path in MODULES.items()
+        if not name.startswith(inside) and any(each.startswith(inside) for each in _imports(path))
+    }
+    at_import = {
+        node.module
+        for node in ast.parse(MODULES["service.app"].read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom)
+    }
+
+    assert importers == {"service.app"}
+    assert "service.api.v2" in at_import
+    assert not any(str(module).startswith(inside) for module in at_import)
 
 
 @NEEDS_TORCH

@@ -4,14 +4,8 @@ Also the last resort: turns an exception that nothing else handled into a proble
 """
 
 import asyncio
-import itertools
-import logging
-import os
-import re
 import time
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,18 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.equivalents import Equivalents
 from service.api.record import RECORD, RequestRecord
+from service.api.recorder import Recorder, RequestIds
 from service.api.rejection import Rejection
 from service.api.shedding import TIMEOUT, LoadShedder
 from service.api.state import ServiceState
 from service.cancellation import DISCONNECT
 from service.errors import NotReadyError
-from service.log import log, log_request
-
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-METHODS = frozenset({"GET", "HEAD", "POST"})
-"""Methods of the routes; all others share one label, since clients may send any."""
-QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
-"""Polled every few seconds by machines: logged at debug level only."""
 
 CANCELLED = "The service ended before the request was answered. Send it elsewhere."
 """At the end of the drain timeout the server cancels the remaining requests."""
@@ -57,10 +45,8 @@ class RequestMiddleware:
         self._equivalents = Equivalents(app)
         self._shedder = LoadShedder(service.models, service.telemetry)
         self._handle_error = handle_error
-        self._prefix = os.urandom(8).hex()  # differs for each process and start
-        self._numbers = itertools.count()
-        self._unlogged = 0.0  # requests, by their share
-        self._metric_children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        self._ids = RequestIds()
+        self._recorder = Recorder(service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and record how it ended."""
@@ -107,7 +93,7 @@ class RequestMiddleware:
         finally:
             scope.pop(DISCONNECT, None)  # an idle connection keeps the scope
             route = getattr(scope.get("route"), "path", route)
-            self._record(route, method, status, time.perf_counter() - began, record)
+            self._recorder.record(route, method, status, time.perf_counter() - began, record)
 
     def _reject_early(
         self, scope: Scope, record: RequestRecord, length: int, timeout_s: float | None
@@ -140,49 +126,6 @@ class RequestMiddleware:
                 length = int(value)
             elif name == TIMEOUT and value.isdigit() and len(value) <= MAX_DIGITS:
                 timeout_s = int(value) / 1000 or None
-            elif name == b"x-request-id" and not request_id and REQUEST_ID.fullmatch(value):
-                request_id = bytes(value)
-        request_id = request_id or f"{self._prefix}-{next(self._numbers):x}".encode()
-        return request_id, length, timeout_s
-
-    def _is_logged(self, status: int) -> bool:
-        """Decide whether a request is a line in the log: every failure, and a share of the rest."""
-        settings = self.service.settings
-        if not settings.access_log:
-            return False
-        if status >= HTTPStatus.BAD_REQUEST or settings.access_log_sample == 1:
-            return True
-        self._unlogged += settings.access_log_sample
-        if self._unlogged < 1:
-            return False
-        self._unlogged -= 1
-        return True
-
-    def _record(
-        self, route: str, method: str, status: int, seconds: float, record: RequestRecord
-    ) -> None:
-        """Count a request that has been answered, and log a line."""
-        key = (route, method if method in METHODS else "other", status)
-        children = self._metric_children.get(key)
-        if children is None:  # routes and methods are a fixed set, so there are few labels
-            telemetry = self.service.telemetry
-            count = telemetry.requests.labels(*key[:2], str(status))
-            children = count, telemetry.request_seconds.labels(route)
-            self._metric_children[key] = children
-        children[0].inc()
-        children[1].observe(seconds)
-        if record.key:
-            self.service.telemetry.key_requests.labels(record.key).inc()
-        level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
-        if log.isEnabledFor(level) and self._is_logged(status):
-            log_request(
-                level,
-                {
-                    "request_id": record.request_id,
-                    "method": method[:16],
-                    "path": record.path[:200],
-                    "status": status,
-                    "ms": round(1000 * seconds, 2),
-                    **record.fields(),
-                },
-            )
+            elif name == b"x-request-id" and not request_id:
+                request_id = value
+        return self._ids.choose(request_id), length, timeout_s

@@ -25,13 +25,17 @@ def error_response_for(path: str, error: ServiceError, request_id: str | None = 
 
 def error_response_v2(error: ServiceError) -> Response:
     """Turn an error into the V2 protocol's form; clients require exactly this content type."""
-    where = "" if error.index is None else f" (image {error.index} of the request)"
     return Response(
-        ErrorV2(error=f"{error}{where}").model_dump_json(),
+        ErrorV2(error=text_v2(error)).model_dump_json(),
         status_code=STATUS[type(error)].value,
         media_type="application/json",
         headers=_headers(error),
     )
+
+
+def text_v2(error: ServiceError) -> str:
+    """Write an error with the image that is its cause, since the V2 protocol has text alone."""
+    return str(error) if error.index is None else f"{error} (image {error.index} of the request)"
 
 
 def problem_response(error: ServiceError, request_id: str | None = None) -> Response:

@@ -1,7 +1,7 @@
 """What all requests of one application share: the one typed object in `app.state`."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 
@@ -14,6 +14,19 @@ from service.registry.registry import ModelRegistry
 from service.settings import Settings
 
 
+class OtherServer(Protocol):
+    """A server beside that of HTTP."""
+
+    async def start(self) -> None:
+        """Listen."""
+
+    def reload_certificates(self) -> None:
+        """Read the files of certificates again, which have been checked."""
+
+    async def drain(self, grace_s: float) -> None:
+        """Accept no more, and answer what is in flight within so many seconds."""
+
+
 @dataclass
 class ServiceState:
     """The parts of a running service; the server reads `app.state.service`, too.
@@ -22,6 +35,7 @@ class ServiceState:
         control: Changes which models are served.
         gate: Decides who may ask, and how much; None: everybody may.
         draining: After SIGTERM: requests are answered, but `/readyz` answers 503.
+        grpc: Serves gRPC; None if the settings do not ask for it.
     """
 
     settings: Settings
@@ -31,6 +45,7 @@ class ServiceState:
     control: ModelControl
     gate: Gate | None = None
     draining: bool = False
+    grpc: OtherServer | None = None
 
     @property
     def is_stalled(self) -> bool:
@@ -45,6 +60,16 @@ class ServiceState:
     def refresh(self) -> None:
         """Update the gauges."""
         self.telemetry.refresh(self.models)
+
+    def reload_certificates(self) -> None:
+        """Have the other server take new certificates, too."""
+        if self.grpc is not None:
+            self.grpc.reload_certificates()
+
+    async def drain(self, grace_s: float) -> None:
+        """End what the server of HTTP does not know of, within so many seconds."""
+        if self.grpc is not None:
+            await self.grpc.drain(grace_s)
 
     async def reload(self) -> None:
         """Read the keys again, and check for new versions of the models."""

@@ -58,7 +58,7 @@ class Telemetry:
             PlatformCollector(registry=registry)
         self.requests = Counter(
             "resnet_requests_total",
-            "HTTP requests answered.",
+            "HTTP requests and gRPC calls answered.",
             ("route", "method", "status"),
             registry=registry,
         )

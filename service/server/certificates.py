@@ -25,14 +25,19 @@ class Certificates:
         self._settings = settings
         self.context = read_certificates(settings)
 
-    def reload(self) -> None:
-        """Read the files again; if they cannot be used, all stays as it was."""
+    def reload(self) -> bool:
+        """Read the files again; if they cannot be used, all stays as it was.
+
+        Returns:
+            Whether they can be used.
+        """
         try:
             self.context = read_certificates(self._settings)
         except StartError as error:
             log.error("certificate refused", extra={"fields": {"why": str(error)}})
-        else:
-            log.info("certificate read", extra={"fields": {"file": str(self._settings.tls_cert)}})
+            return False
+        log.info("certificate read", extra={"fields": {"file": str(self._settings.tls_cert)}})
+        return True
 
 
 def read_certificates(settings: Settings) -> ssl.SSLContext:

@@ -110,6 +110,20 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_ino, found.st_ctime_ns  # numbers are used again
 
 
+@contextlib.contextmanager
+def reserve_grpc(settings: Settings) -> Iterator[None]:
+    """Keep the port of gRPC, if there is one, bound until each process listens on it by itself.
+
+    Raises:
+        StartError: If it is in use, or cannot be bound.
+    """
+    if not settings.grpc_port:
+        yield
+        return
+    with _bind_port(settings, settings.grpc_port):
+        yield
+
+
 def _bind_port(settings: Settings, port: int) -> socket.socket:
     """Bind a port, so that a port in use is reported before a model is loaded.
 
@@ -134,10 +148,14 @@ def _bind_port(settings: Settings, port: int) -> socket.socket:
                 f"RESNET_HOST (={settings.host!r}) is no address of this machine. Choose another "
                 "with RESNET_HOST or --host; 0.0.0.0 or :: for all."
             ) from error
-        setting = "RESNET_PORT or --port" if port == settings.port else "RESNET_METRICS_PORT"
+        settings_by_port = {
+            settings.grpc_port: "RESNET_GRPC_PORT",
+            settings.metrics_port: "RESNET_METRICS_PORT",
+            settings.port: "RESNET_PORT or --port",
+        }
         raise StartError(
             f"Port {port} of {settings.host} cannot be taken: {error.strerror}. "
-            f"Choose another with {setting}."
+            f"Choose another with {settings_by_port[port]}."
         ) from error
     return sock
 

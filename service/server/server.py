@@ -173,8 +173,8 @@ class Server(uvicorn.Server):
 
     def reload_all(self) -> None:
         """Read certificates and keys again, and check for new versions."""
-        if self._certificates is not None:
-            self._certificates.reload()
+        if self._certificates is not None and self._certificates.reload():
+            self.state.reload_certificates()
         self.reload()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -222,6 +222,7 @@ class Server(uvicorn.Server):
         await self._drain_backlog()
         for listener in self._listeners:
             listener.close()
+        await self.state.drain(float(self.config.timeout_graceful_shutdown or 0))
         self.lifespan.shutdown = with_time_limit(self.lifespan.shutdown)
         await super().shutdown(sockets)
         self._is_over = True

@@ -3,7 +3,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.app import as_service_error, create_app
+from service.app import create_app, refusal_of
 from service.errors import (
     InternalError,
     InvalidParameterError,
@@ -31,7 +31,7 @@ REQUEST = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
 def test_the_frameworks_other_errors_are_the_clients_up_to_500(
     status: int, kind: type[ServiceError]
 ) -> None:
-    error = as_service_error(REQUEST, HTTPException(status, "What was wrong"))
+    error = refusal_of(REQUEST, HTTPException(status, "What was wrong"))
 
     assert type(error) is kind
 
@@ -39,7 +39,7 @@ def test_the_frameworks_other_errors_are_the_clients_up_to_500(
 def test_what_the_framework_finds_wrong_with_a_parameter_is_told_by_its_name() -> None:
     found = RequestValidationError([{"loc": ("query", "x" * 900), "msg": "Too many", "type": "x"}])
 
-    error = as_service_error(REQUEST, found)
+    error = refusal_of(REQUEST, found)
 
     assert type(error) is InvalidParameterError
     assert str(error).startswith("query.xxx")

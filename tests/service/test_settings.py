@@ -12,6 +12,7 @@ DEFAULTS = {
     "port": 8000,
     "uds": None,
     "metrics_port": 0,
+    "grpc_port": 0,
     "tls_cert": None,
     "tls_key": None,
     "tls_client_ca": None,
@@ -60,6 +61,7 @@ CHANGES = {
     "port": ("0", 0),
     "uds": ("run/resnet.sock", Path("run/resnet.sock")),
     "metrics_port": ("9000", 9000),
+    "grpc_port": ("8001", 8001),
     "tls_cert": ("tls.crt", Path("tls.crt")),
     "tls_key": ("tls.key", Path("tls.key")),
     "tls_client_ca": ("clients.crt", Path("clients.crt")),
@@ -110,6 +112,7 @@ NEEDS = {"tls_key": {"tls_cert": Path("tls.crt")}, "tls_client_ca": {"tls_cert":
 BAD = {
     "RESNET_PORT": ("65536", "-1", "http", "", "8000.5", "tcp://10.0.0.1:8000"),
     "RESNET_METRICS_PORT": ("65536", "-1", "http"),
+    "RESNET_GRPC_PORT": ("65536", "-1"),
     "RESNET_PRECISION": ("float8", "FLOAT32"),
     "RESNET_PROVIDER": ("tpu",),
     "RESNET_PROVIDER_POLICY": ("maybe",),
@@ -232,6 +235,8 @@ def test_an_address_may_stand_in_brackets(
         ({"tls_client_ca": "c"}, "RESNET_TLS_KEY and RESNET_TLS_CLIENT_CA need RESNET_TLS_CERT"),
         ({"tls_cert": "c", "uds": "s"}, "RESNET_UDS is for a proxy on this machine"),
         ({"port": 9, "metrics_port": 9}, "RESNET_METRICS_PORT (=9) must be another than"),
+        ({"port": 9, "grpc_port": 9}, "RESNET_GRPC_PORT (=9) must be another than"),
+        ({"metrics_port": 9, "grpc_port": 9}, "RESNET_GRPC_PORT (=9) must be another than"),
     ],
 )
 def test_sockets_that_contradict_each_other_are_one_line(given: dict[str, Any], why: str) -> None:

@@ -61,18 +61,12 @@ class Gate:
         if self._hosts is not None and record.path not in UNLIMITED:
             self._hosts.check(scope)
         try:
-            key = None if self._control is None else self._control.check(scope, record.path)
-        except UnauthorizedError:  # who guesses keys is limited, too
-            rejection = self._enter(record)
-            if rejection is not None:
-                return rejection
-            raise
-        if key is not None:
-            record.key, record.is_admin = key.name, "admin" in key.scopes
-        rejection = self._enter(record)
-        if rejection is None and self._metrics_port:
+            self.admit(scope, record)
+        except RateLimitedError as error:
+            return self._repeated(record.path, error)
+        if self._metrics_port:
             self._check_port(scope, record.path)
-        return rejection
+        return None
 
     def _check_port(self, scope: Scope, path: str) -> None:
         """Keep metrics apart from everything else; health is on both ports.
@@ -87,16 +81,28 @@ class Gate:
         if path == METRICS and not is_metrics_port:
             raise NotFoundError("Metrics are on another port (RESNET_METRICS_PORT).")
 
-    def _enter(self, record: RequestRecord) -> Rejection | None:
-        """Count the request for its client."""
-        if self.limits is None or record.path in UNLIMITED:
-            return None
-        name = f"key {record.key}" if record.key else client_name(record.client)
+    def admit(self, scope: Scope, record: RequestRecord) -> None:
+        """Note key and client of a request in its record, whatever host it asks for.
+
+        Raises:
+            UnauthorizedError: If there is no valid key.
+            ForbiddenError: If the key lacks a scope.
+            RateLimitedError: If the client asks for too much.
+        """
         try:
+            key = None if self._control is None else self._control.check(scope, record.path)
+        except UnauthorizedError:  # who guesses keys is limited, too
+            self._enter(record)
+            raise
+        if key is not None:
+            record.key, record.is_admin = key.name, "admin" in key.scopes
+        self._enter(record)
+
+    def _enter(self, record: RequestRecord) -> None:
+        """Count the request for its client."""
+        if self.limits is not None and record.path not in UNLIMITED:
+            name = f"key {record.key}" if record.key else client_name(record.client)
             record.usage = self.limits.enter(name)
-        except RateLimitedError as error:
-            return self._repeated(record.path, error)
-        return None
 
     def _repeated(self, path: str, error: RateLimitedError) -> Rejection:
         """Write a rejection, unless the same has been written before."""

@@ -45,16 +45,13 @@ class ProxyHeaders:
 
     def __init__(self, app: ASGIApp, proxies: Sequence[str], root_path: str = "") -> None:
         self.app = app
-        self._networks = [ip_network(each, strict=False) for each in proxies if each != UNIX]
-        self._trusts_unix = UNIX in proxies
+        self._proxies = TrustedProxies(proxies)
         self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Correct the scope, and pass the request on."""
         if scope["type"] == "http":
-            prefix = self._root_path
-            if self._trusts(scope.get("client")):
-                prefix = self._apply(scope) or prefix
+            prefix = self._proxies.correct(scope) or self._root_path
             if prefix:
                 path: str = scope["path"]
                 scope["root_path"] = prefix
@@ -63,6 +60,26 @@ class ProxyHeaders:
                 elif not path.startswith(prefix + "/"):  # the proxy removed it
                     scope["path"] = prefix + path
         await self.app(scope, receive, send)
+
+
+class TrustedProxies:
+    """Believes the headers of some proxies.
+
+    Args:
+        proxies: Their networks, and perhaps `unix`.
+    """
+
+    def __init__(self, proxies: Sequence[str]) -> None:
+        self._networks = [ip_network(each, strict=False) for each in proxies if each != UNIX]
+        self._trusts_unix = UNIX in proxies
+
+    def correct(self, scope: Scope) -> str:
+        """Set client and scheme of a request that comes from a trusted proxy.
+
+        Returns:
+            The prefix that the proxy says, empty for none.
+        """
+        return self._apply(scope) if self._trusts(scope.get("client")) else ""
 
     def _trusts(self, client: tuple[str, int] | None) -> bool:
         if client is None:

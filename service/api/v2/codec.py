@@ -1,30 +1,26 @@
-"""Decode inference requests of the Open Inference Protocol V2, and encode its responses.
+"""Decode inference requests of the Open Inference Protocol V2.
 
-A request gives the images, the requested outputs and the client's timeout. A response is JSON,
-followed by binary data if the client asked for that. Knows neither models nor HTTP.
+A request gives the images, the requested outputs and the client's timeout. Knows neither models
+nor HTTP.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 from uuid import uuid4
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from model.validation import first_fault
 from service.api.json_text import as_utf8, read_json
-from service.api.v2.schemas import InferRequest, InferResponse, Parameters, Ran
+from service.api.v2.schemas import InferRequest, Parameters, RequestTensor
 from service.api.v2.tensors import (
     Images,
     ModelSignature,
     check,
     read_images,
     read_raw,
-    write_numbers,
-    write_texts,
 )
 from service.errors import InvalidParameterError, MalformedRequestError, UnsupportedError
 from service.memory import demand
@@ -67,13 +63,6 @@ class InferCall(NamedTuple):
     timeout_s: float | None
 
 
-class EncodedResponse(NamedTuple):
-    """A response body; `json_bytes` is None if all of it is JSON."""
-
-    body: bytes
-    json_bytes: int | None
-
-
 def read_request(body: bytes, json_bytes: int | None, signature: ModelSignature) -> InferCall:
     """Read an inference request.
 
@@ -95,12 +84,28 @@ def read_request(body: bytes, json_bytes: int | None, signature: ModelSignature)
         )
     text, tail = body[:json_bytes], b"" if json_bytes is None else body[json_bytes:]
     request = _parse(text, signature)
+    return interpret(request, signature, lambda tensor: read_images(tensor, tail, signature))
+
+
+def interpret(
+    request: InferRequest, signature: ModelSignature, read: Callable[[RequestTensor], Images]
+) -> InferCall:
+    """Check a request against the model, and read the images of its only input.
+
+    Args:
+        request: In the protocol's form.
+        signature: Inputs and outputs of the model.
+        read: Reads the images of an input.
+
+    Raises:
+        ServiceError: If the request does not fit the model.
+    """
     if len(request.inputs) != 1:
         raise InvalidParameterError(
             f"expected 1 inputs but got {len(request.inputs)} inputs for model "
             f"'{signature.model}'. {signature.expects()}"
         )
-    images = read_images(request.inputs[0], tail, signature)
+    images = read(request.inputs[0])
     outputs = _requested_outputs(request, signature)
     return InferCall(request.id or str(uuid4()), images, outputs, _timeout_s(request.parameters))
 
@@ -113,11 +118,18 @@ def _parse(text: bytes, signature: ModelSignature) -> InferRequest:
     try:
         return read_json(InferRequest, text)
     except ValidationError as error:
-        where, _, rule = first_fault(error)
-        raise MalformedRequestError(
-            f"{where[:100] or 'the body'}: {rule}. Send an inference request of the Open "
-            f"Inference Protocol V2. {signature.expects()} {OTHER_FORMS}"
-        ) from error
+        raise malformed(error, signature, OTHER_FORMS) from error
+
+
+def malformed(
+    error: ValidationError, signature: ModelSignature, hint: str = ""
+) -> MalformedRequestError:
+    """Say which part of a request breaks the protocol."""
+    where, _, rule = first_fault(error)
+    return MalformedRequestError(
+        f"{where[:100] or 'the body'}: {rule}. Send an inference request of the Open "
+        f"Inference Protocol V2. {signature.expects()} {hint}".rstrip()
+    )
 
 
 def _check_item_counts(text: bytes, signature: ModelSignature) -> None:
@@ -194,55 +206,3 @@ def _whole(parameters: Parameters, name: str, most: int) -> int:
 def _timeout_s(parameters: Parameters) -> float | None:
     """Read the client's time limit, in microseconds; 0 means the service's own."""
     return _whole(parameters, "timeout", MAX_TIMEOUT_US) / 1_000_000 or None
-
-
-def write_response(
-    call: InferCall,
-    model: tuple[str, str],
-    ran: Ran,
-    rows: Mapping[str, NDArray[np.float32]],
-    labels: Sequence[str],
-) -> EncodedResponse:
-    """Write the response to a request.
-
-    Args:
-        call: The request.
-        model: The name in the request, and the version that answered.
-        ran: The provider and the precision that computed the rows.
-        rows: float32 (N, K) for each output.
-        labels: K names.
-    """
-    encoded = [
-        write_texts(
-            output.name,
-            classes(rows[output.name], labels, output.classes),
-            is_binary=output.is_binary,
-        )
-        if output.classes
-        else write_numbers(output.name, rows[output.name], is_binary=output.is_binary)
-        for output in call.outputs
-    ]
-    name, version = model
-    tensors = [output.tensor for output in encoded]
-    response = InferResponse(
-        model_name=name, model_version=version, id=call.id, parameters=ran, outputs=tensors
-    )
-    text = response.model_dump_json(exclude_none=True).encode()
-    if not any(output.is_binary for output in call.outputs):
-        return EncodedResponse(text, None)
-    return EncodedResponse(b"".join([text, *(output.binary for output in encoded)]), len(text))
-
-
-def classes(rows: NDArray[np.float32], labels: Sequence[str], most: int) -> list[list[str]]:
-    """List the `most` highest values of each row as `value:index:label`, the highest first.
-
-    Args:
-        rows: float32 (N, K).
-        labels: K names.
-        most: More than K means all.
-    """
-    order = np.argsort(-rows, axis=1, kind="stable")[:, :most]
-    return [
-        [f"{row[index]:f}:{index}:{labels[index]}" for index in indices]
-        for row, indices in zip(rows.tolist(), order.tolist(), strict=True)
-    ]

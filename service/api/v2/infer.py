@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from numpy.typing import NDArray
 
 from service.api.body import read_body
 from service.api.budget import Upload
@@ -21,8 +22,9 @@ from service.api.routes.health import livez, readyz
 from service.api.routes.predict import read_timeout_s, server_timing
 from service.api.shedding import TIMEOUT
 from service.api.state import service_of
-from service.api.v2.codec import EncodedResponse, InferCall, read_request, write_response
+from service.api.v2.codec import InferCall, read_request
 from service.api.v2.names import ModelAlias, all_aliases, versions
+from service.api.v2.outputs import EncodedResponse, write_response
 from service.api.v2.routing import TAG, json_response, model_route, requested_alias
 from service.api.v2.schemas import (
     InferRequest,
@@ -177,13 +179,28 @@ async def _infer(request: Request, alias: ModelAlias) -> Response:
         del body  # what was read of it is in `call`
         deadline = received + min(timeout_s, call.timeout_s or timeout_s)
         with record_of(scope).in_flight(len(call.images)):
-            if isinstance(call.images, list):
-                outcome = await alias.classifier.predict(call.images, deadline, disconnect)
-            else:
-                images = list(call.images)  # (N, S, S, C) -> N times (S, S, C)
-                outcome = await alias.classifier.predict_tensors(images, deadline, disconnect)
+            outcome = await classify(alias, call, deadline, disconnect)
+    return await _respond(request, alias, call, with_reading(outcome, read_s))
+
+
+async def classify(
+    alias: ModelAlias, call: InferCall, deadline: float, disconnect: Disconnect
+) -> Outcome:
+    """Classify the images of a request, whether they are files or the network's input.
+
+    Raises:
+        ServiceError: The first refusal; see `service.errors`.
+    """
+    if isinstance(call.images, list):
+        return await alias.classifier.predict(call.images, deadline, disconnect)
+    images = list(call.images)  # (N, S, S, C) -> N times (S, S, C)
+    return await alias.classifier.predict_tensors(images, deadline, disconnect)
+
+
+def with_reading(outcome: Outcome, read_s: float) -> Outcome:
+    """Add the time in which the request was read to that of decoding."""
     timings = outcome.timings._replace(decode=outcome.timings.decode + read_s)
-    return await _respond(request, alias, call, outcome._replace(timings=timings))
+    return outcome._replace(timings=timings)
 
 
 def _json_bytes(header: bytes | None) -> int | None:
@@ -229,11 +246,19 @@ async def _respond(
 
 
 def _write(alias: ModelAlias, call: InferCall, outcome: Outcome) -> EncodedResponse:
-    outputs = outcome.outputs
-    rows = {
-        "logits": np.stack([output.logits for output in outputs]),  # (N, K)
-        "probabilities": np.stack([output.probabilities for output in outputs]),
+    labels, model = alias.classifier.manifest.labels, (alias.name, alias.version)
+    return write_response(call, model, ran_by(alias), rows_of(outcome), labels)
+
+
+def ran_by(alias: ModelAlias) -> Ran:
+    """Say what computes a model's answers."""
+    info = alias.classifier.info
+    return Ran(provider=info.provider, precision=info.precision)
+
+
+def rows_of(outcome: Outcome) -> dict[str, NDArray[np.float32]]:
+    """Stack the outputs of a request's images: float32 (N, K) each."""
+    return {
+        name: np.stack([getattr(output, name) for output in outcome.outputs])
+        for name in ("logits", "probabilities")
     }
-    info, labels = alias.classifier.info, alias.classifier.manifest.labels
-    ran = Ran(provider=info.provider, precision=info.precision)
-    return write_response(call, (alias.name, alias.version), ran, rows, labels)

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol V2, in JSON and binary: from bytes to arrays and back.
+"""Tensors of the Open Inference Protocol V2, in JSON and binary: from bytes to arrays.
 
 Sizes that a client declares are not trusted: shapes, products and byte counts are compared as
 Python's unbounded integers before NumPy sees them. Knows neither models nor HTTP.
@@ -12,11 +12,10 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.preprocessing import Pixels
 from service.api.json_text import from_base64
-from service.api.v2.schemas import RequestTensor, ResponseTensor
+from service.api.v2.schemas import RequestTensor
 from service.errors import (
     InvalidParameterError,
     MalformedRequestError,
@@ -61,13 +60,6 @@ class ModelSignature(NamedTuple):
         )
 
 
-class EncodedOutput(NamedTuple):
-    """An output, and its bytes that follow the JSON."""
-
-    tensor: ResponseTensor
-    binary: bytes
-
-
 def read_raw(body: bytes, signature: ModelSignature) -> Images:
     """Read a whole body as one image: a file, or the bytes of its tensor.
 
@@ -76,7 +68,7 @@ def read_raw(body: bytes, signature: ModelSignature) -> Images:
     """
     if signature.input.datatype == "BYTES":
         return [body]
-    return _pixels(body, (1, *signature.input.shape[1:]), signature)
+    return read_pixels(body, (1, *signature.input.shape[1:]), signature)
 
 
 def read_images(tensor: RequestTensor, tail: bytes, signature: ModelSignature) -> Images:
@@ -90,19 +82,29 @@ def read_images(tensor: RequestTensor, tail: bytes, signature: ModelSignature) -
     Raises:
         ServiceError: If the tensor contradicts itself, or does not fit the model.
     """
+    check_input(tensor, signature)
+    binary = _binary_data(tensor, tail)
+    if signature.input.datatype != "BYTES":
+        content = _numbers(tensor, prod(tensor.shape)) if binary is None else binary
+        return read_pixels(content, tuple(tensor.shape), signature)
+    if binary is None:
+        return _texts(tensor, tensor.shape[0])
+    return _elements(binary, tensor.shape[0])
+
+
+def check_input(tensor: RequestTensor, signature: ModelSignature) -> None:
+    """Compare name, datatype and shape with the model's input.
+
+    Raises:
+        InvalidParameterError: If they differ.
+        TooManyImagesError: If only the number of images is too large.
+    """
     if tensor.name != signature.input.name:
         raise InvalidParameterError(
             f"unexpected inference input '{tensor.name[:100]}' for model '{signature.model}'; "
             f"it takes '{signature.input.name}'. {signature.expects()}"
         )
     check(tensor.datatype, tensor.shape, signature)
-    binary = _binary_data(tensor, tail)
-    if signature.input.datatype != "BYTES":
-        content = _numbers(tensor, prod(tensor.shape)) if binary is None else binary
-        return _pixels(content, tuple(tensor.shape), signature)
-    if binary is None:
-        return _texts(tensor, tensor.shape[0])
-    return _elements(binary, tensor.shape[0])
 
 
 def _binary_data(tensor: RequestTensor, tail: bytes) -> bytes | None:
@@ -151,7 +153,12 @@ def check(datatype: str, shape: Sequence[int], signature: ModelSignature) -> Non
         raise TooManyImagesError(signature.max_images)
 
 
-def _pixels(content: bytes, shape: tuple[int, ...], signature: ModelSignature) -> Pixels:
+def read_pixels(content: bytes, shape: tuple[int, ...], signature: ModelSignature) -> Pixels:
+    """Read the bytes of a UINT8 tensor.
+
+    Raises:
+        InvalidParameterError: If there are too few or too many.
+    """
     if len(content) != prod(shape):
         raise InvalidParameterError(
             f"input '{signature.input.name}' has {len(content):,} bytes; shape {list(shape)} of "
@@ -165,12 +172,20 @@ def _flat(tensor: RequestTensor, count: int) -> list[Any]:
     items: list[Any] = tensor.data or []
     while items and set(map(type, items)) == {list}:
         items = list(chain.from_iterable(items))
-    if len(items) != count:
-        raise InvalidParameterError(
-            f"input '{tensor.name}' has {len(items):,} elements; shape {tensor.shape} needs "
-            f"{count:,}"
-        )
+    check_count(tensor, len(items), count)
     return items
+
+
+def check_count(tensor: RequestTensor, given: int, count: int) -> None:
+    """Check that a tensor has as many elements as its shape needs.
+
+    Raises:
+        InvalidParameterError: If it has not.
+    """
+    if given != count:
+        raise InvalidParameterError(
+            f"input '{tensor.name}' has {given:,} elements; shape {tensor.shape} needs {count:,}"
+        )
 
 
 def _numbers(tensor: RequestTensor, count: int) -> bytes:
@@ -178,7 +193,12 @@ def _numbers(tensor: RequestTensor, count: int) -> bytes:
     if set(map(type, items)) == {int}:
         with suppress(ValueError):  # some are out of bounds
             return bytes(items)
-    raise InvalidParameterError(
+    raise not_uint8(tensor)
+
+
+def not_uint8(tensor: RequestTensor) -> InvalidParameterError:
+    """Say that a tensor has other numbers than UINT8."""
+    return InvalidParameterError(
         f"input '{tensor.name}': `data` must hold whole numbers from 0 to 255 for UINT8."
     )
 
@@ -214,30 +234,3 @@ def _elements(binary: bytes, count: int) -> list[bytes]:
             "elements."
         )
     return elements
-
-
-def write_numbers(name: str, values: NDArray[np.float32], *, is_binary: bool) -> EncodedOutput:
-    """Encode an output of numbers, float32 of any shape."""
-    flat = None if is_binary else values.ravel().tolist()
-    return _encoded(name, "FP32", list(values.shape), flat, values.astype("<f4").tobytes())
-
-
-def write_texts(name: str, rows: list[list[str]], *, is_binary: bool) -> EncodedOutput:
-    """Encode an output of texts; all rows have the same length."""
-    texts = [text for row in rows for text in row]
-    elements = [text.encode() for text in texts]
-    binary = b"".join(LENGTH.pack(len(element)) + element for element in elements)
-    shape = [len(rows), len(rows[0])]
-    return _encoded(name, "BYTES", shape, None if is_binary else texts, binary)
-
-
-def _encoded(
-    name: str, datatype: str, shape: list[int], data: list[Any] | None, binary: bytes
-) -> EncodedOutput:
-    if data is not None:
-        return EncodedOutput(
-            ResponseTensor(name=name, datatype=datatype, shape=shape, data=data), b""
-        )
-    parameters = {"binary_data_size": len(binary)}
-    tensor = ResponseTensor(name=name, datatype=datatype, shape=shape, parameters=parameters)
-    return EncodedOutput(tensor, binary)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from service.api.payloads import read_payloads
 from service.api.shedding import TIMEOUT_HEADER
-from service.api.v2.codec import read_request, write_response
+from service.api.v2.codec import read_request
+from service.api.v2.outputs import write_response
 from service.cancellation import Disconnect
 from service.errors import ClientDisconnectedError, DeadlineExceededError
 from service.postprocessing.trust import PredictOptions

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from service.api import middleware as access
+from service.api import recorder
 from service.api.middleware import RequestMiddleware
 from service.log import JsonFormatter, TextFormatter
 from tests.service import graphs
@@ -24,7 +24,7 @@ MADE = re.compile(r"[0-9a-f]{16}-[0-9a-f]+")
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[Line]:
     """The level and the fields of each request's line."""
     logged: list[Line] = []
-    monkeypatch.setattr(access, "log_request", lambda *line: logged.append(line))
+    monkeypatch.setattr(recorder, "log_request", lambda *line: logged.append(line))
     return logged
 
 

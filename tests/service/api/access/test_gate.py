@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.api import middleware
+from service.api import recorder
 from service.errors import StartError
 from tests.service.api.access.conftest import ADMIN, KEY, PNG, PREDICTS, READS, Keyed, bearer
 from tests.service.api.routes.refusals import httpx_scope
@@ -205,7 +205,7 @@ async def test_log_and_metrics_have_the_name_of_the_key_alone(
 ) -> None:
     caplog.set_level(logging.DEBUG, "service")
     logged: list[dict[str, Any]] = []
-    monkeypatch.setattr(middleware, "log_request", lambda _, fields: logged.append(fields))
+    monkeypatch.setattr(recorder, "log_request", lambda _, fields: logged.append(fields))
     service = await keyed()
 
     await service.client.post("/predict", content=WHITE, headers=PNG | bearer(KEY))

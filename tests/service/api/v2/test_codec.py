@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.api.v2.codec import InferCall, RequestedOutput, classes, read_request, write_response
+from service.api.v2.codec import InferCall, RequestedOutput, read_request
+from service.api.v2.outputs import classes, write_response
 from service.api.v2.schemas import InferRequest, Ran
 from service.api.v2.tensors import DYNAMIC, Tensor
 from service.errors import MalformedRequestError

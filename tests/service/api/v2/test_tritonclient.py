@@ -1,7 +1,6 @@
-"""The unmodified client of Triton, against the service in a process of its own."""
+"""The unmodified clients of Triton, against the service in a process of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,8 +11,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from tritonclient import http
+from tritonclient import grpc, http
 
+from tests.service.process import free_port
 from tests.service.v2 import ANKLE_BOOT, ROOT, SHIPPED, pixels, png
 
 NAME = "fashion-mnist"
@@ -21,15 +21,20 @@ COMMAND = [sys.executable, "-c", "from service.cli import serve; serve()"]
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory, grpc_port: int) -> Iterator[int]:
     """The command `serve-model`, from its start to its end."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if "RESNET_" not in name}
     environment |= {
         "PYTHONPATH": str(ROOT),
         "RESNET_ARTIFACT": str(SHIPPED),
         "RESNET_PORT": str(port),
+        "RESNET_GRPC_PORT": str(grpc_port),
         "RESNET_INTRA_OP_THREADS": "1",
         "RESNET_DRAIN_DELAY_S": "0",
     }
@@ -62,15 +67,27 @@ def client(port: int) -> Iterator[Any]:
         yield client
 
 
+@pytest.fixture
+def grpc_client(port: int, grpc_port: int) -> Iterator[Any]:  # noqa: ARG001  # it is ready
+    with closing(grpc.InferenceServerClient(f"127.0.0.1:{grpc_port}")) as client:
+        yield client
+
+
 def tensor(images: np.ndarray[Any, Any], *, is_binary: bool = True) -> Any:
     wanted = http.InferInput("images", list(images.shape), "UINT8")
     wanted.set_data_from_numpy(images, binary_data=is_binary)
     return wanted
 
 
-def files(shape: list[int], *contents: bytes) -> Any:
-    wanted = http.InferInput("images", shape, "BYTES")
+def files(shape: list[int], *contents: bytes, protocol: Any = http) -> Any:
+    wanted = protocol.InferInput("images", shape, "BYTES")
     wanted.set_data_from_numpy(np.array(contents, np.object_).reshape(shape))
+    return wanted
+
+
+def grpc_tensor(images: np.ndarray[Any, Any]) -> Any:
+    wanted = grpc.InferInput("images", list(images.shape), "UINT8")
+    wanted.set_data_from_numpy(images)
     return wanted
 
 
@@ -166,3 +183,82 @@ def test_refusals_reach_the_caller_with_their_words(client: Any) -> None:
     for call, arguments, text in cases:
         with pytest.raises(http.InferenceServerException, match=text):
             call(*arguments)
+
+
+def test_health_and_metadata_are_understood_over_grpc(client: Any, grpc_client: Any) -> None:
+    assert grpc_client.is_server_live()
+    assert grpc_client.is_server_ready()
+    assert [grpc_client.is_model_ready(*asked) for asked in [(NAME,), (NAME, "1")]] == [True] * 2
+    assert [grpc_client.is_model_ready(*asked) for asked in [("no",), (NAME, "2")]] == [False] * 2
+    assert grpc_client.get_server_metadata().name == "resnet-service"
+    for name in (NAME, NAME + "-image", NAME + "-probabilities"):
+        described = grpc_client.get_model_metadata(name, as_json=True)
+        for each in described["inputs"] + described["outputs"]:
+            each["shape"] = list(map(int, each["shape"]))  # protobuf's JSON has text
+        assert described == client.get_model_metadata(name)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_tensors_get_the_same_answer_over_grpc(
+    client: Any, grpc_client: Any, compression: str | None
+) -> None:
+    images = pixels(3)
+
+    over_http = client.infer(NAME, [tensor(images)])
+    over_grpc = grpc_client.infer(
+        NAME, [grpc_tensor(images)], request_id="seven", compression_algorithm=compression
+    )
+
+    response = over_grpc.get_response()
+    assert (response.id, response.model_name, response.model_version) == ("seven", NAME, "1")
+    ran = {name: value.string_param for name, value in response.parameters.items()}
+    assert ran == over_http.get_response()["parameters"]
+    for name in ("logits", "probabilities"):
+        assert over_grpc.as_numpy(name).tobytes() == over_http.as_numpy(name).tobytes()
+
+
+@pytest.mark.parametrize("shape", [[2], [2, 1]])
+def test_image_files_get_the_same_answer_over_grpc(
+    client: Any, grpc_client: Any, shape: list[int]
+) -> None:
+    contents = png(), png(1)
+    answers = [
+        each.infer(
+            NAME + "-image",
+            [files(shape, *contents, protocol=protocol)],
+            outputs=[protocol.InferRequestedOutput("probabilities", class_count=3)],
+        ).as_numpy("probabilities")
+        for each, protocol in ((client, http), (grpc_client, grpc))
+    ]
+
+    assert answers[0].shape == (2, 3)
+    assert (answers[0] == answers[1]).all()
+
+
+def test_refusals_have_the_same_words_over_grpc(client: Any, grpc_client: Any) -> None:
+    too_many, junk = pixels(65), b"junk"
+    cases = [
+        ("nope", tensor(pixels()), grpc_tensor(pixels()), "NOT_FOUND"),
+        (NAME, files([1], png()), files([1], png(), protocol=grpc), "INVALID_ARGUMENT"),
+        (NAME, tensor(too_many), grpc_tensor(too_many), "INVALID_ARGUMENT"),
+        (NAME, tensor(pixels()[:, 1:]), grpc_tensor(pixels()[:, 1:]), "INVALID_ARGUMENT"),
+        (NAME + "-image", files([1], junk), files([1], junk, protocol=grpc), "INVALID_ARGUMENT"),
+    ]
+    for name, over_http, over_grpc, status in cases:
+        with pytest.raises(http.InferenceServerException) as expected:
+            client.infer(name, [over_http])
+        with pytest.raises(grpc.InferenceServerException) as found:
+            grpc_client.infer(name, [over_grpc])
+
+        assert found.value.message() == expected.value.message()
+        assert found.value.status() == f"StatusCode.{status}"
+
+
+def test_too_large_a_message_is_refused_packed_or_not(grpc_client: Any) -> None:
+    large = np.zeros((20_000, 28, 28, 1), np.uint8)
+    for compression in (None, "gzip"):
+        with pytest.raises(grpc.InferenceServerException, match="larger than max") as refused:
+            grpc_client.infer(NAME, [grpc_tensor(large)], compression_algorithm=compression)
+
+        assert refused.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+    assert grpc_client.is_server_ready()

@@ -1,0 +1,48 @@
+"""Any exception as a `ServiceError`, and what is noted of it; over HTTP and gRPC alike."""
+
+from service.api.record import RequestRecord
+from service.errors import (
+    InferenceFailedError,
+    InternalError,
+    OutOfMemoryError,
+    ServiceError,
+)
+from service.log import log
+from service.memory import release_frames
+from service.observability.metrics import Telemetry
+
+NO_THREAD = "can't start new thread"
+"""What `threading` raises where memory, or the system's number of threads, runs out."""
+
+
+def as_service_error(error: Exception) -> ServiceError:
+    """Return the `ServiceError` for any exception: of the service, or a bug."""
+    match error:
+        case ServiceError():
+            return error
+        case MemoryError():
+            return OutOfMemoryError()
+        case RuntimeError() if str(error) == NO_THREAD:
+            return OutOfMemoryError()
+        case _:
+            return InternalError()
+
+
+def report(
+    error: Exception, refusal: ServiceError, record: RequestRecord, telemetry: Telemetry
+) -> None:
+    """Log a failure of the service with its cause, count it, and note its code in the record.
+
+    Args:
+        error: What was raised.
+        refusal: What the client is told.
+        record: Of the request.
+        telemetry: Counts failures.
+    """
+    if isinstance(refusal, InternalError | InferenceFailedError | OutOfMemoryError):
+        fields = {"request_id": record.request_id, "detail": str(refusal)}
+        has_more = error is not refusal or error.__cause__ is not None
+        log.error(refusal.code, exc_info=error if has_more else None, extra={"fields": fields})
+    release_frames(error)
+    telemetry.failures.labels(refusal.code).inc()
+    record.code = refusal.code
