@@ -101,8 +101,8 @@ def dataset_to_evaluate(
             raise DatasetError(
                 f"{dataset.source} does not hold the run's images under the names that they had. "
                 "Which of them it was trained on is not known, so whatever is measured on them may "
-                "be too good. Name the run's own data with --data, or put images that it never saw "
-                "into folders `val` and `test` of another."
+                "be too good. Name the run's own data with --data, or another folder with `train`, "
+                "`val` and `test`, the last two of images that it never saw."
             )
         log.info("note: these are not the images that the run was trained on")
     return dataset
