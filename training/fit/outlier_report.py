@@ -43,13 +43,14 @@ def outlier_lines(
         replace_synced(folder.outliers, _table(dataset, found).encode())
         total = sum(map(len, dataset.splits.values()))
         part = f", of {found.looked_at:,} images looked at" if found.looked_at < total else ""
-        yield f"all of these are in {folder.outliers}{part}; files are deleted or moved by hand"
+        yield f"all of these are in {folder.outliers}{part}; no file was changed"
 
 
 def _found_lines(dataset: Dataset, found: Outliers) -> Iterator[str]:
     for kind, places in found.blank.items():
         names = _some([_name(place, dataset) for place in places])
-        yield f"warning: {kind}: {len(places)} images: {names}. Delete those that show nothing"
+        images = "1 image" if len(places) == 1 else f"{len(places):,} images"
+        yield f"warning: {images} {kind}: {names}. Delete what shows nothing to learn"
     if found.alike:
         groups = list(found.alike)
         across = across_splits(groups)

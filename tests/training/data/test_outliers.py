@@ -78,8 +78,8 @@ def test_what_was_found_is_told_in_a_few_lines_and_listed(dataset: Dataset, tmp_
     few, constant, white, alike, everything = outlier_lines(dataset, counts, folder)
 
     assert "fewer than ten images of 1 labels: dog 9." in few
-    assert "constant: 1 images: 7.png. Delete" in constant
-    assert "nearly white: 1 images: 8.png" in white
+    assert "1 image constant: 7.png. Delete" in constant
+    assert "1 image nearly white: 8.png" in white
     assert "almost the same: 2, 1 over two splits (accuracy seems too good)" in alike
     assert "1 over two labels, such as 21.png ~ 22.png" in alike
     assert str(folder.outliers) in everything
