@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from training.data.dataset import Batch, Split
+from training.data.dataset import Batch, DatasetError, Split
 from training.data.streamed import BrokenFiles, Loaded, StreamedSplit
 from training.distributed import processes
 
@@ -149,7 +149,7 @@ class StreamingLoader(DataLoader[_Decoding]):
         tells the epoch, and before `ExactResume` says how much of it was seen.
 
         Raises:
-            DatasetError: If no image can be read in the place of a broken one.
+            DatasetError: If no image can be read in the place of a broken one, or a worker died.
         """
         self.pace = pace = Pace(workers=max(1, self.num_workers))
         self._broken = broken = self._broken or BrokenFiles()
@@ -163,6 +163,10 @@ class StreamingLoader(DataLoader[_Decoding]):
                 loaded, targets, seconds = next(batches)
             except StopIteration:
                 return
+            except RuntimeError as error:
+                if not (died := worker_died(error)):
+                    raise
+                raise DatasetError(died) from error
             broken.report(loaded)
             pace.images += len(targets)
             pace.decoding_s += seconds
@@ -223,6 +227,20 @@ def _workers(split: StreamedSplit) -> int:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(MAX_WORKERS, (cores or 1) // processes().local_world_size))
+
+
+def worker_died(error: BaseException) -> str:
+    """Say in one line that a worker has died; empty if the error is another one.
+
+    torch notices it wherever the process happens to be: in a step, too.
+    """
+    what = str(error).split(". ")[0].strip()
+    if not (isinstance(error, RuntimeError) and what.startswith("DataLoader worker")):
+        return ""
+    return (
+        f"A process that decodes images has ended ({what}). In a container, give it more shared "
+        "memory (docker run --shm-size=1g); else free some memory, or use a smaller batch_size."
+    )
 
 
 def _leave_interrupts_to_the_run(_: int) -> None:

@@ -21,7 +21,7 @@ from model.images.image_file import DECODE_ERRORS, open_image_file
 from model.preprocessing import Pixels, Preprocessing, preprocess, shrink_on_load, upright
 from training.data.dataset import DatasetError
 from training.data.headers import reason
-from training.data.memory import image_bytes, images_limit
+from training.data.memory import image_bytes, usable_memory
 from training.data.random_crop import RandomCrop
 from training.data.splits import LabelledFile, plain
 
@@ -140,10 +140,10 @@ class StreamedSplit:
         """All of them at once, uint8 (N, S, S, C).
 
         Raises:
-            ValueError: If they are too many for the memory.
+            ValueError: If they would take more than half of the memory.
             DatasetError: If a label has no readable image.
         """
-        if len(self) * image_bytes(self.spec) > images_limit():
+        if 2 * len(self) * image_bytes(self.spec) > usable_memory():
             raise ValueError(f"All {len(self):,} images do not fit into memory; select some.")
         size = self.spec.crop
         images = torch.empty((len(self), size, size, self.spec.channels), dtype=torch.uint8)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from training.data.dataset import Dataset
-from training.data.loader import eval_batch_size, loader
+from training.data.loader import eval_batch_size, loader, worker_died
 from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import WriteError
 from training.fit.callbacks.interrupt import interrupted_between_steps
@@ -151,6 +151,8 @@ def explained_failures(folder: RunFolder, record: RunRecord) -> Iterator[None]:
     except NotFiniteError as error:
         raise TrainingError(str(error)) from error
     except (MemoryError, RuntimeError) as error:
+        if died := worker_died(error):
+            raise TrainingError(died) from error
         if not is_out_of_memory(error):
             raise
         raise TrainingError(explain_out_of_memory(record, free)) from error

@@ -14,7 +14,7 @@ from training.data import memory
 from training.data.dataset import Dataset, DatasetError
 from training.data.duplicates import find_duplicates
 from training.data.folder import read_image_folder
-from training.data.loader import StreamingLoader, in_batches, loader
+from training.data.loader import StreamingLoader, in_batches, loader, worker_died
 from training.data.streamed import StreamedSplit
 
 
@@ -135,6 +135,16 @@ def test_workers_change_neither_order_nor_images_and_an_epoch_can_start_in_the_m
     assert _same(list(begun), whole[per_epoch + 2 :])
     assert torch.equal(torch.get_rng_state(), state)  # none of the run's numbers is used
     assert "images/s" in batches.pace.describe()
+
+
+def test_a_worker_that_died_is_one_line_and_other_errors_are_not_explained() -> None:
+    bus = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that\nmore"
+
+    assert worker_died(RuntimeError(bus)).startswith(
+        "A process that decodes images has ended (DataLoader worker (pid 7) is killed by signal: "
+        "Bus error). In a container, give it more shared memory"
+    )
+    assert not worker_died(RuntimeError("Caught RuntimeError in DataLoader worker process 0."))
 
 
 def _epochs(
