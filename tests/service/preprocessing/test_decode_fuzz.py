@@ -1,4 +1,4 @@
-"""Whatever anybody sends, only a `ServiceError` comes out."""
+"""Whatever anybody sends, only a `ServiceError` comes out. `make fuzz` looks for much longer."""
 
 import contextlib
 
@@ -54,14 +54,14 @@ def answer(payload: bytes) -> None:
 
 
 @given(magic=st.sampled_from(MAGIC), noise=st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_random_bytes_break_nothing(magic: bytes, noise: bytes) -> None:
     answer(magic + noise)
 
 
 @pytest.mark.parametrize("kind", WHOLE)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_an_image_with_changed_bytes_breaks_nothing(kind: str, data: st.DataObject) -> None:
     payload = bytearray(WHOLE[kind])
     for _ in range(data.draw(st.integers(1, 6))):
@@ -73,7 +73,7 @@ def test_an_image_with_changed_bytes_breaks_nothing(kind: str, data: st.DataObje
 
 @pytest.mark.parametrize("kind", WHOLE)
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_an_image_with_a_hole_or_a_repetition_breaks_nothing(
     kind: str, data: st.DataObject
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from service.cancellation import Disconnect
 from service.errors import InvalidImageError, ServiceError
+from service.preprocessing import prepare
 from service.preprocessing.isolation import Decoders
 from service.preprocessing.prepare import Preprocessor
 from tests.service.conftest import Serve
@@ -36,7 +37,10 @@ def pid_of(decoders: Decoders) -> int:
     return child.pid
 
 
-async def test_children_decode_and_refuse_as_the_service_itself_does() -> None:
+async def test_children_decode_and_refuse_as_the_service_itself_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prepare, "usable_cores", lambda: 1)
     ours, theirs = Preprocessor(SPEC, LIMIT), Preprocessor(SPEC, LIMIT, child_timeout_s=10)
     bomb = png_by_hand(30_000, 30_000, 1, 0, bytes(30_000 // 8))
     whole = [GOOD, WHITE, encode(striped(150, 200))]
