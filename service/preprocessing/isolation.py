@@ -99,7 +99,8 @@ class Decoders:
         return DecodedImage(pixels, *times, int(reply["width"]), int(reply["height"]))
 
     def _ask(self, job: bytes, payload: bytes, index: int, read: ReadReply[Result]) -> Result:
-        for is_last in (False, True):
+        deaths = 0
+        for is_last in (False, False, True):
             child = self._idle.get()
             try:
                 child = child or Child(self._command, self._timeout_s)
@@ -109,12 +110,14 @@ class Decoders:
                 fields = {"pid": child.pid if child else 0, "signal": died.signal}
                 log.warning("decoder replaced", extra={"fields": fields})
                 child = None
+                deaths += 1
                 # killed from outside, most likely: the file may be good
-                if died.signal != signal.SIGKILL or is_last:
+                if died.signal != signal.SIGKILL or deaths > 1 or is_last:
                     raise InvalidImageError(_breaks(died.signal), index=index) from died
-            except OutOfMemoryError:
+            except OutOfMemoryError:  # not started, or killed at once
                 child = None
-                raise
+                if is_last:
+                    raise
             finally:
                 self._idle.put(child)
         raise AssertionError  # pragma: no cover  # the last turn returns or raises
