@@ -8,7 +8,8 @@ EXTRA_LOCKS = $(patsubst %,requirements/%.txt,$(subst $(COMMA), ,$(EXTRA)))
 LOCKED_BY = --no-deps --require-hashes $(patsubst %,-r %,requirements/build.txt $(filter requirements/%,$^))
 RUN = .venv-dev/bin
 
-.PHONY: help serve install test coverage check chromium proxies fashion-mnist fix bench bench-peers gpu train experiments lock clean
+.PHONY: help serve install test coverage check chromium proxies fashion-mnist fix bench bench-peers gpu train experiments \
+    lock audit audit-code audit-container audit-advisories sbom clean
 
 help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
@@ -22,6 +23,8 @@ help:
 	@echo "make gpu     measure serving and training on this machine's GPU; five minutes"
 	@echo "make train   train the default model and export it to artifacts/fashion-mnist/2"
 	@echo "make experiments   reproduce what is claimed of residual networks; hours"
+	@echo "make audit   look for known vulnerabilities, unsafe code, and what the container may do (needs Docker)"
+	@echo "make sbom    list what the image contains, as CycloneDX, in dist/"
 	@echo "make lock    write the locked versions of what image and Makefile install"
 	@echo "make clean   remove all environments"
 
@@ -116,20 +119,54 @@ train: install fashion-mnist
 # The locks: versions and hashes of what the image and this file install, one file an extra. Versions
 # stay while pyproject.toml allows them; `make lock UPGRADE=--upgrade` takes the newest that are a week
 # old. torch and the CUDA libraries of its build on PyPI have a file of their own.
-LOCKED = cpu gpu tracing training dev
+LOCKED = cpu gpu grpc tracing training dev
 COMPILE = .venv-audit/bin/uv pip compile --quiet --universal --python-version 3.11 --exclude-newer '1 week' \
-    --custom-compile-command 'make lock' $(UPGRADE)
+    --custom-compile-command 'make lock'
 lock: .venv-audit/.installed
 	cat $(LOCKED:%=requirements/%.txt) requirements/torch.txt >.venv-audit/all.txt
-	$(COMPILE) pyproject.toml $(LOCKED:%=--extra %) --output-file .venv-audit/all.txt
-	for extra in $(LOCKED); do $(COMPILE) --generate-hashes --constraints .venv-audit/all.txt \
+	$(COMPILE) $(UPGRADE) pyproject.toml $(LOCKED:%=--extra %) --output-file .venv-audit/all.txt
+	for extra in $(LOCKED); do cp .venv-audit/all.txt requirements/$$extra.txt && $(COMPILE) --generate-hashes \
 	    pyproject.toml --extra $$extra --output-file requirements/$$extra.txt || exit; done
 	awk '/^[a-z]/ {torch = /^(torch=|triton=|cuda-|nvidia-)/} {print > ("requirements/" (torch ? "torch" : "training") ".new")}' \
 	    requirements/training.txt
 	cd requirements && mv torch.new torch.txt && mv training.new training.txt
-	$(COMPILE) --generate-hashes --group audit --output-file requirements/audit.txt
+	$(COMPILE) $(UPGRADE) --generate-hashes --group audit --output-file requirements/audit.txt
 	.venv-audit/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
-	    | $(COMPILE) --generate-hashes - --output-file requirements/build.txt
+	    | $(COMPILE) $(UPGRADE) --generate-hashes - --output-file requirements/build.txt
+
+# Advisories come last: a machine that cannot reach them has seen everything else by then. Audited are
+# the locks, and the oldest versions that pyproject.toml allows.
+audit: audit-code audit-container audit-advisories
+
+audit-code: .venv-audit/.installed
+	.venv-audit/bin/bandit --quiet --configfile pyproject.toml --recursive model service training
+	.venv-audit/bin/hadolint Dockerfile
+
+DOCKER_COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+audit-container: .venv/.testing
+	$(DOCKER_COMPOSE) --profile cpu --profile gpu config --quiet
+	@for file in deploy/compose/*.yml; do \
+	    env $$(grep -oh 'RESNET_[A-Z_]*:?' $$file | sed 's/:?/=x/') \
+	    $(DOCKER_COMPOSE) --file docker-compose.yml --file $$file config --quiet || exit; done
+	docker build --quiet $(DOCKER_BUILD) --tag resnet-service:cpu .
+	AUDIT_COMPOSE='$(DOCKER_COMPOSE)' .venv/bin/pytest -q tests/container
+
+audit-advisories: .venv-audit/.installed
+	.venv-audit/bin/uv pip compile --quiet --universal --python-version 3.11 --no-deps --resolution lowest-direct \
+	    --generate-hashes --all-extras pyproject.toml --output-file .venv-audit/floors.txt
+	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	    $(patsubst %,-r %,$(wildcard requirements/*.txt) .venv-audit/floors.txt) 2>.venv-audit/advisories.log \
+	    && tail -n 1 .venv-audit/advisories.log || { tail -n 1 .venv-audit/advisories.log; \
+	    grep -q '^Found' .venv-audit/advisories.log || echo "Not audited: the advisories could not be read." \
+	    "PIP_AUDIT_VULNERABILITY_SERVICE=osv asks another service."; exit 1; }
+
+# Of the image's Python and platform; the versions and hashes that its build insists on.
+sbom: .venv-audit/.installed
+	mkdir -p dist
+	.venv-audit/bin/uv pip compile --quiet --no-deps --no-annotate --no-header --generate-hashes \
+	    --python-version 3.11 --python-platform x86_64-unknown-linux-gnu $(EXTRA_LOCKS) >.venv-audit/image.txt
+	PYTHONWARNINGS=ignore .venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --validate \
+	    --output-reproducible --output-file 'dist/sbom-$(EXTRA).cdx.json' .venv-audit/image.txt
 
 # What nobody should send, for FUZZ_S seconds a harness, and requests made from the OpenAPI document.
 FUZZ_S ?= 60

@@ -1,15 +1,14 @@
 """The locks in `requirements` hold what pyproject.toml asks for. `make lock` writes them."""
 
-import re
 import tomllib
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-FOLDER = Path(__file__).parents[1] / "requirements"
+from tests.locks import FOLDER, PIN, pins
+
 PYPROJECT = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 NOT_INSTALLED = {"wandb", "mlflow"}  # neither by the image nor by the Makefile
@@ -22,17 +21,6 @@ ASKED: dict[str, list[str]] = {
         if name not in NOT_INSTALLED
     },
 }
-HASH = r" \\\n    --hash=sha256:[0-9a-f]{64}"
-PIN = re.compile(
-    rf"^(?P<name>[a-z0-9-]+)==(?P<version>[^ ]+)(?P<marker> ; [^\\\n]+)?(?:{HASH})+\n", re.MULTILINE
-)
-
-
-def pins(*locks: str) -> Iterator[tuple[str, str, str]]:
-    """Yield name, version and marker of every line that has a hash."""
-    for lock in locks:
-        for pin in PIN.finditer((FOLDER / f"{lock}.txt").read_text()):
-            yield pin["name"], pin["version"], pin["marker"] or ""
 
 
 def not_locked(asked: Iterable[str], *locks: str) -> list[str]:
