@@ -15,6 +15,8 @@ from service.server.listen import (
 ACCEPTS_PER_ITERATION = 16
 """libuv accepts one connection an iteration from each socket that it watches, so each is watched
 several times. With an iteration of 60 ms, 200 new clients would wait for 12 s."""
+MAX_PENDING = 256
+"""Of one poll at the end."""
 
 
 class Listener:
@@ -34,7 +36,8 @@ class Listener:
         owns_port: bool,
     ) -> None:
         self._make_protocol = make_protocol
-        self._is_shared = is_listening(sock)  # with a service manager, or with another worker
+        is_unix = sock.family == socket.AF_UNIX  # all workers have the same one
+        self._is_ours = not is_listening(sock) and (owns_port or not is_unix)
         self._sock = sock.dup() if owns_port else bind_reuseport(sock)
         self._accepting: list[socket.socket] = []
 
@@ -57,14 +60,14 @@ class Listener:
         """Accept no more by itself; `accept_pending` still does."""
         for sock in self._accepting:
             sock.close()
-        if not self._is_shared:
+        if self._is_ours:
             drop_new_connections(self._sock)
 
     async def accept_pending(self) -> None:
-        """Accept all connections that the kernel has completed."""
+        """Accept connections that the kernel has completed; more may come if others listen."""
         loop = asyncio.get_running_loop()
         self._sock.setblocking(False)
-        while True:
+        for _ in range(MAX_PENDING):
             try:
                 connection, _ = self._sock.accept()
             except OSError:  # no more are pending

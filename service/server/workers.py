@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from socket import socket
+from socket import AF_UNIX, socket
 from typing import cast
 
 from prometheus_client.multiprocess import mark_process_dead
@@ -20,6 +20,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from service.errors import StartError
 from service.log import log
+from service.server.listen import drop_new_connections, is_listening
 from service.server.server import Server, configure
 from service.settings import MULTIPROCESS_FOLDER, Settings
 
@@ -87,6 +88,7 @@ class Supervisor(Multiprocess):
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         super().__init__(config, sockets)
+        self._unix = [sock for sock in sockets if sock.family == AF_UNIX and not is_listening(sock)]
         self.failed = False
         self._has_served = False
         self._next_try = 0.0
@@ -137,7 +139,12 @@ class Supervisor(Multiprocess):
         return True
 
     def terminate_all(self) -> None:
-        """End all workers, and close the port, from which nothing is accepted here."""
+        """End all workers, and close the port, from which nothing is accepted here.
+
+        A worker cannot know whether others still listen on the Unix socket that they share.
+        """
+        while self._unix:
+            drop_new_connections(self._unix.pop())
         for sock in self.sockets:
             sock.close()
         super().terminate_all()

@@ -11,7 +11,13 @@ import pytest
 from service.errors import StartError
 from service.healthcheck import main
 from service.server import listen as listen_module
-from service.server.listen import address, bind, bind_reuseport, is_listening
+from service.server.listen import (
+    address,
+    bind,
+    bind_reuseport,
+    drop_new_connections,
+    is_listening,
+)
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact
 from tests.service.images import BLACK
@@ -103,6 +109,24 @@ def test_a_unix_socket_that_is_left_over_is_replaced_and_one_in_use_is_not(tmp_p
         assert path.is_socket()
 
     assert not path.exists()
+
+
+def test_at_the_end_a_unix_socket_keeps_who_is_connected_and_takes_nobody_else(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "resnet.sock"
+    with (
+        bind(Settings(uds=path)) as [sock],
+        socket.socket(socket.AF_UNIX) as pending,
+        socket.socket(socket.AF_UNIX) as late,
+    ):
+        sock.listen()
+        pending.connect(str(path))
+        drop_new_connections(sock)
+
+        with pytest.raises(FileNotFoundError):
+            late.connect(str(path))
+        sock.accept()[0].close()
 
 
 def test_a_unix_socket_of_another_process_is_not_removed(tmp_path: Path) -> None:
