@@ -45,6 +45,7 @@ class Gate:
         self.limits = limits
         self._metrics_port = metrics_port
         self._written: dict[tuple[bool, str], Rejection] = {}
+        self._refused = ""  # why the file of keys was refused last
 
     def check(self, scope: Scope, record: RequestRecord) -> Rejection | None:
         """Note key and client of a request in its record.
@@ -114,15 +115,23 @@ class Gate:
         return self._written[what]
 
     def reload(self) -> None:
-        """Read the keys again; if their file is refused, they stay as they were."""
+        """Read the keys again; if their file is refused, they stay as they were.
+
+        Logged is what changed: this is called every `RESNET_RELOAD_INTERVAL_S`.
+        """
         if self._control is None:
             return
+        ring, refused = self._control.keys, self._refused
+        before, self._refused = ring.keys, ""
         try:
-            self._control.keys.reload()
+            ring.reload()
         except StartError as error:
-            log.error("keys refused", extra={"fields": {"reason": str(error)}})
+            self._refused = str(error)
+            if self._refused != refused:
+                log.error("keys refused", extra={"fields": {"reason": self._refused}})
         else:
-            log.info("keys read", extra={"fields": {"keys": len(self._control.keys.keys)}})
+            if refused or ring.keys != before:
+                log.info("keys read", extra={"fields": {"keys": len(ring.keys)}})
 
 
 def read_gate(settings: Settings) -> Gate | None:

@@ -221,7 +221,10 @@ async def test_log_and_metrics_have_the_name_of_the_key_alone(
     assert not [key for key in (KEY, READS, "wrong-secret") if key in told]
 
 
-async def test_keys_are_read_again_with_the_models(keyed: Keyed, keys: Path) -> None:
+async def test_keys_are_read_again_with_the_models(
+    keyed: Keyed, keys: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "service")
     service = await keyed()
     keys.write_text("shop: another-key")  # noqa: ASYNC240  # a short one
     await service.app.state.service.reload()
@@ -229,9 +232,12 @@ async def test_keys_are_read_again_with_the_models(keyed: Keyed, keys: Path) -> 
     before = await service.client.get("/card", headers=bearer(KEY))
     keys.write_text("malformed")  # noqa: ASYNC240
     await service.app.state.service.reload()
+    await service.app.state.service.reload()
     still = await service.client.get("/card", headers=bearer("another-key"))
 
     assert (after.status_code, before.status_code, still.status_code) == (200, 401, 200)
+    said = [line for line in caplog.messages if line.startswith("keys")]
+    assert said == ["keys read", "keys refused"]
 
 
 async def test_an_empty_file_of_keys_stops_the_start(keyed: Keyed, keys: Path) -> None:
