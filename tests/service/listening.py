@@ -78,10 +78,12 @@ def listen(
         thread = threading.Thread(target=running.run, args=(sockets,))
         thread.start()
         wait_until(lambda: running.started and bool(running.servers))
-        yield Listening(running, gate)
-        gate.let_through(99)
-        running.handle_exit(signal.SIGTERM, None)
-        thread.join(10)
+        try:
+            yield Listening(running, gate)
+        finally:  # a failed test must not leave the thread behind, for which Python would wait
+            gate.let_through(99)
+            running.handle_exit(signal.SIGTERM, None)
+            thread.join(10)
         assert not thread.is_alive()
 
 
