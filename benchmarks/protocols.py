@@ -9,6 +9,7 @@ differ, and have the other core.
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Mapping
 from statistics import median
 from typing import NamedTuple
@@ -63,19 +64,18 @@ def grpc_request(asked: Asked) -> bytes:
 
 async def grpc_loop(port: int, request: bytes, connections: int, seconds: float) -> Load:
     """Call on some channels, each with its next call when it has its answer."""
-    load, loop = Load(), asyncio.get_running_loop()
-    began = loop.time()
+    load, began = Load(), time.perf_counter()
 
     async def keep_calling() -> None:
         own = [("grpc.use_local_subchannel_pool", 1)]  # a connection for each channel
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=own) as channel:
             call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
-            while (now := loop.time()) < began + seconds:
+            while (now := time.perf_counter()) < began + seconds:
                 await call(request)
-                load.latencies.append(loop.time() - now)
+                load.latencies.append(time.perf_counter() - now)
 
     await asyncio.gather(*(keep_calling() for _ in range(connections)))
-    load.seconds = loop.time() - began
+    load.seconds = time.perf_counter() - began
     return load
 
 

@@ -74,6 +74,16 @@ class Calls:
         self._receiver = Receiver(service.settings)
         self._recorder = Recorder(service)
         self._ids = RequestIds()
+        self._released: asyncio.Event | None = None
+
+    def hold(self) -> None:
+        """Have new calls wait until `release`."""
+        self._released = asyncio.Event()
+
+    def release(self) -> None:
+        """Go on with the calls that wait."""
+        if self._released is not None:
+            self._released.set()
 
     def handler(self, method: str, answer: Answer) -> Any:
         """Make the handler of a method."""
@@ -84,6 +94,8 @@ class Calls:
             call = self._open(path, context)
             status, refusal = HTTPStatus.OK, None
             try:
+                if self._released is not None:
+                    await self._released.wait()
                 self._admit(call)
                 response = await answer(call, await self._receive(call))
                 call.record.bytes_out = len(response)

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -139,3 +140,28 @@ def test_a_port_in_use_stops_the_start(make_artifact: MakeArtifact) -> None:
         pass
     with reserve_grpc(settings.model_copy(update={"grpc_port": 0})):
         pass
+
+
+def test_no_call_of_busy_clients_is_cancelled_at_the_end(make_artifact: MakeArtifact) -> None:
+    port, statuses = free_port(), Counter[str]()
+
+    def keep_asking() -> None:
+        alone = [("grpc.use_local_subchannel_pool", 1)]
+        with closing(InferenceServerClient(f"127.0.0.1:{port}", channel_args=alone)) as client:
+            while not statuses["StatusCode.UNAVAILABLE"]:
+                try:
+                    ask(client)
+                    statuses["answered"] += 1
+                except InferenceServerException as error:
+                    statuses[error.status()] += 1
+
+    with (
+        listen(make_artifact(), has_gate=False, grpc_port=port) as served,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        asking = [threads.submit(keep_asking) for _ in range(4)]
+        wait_until(lambda: statuses["answered"] > 40)
+        served.server.handle_exit(signal.SIGTERM, None)
+        wait_until(lambda: all(each.done() for each in asking))
+
+    assert set(statuses) == {"answered", "StatusCode.UNAVAILABLE"}
