@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from starlette.types import Message, Scope
 
-from service import app
+from service.api import failures
 from service.errors import OverloadedError
 from service.memory import release_frames
 from tests.service.conftest import MakeArtifact, Service, replace_run
@@ -230,7 +230,7 @@ async def test_a_failure_of_the_engine_leaves_nothing_in_memory(
         lost = np.zeros(MEGABYTE, np.uint8)
         raise type(error)(*error.args, lost.size)
 
-    monkeypatch.setattr(app, "log", logging.Logger("apart"))  # pytest keeps what is logged
+    monkeypatch.setattr(failures, "log", logging.Logger("apart"))  # pytest keeps what is logged
     run = replace_run(shipped.classifier.batcher, fail)
 
     statuses, grown = await grown_by(client, "/predict", {}, WHOLE)

@@ -128,10 +128,10 @@ async def test_the_image_that_finds_no_memory_harms_no_other(
 ) -> None:
     service, upright = await serve(), preprocessing.upright
 
-    def short(image: Image.Image) -> Image.Image:
+    def short(image: Image.Image, grey_bits: int) -> Image.Image:
         if image.format == "BMP":
             raise MemoryError
-        return upright(image)
+        return upright(image, grey_bits)
 
     monkeypatch.setattr("service.preprocessing.decode.upright", short)
     small = [service.client.post("/predict", content=each) for each in (WHITE, GREY, BLACK)]
