@@ -26,6 +26,9 @@ class Listener:
         sock: Bound; may be closed before this is.
         make_protocol: Called for each connection.
         owns_port: No other process listens on it.
+
+    Attributes:
+        is_ours: Nobody else accepts on it, or keeps what is pending for later.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Listener:
     ) -> None:
         self._make_protocol = make_protocol
         is_unix = sock.family == socket.AF_UNIX  # all workers have the same one
-        self._is_ours = not is_listening(sock) and (owns_port or not is_unix)
+        self.is_ours = not is_listening(sock) and (owns_port or not is_unix)
         self._sock = sock.dup() if owns_port else bind_reuseport(sock)
         self._accepting: list[socket.socket] = []
 
@@ -60,7 +63,7 @@ class Listener:
         """Accept no more by itself; `accept_pending` still does."""
         for sock in self._accepting:
             sock.close()
-        if self._is_ours:
+        if self.is_ours:
             drop_new_connections(self._sock)
 
     async def accept_pending(self) -> None:

@@ -235,7 +235,8 @@ class Server(uvicorn.Server):
         connections: set[HttpProtocol] = self.server_state.connections  # type: ignore[assignment]
         for poll in DRAIN_POLLS:
             for listener in self._listeners:
-                await listener.accept_pending()
+                if listener.is_ours or poll < MIN_DRAIN_POLLS:
+                    await listener.accept_pending()
             if poll >= MIN_DRAIN_POLLS and not any(each.recently_active() for each in connections):
                 return
             await asyncio.sleep(DRAIN_POLL_S)
