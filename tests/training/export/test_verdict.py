@@ -63,7 +63,7 @@ def test_all_precisions_are_made_and_one_that_fails_its_gate_is_left_out_in_word
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli, "dataset_to_evaluate", lambda *_: small_fashion)
+    monkeypatch.setattr(cli, "dataset_to_evaluate", lambda *_, **__: small_fashion)
     monkeypatch.setattr("training.export.precisions.to_float16", _blind)
     monkeypatch.setattr("training.export.precisions.range_estimators", lambda _: ("minmax",))
     monkeypatch.setattr("training.export.checkpoint.speed_of", lambda *_: None)
