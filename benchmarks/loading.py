@@ -92,13 +92,13 @@ def first_step(root: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as out:
         began = time.perf_counter()
         command = [sys.executable, "-c", TRAIN, "--data", str(root), "--out", f"{out}/run"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        peak, seconds = 0, 0.0
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        peak, seconds, printed = 0, 0.0, b""
         os.set_blocking(process.stdout.fileno(), False)  # type: ignore[union-attr]
         while process.poll() is None:
             peak = max(peak, _memory(process.pid))
-            line = process.stdout.read()  # type: ignore[union-attr]
-            if line and "FIRST STEP" in line:
+            printed += process.stdout.read() or b""  # type: ignore[union-attr]
+            if b"FIRST STEP" in printed and not seconds:
                 seconds = time.perf_counter() - began
             time.sleep(0.1)
     if not seconds:
