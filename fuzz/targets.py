@@ -1,4 +1,4 @@
-"""What is fuzzed: functions that take bytes from strangers, and what each may raise.
+"""What is fuzzed: functions that take untrusted bytes, and what each may raise.
 
 Anything else that comes out is a finding, and so are too much memory and too much time, which
 libFuzzer watches.

@@ -35,7 +35,7 @@ def report(
 
     Args:
         error: What was raised.
-        refusal: What the client is told.
+        refusal: What the client gets.
         record: Of the request.
         telemetry: Counts failures.
     """

@@ -27,8 +27,8 @@ class DatasetError(Exception):
 class Split(Protocol):
     """Preprocessed images and their targets, in memory or decoded when they are needed.
 
-    Whoever needs all images takes them in batches (`training.data.loader.in_batches`), and whoever
-    needs some selects them first: `split[positions].images`.
+    Take all images in batches (`training.data.loader.in_batches`), and select some before they are
+    read: `split[positions].images`.
     """
 
     @property

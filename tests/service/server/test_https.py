@@ -108,11 +108,11 @@ def test_new_connections_get_the_new_certificate_and_old_ones_go_on(
 def test_only_clients_with_a_certificate_of_the_authority_are_answered(
     make_artifact: MakeArtifact, made: tuple[Certificate, ...]
 ) -> None:
-    server, stranger, known = made
+    server, unknown, known = made
     files: dict[str, Any] = {"tls_cert": server.cert, "tls_key": server.key}
     with listen(make_artifact(), tls_client_ca=known.cert, **files) as listening:
         listening.gate.let_through()
-        for identity in (None, stranger):
+        for identity in (None, unknown):
             with client_of(listening, server, identity) as client, pytest.raises(OSError):  # noqa: PT011  # TLS 1.3 says so by an alert or a reset
                 ask(client)
         with client_of(listening, server, known) as client:

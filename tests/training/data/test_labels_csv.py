@@ -1,4 +1,4 @@
-"""Labels from a table: what is read of it, what is told, what is refused, by line."""
+"""Labels from a table: what is read of it, what is reported, what is refused, by line."""
 
 from collections.abc import Callable
 from pathlib import Path

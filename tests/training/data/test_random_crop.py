@@ -58,7 +58,7 @@ def test_an_image_that_no_box_fits_gives_its_centre(
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_crop_shows_the_box_that_was_drawn(orientation: int) -> None:
-    """Also of a JPEG that is shrunk eightfold while it is decoded, and of one that lies down."""
+    """Also of a JPEG that is shrunk eightfold while it is decoded, or turned by its EXIF data."""
     data, crop = _file(400, 300, orientation), RandomCrop(0.3, seed=7)
     for epoch in range(3):
         draws = np.random.default_rng((7, epoch, 11)).random((10, 4))
