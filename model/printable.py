@@ -6,6 +6,7 @@ have no character that cannot be seen (`hidden_in`). The manifest is not so stri
 have labels of an earlier version.
 """
 
+import codecs
 import re
 import unicodedata
 from typing import Annotated
@@ -13,11 +14,28 @@ from typing import Annotated
 from pydantic import AfterValidator, StringConstraints
 
 MAX_LABEL_LENGTH = 500
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, which it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 JOINERS = "\u200c\u200d"
 """Shape the letters beside them, as in Persian, and make one sign of several emoji."""
 _DANGEROUS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, ends of lines, halves of characters, and what reorders the text around it
 (Boucher and Anderson, "Trojan Source", 2021, arXiv 2111.00169)."""
+
+
+def decode_text(content: bytes) -> str:
+    """Decode a file of text in UTF-8, or in the encoding that its byte order mark names.
+
+    Raises:
+        UnicodeDecodeError: If it is not in that encoding.
+    """
+    marked = (name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark))
+    return content.decode(next(marked, "utf-8"))
 
 
 def hidden_in(name: str) -> str:

@@ -4,14 +4,13 @@ No torch here.
 """
 
 import ast
-import codecs
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from model.printable import MAX_LABEL_LENGTH, as_seen, hidden_in
+from model.printable import MAX_LABEL_LENGTH, as_seen, decode_text, hidden_in
 
 IMAGENET = Path(__file__).parent / "imagenet_labels.txt"
 """ImageNet's 1,000 labels in the order of the ILSVRC 2012 synsets, one a line.
@@ -24,14 +23,6 @@ MAX_BYTES = 8 * 2**20
 FORMS = 'one name a line, or JSON: ["cat", "dog"], {"0": "cat", "1": "dog"} or {"cat": 0, "dog": 1}'
 WRAPPERS = ("id2label", "class_to_idx", "idx_to_class", "label2id", "labels", "classes", "names")
 """Keys of JSON files that hold labels among other things: transformers' `config.json`, others."""
-
-MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, which it begins with
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -92,13 +83,12 @@ def _read(path: Path) -> str:
     except OSError as error:
         cause = error.strerror or type(error).__name__
         raise ValueError(f"{path} cannot be read as labels: {cause}.") from error
-    encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
     try:
-        return content.decode(encoding)
-    except UnicodeDecodeError:
+        return decode_text(content)
+    except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} cannot be read as labels: it is not text in {encoding.upper()}. Save it as "
-            "UTF-8."
+            f"{path} cannot be read as labels: it is not text in {error.encoding.upper()}. Save it "
+            "as UTF-8."
         ) from None
 
 

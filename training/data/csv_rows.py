@@ -1,12 +1,12 @@
 """Rows of a CSV file with a path, a label and perhaps a split: its encoding, delimiter, columns."""
 
-import codecs
 import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from model.printable import decode_text
 from training.data.dataset import DatasetError
 from training.data.splits import plain
 from training.data.tree import IMAGE_SUFFIXES
@@ -27,11 +27,6 @@ SAMPLE_ROWS = 50
 """Rows that the delimiter is found by."""
 MAX_LINES = 5
 """Lines that a message names."""
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 class Row(NamedTuple):
@@ -98,9 +93,8 @@ def _text(table: Path) -> str:
     except OSError as error:
         cause = error.strerror or type(error).__name__
         raise DatasetError(f"{plain(table)} cannot be read: {cause}.") from error
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
-        text = content.decode(encoding)
+        text = decode_text(content)
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text or content.startswith(b"PK\x03\x04"):
