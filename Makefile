@@ -95,6 +95,7 @@ bench: install
 	$(RUN)/python -m benchmarks.load
 	$(RUN)/python -m benchmarks.overload
 	$(RUN)/python -m benchmarks.fairness
+	$(RUN)/python -m benchmarks.access
 	$(RUN)/python -m benchmarks.precision
 	$(RUN)/python -m benchmarks.cores
 	$(RUN)/python -m benchmarks.soak
