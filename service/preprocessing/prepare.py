@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from model.images.plain_png import PlainPng
 from model.preprocessing import Pixels, Preprocessing, lies_down, preprocess
 from service.cancellation import Disconnect
 from service.cpus import usable_cores
@@ -89,6 +90,9 @@ class Preprocessor:
         self.threads = max(1, usable_cores() // processes)
         self.pool = started_pool(self.threads, "decode")
         self._on_decoded = on_decoded
+        self._plain_png: PlainPng | None = None
+        if spec.resize == spec.crop and spec.crop**2 <= min(max_pixels, INLINE_DECODE_PIXELS):
+            self._plain_png = PlainPng(spec.crop, spec.channels)
         self._decoders: Decoders | None = None
         if child_timeout_s is not None:
             self._decoders = Decoders(spec, max_pixels, self.threads, child_timeout_s)
@@ -129,13 +133,21 @@ class Preprocessor:
         if (
             self._decoders is None
             and len(payloads) == 1
-            and len(payloads[0]) <= INLINE_DECODE_BYTES
-            and METADATA.search(payloads[0]) is None
+            and len(payload := payloads[0]) <= INLINE_DECODE_BYTES
         ):
-            image = open_image(payloads[0], self.max_pixels, spec=self.spec)
-            if image.width * image.height <= INLINE_DECODE_PIXELS:
-                return [read_prepared(image, self.spec, 0)]
-            del image
+            began = time.perf_counter()
+            if (
+                self._plain_png is not None
+                and (pixels := self._plain_png.read(payload)) is not None
+            ):
+                side = self.spec.crop
+                decode_s = time.perf_counter() - began
+                return [PreparedImage(pixels, decode_s, 0.0, ImageSize(side, side), began)]
+            if METADATA.search(payload) is None:
+                image = open_image(payload, self.max_pixels, spec=self.spec)
+                if image.width * image.height <= INLINE_DECODE_PIXELS:
+                    return [read_prepared(image, self.spec, 0)]
+                del image
         timeout_s = deadline - time.perf_counter()
         with decode_slot(len(payloads), timeout_s):
             return await self._in_time(payloads, timeout_s, disconnect)

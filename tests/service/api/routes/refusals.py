@@ -13,7 +13,7 @@ from service.preprocessing import decode
 from service.registry import classifier
 from tests.service import graphs
 from tests.service.conftest import Gate, Serve, Service
-from tests.service.images import BLACK, GREY, WHITE
+from tests.service.images import BLACK, GREY, WHITE, encode, striped
 
 Provoke = Callable[[Serve, pytest.MonkeyPatch], Awaitable[httpx.Response]]
 PNG = {"content-type": "image/png"}
@@ -190,7 +190,7 @@ async def out_of_memory(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> httpx.
         raise MemoryError
 
     monkeypatch.setattr(decode, "upright", fail)
-    return await post(await serve())
+    return await post(await serve(), encode(striped()))
 
 
 @case
