@@ -4,11 +4,11 @@ What was never measured is printed as "not recorded".
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from model.artifact.manifest import Manifest
 from model.artifact.prediction_sets import HIGHEST_COVERAGE
-from model.artifact.trust import OodFigures
+from model.artifact.trust import Coverage, OodFigures, PredictionSets
 
 NOT_RECORDED = "not recorded"
 FEW_IMAGES = 500
@@ -110,13 +110,49 @@ def trust(manifest: Manifest) -> str:
                 figures[f"`in_distribution`, {precision}"] = _in_distribution(
                     manifest, file.refusal
                 )
-        sets_of = file.prediction_sets
-        if sets_of is not None and sets_of.coverages[-1] < HIGHEST_COVERAGE:
-            figures[f"prediction sets, {precision}"] = (
-                f"up to a coverage of {sets_of.coverages[-1]:g}: {sets_of.n:,} validation images "
-                "are too few for more"
-            )
+        if file.prediction_sets is not None:
+            figures |= _sets(precision, file.prediction_sets, manifest.labels)
     return "## Trust\n\n" + bullets(figures)
+
+
+def _sets(precision: str, sets: PredictionSets, labels: Sequence[str]) -> dict[str, str]:
+    """Describe the coverage of prediction sets: wanted, measured, and of the worst label."""
+    found = {}
+    if sets.coverages[-1] < HIGHEST_COVERAGE:
+        found[f"prediction sets, {precision}"] = (
+            f"up to a coverage of {sets.coverages[-1]:g}: {sets.n:,} {sets.split} images "
+            "are too few for more"
+        )
+    for which, measured in (
+        ("", sets.measured),
+        (" for each label", sets.per_label.measured if sets.per_label else ()),
+    ):
+        for one in measured:
+            if one.interval is not None:  # otherwise an earlier version's
+                name = f"coverage of {one.wanted:g}{which}, {precision}"
+                found[name] = _coverage(one, sets.split, labels)
+    return found
+
+
+def _coverage(one: Coverage, split: str, labels: Sequence[str]) -> str:
+    ends = "" if one.interval is None else f" ({_range(one.interval, 2)})"
+    text = f"{one.measured:.2%}{ends} measured, {one.mean_size:.2f} labels a set"
+    if one.by_threshold is not None:
+        text += f"; {one.by_threshold:.2%} by the threshold alone"
+        if one.empty:
+            text += f", with {one.empty:.1%} of the sets empty, which get the likeliest label"
+    if one.expected is not None and one.by_threshold is not None:
+        is_inside = one.expected[0] <= one.by_threshold <= one.expected[1]
+        inside = "inside" if is_inside else "**outside**"
+        text += f"; that is {inside} what is guaranteed, {_range(one.expected, 2)}"
+    elif split == "validation":
+        text += "; not guaranteed: the validation split set the threshold, and chose the network"
+    shares = zip(one.per_label or (), labels, strict=False)
+    known = [(share, label) for share, label in shares if share is not None]
+    if known:
+        share, label = min(known)
+        text += f"; lowest of a label {share:.1%} ({label})"
+    return text
 
 
 def _calibrator(manifest: Manifest) -> str | None:
@@ -143,14 +179,14 @@ def _in_distribution(manifest: Manifest, found: OodFigures) -> str:
         return f"not offered: {found.left_out or NOT_RECORDED}"
     interval = "" if found.flagged_interval is None else _range(found.flagged_interval)
     text = (
-        f"false for scores under {found.threshold:.4g}, set on {found.n or 0:,} validation images "
-        f"to flag 5 % of images like them; with 95 % confidence it flags {interval}"
+        f"false for scores under {found.threshold:.4g}, set on {found.n or 0:,} {found.split} "
+        f"images to flag 5 % of images like them; with 95 % confidence it flags {interval}"
     )
     if manifest.metrics is None or found.accepted is None:
         return text
     flagged, metrics = 1 - found.accepted, manifest.metrics
     text += f"; of the {metrics.n:,} images of `{metrics.split}` it flags {flagged:.1%}"
-    if metrics.split == "validation":
+    if metrics.split == found.split:
         return f"{text}, as was set"
     expected = found.flagged_interval_measured
     if expected is None:
@@ -160,16 +196,16 @@ def _in_distribution(manifest: Manifest, found: OodFigures) -> str:
         "which chance explains"
         if low <= flagged <= high
         else (
-            "**more than chance explains**: they differ from the validation images"
+            "**more than chance explains**: they differ from what set the threshold"
             if flagged > high
-            else "less than chance explains: they differ from the validation images"
+            else "less than chance explains: they differ from what set the threshold"
         )
     )
     return f"{text} ({_range(expected)} was to be expected), {chance}"
 
 
-def _range(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:.1%} to {ends[1]:.1%}"
+def _range(ends: tuple[float, float], digits: int = 1) -> str:
+    return f"{ends[0]:.{digits}%} to {ends[1]:.{digits}%}"
 
 
 def bullets(values: Mapping[str, object]) -> str:

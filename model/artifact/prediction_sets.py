@@ -4,9 +4,9 @@ Training finds the thresholds, the service applies them; both score here. NumPy 
 
 The score is RAPS's: the probability of all labels ranked above, a part of the label's
 own, and a penalty for each label beyond the free ones. The part is random in the paper.
-Here it is 1 - the top probability: the same image always gets the same set, and where a
-set must be empty to meet the coverage, it is that of an uncertain image. Split conformal
-prediction holds for any fixed score, so for this one too.
+Here it is 1 - the top probability: the same image always gets the same set. Split conformal
+prediction holds for any fixed score, so for this one too. No set is empty: the likeliest label
+is always in it, so coverage can only be higher than the threshold's.
 
 Source:
     Angelopoulos et al., "Uncertainty Sets for Image Classifiers using Conformal
@@ -18,7 +18,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from model.artifact.trust import PredictionSets
+from model.artifact.trust import PerLabelSets, PredictionSets
 
 LOWEST_COVERAGE, HIGHEST_COVERAGE = 0.5, 0.999
 
@@ -58,10 +58,47 @@ def threshold(sets: PredictionSets, coverage: float) -> float:
     return sets.thresholds[place] if place < len(sets.thresholds) else math.inf
 
 
+def label_thresholds(sets: PerLabelSets, coverage: float) -> NDArray[np.float64]:
+    """Give each label's threshold, as `threshold` does for all labels, (K,)."""
+    place = int(np.searchsorted(np.array(sets.coverages), coverage - 1e-9))
+    if place == len(sets.thresholds):
+        return np.full(len(sets.n), math.inf)
+    return np.array(sets.thresholds[place])
+
+
 def members(
-    probabilities: NDArray[np.float32], sets: PredictionSets, coverage: float
+    probabilities: NDArray[np.float32],
+    sets: PredictionSets,
+    coverage: float,
+    *,
+    per_label: bool = False,
 ) -> NDArray[np.bool_]:
-    """Tell which labels belong into the sets: float32 (N, K) -> bool (N, K)."""
-    scores = conformal_scores(probabilities, sets.penalty, sets.free_labels)
-    chosen: NDArray[np.bool_] = scores <= threshold(sets, coverage)
+    """Tell which labels belong into the sets; the likeliest one always does.
+
+    Args:
+        probabilities: float32 (N, K), calibrated.
+        sets: The thresholds.
+        coverage: How often the true label is in the sets.
+        per_label: Of the images of each label, not of all; `sets.per_label` must be there.
+
+    Returns:
+        bool (N, K).
+    """
+    chosen = within_threshold(probabilities, sets, coverage, per_label=per_label)
+    chosen[np.arange(len(chosen)), probabilities.argmax(axis=1)] = True
     return chosen
+
+
+def within_threshold(
+    probabilities: NDArray[np.float32],
+    sets: PredictionSets,
+    coverage: float,
+    *,
+    per_label: bool = False,
+) -> NDArray[np.bool_]:
+    """Tell which labels' scores are within the threshold: perhaps none of an image."""
+    scores = conformal_scores(probabilities, sets.penalty, sets.free_labels)
+    if per_label and sets.per_label is not None:
+        limits = label_thresholds(sets.per_label, coverage)
+        return np.asarray(scores <= limits, np.bool_)
+    return np.asarray(scores <= threshold(sets, coverage), np.bool_)

@@ -20,11 +20,17 @@ class Part(BaseModel):
 
 
 class Reliability(Part):
-    """Calibration errors of the probabilities; lower is better in all three."""
+    """Calibration errors of the probabilities; lower is better in all of them."""
 
     ece: Share = Field(description="Expected calibration error of the top label, 15 equal bins.")
     brier: float = Field(ge=0, le=2, description="Mean squared distance from the one-hot truth.")
     nll: Amount = Field(description="Mean cross-entropy, in nats.")
+    smooth_ece: Share | None = Field(
+        None, description="Calibration error of the top label without bins, by kernel smoothing."
+    )
+    classwise_ece: Share | None = Field(
+        None, description="ECE of each label's probability, 15 equal bins; mean over the labels."
+    )
 
 
 class Bins(Part):
@@ -71,9 +77,46 @@ class Coverage(Part):
     """How often the sets for one wanted coverage had the true label, on the test split."""
 
     wanted: Share
-    measured: Share
+    measured: Share = Field(description="Of the sets as served.")
+    interval: tuple[Share, Share] | None = Field(
+        None, description="Exact 95 % interval of `measured` (Clopper and Pearson)."
+    )
+    by_threshold: Share | None = Field(
+        None, description="By the threshold alone, before empty sets get the likeliest label."
+    )
+    expected: tuple[Share, Share] | None = Field(
+        None,
+        description="95 % interval of `by_threshold` on so many images, whatever the network: the "
+        "beta-binomial distribution. None: without a calibration split nothing is guaranteed.",
+    )
     mean_size: Amount = Field(description="Labels in a set.")
-    empty: Share = Field(description="Sets without a label.")
+    empty: Share = Field(
+        description="Sets that the threshold leaves empty; the likeliest label is served for them."
+    )
+    per_label: tuple[Share | None, ...] | None = Field(
+        None, description="`measured` of the images of each label. None: over 100 labels."
+    )
+
+
+class PerLabelSets(Part):
+    """Class-conditional (Mondrian) thresholds: each label is covered as often as wanted."""
+
+    n: tuple[Whole, ...] = Field(description="Images of each label behind its thresholds.")
+    coverages: tuple[Share, ...] = Field(min_length=1, description="Ascending.")
+    thresholds: tuple[tuple[Number, ...], ...] = Field(
+        description="For each coverage, the largest score of each label that is still in the set."
+    )
+    measured: tuple[Coverage, ...]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if list(self.coverages) != sorted(self.coverages):
+            raise ValueError("`coverages` must ascend.")
+        if len(self.coverages) != len(self.thresholds):
+            raise ValueError("`coverages` and `thresholds` must be of one length.")
+        if any(len(row) != len(self.n) for row in self.thresholds):
+            raise ValueError("`thresholds` must have a value for each label.")
+        return self
 
 
 class PredictionSets(Part):
@@ -81,10 +124,14 @@ class PredictionSets(Part):
 
     penalty: Amount = Field(description="RAPS: added for each label beyond the free ones.")
     free_labels: Whole = Field(description="RAPS: labels without a penalty.")
-    n: Whole = Field(description="Images of the validation split behind the thresholds.")
+    split: Text = Field("validation", description="What the thresholds were set on.")
+    n: Whole = Field(description="Images of that split.")
     coverages: tuple[Share, ...] = Field(min_length=2, description="Ascending.")
     thresholds: tuple[Number, ...] = Field(description="Largest score that is still in the set.")
     measured: tuple[Coverage, ...]
+    per_label: PerLabelSets | None = Field(
+        None, description="None: not recorded, or some labels have too few images."
+    )
 
     @model_validator(mode="after")
     def _ascends(self) -> Self:
@@ -112,9 +159,10 @@ class OodFigures(Part):
         description="Scores under it are out of distribution; None: `left_out` says why."
     )
     accepted: Share | None = Field(
-        description="Of the test split; 0.95 of the validation split. None: without a threshold."
+        description="Of the test split; 0.95 of what set the threshold. None: there is none."
     )
-    n: Whole | None = Field(None, description="Validation images behind the threshold.")
+    split: Text = Field("validation", description="What the threshold was set on.")
+    n: Whole | None = Field(None, description="Images of that split.")
     flagged_interval: tuple[Share, Share] | None = Field(
         None, description="95 % interval of the share of new images that are flagged, given `n`."
     )

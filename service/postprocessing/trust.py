@@ -25,6 +25,7 @@ class PredictOptions:
     Attributes:
         top_k: Labels for each image.
         coverage: Of a prediction set; None: no set.
+        per_label: The coverage is that of each label, not of all images.
         explain: The activation map.
         draw: Its PNG overlay, too.
         features: The embedding.
@@ -32,6 +33,7 @@ class PredictOptions:
 
     top_k: int = 5
     coverage: float | None = None
+    per_label: bool = False
     explain: bool = False
     draw: bool = False
     features: bool = False
@@ -75,6 +77,8 @@ class Trust:
                 "or serve one that `export-model` made with data."
             )
         self._validate_coverage(options.coverage)
+        if options.per_label:
+            self._validate_per_label(options.coverage)
         missing = options.outputs - self.available
         if missing:
             raise InvalidParameterError(
@@ -83,14 +87,35 @@ class Trust:
             )
 
     def _validate_coverage(self, coverage: float | None) -> None:
-        """Check that the validation split was large enough for a coverage."""
+        """Check that there were images enough for a coverage."""
         sets = self.file.prediction_sets
         if coverage is None or sets is None or coverage <= sets.coverages[-1] + 1e-9:
             return
         raise InvalidParameterError(
             f"`coverage` (={coverage:g}) must be at most {sets.coverages[-1]:g}: the "
-            f"{sets.n:,} validation images of this artifact are too few for more."
+            f"{sets.n:,} {sets.split} images of this artifact are too few for more."
         )
+
+    def _validate_per_label(self, coverage: float | None) -> None:
+        """Check that there are thresholds for each label, and images enough for a coverage."""
+        sets = self.file.prediction_sets
+        if coverage is None:
+            raise InvalidParameterError(
+                "`per_label` needs `coverage`: how often each label is to be in its sets."
+            )
+        own = sets.per_label if sets is not None else None
+        if own is None:
+            raise InvalidParameterError(
+                "`per_label`: this artifact has no thresholds for each label: an earlier version "
+                "exported it, or some labels had too few images. Leave it out, or export again."
+            )
+        if coverage > own.coverages[-1] + 1e-9:
+            fewest = min(range(len(own.n)), key=own.n.__getitem__)
+            raise InvalidParameterError(
+                f"`coverage` (={coverage:g}) must be at most {own.coverages[-1]:g} with "
+                f"`per_label`: the {own.n[fewest]:,} images of {self.manifest.labels[fewest]!r} "
+                "that set its thresholds are too few for more."
+            )
 
     def check_finite(
         self, answers: BatchAnswers, row: int, index: int, outputs: frozenset[str]
@@ -146,7 +171,12 @@ class Trust:
         """Add the optional fields that were requested."""
         sets = self.file.prediction_sets
         if options.coverage is not None and sets is not None:
-            (chosen,) = members(answers.probabilities[row : row + 1], sets, options.coverage)
+            (chosen,) = members(
+                answers.probabilities[row : row + 1],
+                sets,
+                options.coverage,
+                per_label=options.per_label,
+            )
             ranked = rank(answers, row, self.manifest.labels, len(self.manifest.labels))
             result["prediction_set"] = [each for each in ranked if chosen[each["index"]]]
         if options.explain and answers.maps is not None:

@@ -68,6 +68,7 @@ async def test_a_lean_route_describes_what_it_reads(path: str, shipped: Service)
     assert parameters - {("path", "name")} == {
         ("query", "top_k"),
         ("query", "coverage"),
+        ("query", "per_label"),
         ("query", "explain"),
         ("query", "features"),
         ("header", "x-request-timeout-ms"),

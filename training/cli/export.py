@@ -184,7 +184,9 @@ def _data_for(
         return None
     splits = SPLIT_NAMES if "int8" in options.precisions else ("test",)  # int8 fits its ranges
     size, like = given.architecture.image_size, given.preprocessing
-    return open_dataset(data, size, splits=splits, labels_csv=labels_csv, like=like)
+    return open_dataset(
+        data, size, splits=splits, labels_csv=labels_csv, like=like, calibrate=False
+    )
 
 
 def _figures(values: tuple[float, ...]) -> str:

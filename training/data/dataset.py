@@ -1,4 +1,4 @@
-"""Labelled images as uint8 arrays in three splits.
+"""Labelled images as uint8 arrays in four splits.
 
 `fashion_mnist` and `folder` read a source into a `Dataset`; training, evaluation and export do
 not depend on the source.
@@ -16,8 +16,13 @@ from model.preprocessing import Preprocessing
 
 Batch = tuple[Tensor, Tensor]
 """uint8 images (N, S, S, C) and int64 targets (N,)."""
-SPLIT_NAMES = ("train", "validation", "test")
-PURPOSES = {"train": "train", "validation": "validate", "test": "test"}
+SPLIT_NAMES = ("train", "validation", "calibration", "test")
+PURPOSES = {
+    "train": "train",
+    "validation": "validate",
+    "calibration": "calibrate",
+    "test": "test",
+}
 
 
 class DatasetError(Exception):
@@ -108,11 +113,17 @@ class MemorySplit:
         return (blake2b(image, digest_size=16).digest() for image in self.images.numpy())
 
 
+def no_images() -> MemorySplit:
+    """Return an empty split, of a data set that has no such split."""
+    return MemorySplit(torch.empty((0, 0, 0, 0), dtype=torch.uint8), torch.empty(0).long())
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A named set of labelled images in three splits.
+    """A named set of labelled images in four splits.
 
-    A split that the reader was not asked for is empty. Some data sets have no test split.
+    A split that the reader was not asked for is empty. Some data sets have no test split, and
+    small ones no calibration split.
 
     Attributes:
         name: For manifests and run folders.
@@ -124,6 +135,7 @@ class Dataset:
             are those of the training split; 0 and 1 if a folder was read without it.
         train: The network learns from it.
         validation: Chooses the checkpoint, the calibrator and the recipe.
+        calibration: Chooses nothing; sets the thresholds of conformal sets and OOD scores.
         test: Measures, once, at the end. See `measuring` for data without it.
         unreadable: Files that were left out, each with the reason.
         shorter_sides: Shorter side of each validation image's file, in pixels; empty where it is
@@ -151,6 +163,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     labels_csv: str | None = None
     other_digests: Callable[[], Collection[str]] = tuple
+    calibration: Split = field(default_factory=no_images)
 
     def describe(self) -> str:
         """Say in one line how many images were read for which purpose."""
@@ -167,12 +180,22 @@ class Dataset:
     @property
     def splits(self) -> dict[str, Split]:
         """The splits by name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            "train": self.train,
+            "validation": self.validation,
+            "calibration": self.calibration,
+            "test": self.test,
+        }
 
     @property
     def measuring(self) -> str:
         """Name of the split that measures: the test split, or validation where there is none."""
         return "test" if len(self.test) or not len(self.validation) else "validation"
+
+    @property
+    def thresholding(self) -> str:
+        """Name of the split that sets thresholds: calibration, or validation without it."""
+        return "calibration" if len(self.calibration) else "validation"
 
     def has_digest(self, sha256: str) -> bool:
         """Whether a run that recorded this digest had the same images."""
@@ -184,6 +207,7 @@ class Dataset:
             self,
             train=self.train[:images],
             validation=self.validation[:images],
+            calibration=self.calibration[:images],
             test=self.test[:images],
             files={name: files[:images] for name, files in self.files.items()},
             shorter_sides=self.shorter_sides[:images],

@@ -2,7 +2,8 @@
 
 A file's key is a hash. Its position between 0 and 1 decides: the first tenth is for the test, the
 second for validation. No seed and no other file has a part in it, so a split stays as it is
-when images are added. Copies have one key, and so has a group (`--group-by`).
+when images are added. Copies have one key, and so has a group (`--group-by`). The second half
+of the key divides the validation images again: half of them are the calibration split.
 """
 
 import os
@@ -20,6 +21,8 @@ HELD_OUT_SHARE = 0.1
 """Share of the images for validation, and as much for the test, where no folder says so."""
 END_BYTES = 65_536
 """Read at the begin and at the end of a file: with its size they stand for its content."""
+MIN_TO_HALVE = 1_000
+"""With fewer validation images there is no calibration split: each half would choose too badly."""
 FILES_A_TASK = 256
 """A thread reads so many: handing over single files would take as long as reading them."""
 MIN_UNITS = 3
@@ -64,6 +67,11 @@ def divide(
 def position(key: Key) -> float:
     """Return where a key is between 0 and 1."""
     return int.from_bytes(key[:8], "big") / 2**64
+
+
+def is_for_calibration(key: Key) -> bool:
+    """Whether a validation image with this key belongs to the calibration split."""
+    return position(key[8:]) < 0.5
 
 
 def _split_of(place: float, drawn: Collection[str]) -> str:

@@ -2,7 +2,8 @@
 
 60,000 + 10,000 grey images of 28 x 28 pixels, 10 labels, MIT licence. The last 5,000 training
 images are the validation split. The files may be packed (.gz) or not; SHA-256 is checked over
-the unpacked content.
+the unpacked content. Half of the validation images, chosen by their content, are the calibration
+split.
 
 Source:
     Xiao et al., "Fashion-MNIST", 2017 (arXiv 1708.07747). The IDX format is described at
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from model.preprocessing import Preprocessing, preprocess
 from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError, MemorySplit
+from training.data.division import MIN_TO_HALVE, key_of
 
 LABELS = (
     "T-shirt/top",
@@ -82,6 +84,8 @@ def read_fashion_mnist(
     sha256: Mapping[str, str] | None = SHA256,
     size: int | None = None,
     splits: Collection[str] = SPLIT_NAMES,
+    *,
+    calibrate: bool = True,
 ) -> Dataset:
     """Read the four files, check them, and split them.
 
@@ -90,6 +94,7 @@ def read_fashion_mnist(
         sha256: Digest of each file; None: they are not checked.
         size: To scale the images to, in pixels; None: they are not scaled.
         splits: The splits to scale and return; the others come out empty.
+        calibrate: Take half of the validation images for the calibration split.
 
     Raises:
         DatasetError: If a file is missing, damaged, or not the published one.
@@ -103,6 +108,7 @@ def read_fashion_mnist(
     train = _split(files, "train", folder)
     # a reduced set keeps some images to train on
     held_out = min(VALIDATION_IMAGES, max(1, len(train) // 5))
+    chooses, calibrates = _halves(train[-held_out:], calibrate)
     digests = "".join(files[name].sha256 for name in SHA256)
     image_size = size or PREPROCESSING.crop
     spec = PREPROCESSING.model_copy(update={"resize": image_size, "crop": image_size})
@@ -118,11 +124,24 @@ def read_fashion_mnist(
         labels=LABELS,
         preprocessing=spec,
         train=read("train", train[:-held_out]),
-        validation=read("validation", train[-held_out:]),
+        validation=read("validation", chooses),
+        calibration=read("calibration", calibrates),
         test=read("test", test),
-        shorter_sides=() if image_size == PREPROCESSING.crop else (PREPROCESSING.crop,) * held_out,
+        shorter_sides=()
+        if image_size == PREPROCESSING.crop
+        else (PREPROCESSING.crop,) * len(chooses),
         licence="MIT",
     )
+
+
+def _halves(split: MemorySplit, calibrate: bool) -> tuple[MemorySplit, MemorySplit]:
+    """Divide the last training images into validation and calibration split, by their content."""
+    if not calibrate or len(split) < MIN_TO_HALVE:
+        return split, split[:0]
+    keys = [key_of(image.tobytes())[8:] for image in split.images.numpy()]
+    order = sorted(range(len(split)), key=keys.__getitem__)
+    calibrates, chooses = sorted(order[: len(order) // 2]), sorted(order[len(order) // 2 :])
+    return split[chooses], split[calibrates]
 
 
 def _scaled(split: MemorySplit, spec: Preprocessing) -> MemorySplit:

@@ -3,7 +3,8 @@
 The folders' names are the labels, sorted. A file that cannot be read is left out and reported
 with the reason; it never stops a run. A label without a readable image is dropped. Where there is
 no `val` folder, a share of each label is held out, chosen by the images' content; where there is
-one and no `test` folder, there is no test split.
+one and no `test` folder, there is no test split. Half of many validation images are the
+calibration split.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
@@ -15,7 +16,7 @@ from training.data.bit_depth import used_bits
 from training.data.dataset import SPLIT_NAMES, Dataset, DatasetError
 from training.data.decode import Decoded, decode_files, hash_files
 from training.data.digest import digest, other_digests
-from training.data.division import Key, divide, keys_of
+from training.data.division import MIN_TO_HALVE, Key, divide, is_for_calibration, keys_of
 from training.data.headers import choose_preprocessing
 from training.data.labels import check_every_label_is_trained, empty_label_warnings, final_labels
 from training.data.large import Look, look_at, only_wanted, open_split, statistics_of
@@ -49,6 +50,7 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     group_by: str | None = None,
     labels_csv: Path | None = None,
     like: Preprocessing | None = None,
+    calibrate: bool = True,
 ) -> Dataset:
     """Read a folder of labelled images and split it; a large one is not decoded before it is used.
 
@@ -65,6 +67,7 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
         group_by: A regular expression; files whose paths match alike stay in one split.
         labels_csv: A table of files and labels; None: folders' names are labels.
         like: Preprocessing of a network that is there already, see `choose_preprocessing`.
+        calibrate: Take half of many validation images for the calibration split.
 
     Raises:
         DatasetError: If the labels make no sense, or a split has no readable image.
@@ -75,7 +78,10 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     unreadable = [*listing.left_out, *look.broken]
     if not look.headers:
         raise DatasetError(f"{plain(root)} has no readable image.{_first(unreadable)}")
-    division = _divide(root, listing, look, held, group_by)
+    division = _divide_again(root, listing, look, held)
+    if division is None:
+        division = _divide(root, listing, look, group_by)
+        division = _calibrating(division, root, look, group_by) if calibrate else division
     unreadable += division.left_out
     splits = _measurable(splits, division.splits)
     _check_no_split_is_empty(root, division.splits, splits, unreadable)
@@ -108,6 +114,7 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
         preprocessing=spec,
         train=arrays["train"],
         validation=arrays["validation"],
+        calibration=arrays["calibration"],
         test=arrays["test"],
         unreadable=tuple(unreadable),
         shorter_sides=decoded["validation"].shorter_sides,
@@ -123,23 +130,28 @@ def read_image_folder(  # noqa: PLR0913  # which files, how they are divided, an
     )
 
 
-def _divide(
-    root: Path,
-    listing: Listing,
-    look: Look,
-    held: Mapping[str, Sequence[str]] | None,
-    group_by: str | None,
-) -> _Division:
-    """Divide the readable files: as the earlier run did, as the folders say, or by content."""
-    splits: dict[str, list[LabelledFile]] = {name: [] for name in SPLIT_NAMES}
-    splits |= {
-        name: [file for file in files if file in look.readable]
-        for name, files in listing.splits.items()
+def _readable(listing: Listing, look: Look) -> dict[str, list[LabelledFile]]:
+    """Return the readable files of each split, as the folders say."""
+    return {
+        name: [file for file in listing.splits.get(name, ()) if file in look.readable]
+        for name in SPLIT_NAMES
     }
-    there = {inside(file, root): file for file in _all(splits)}
-    if held and matches(held, there):
-        splits, changes = split_again(held, there)
-        return _Division(splits, False, [], [f"{plain(root)}: {change}" for change in changes])
+
+
+def _divide_again(
+    root: Path, listing: Listing, look: Look, held: Mapping[str, Sequence[str]] | None
+) -> _Division | None:
+    """Divide the readable files as the earlier run did; None if most of its files are not there."""
+    there = {inside(file, root): file for file in _all(_readable(listing, look))}
+    if not held or not matches(held, there):
+        return None
+    splits, changes = split_again(held, there)
+    return _Division(splits, False, [], [f"{plain(root)}: {change}" for change in changes])
+
+
+def _divide(root: Path, listing: Listing, look: Look, group_by: str | None) -> _Division:
+    """Divide the readable files as the folders say, or by content."""
+    splits = _readable(listing, look)
     if splits["validation"]:
         if splits["test"]:
             return _Division(splits, False, [], [])
@@ -151,6 +163,18 @@ def _divide(
     splits |= divide(splits["train"], keys_of(splits["train"], root, group_by, look.keys), drawn)
     note = f"held out for {' and '.join(drawn)}: about a tenth of each label's images, by content"
     return _Division(splits, True, [note], [])
+
+
+def _calibrating(division: _Division, root: Path, look: Look, group_by: str | None) -> _Division:
+    """Take half of the validation images for a calibration split, if they are many."""
+    splits, files = division.splits, division.splits["validation"]
+    if splits["calibration"] or len(files) < MIN_TO_HALVE:
+        return division
+    halves: dict[str, list[LabelledFile]] = {"validation": [], "calibration": []}
+    for file, key in zip(files, keys_of(files, root, group_by, look.keys), strict=True):
+        halves["calibration" if is_for_calibration(key) else "validation"].append(file)
+    note = "half of the validation images are for calibration, by content: they choose nothing"
+    return division._replace(splits=splits | halves, notes=[*division.notes, note])
 
 
 def _measurable(wanted: Collection[str], splits: Mapping[str, Sized]) -> set[str]:
@@ -186,7 +210,8 @@ def _check_no_split_is_empty(
     wanted: Collection[str],
     unreadable: Sequence[str],
 ) -> None:
-    empty = [name for name in SPLIT_NAMES if name in wanted and not len(splits[name])]
+    needed = set(wanted) - {"calibration"}
+    empty = [name for name in SPLIT_NAMES if name in needed and not len(splits[name])]
     if not empty:
         return
     if "train" in empty:

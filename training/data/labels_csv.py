@@ -158,7 +158,8 @@ def _splits(table: Path, rows: Iterable[Row]) -> dict[str | None, str | None]:
             if row.split is not None and not named:
                 raise DatasetError(
                     f"{plain(table)}, line {row.line}: the split `{plain(row.split)}` must be "
-                    "train, validation or test. Name it in each row, or leave the column out."
+                    "train, validation, calibration or test. Name it in each row, or leave the "
+                    "column out."
                 )
             found[row.split] = named[0] if named else None
     return found

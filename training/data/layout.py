@@ -20,7 +20,12 @@ EXPECTED_LAYOUT = (
     "(FOLDER/cat/1.jpg), or those inside train, val and test (FOLDER/train/cat/1.jpg)."
 )
 SPLITS: Mapping[str, str] = MappingProxyType(
-    {"train": "training", "validation": "validation", "test": "test"}
+    {
+        "train": "training",
+        "validation": "validation",
+        "calibration": "calibration",
+        "test": "test",
+    }
 )
 """Splits, in the order in which they are reported."""
 

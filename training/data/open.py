@@ -19,6 +19,7 @@ def read_dataset(  # noqa: PLR0913  # which files, how they are divided, and whi
     group_by: str | None = None,
     labels_csv: Path | None = None,
     like: Preprocessing | None = None,
+    calibrate: bool = True,
 ) -> Dataset:
     """Read IDX files or a folder of images, whichever the source is.
 
@@ -31,6 +32,7 @@ def read_dataset(  # noqa: PLR0913  # which files, how they are divided, and whi
         group_by: A regular expression; files of a folder whose paths match alike stay together.
         labels_csv: A table of files below the source and their labels.
         like: Preprocessing of a network that is there already, see `choose_preprocessing`.
+        calibrate: Take half of many validation images for a calibration split.
 
     Raises:
         DatasetError: If the images cannot be used; the message says why.
@@ -38,7 +40,7 @@ def read_dataset(  # noqa: PLR0913  # which files, how they are divided, and whi
     if labels_csv is not None:
         source = source or labels_csv.parent
     elif source is None or has_idx_files(source):
-        return read_fashion_mnist(source, size=size, splits=splits)
+        return read_fashion_mnist(source, size=size, splits=splits, calibrate=calibrate)
     return read_image_folder(
         source,
         size,
@@ -48,4 +50,5 @@ def read_dataset(  # noqa: PLR0913  # which files, how they are divided, and whi
         group_by=group_by,
         labels_csv=labels_csv,
         like=like,
+        calibrate=calibrate,
     )

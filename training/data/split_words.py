@@ -9,6 +9,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "train|training|trainval|trn|训练集|训练": ("train",),
         "val|valid|validate|validation|dev|devel|验证集|验证": ("validation",),
+        "calib|calibrate|calibration|校准集|校准": ("calibration",),
         "test|testing|tests|tst|测试集|测试": ("test",),
         "eval|evaluate|evaluation": ("validation", "test"),
         "heldout|holdout": ("test", "validation"),

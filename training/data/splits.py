@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from training.data.dataset import SPLIT_NAMES
+
 
 class LabelledFile(NamedTuple):
     """An image file, and the position of its label."""
@@ -59,8 +61,7 @@ def split_again(
         there: The files of today, by name.
     """
     again = {
-        name: [there[file] for file in held.get(name, ()) if file in there]
-        for name in ("train", "validation", "test")
+        name: [there[file] for file in held.get(name, ()) if file in there] for name in SPLIT_NAMES
     }
     known = {file for files in held.values() for file in files}
     changes = (

@@ -78,7 +78,7 @@ def export_checkpoint(
 
     Args:
         trained: Network and record of a checkpoint.
-        dataset: The run's own: validation fits and chooses, test measures.
+        dataset: The run's own: validation chooses, calibration sets thresholds, test measures.
         out: `<name>/<version>/`.
         options: See `Options`.
         overwrite: Replace an artifact that is there.
@@ -125,7 +125,8 @@ def _to_session(
     record = trained.record
     model = to_onnx(Servable(trained.normalize, trained.network, fitted.head), record.preprocessing)
     model = with_metadata(model, out, record.architecture, record.labels, record.preprocessing)
-    splits = {name: dataset.splits[name] for name in {"validation", dataset.measuring}}
+    names = {"validation", dataset.thresholding, dataset.measuring}
+    splits = {name: dataset.splits[name] for name in names}
     return ExportSession(model, splits)
 
 

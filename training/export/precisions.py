@@ -28,7 +28,7 @@ from training.evaluation.predict import Predictions
 from training.export.latency import measure_speed
 from training.export.quantize import range_estimators, to_float16, to_int8, whole_batches
 from training.export.session import ExportSession
-from training.trust.conformal import fit_sets, measure_sets
+from training.trust.conformal import Answers, fit_sets, measure_sets
 from training.trust.head import FittedTrustHead
 from training.trust.ood import measure_ood
 
@@ -144,28 +144,35 @@ def measured_predictions(session: ExportSession, dataset: Dataset) -> Prediction
 def measure(
     variant: Variant, dataset: Dataset, fitted: FittedTrustHead, ood: Mapping[str, Tensor]
 ) -> VariantMetrics:
-    """Compute the figures of a precision from its outputs for validation, test and OOD images.
+    """Compute the figures of a precision from its outputs for the splits and OOD images.
 
-    Where validation measures, its images are calibrated out of fold, and the coverage of the
-    sets, which were fitted to them, is not measured.
+    The calibration split sets the thresholds, by the probabilities that are served. Without it
+    the validation split does, out of fold, as it fitted the calibrator. Where validation
+    measures, its images are calibrated out of fold, and the coverage of sets is not measured.
 
     Raises:
         AccuracyError: If the graph overflows: some outputs are not finite.
     """
     session = variant.session
     validation, test = session.outputs("validation"), session.outputs(dataset.measuring)
-    _check_finite(variant.precision, (*validation.values(), *test.values()))
+    calibrating = session.outputs(dataset.thresholding)
+    used = (*validation.values(), *calibrating.values(), *test.values())
+    _check_finite(variant.precision, used)
     predictions = measured_predictions(session, dataset)
     targets = dataset.validation.targets
     out_of_fold = fitted.out_of_fold_probabilities(
         validation["logits"], validation["features"], targets
     )
-    sets = fit_sets(out_of_fold.numpy(), targets.numpy())
+    chooses = calibrates = Answers(out_of_fold.numpy(), targets.numpy())
+    if dataset.thresholding == "calibration":
+        served = calibrating["probabilities"].numpy()
+        calibrates = Answers(served, dataset.calibration.targets.numpy())
+    sets = fit_sets(chooses, calibrates, dataset.thresholding)
     if dataset.measuring == "validation":
         predictions = Predictions(predictions.logits, targets, out_of_fold)
     elif sets is not None:
-        probabilities = predictions.calibrated().numpy()
-        sets = measure_sets(sets, probabilities, predictions.targets.numpy())
+        answers = Answers(predictions.calibrated().numpy(), predictions.targets.numpy())
+        sets = measure_sets(sets, answers)
     scores = {name: session.run(images, ("score",))["score"] for name, images in ood.items()}
     return VariantMetrics(
         predictions=predictions,
@@ -174,7 +181,7 @@ def measure(
             after=reliability(predictions.calibrated(), predictions.targets),
         ),
         prediction_sets=sets,
-        ood=measure_ood(validation["score"], test["score"], scores),
+        ood=measure_ood(calibrating["score"], test["score"], scores, dataset.thresholding),
     )
 
 

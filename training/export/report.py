@@ -7,6 +7,7 @@ prints them.
 from collections.abc import Iterable, Sequence
 
 from model.artifact.manifest import Manifest
+from model.artifact.trust import Coverage
 
 Row = Sequence[str]
 
@@ -63,24 +64,43 @@ def _calibration(manifest: Manifest) -> str:
         if file.calibration:
             for when in ("before", "after"):
                 of = getattr(file.calibration, when)
-                rows.append((name, when, f"{100 * of.ece:.2f}", f"{of.brier:.4f}", f"{of.nll:.4f}"))
-    return _table(("precision", "calibration", "ECE, points", "Brier score", "NLL"), rows)
+                errors = (of.ece, of.smooth_ece, of.classwise_ece)
+                points = ("-" if each is None else f"{100 * each:.2f}" for each in errors)
+                rows.append((name, when, *points, f"{of.brier:.4f}", f"{of.nll:.4f}"))
+    titles = ("ECE, points", "without bins", "classwise", "Brier score", "NLL")
+    return _table(("precision", "calibration", *titles), rows)
 
 
 def _sets(manifest: Manifest) -> str:
     rows = [
-        (
-            name,
-            f"{100 * coverage.wanted:.0f}",
-            f"{100 * coverage.measured:.2f}",
-            f"{coverage.mean_size:.2f}",
-            f"{100 * coverage.empty:.1f}",
-        )
+        (name, which, *_coverage(one))
         for name, file in manifest.files.items()
-        if file.prediction_sets
-        for coverage in file.prediction_sets.measured
+        if (sets := file.prediction_sets)
+        for which, measured in (
+            ("all images", sets.measured),
+            ("each label", sets.per_label.measured if sets.per_label else ()),
+        )
+        for one in measured
     ]
-    return _table(("precision", "wanted %", "measured %", "labels a set", "empty sets %"), rows)
+    titles = (
+        *("precision", "sets for", "wanted %", "measured %", "labels a set"),
+        *("by the threshold %", "expected %", "empty without the likeliest %", "lowest label %"),
+    )
+    return _table(titles, rows)
+
+
+def _coverage(one: Coverage) -> Row:
+    shares = [share for share in one.per_label or () if share is not None]
+    ends = one.expected
+    return (
+        f"{100 * one.wanted:.0f}",
+        f"{100 * one.measured:.2f}",
+        f"{one.mean_size:.2f}",
+        "-" if one.by_threshold is None else f"{100 * one.by_threshold:.2f}",
+        "-" if ends is None else f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f}",
+        f"{100 * one.empty:.1f}",
+        f"{100 * min(shares):.1f}" if shares else "-",
+    )
 
 
 def _scores(manifest: Manifest) -> str:

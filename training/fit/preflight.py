@@ -33,6 +33,7 @@ MIN_STEPS = 300
 RECOMMENDED_STEPS = 1_000
 """The batch size that is recommended makes about as many."""
 SAMPLES_PER_LABEL = 8
+SHORT_NAMES = {"train": "train", "validation": "val", "calibration": "cal", "test": "test"}
 MAX_PLACES_LENGTH = 300
 """Characters of one image's places that are printed; all are in summary.json."""
 HINT = (
@@ -179,10 +180,14 @@ def _label_lines(summary: Summary, *, is_weighted: bool) -> Iterator[str]:
     counts = summary.counts
     if len(counts) <= MAX_LABELS:
         width = max(map(len, counts))
-        yield f"{'':{width}}  {'train':>8} {'val':>8} {'test':>8}"
+        shown = [
+            (split, short)
+            for split, short in SHORT_NAMES.items()
+            if split != "calibration" or any(by_split.get(split) for by_split in counts.values())
+        ]
+        yield f"{'':{width}}  {' '.join(f'{short:>8}' for _, short in shown)}"
         for label, by_split in counts.items():
-            figures = " ".join(f"{count:8,}" for count in by_split.values())
-            yield f"{label:{width}}  {figures}"
+            yield f"{label:{width}}  {' '.join(f'{by_split[split]:8,}' for split, _ in shown)}"
     trained = sorted((by_split["train"], label) for label, by_split in counts.items())
     (fewest, rarest), (most, commonest) = trained[0], trained[-1]
     if most > fewest:

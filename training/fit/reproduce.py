@@ -65,6 +65,7 @@ def reproduce(  # noqa: PLR0913  # the run, and where its parts are now
         record.labels,
         labels_csv=labels_csv or record.table,
         like=record.preprocessing,
+        calibrate=record.calibration_images > 0,
     )
     if not dataset.has_digest(record.dataset_sha256):
         raise TrainingError(

@@ -32,6 +32,7 @@ def open_dataset(  # noqa: PLR0913  # which files, how they are divided, which t
     group_by: str | None = None,
     labels_csv: Path | None = None,
     like: Preprocessing | None = None,
+    calibrate: bool = True,
 ) -> Dataset:
     """Read a data set, and log how it was read, what was found and what was left out.
 
@@ -44,6 +45,7 @@ def open_dataset(  # noqa: PLR0913  # which files, how they are divided, which t
         group_by: A regular expression; files whose paths match alike stay in one split.
         labels_csv: A table of files and labels, see `training.data.labels_csv`.
         like: Preprocessing of a network that is there already, see `choose_preprocessing`.
+        calibrate: Take half of many validation images for a calibration split.
 
     Raises:
         DatasetError: If the images cannot be used; the message says why.
@@ -57,6 +59,7 @@ def open_dataset(  # noqa: PLR0913  # which files, how they are divided, which t
         group_by=group_by,
         labels_csv=labels_csv,
         like=like,
+        calibrate=calibrate,
     )
     for note in dataset.notes:
         log.info(note)
@@ -151,7 +154,14 @@ def _open_as_the_run_did(
     where = source or as_path(record.dataset_source)
     table = labels_csv or record.table
     dataset = open_dataset(
-        where, spec.crop, held, record.labels, splits=splits, labels_csv=table, like=spec
+        where,
+        spec.crop,
+        held,
+        record.labels,
+        splits=splits,
+        labels_csv=table,
+        like=spec,
+        calibrate=record.calibration_images > 0,
     )
     if dataset.labels != record.labels:
         raise DatasetError(

@@ -40,6 +40,8 @@ class RunRecord(BaseModel):
         created: When the run began, in UTC.
         loss_weights: Of each label in the loss; None where all count alike.
         labels_csv: The table that the labels were read from; None where there was none.
+        calibration_images: Of the calibration split; 0 where there was none, as in all runs of
+            earlier versions, whose validation split chose the epoch and set the thresholds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +63,7 @@ class RunRecord(BaseModel):
     environment: Environment | None = None
     loss_weights: tuple[float, ...] | None = None
     labels_csv: str | None = None
+    calibration_images: int = Field(0, ge=0)
     _passed_over: tuple[str, ...] = PrivateAttr(())
 
     def with_passed_over(self, fields: tuple[str, ...]) -> Self:
@@ -122,6 +125,7 @@ class RunRecord(BaseModel):
             environment=Environment.present(),
             loss_weights=balanced_class_weights(dataset) if recipe.class_weights else None,
             labels_csv=dataset.labels_csv and as_text(Path(dataset.labels_csv).absolute()),
+            calibration_images=len(dataset.calibration),
         )
 
     @property

@@ -1,7 +1,7 @@
 """Fit the trust head: distances in feature space, the calibrator, and the OOD score.
 
 The training split gives each label's mean feature, the validation split chooses and fits the
-rest. The test split is not read here.
+rest. The calibration split, which sets thresholds afterwards, and the test split are not read here.
 """
 
 import copy

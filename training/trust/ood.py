@@ -16,16 +16,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import torch
-from scipy.stats import beta, betabinom
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
 from model.artifact.trust import OodFigures, OodSet
+from training.trust.intervals import rank_interval
 
 FLAGGED_SHARE = 0.05
-"""Share of images like those of the validation split that fall under the threshold."""
-INTERVAL = (0.025, 0.975)
-"""The ends of a 95 % interval."""
+"""Share of images like those that set the threshold, which fall under it."""
 MIN_AUROC = 0.8
 """With a lower mean over the OOD sets the score tells too little, and no threshold is offered."""
 USER_SET = "photographs"
@@ -122,7 +120,7 @@ SCORES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
 
 
 def threshold_rank(images: int) -> int:
-    """Return which score of a validation split, in ascending order, is the threshold; 0: none.
+    """Return which of so many scores, in ascending order, is the threshold; 0: none.
 
     A new image falls under the k-th of n scores with a chance of k / (n + 1).
     """
@@ -138,22 +136,11 @@ def find_threshold(scores: Tensor) -> float | None:
 def flagged_interval(images: int, new: int | None = None) -> tuple[float, float]:
     """Return the 95 % interval of the share of new images that fall under the threshold.
 
-    The share that lies under an order statistic has a beta distribution, whatever the scores'
-    own is; the number among `new` images a beta-binomial one.
-
     Args:
-        images: Of the validation split, n.
+        images: Behind the threshold, n.
         new: How many new images are counted; None: the share in the long run.
-
-    Source:
-        David and Nagaraja, "Order Statistics", 3rd edition, 2003, chapter 2.
     """
-    rank = threshold_rank(images)
-    if new:
-        ends = betabinom.ppf(INTERVAL, new, rank, images + 1 - rank) / new
-    else:
-        ends = beta.ppf(INTERVAL, rank, images + 1 - rank)
-    return float(ends[0]), float(ends[1])
+    return rank_interval(threshold_rank(images), images, new)
 
 
 def auroc(in_distribution: Tensor, ood: Tensor) -> float:
@@ -165,15 +152,25 @@ def auroc(in_distribution: Tensor, ood: Tensor) -> float:
     return float(binary_auroc(ranks, truth))
 
 
-def measure_ood(validation: Tensor, measured: Tensor, ood: Mapping[str, Tensor]) -> OodFigures:
-    """Set the threshold on the validation split, and apply it to another split and OOD sets.
+def measure_ood(
+    calibrating: Tensor, measured: Tensor, ood: Mapping[str, Tensor], split: str = "calibration"
+) -> OodFigures:
+    """Set the threshold on one split, and apply it to another split and OOD sets.
 
-    No threshold is set where the validation split is too small, or the score does not tell the
-    OOD sets from the measured split.
+    No threshold is set where there are too few images, or the score does not tell the OOD sets
+    from the measured split.
+
+    Args:
+        calibrating: Scores that set the threshold, (N,).
+        measured: Of the split that measures, (M,).
+        ood: Of each OOD set.
+        split: Name of the split that sets the threshold.
     """
     found = {name: (auroc(measured, scores), scores) for name, scores in ood.items()}
-    left_out = _why_left_out(len(validation), {name: area for name, (area, _) in found.items()})
-    threshold = None if left_out else find_threshold(validation)
+    left_out = _why_left_out(
+        split, len(calibrating), {name: area for name, (area, _) in found.items()}
+    )
+    threshold = None if left_out else find_threshold(calibrating)
     sets = {
         name: OodSet(
             auroc=round(area, 6),
@@ -188,9 +185,10 @@ def measure_ood(validation: Tensor, measured: Tensor, ood: Mapping[str, Tensor])
         threshold=threshold,
         accepted=1 - _share_under(measured, threshold),
         sets=sets,
-        n=len(validation),
-        flagged_interval=flagged_interval(len(validation)),
-        flagged_interval_measured=flagged_interval(len(validation), len(measured)),
+        split=split,
+        n=len(calibrating),
+        flagged_interval=flagged_interval(len(calibrating)),
+        flagged_interval_measured=flagged_interval(len(calibrating), len(measured)),
     )
 
 
@@ -198,12 +196,12 @@ def _share_under(scores: Tensor, threshold: float) -> float:
     return float((scores < threshold).double().mean())
 
 
-def _why_left_out(images: int, areas: Mapping[str, float]) -> str | None:
+def _why_left_out(split: str, images: int, areas: Mapping[str, float]) -> str | None:
     """Say why there is no threshold; None: there is one."""
     if not threshold_rank(images):
         needed = math.ceil(1 / FLAGGED_SHARE) - 1
         return (
-            f"the validation split has {images} images, and a threshold that "
+            f"the {split} split has {images} images, and a threshold that "
             f"{FLAGGED_SHARE:.0%} fall under needs {needed} or more"
         )
     mean = sum(areas.values()) / len(areas)

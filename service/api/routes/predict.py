@@ -42,7 +42,10 @@ class PredictQuery(BaseModel):
         None,
         ge=LOWEST_COVERAGE,
         le=HIGHEST_COVERAGE,
-        description="Ask for the smallest set of labels that contains the true label this often.",
+        description="Ask for a set of labels that contains the true label this often.",
+    )
+    per_label: bool = Field(
+        False, description="With `coverage`: this often for each label, not on average over all."
     )
     explain: Literal["false", "true", "png"] = Field(
         "false", description="Ask where the network saw the top label; `png` adds an overlay image."
@@ -52,7 +55,12 @@ class PredictQuery(BaseModel):
     def options(self) -> PredictOptions:
         """Return the options for the pipeline."""
         return PredictOptions(
-            self.top_k, self.coverage, self.explain != "false", self.explain == "png", self.features
+            top_k=self.top_k,
+            coverage=self.coverage,
+            per_label=self.per_label,
+            explain=self.explain != "false",
+            draw=self.explain == "png",
+            features=self.features,
         )
 
 

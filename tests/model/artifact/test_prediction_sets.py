@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from model.artifact.prediction_sets import conformal_scores, members, threshold
-from model.artifact.trust import PredictionSets
+from model.artifact.prediction_sets import conformal_scores, members, threshold, within_threshold
+from model.artifact.trust import PerLabelSets, PredictionSets
 
 PROBABILITIES = np.array([[0.2, 0.7, 0.1], [0.05, 0.05, 0.9]], np.float32)
 
@@ -49,10 +49,38 @@ def test_a_coverage_between_two_entries_takes_the_higher_one(
     assert threshold(_sets((0.5, 0.9), (0.1, 0.5)), coverage) == expected
 
 
-def test_only_the_doubtful_image_gets_an_empty_set() -> None:
-    chosen = members(PROBABILITIES, _sets((0.5, 0.9), (0.15, 0.15)), 0.6)
+def test_a_set_that_the_threshold_leaves_empty_has_the_likeliest_label() -> None:
+    sets = _sets((0.5, 0.9), (0.15, 0.15))
 
-    assert chosen.tolist() == [[False, False, False], [False, False, True]]
+    within = within_threshold(PROBABILITIES, sets, 0.6)
+
+    assert within.tolist() == [[False, False, False], [False, False, True]]
+    assert members(PROBABILITIES, sets, 0.6).tolist() == [
+        [False, True, False],
+        [False, False, True],
+    ]
+
+
+def test_each_label_has_its_own_threshold_where_that_is_asked_for() -> None:
+    own = PerLabelSets(
+        n=(20, 20, 30), coverages=(0.8, 0.9), thresholds=((0, 0, 0), (0.8, 0, 0.05)), measured=()
+    )
+    sets = _sets((0.5, 0.9), (0.5, 0.5)).model_copy(update={"per_label": own})
+
+    chosen = members(PROBABILITIES, sets, 0.85, per_label=True)
+
+    assert chosen.tolist() == [[True, True, False], [False, False, True]]
+    assert members(PROBABILITIES, sets, 0.95, per_label=True).all()
+
+
+@pytest.mark.parametrize(
+    "thresholds", [((0.1, 0.1),), ((0.1,), (0.2,)), ((0.1, 0.2, 0.3), (0.1, 0.2, 0.3))]
+)
+def test_thresholds_that_are_not_for_each_coverage_and_label_are_refused(
+    thresholds: tuple[tuple[float, ...], ...],
+) -> None:
+    with pytest.raises(ValidationError, match="must"):
+        PerLabelSets(n=(20, 20), coverages=(0.8, 0.9), thresholds=thresholds, measured=())
 
 
 @pytest.mark.parametrize("thresholds", [(0.5, 0.1), (0.1,)])

@@ -3,7 +3,7 @@
 import pytest
 
 from model.artifact.manifest import Manifest
-from model.artifact.trust import OodFigures, PredictionSets
+from model.artifact.trust import OodFigures, PerLabelSets, PredictionSets
 from service.errors import InvalidParameterError
 from service.postprocessing.trust import PredictOptions, Trust
 from tests.manifests import build_manifest
@@ -31,6 +31,20 @@ def test_a_coverage_that_the_validation_split_is_too_small_for_is_refused() -> N
     trust.validate(PredictOptions(coverage=0.98))
     with pytest.raises(InvalidParameterError, match=r"at most 0\.98: the 50 validation images"):
         trust.validate(PredictOptions(coverage=0.99))
+
+
+def test_sets_for_each_label_need_thresholds_for_each_and_images_enough() -> None:
+    own = PerLabelSets(n=(19, 40), coverages=(0.5, 0.95), thresholds=((0, 0), (1, 1)), measured=())
+    with_own = _trust(prediction_sets=SETS.model_copy(update={"per_label": own}))
+
+    with_own.validate(PredictOptions(coverage=0.95, per_label=True))
+    for trust, coverage, message in (
+        (with_own, None, "needs `coverage`"),
+        (with_own, 0.97, r"at most 0\.95 with `per_label`: the 19 images of '.+' that set"),
+        (_trust(prediction_sets=SETS), 0.9, "no thresholds for each label: an earlier version"),
+    ):
+        with pytest.raises(InvalidParameterError, match=message):
+            trust.validate(PredictOptions(coverage=coverage, per_label=True))
 
 
 def test_an_artifact_without_a_threshold_has_none() -> None:

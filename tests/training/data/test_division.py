@@ -137,6 +137,36 @@ def test_a_group_and_the_copies_of_its_images_stay_together(make_images: MakeIma
     assert set(split_of.values()) == {"train", *BOTH}
 
 
+@pytest.mark.parametrize("split", ["drawn", "val", "calibration"])
+def test_half_of_many_validation_images_calibrate_unless_the_folders_say_which(
+    make_images: MakeImages, monkeypatch: pytest.MonkeyPatch, split: str
+) -> None:
+    monkeypatch.setattr("training.data.folder.MIN_TO_HALVE", 6)
+    root = make_images("images" if split == "drawn" else "images/train", {"boot": 60, "coat": 60})
+    if split != "drawn":
+        make_images("images/val", {"boot": 12, "coat": 12})
+    if split == "calibration":
+        make_images("images/calib", {"boot": 2, "coat": 1})
+
+    root = root if split == "drawn" else root.parent
+    whole, divided = (read_image_folder(root, calibrate=each) for each in (False, True))
+    again = read_image_folder(root, held=whole.files)
+
+    assert again.files == whole.files  # an earlier run keeps the splits that it had
+    assert divided.sha256 == whole.sha256
+    assert divided.files["train"] == whole.files["train"]
+    assert divided.files["test"] == whole.files["test"]
+    if split == "calibration":
+        assert divided.files == whole.files
+        assert len(divided.calibration) == 3
+    else:
+        assert not whole.files["calibration"]
+        both = [*divided.files["validation"], *divided.files["calibration"]]
+        assert sorted(both) == sorted(whole.files["validation"])
+        assert len(divided.calibration) == pytest.approx(len(both) / 2, abs=len(both) / 3)
+        assert "half of the validation images are for calibration" in divided.notes[-1]
+
+
 def test_a_groups_split_does_not_follow_from_the_images_in_it(make_images: MakeImages) -> None:
     root = make_images(labels={"boot": 8})
     files = [LabelledFile(path, 0) for path in sorted(root.rglob("*.png"))]

@@ -15,6 +15,7 @@ from PIL import Image
 
 from model.preprocessing import preprocess
 from training.data.dataset import Dataset, DatasetError, channel_statistics
+from training.data.division import key_of
 from training.data.fashion_mnist import FOLDERS, SHA256, has_idx_files, read_fashion_mnist
 
 NAMES = tuple(SHA256)
@@ -64,7 +65,8 @@ def test_another_size_is_what_preprocess_makes_of_the_images(idx: Path) -> None:
 
     assert larger.preprocessing.crop == larger.preprocessing.resize == 40
     assert larger.train.images.shape == (16, 40, 40, 1)
-    for split, plain in zip(larger.splits.values(), usual.splits.values(), strict=True):
+    for name in ("train", "validation", "test"):
+        split, plain = larger.splits[name], usual.splits[name]
         image = Image.fromarray(plain.images[-1, ..., 0].numpy())
         expected = preprocess(image, larger.preprocessing)
         assert np.array_equal(split.images[-1].numpy(), expected)
@@ -225,13 +227,30 @@ def test_the_published_set_has_the_published_figures() -> None:
     dataset = read_fashion_mnist(FOLDERS[1])
 
     assert len(dataset.train) == 55_000
-    assert len(dataset.validation) == 5_000
+    assert len(dataset.validation) == len(dataset.calibration) == 2_500
     assert len(dataset.test) == 10_000
     assert dataset.test.targets.bincount().tolist() == [1_000] * 10
-    every = torch.cat([dataset.train.images, dataset.validation.images])
+    every = torch.cat([split.images for name, split in dataset.splits.items() if name != "test"])
     assert channel_statistics(every) == (dataset.preprocessing.mean, dataset.preprocessing.std)
     assert dataset.preprocessing.mean == (0.2860,)
     assert dataset.preprocessing.std == (0.3530,)
+
+
+def test_half_of_the_validation_images_calibrate_by_their_content(
+    idx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.data.fashion_mnist.MIN_TO_HALVE", 4)
+
+    whole, halves = (read_fashion_mnist(idx, None, calibrate=each) for each in (False, True))
+
+    assert (len(whole.validation), len(whole.calibration)) == (4, 0)
+    assert (len(halves.validation), len(halves.calibration)) == (2, 2)
+    divided = [*halves.validation.digests(), *halves.calibration.digests()]
+    assert sorted(divided) == sorted(whole.validation.digests())
+    keys = [key_of(image.tobytes())[8:] for image in halves.calibration.images.numpy()]
+    assert max(keys) < min(
+        key_of(image.tobytes())[8:] for image in halves.validation.images.numpy()
+    )
 
 
 def test_a_split_that_is_not_asked_for_is_empty(idx: Path) -> None:

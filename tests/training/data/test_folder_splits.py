@@ -202,6 +202,7 @@ def test_what_was_held_out_stays_so_when_images_come_and_go(make_images: MakeIma
     assert after.files == {
         "train": before.files["train"][1:],
         "validation": before.files["validation"],
+        "calibration": (),
         "test": before.files["test"][1:],
     }
     assert torch.equal(after.validation.images, before.validation.images)

@@ -105,7 +105,10 @@ def test_rows_that_cannot_be_read_are_told_with_their_lines(write: Write) -> Non
         ("path,label\na.jpg,cat\nb.jpg,dog\n./a.jpg,dog\n", "`cat` in line 2, `dog` in line 4."),
         (ROWS + "../x.jpg,cat\n/etc/x.jpg,dog\n", "outside {root}, such as ../x.jpg (lines 5, 6)"),
         ("path,label\nx/a.jpg,cat\nx/b.jpg,dog\n", "none of its 2 files is in {root}; the first"),
-        ("a.jpg,cat,train\nb.jpg,dog,A\n", "line 2: the split `A` must be train, validation or"),
+        (
+            "a.jpg,cat,train\nb.jpg,dog,A\n",
+            "line 2: the split `A` must be train, validation, calibration or",
+        ),
         ("a.jpg,cat,train\na.jpg,cat,test\nb.jpg,dog,test\n", "two splits: `train` in line 1"),
         ("path,label\na.jpg,cat\nb.jpg\n", "fewer than 2 columns, line 3"),
         ("width,height\n1,2\n", "line 1, must name the columns `path`, `label`"),

@@ -76,7 +76,7 @@ def test_names_in_two_unicode_forms_are_one_label(make_images: MakeImages) -> No
     dataset = read_image_folder(root)
 
     assert dataset.labels == ("Café", "dog")
-    for images in dataset.splits.values():
+    for images in (dataset.train, dataset.validation, dataset.test):
         assert images.targets.tolist() == [0] * 4 + [1] * 5
 
 

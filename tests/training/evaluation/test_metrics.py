@@ -14,8 +14,10 @@ from PIL import Image
 from training.data.dataset import Dataset, MemorySplit
 from training.evaluation.metrics import (
     BINS,
+    classwise_calibration_error,
     evaluate,
     reliability,
+    smooth_calibration_error,
     worse_than_softmax,
     write_report,
 )
@@ -116,6 +118,31 @@ def test_a_confidence_of_exactly_one_has_no_bin_of_its_own() -> None:
     figures = reliability(sure, right)
 
     assert figures.ece == pytest.approx(0.975 - 0.95)  # one bin: mean confidence, mean accuracy
+
+
+def test_the_error_without_bins_is_the_smoothed_gap_at_its_own_width() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.beta(6, 2, 400).clip(0.5)
+    right = rng.random(400) < confidence - 0.08  # too sure
+    answers = torch.from_numpy(np.stack([confidence, 1 - confidence], 1))
+
+    found = smooth_calibration_error(answers, torch.from_numpy(1 - right.astype(np.int64)))
+
+    at = (np.arange(1_000) + 0.5) / 1_000  # by the definition, with images beyond 0 and 1
+    kernel = np.zeros((400, 1_000))
+    for place in (confidence, -confidence, 2 - confidence):
+        kernel += np.exp(-(((at - place[:, None]) / found) ** 2) / 2)
+    kernel /= found * np.sqrt(2 * np.pi)
+    smoothed = ((right - confidence)[:, None] * kernel).mean(0)
+    assert np.abs(smoothed).mean() == pytest.approx(found, rel=0.01)
+    assert found == pytest.approx(0.08, abs=0.04)
+
+
+def test_the_classwise_error_is_the_mean_over_the_labels_of_their_own() -> None:
+    answers = torch.tensor([[0.7, 0.3]] * 10)
+    targets = torch.tensor([0] * 9 + [1])
+
+    assert classwise_calibration_error(answers, targets) == pytest.approx(0.2)
 
 
 def test_a_label_without_images_has_no_accuracy() -> None:

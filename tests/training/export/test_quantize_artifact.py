@@ -1,5 +1,7 @@
 """A run exported in every precision: the same borders, its figures, its answers, its table."""
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
@@ -10,6 +12,7 @@ import torch
 from onnx import TensorProto
 
 from model.artifact.folder import Artifact
+from model.artifact.prediction_sets import conformal_scores
 from training.cli.report import main
 from training.data.dataset import Dataset
 from training.evaluation.predict import load_network, onnx_outputs, onnx_session
@@ -23,13 +26,20 @@ BORDERS = ("logits", "probabilities", "score", "features", "maps")
 
 
 @pytest.fixture(scope="module")
+def calibrated(small_fashion: Dataset) -> Dataset:
+    """With half of the validation images as a calibration split."""
+    whole = small_fashion.validation
+    return replace(small_fashion, validation=whole[:60], calibration=whole[60:])
+
+
+@pytest.fixture(scope="module")
 def exported(
-    trained: Outcome, small_fashion: Dataset, tmp_path_factory: pytest.TempPathFactory
+    trained: Outcome, calibrated: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Artifact:
     """The finished run in all precisions; so small a network may lose more than the gate."""
     options = Options(chosen_precisions(("all",)), {"int8": 5.0, "float16": 5.0})
     out = tmp_path_factory.mktemp("precisions") / "small-fashion" / "1"
-    return export_checkpoint(load_network(trained.folder.path), small_fashion, out, options)
+    return export_checkpoint(load_network(trained.folder.path), calibrated, out, options)
 
 
 @pytest.mark.parametrize("precision", ["int8", "float16"])
@@ -93,6 +103,26 @@ def test_the_figures_come_out_again(
     assert file.refusal.threshold is not None
     accepted = (reduced["score"] >= file.refusal.threshold).double().mean()
     assert file.refusal.accepted == pytest.approx(float(accepted))
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_calibration_split_sets_the_thresholds_by_what_the_file_answers(
+    exported: Artifact, calibrated: Dataset, precision: str
+) -> None:
+    file = exported.manifest.files[precision]  # type: ignore[index]
+    split = calibrated.calibration
+    found = onnx_outputs(onnx_session(exported.model(precision)), split.images, BORDERS)  # type: ignore[arg-type]
+
+    sets, ood = file.prediction_sets, file.refusal
+    assert sets is not None
+    assert ood is not None
+    assert (sets.split, sets.n) == (ood.split, ood.n) == ("calibration", 60)
+    scores = conformal_scores(found["probabilities"].numpy(), sets.penalty, sets.free_labels)
+    ascending = np.sort(scores[np.arange(60), split.targets])
+    assert sets.thresholds[sets.coverages.index(0.95)] == pytest.approx(ascending[57])  # 58 of 61
+    assert ood.threshold == pytest.approx(float(found["score"].sort().values[2]))  # 3 of 61
+    assert [one.wanted for one in sets.measured] == [0.9, 0.95]  # 60 images are too few for 0.99
+    assert all(one.expected is not None for one in sets.measured)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8", "float16"])
