@@ -10,11 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from model.architecture.family import ARCHITECTURES, get_architecture, stem_for
-from model.architecture.layers import Summary
 from model.architecture.plan import ShortcutRule, StemKind
 from model.architecture.spec import Architecture
 from model.architecture.summary import summarize
@@ -110,10 +107,9 @@ def _describe(
         case Form.mermaid:
             _write_utf8(draw_mermaid(architecture.name, summary))
         case Form.table:
-            console = Console()
-            console.width = max(console.width, 120)  # a narrow pipe would cut the figures
-            title = f"{architecture.name}, stem {architecture.stem}"
-            console.print(_table(title, summary))
+            from model.drawing.table import print_table  # noqa: PLC0415  # all commands import this
+
+            print_table(f"{architecture.name}, stem {architecture.stem}", summary)
 
 
 def _fitted(
@@ -147,32 +143,6 @@ def _shape(text: str) -> tuple[int, int, int]:
         raise ValueError(f"`--input {text}` must be CxHxW, for example 3x224x224.")
     channels, height, width = map(int, numbers)
     return channels, height, width
-
-
-def _table(title: str, summary: Summary) -> Table:
-    table = Table(title=title, title_justify="left", show_footer=True)
-    table.add_column("layer", "total")
-    table.add_column("kind")
-    table.add_column("output shape", _dimensions(summary.input_shape) + " in")
-    table.add_column("parameters", f"{summary.parameters:,}", justify="right")
-    table.add_column("multiply-adds", f"{summary.macs:,}", justify="right")
-    table.add_column("sees", str(summary.receptive_field or ""), justify="right")
-    table.add_column("shortcut")
-    for layer, shortcut in summary.layers():
-        table.add_row(
-            layer.path,
-            layer.kind,
-            _dimensions(layer.output_shape),
-            f"{layer.parameters:,}" if layer.parameters else "",
-            f"{layer.macs:,}" if layer.macs else "",
-            str(layer.receptive_field or ""),
-            shortcut or "",
-        )
-    return table
-
-
-def _dimensions(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
 
 
 describe = script(_describe)

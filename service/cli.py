@@ -1,25 +1,14 @@
 """The command `serve-model`."""
 
 import os
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from model.cli import CommandError, script
-from service.app import create_app
-from service.errors import StartError
-from service.log import set_up_logging
-from service.memory import freeze_gc
-from service.observability.tracing import start_tracing
-from service.registry.loading import choose_workers
-from service.registry.trial import TrialLoad
-from service.server.certificates import read_certificates
-from service.server.listen import bind, reserve_grpc
-from service.server.server import Server, configure
-from service.server.workers import run_workers
-from service.settings import PREFIX, read_settings
+from model.cli import script
+from service.memory import pause_gc
+from service.settings import PREFIX
 
 
 def _serve(
@@ -49,23 +38,10 @@ def _serve(
     os.environ.update(
         {PREFIX + name: str(value) for name, value in given.items() if value is not None}
     )
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a model to reload
-    try:
-        settings = read_settings()
-        set_up_logging(settings.log_level, settings.log_format)
-        if settings.tls_cert is not None:
-            read_certificates(settings)  # a fault is found before a model is loaded
-        with bind(settings) as sockets, reserve_grpc(settings):
-            number = choose_workers(settings, TrialLoad())
-            os.environ[PREFIX + "WORKERS"] = str(number)  # the workers read what `auto` became
-            if number == 1:
-                config = configure(settings, create_app(read_settings(), start_tracing()))
-                freeze_gc()
-                Server(config, owns_port=True).run(sockets)
-            elif not run_workers(settings, number, sockets):
-                raise CommandError("A worker could not start; see the lines above.")
-    except StartError as error:
-        raise CommandError(str(error)) from error
+    pause_gc()  # before a hundred thousand objects are imported that stay
+    from service.run import run  # noqa: PLC0415
+
+    run()
 
 
 serve = script(_serve)

@@ -20,15 +20,23 @@ YOUNG_OBJECTS = 20_000
 """Allocated and not freed since the last collection; several hundred requests in flight."""
 
 
+def pause_gc() -> None:
+    """Collect no garbage until `freeze_gc`: what is imported and loaded meanwhile stays.
+
+    It would take a tenth of the start, and finds some 1,500 small objects.
+    """
+    gc.disable()
+
+
 def freeze_gc() -> None:
     """Exempt what is loaded from garbage collection, and collect less often.
 
     Requests leave almost no cycles behind. By default the collector would walk over those in
     flight some hundred times a second, which is a twentieth of a small network's request.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
+    gc.enable()
 
 
 _COLLECTING = threading.Lock()

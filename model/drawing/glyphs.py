@@ -4,7 +4,7 @@ Coordinates are pixels of the desktop layout; `model.drawing.svg` puts the rows 
 """
 
 import math
-from xml.sax.saxutils import escape
+from html import escape
 
 from model.drawing.outline import Row
 

@@ -6,8 +6,8 @@ reader's light or dark setting; form and label repeat what the colour says. No t
 file, no other host.
 """
 
+from html import escape
 from typing import Literal
-from xml.sax.saxutils import escape, quoteattr
 
 from model.architecture.layers import Costed, Shape, Summary
 from model.drawing.glyphs import STYLE, arc, box, image_square, pill, rectangle, spine, text
@@ -136,8 +136,9 @@ def _strip(summary: Summary, top: float, cost: Literal["macs", "parameters"]) ->
     shares = ", ".join(
         f"{title} {100 * getattr(part, cost) / total:.1f} %" for title, part in named
     )
+    spoken = f"{words}: {shares}"
     return (
-        f'<g role="img" aria-label={quoteattr(f"{words}: {shares}")}>'
+        f'<g role="img" aria-label="{escape(spoken)}">'
         f"{''.join(drawn)}{text(LEFT, top + 40, words, 'small muted')}</g>"
     )
 
@@ -158,7 +159,7 @@ def _row(row: Row, top: float, height: float, largest: int, rows: list[Row]) -> 
     elif row.kind == "layer":
         drawn.append(box(row, middle))
     drawn += _figures(row, middle, largest)
-    identity = f" id={quoteattr(row.path.split(' ')[0])}" if row.kind == "block" else ""
+    identity = f' id="{escape(row.path.split(" ")[0])}"' if row.kind == "block" else ""
     return f'<g role="listitem"{identity}><title>{escape(_spoken(row))}</title>{"".join(drawn)}</g>'
 
 

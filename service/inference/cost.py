@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from model.preprocessing import Pixels
 
-RUNS = 5
+RUNS = 3
 """Measured for each batch size after a first one; the shortest is kept. A slow size is measured
 once."""
 SLOW_S = 0.25

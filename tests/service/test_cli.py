@@ -1,5 +1,7 @@
+import gc
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import onnxruntime as ort
 import pytest
 import uvicorn
 
-from service import cli
+from service import cli, run
 from service.settings import Settings
 from tests.conftest import Command
 from tests.service import graphs
@@ -15,9 +17,11 @@ from tests.service.conftest import MakeArtifact
 
 
 @pytest.fixture(autouse=True)
-def _a_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take none that another program may want."""
+def _a_start_that_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take no port that another program may want, and collect garbage again."""
     monkeypatch.setenv("RESNET_PORT", "0")
+    yield
+    gc.enable()
 
 
 @pytest.fixture
@@ -34,8 +38,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         def run(self, _: object) -> None:
             raise SystemExit(0)
 
-    monkeypatch.setattr(cli, "Server", Server)
-    monkeypatch.setattr(cli, "bind", lambda _: socket.socket())
+    monkeypatch.setattr(run, "Server", Server)
+    monkeypatch.setattr(run, "bind", lambda _: socket.socket())
     return seen
 
 
