@@ -9,12 +9,13 @@ LOCKED_BY = --no-deps --require-hashes $(patsubst %,-r %,requirements/build.txt 
 RUN = .venv-dev/bin
 
 .PHONY: help serve install test coverage check chromium proxies fashion-mnist fix bench bench-peers gpu train experiments \
-    lock audit audit-code audit-container audit-advisories sbom clean
+    test-scale lock audit audit-code audit-container audit-advisories sbom clean
 
 help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
 	@echo "make test    install the rest, check, and run every test"
 	@echo "make coverage   the same, and report the lines that no test reached"
+	@echo "make test-scale   test what needs a cluster: Ray on two nodes; ten minutes"
 	@echo "make check   format, lint and types, without changing anything"
 	@echo "make fix     format and fix what can be fixed"
 	@echo "make bench   measure the service on this machine"
@@ -40,7 +41,7 @@ SIDE_BY_SIDE = -n 2 --dist loadfile
 TORCH_OR_ONNX = tests/model/network tests/model/weights \
     tests/model/architecture/test_summary_against_torch.py \
     tests/model/artifact/test_onnx_file_against_onnx.py
-TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/benchmarks tests/test_layering.py tests/test_locks.py
+TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/benchmarks tests/deploy tests/test_layering.py tests/test_locks.py
 ONE_PROCESS = api inference observability offline postprocessing preprocessing registry
 SERVED = tests/model $(ONE_PROCESS:%=tests/service/%)
 SERVERS = tests/service $(ONE_PROCESS:%=--ignore tests/service/%)
@@ -56,6 +57,10 @@ coverage: check chromium proxies fashion-mnist .venv/.testing
 	$(RUN)/pytest -q --cov --cov-report= --cov-append $(SIDE_BY_SIDE) tests/page
 	.venv/bin/pytest -q --cov --cov-report= --cov-append $(SIDE_BY_SIDE) $(SERVED)
 	.venv/bin/pytest -q --cov --cov-append $(SERVERS)
+
+# What needs a cluster is no part of `make test`. Ray has an environment of its own, .venv-ray.
+test-scale: .venv-ray/.installed
+	.venv-ray/bin/pytest -q tests/scale
 
 check: install
 	$(RUN)/ruff format --check --quiet .
@@ -121,11 +126,11 @@ train: install fashion-mnist
 # The locks: versions and hashes of what the image and this file install, one file an extra. Versions
 # stay while pyproject.toml allows them; `make lock UPGRADE=--upgrade` takes the newest that are a week
 # old. torch and the CUDA libraries of its build on PyPI have a file of their own.
-LOCKED = cpu gpu grpc tracing training dev
+LOCKED = cpu gpu grpc tracing training ray dev
 COMPILE = .venv-audit/bin/uv pip compile --quiet --universal --python-version 3.11 --exclude-newer '1 week' \
     --custom-compile-command 'make lock'
 lock: .venv-audit/.installed
-	cat $(LOCKED:%=requirements/%.txt) requirements/torch.txt >.venv-audit/all.txt
+	cat $(wildcard $(LOCKED:%=requirements/%.txt) requirements/torch.txt) >.venv-audit/all.txt
 	$(COMPILE) $(UPGRADE) pyproject.toml $(LOCKED:%=--extra %) --output-file .venv-audit/all.txt
 	for extra in $(LOCKED); do cp .venv-audit/all.txt requirements/$$extra.txt && $(COMPILE) --generate-hashes \
 	    pyproject.toml --extra $$extra --output-file requirements/$$extra.txt || exit; done
@@ -179,7 +184,7 @@ fuzz: .venv-fuzz/.installed
 	.venv-fuzz/bin/python -m fuzz.api
 
 clean:
-	rm -rf .venv .venv-dev .venv-audit .venv-fuzz .venv-gpu .venv-litserve .venv-triton
+	rm -rf .venv .venv-dev .venv-audit .venv-fuzz .venv-gpu .venv-litserve .venv-ray .venv-triton
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
@@ -209,6 +214,12 @@ clean:
 .venv-dev/.installed: pyproject.toml $(patsubst %,requirements/%.txt,cpu training dev) .venv-dev/bin/python
 	.venv-dev/bin/python $(PIP) $(LOCKED_BY)
 	.venv-dev/bin/python $(PIP) --no-build-isolation -e '.[cpu,training,dev]'
+	@touch $@
+
+.venv-ray/.installed: pyproject.toml $(patsubst %,requirements/%.txt,cpu ray dev)
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python $(PIP) $(LOCKED_BY)
+	.venv-ray/bin/python $(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv-gpu/.installed: pyproject.toml

@@ -90,6 +90,7 @@ ALLOWED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "benchmarks": (),
         "fuzz": (),
         "deploy": (),
+        "ray": (),
     }
 )
 
