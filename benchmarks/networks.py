@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 import typer
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from model.cli import script
 from training.data.dataset import Dataset, Split, sample
+from training.data.loader import in_batches
 from training.data.open import read_dataset
 from training.evaluation.predict import TrainedNetwork, load_network
 from training.fit.train import train
@@ -26,6 +27,7 @@ from training.recipe.presets import get_recipe
 from training.runs.folder import RunFolder
 from training.runs.metrics import read_rows, run_state
 from training.runs.reading import read_record
+from training.trust.head import FittedTrustHead
 
 Runs = Annotated[Path, typer.Argument(help="Folder of the runs; those that are there are used.")]
 DataOption = Annotated[
@@ -96,6 +98,34 @@ def networks(  # noqa: PLR0913, PLR0917  # where, of what, how
         if read_record(run.path).calibration_images != len(dataset.calibration):
             raise ValueError(f"{run.path} is of an earlier version, or of other images.")
         yield Network(load_network(run.path), dataset, strangers)
+
+
+class Outputs(NamedTuple):
+    """Logits and probabilities (N, K), features (N, F), scores (N,)."""
+
+    logits: Tensor
+    features: Tensor
+    probabilities: Tensor
+    scores: Tensor
+
+
+@torch.inference_mode()
+def features_of(trained: TrainedNetwork, images: Split | Tensor) -> Tensor:
+    """uint8 (N, S, S, C) -> what the head reads, (N, F)."""
+    network = trained.network
+    found = [
+        network.avgpool(network.forward_features(trained.normalize(batch)))
+        for batch in in_batches(images)
+    ]
+    return torch.cat(found)
+
+
+@torch.inference_mode()
+def outputs(trained: TrainedNetwork, fitted: FittedTrustHead, images: Split | Tensor) -> Outputs:
+    """Answer images, uint8 (N, S, S, C), as the exported graph would."""
+    features = features_of(trained, images)
+    logits = trained.network.classifier(features)
+    return Outputs(logits, features, *fitted.head(logits, features))
 
 
 def without(dataset: Dataset, labels: Sequence[str]) -> Dataset:

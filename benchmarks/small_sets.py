@@ -8,19 +8,17 @@ The trust head is fitted as an export does it, in torch; nothing is written.
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
-from torch import Tensor
 
+from benchmarks.networks import outputs
 from model.cli import script
-from training.data.dataset import Dataset, Split, sample
-from training.data.loader import in_batches
+from training.data.dataset import Dataset
 from training.evaluation.metrics import reliability, worse_than_softmax
 from training.evaluation.predict import Predictions, TrainedNetwork, load_network
 from training.runs.dataset import dataset_to_evaluate
-from training.trust.head import FittedTrustHead, fit_trust_head
-from training.trust.ood import measure_ood
-from training.trust.ood_sets import MAX_DISTORTED, ood_sets
+from training.trust.head import fit_trust_head
+from training.trust.ood import Measured, measure_ood
+from training.trust.ood_sets import ood_sets
 
 TITLES = (
     "run",
@@ -35,36 +33,28 @@ TITLES = (
 )
 
 
-@torch.inference_mode()
-def outputs(
-    trained: TrainedNetwork, fitted: FittedTrustHead, images: Split | Tensor
-) -> list[Tensor]:
-    """uint8 (N, S, S, C) -> logits, probabilities (N, K), scores (N,)."""
-    found = []
-    for batch in in_batches(images):
-        network = trained.network
-        features = network.avgpool(network.forward_features(trained.normalize(batch)))
-        logits = network.classifier(features)
-        found.append((logits, *fitted.head(logits, features)))
-    return [torch.cat(parts) for parts in zip(*found, strict=True)]
-
-
 def row(trained: TrainedNetwork, dataset: Dataset) -> tuple[str, ...]:
     """Measure one run."""
     seed = trained.record.seed
     fitted = fit_trust_head(trained.normalize, trained.network, dataset, seed=seed)
-    logits, probabilities, scores = outputs(trained, fitted, dataset.test)
+    logits, _, probabilities, scores = outputs(trained, fitted, dataset.test)
     predictions = Predictions(logits, dataset.test.targets, probabilities)
     if worse_than_softmax(predictions):
         fitted = fitted.uncalibrated("it made the cross-entropy of the test split worse")
-        logits, probabilities, scores = outputs(trained, fitted, dataset.test)
+        logits, _, probabilities, scores = outputs(trained, fitted, dataset.test)
     before = reliability(logits.softmax(1), dataset.test.targets).nll
     after = reliability(probabilities, dataset.test.targets).nll
-    sets = ood_sets(sample(dataset.test, MAX_DISTORTED).images, dataset.preprocessing, None)
+    sets = ood_sets(dataset.preprocessing, None)
+    detector, split = fitted.detector, dataset.thresholding
     ood = measure_ood(
-        outputs(trained, fitted, dataset.validation)[2],
-        scores,
-        {name: outputs(trained, fitted, images)[2] for name, images in sets.items()},
+        outputs(trained, fitted, dataset.splits[split]).scores,
+        Measured(scores, probabilities.argmax(1) == dataset.test.targets),
+        {
+            name: (each.kind, outputs(trained, fitted, each.images).scores)
+            for name, each in sets.items()
+        },
+        detector.compared[detector.score],
+        split,
     )
     record = fitted.chosen.record
     return (

@@ -5,12 +5,21 @@ What was never measured is printed as "not recorded".
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from model.artifact.manifest import Manifest
 from model.artifact.prediction_sets import HIGHEST_COVERAGE
-from model.artifact.trust import Coverage, OodFigures, PredictionSets
+from model.artifact.trust import Coverage, Kind, OodFigures, OodSet, PredictionSets
 
 NOT_RECORDED = "not recorded"
+AGAINST: Mapping[Kind | None, str] = MappingProxyType(
+    {
+        None: "OOD images",
+        "near": "near OOD images",
+        "far": "far OOD images",
+        "given": "the OOD images given",
+    }
+)
 FEW_IMAGES = 500
 """With fewer, the 95 % interval of an accuracy of 80 % is wider than 7 points."""
 Z_95 = 1.959963984540054
@@ -104,8 +113,10 @@ def trust(manifest: Manifest) -> str:
             before, after = file.calibration.before, file.calibration.after
             figures[f"calibration error, {precision}"] = f"{after.ece:.2%} ({before.ece:.2%} raw)"
         if file.refusal is not None:
-            sets = (f"{name} {one.auroc:.3f}" for name, one in file.refusal.sets.items())
-            figures[f"AUROC against OOD images, {precision}"] = ", ".join(sets)
+            for kind, what in AGAINST.items():
+                sets = [each for each in file.refusal.sets.items() if each[1].kind == kind]
+                if sets:
+                    figures[f"AUROC against {what}, {precision}"] = ", ".join(map(_area, sets))
             if file.refusal.n or file.refusal.left_out:  # otherwise an earlier version's
                 figures[f"`in_distribution`, {precision}"] = _in_distribution(
                     manifest, file.refusal
@@ -113,6 +124,15 @@ def trust(manifest: Manifest) -> str:
         if file.prediction_sets is not None:
             figures |= _sets(precision, file.prediction_sets, manifest.labels)
     return "## Trust\n\n" + bullets(figures)
+
+
+def _area(named: tuple[str, OodSet]) -> str:
+    name, one = named
+    if one.auroc_interval is None:
+        return f"{name} {one.auroc:.3f}"
+    flagged = "" if one.flagged is None else f", {one.flagged:.0%} flagged"
+    low, high = one.auroc_interval
+    return f"{name} {one.auroc:.3f} ({low:.3f} to {high:.3f}{flagged})"
 
 
 def _sets(precision: str, sets: PredictionSets, labels: Sequence[str]) -> dict[str, str]:
@@ -186,6 +206,8 @@ def _in_distribution(manifest: Manifest, found: OodFigures) -> str:
         return text
     flagged, metrics = 1 - found.accepted, manifest.metrics
     text += f"; of the {metrics.n:,} images of `{metrics.split}` it flags {flagged:.1%}"
+    if found.flagged_top1 is not None:
+        text += f", {found.flagged_top1:.1%} of which are answered rightly"
     if metrics.split == found.split:
         return f"{text}, as was set"
     expected = found.flagged_interval_measured

@@ -144,12 +144,24 @@ class PredictionSets(Part):
         return self
 
 
+Kind = Literal["near", "far", "given"]
+
+
 class OodSet(Part):
     """How well the score separates one set of OOD images from the test split."""
 
     auroc: Share
+    auroc_interval: tuple[Share, Share] | None = Field(None, description="95 %, DeLong's.")
     flagged: Share | None = Field(description="Images under the threshold; None: there is none.")
+    flagged_interval: tuple[Share, Share] | None = Field(
+        None, description="Exact 95 % interval of `flagged` (Clopper and Pearson)."
+    )
     n: Whole
+    kind: Kind | None = Field(
+        None,
+        description="near: of the format that the network was trained for; far: anything else; "
+        "given: the user's own. None: not recorded.",
+    )
 
 
 class OodFigures(Part):
@@ -168,6 +180,10 @@ class OodFigures(Part):
     )
     flagged_interval_measured: tuple[Share, Share] | None = Field(
         None, description="The same of as many images as the measured split has."
+    )
+    flagged_top1: Share | None = Field(
+        None,
+        description="Top-1 of the test images that are flagged: what discarding them would lose.",
     )
     left_out: Text | None = Field(None, description="Why there is no threshold.")
     sets: Mapping[Text, OodSet]

@@ -14,7 +14,7 @@ from model.artifact.manifest import Manifest, Precision
 from model.artifact.provenance import Data
 from model.artifact.trust import Speed
 from model.artifact.writing import write
-from training.data.dataset import Dataset, random_subset, sample
+from training.data.dataset import Dataset, random_subset
 from training.errors import ExportError
 from training.evaluation.metrics import draw_reliability_diagram, worse_than_softmax
 from training.evaluation.predict import Predictions, TrainedNetwork, predict_split
@@ -46,7 +46,7 @@ from training.runs.metrics import cost_of
 from training.runs.record import RunRecord
 from training.trust.drift_reference import drift_reference
 from training.trust.head import FittedTrustHead, fit_trust_head
-from training.trust.ood_sets import MAX_DISTORTED, ood_sets
+from training.trust.ood_sets import ood_sets
 
 CALIBRATED_DIAGRAM = "reliability-calibrated.png"
 """In the run folder, beside `reliability.png`, which shows the network before calibration."""
@@ -151,8 +151,7 @@ def _measure_precisions(
         AccuracyError: If one of them that is not optional loses more than its gate allows.
     """
     measuring = dataset.splits[dataset.measuring]
-    some = sample(measuring, MAX_DISTORTED).images
-    ood = ood_sets(some, dataset.preprocessing, options.ood_images)
+    ood = ood_sets(dataset.preprocessing, options.ood_images)
     targets = dataset.validation.targets
     found: _Precisions = {}
     for precision in options.precisions:

@@ -30,7 +30,8 @@ from training.export.quantize import range_estimators, to_float16, to_int8, whol
 from training.export.session import ExportSession
 from training.trust.conformal import Answers, fit_sets, measure_sets
 from training.trust.head import FittedTrustHead
-from training.trust.ood import measure_ood
+from training.trust.ood import Measured, measure_ood
+from training.trust.ood_sets import OodImages
 
 log = logging.getLogger(__name__)
 RANGE_IMAGES = 512
@@ -142,7 +143,7 @@ def measured_predictions(session: ExportSession, dataset: Dataset) -> Prediction
 
 
 def measure(
-    variant: Variant, dataset: Dataset, fitted: FittedTrustHead, ood: Mapping[str, Tensor]
+    variant: Variant, dataset: Dataset, fitted: FittedTrustHead, ood: Mapping[str, OodImages]
 ) -> VariantMetrics:
     """Compute the figures of a precision from its outputs for the splits and OOD images.
 
@@ -173,7 +174,12 @@ def measure(
     elif sets is not None:
         answers = Answers(predictions.calibrated().numpy(), predictions.targets.numpy())
         sets = measure_sets(sets, answers)
-    scores = {name: session.run(images, ("score",))["score"] for name, images in ood.items()}
+    scores = {
+        name: (each.kind, session.run(each.images, ("score",))["score"])
+        for name, each in ood.items()
+    }
+    is_right = predictions.calibrated().argmax(1) == predictions.targets
+    detector = fitted.detector
     return VariantMetrics(
         predictions=predictions,
         calibration=CalibrationFigures(
@@ -181,7 +187,13 @@ def measure(
             after=reliability(predictions.calibrated(), predictions.targets),
         ),
         prediction_sets=sets,
-        ood=measure_ood(calibrating["score"], test["score"], scores, dataset.thresholding),
+        ood=measure_ood(
+            calibrating["score"],
+            Measured(test["score"], is_right),
+            scores,
+            detector.compared[detector.score],
+            dataset.thresholding,
+        ),
     )
 
 

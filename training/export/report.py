@@ -126,12 +126,25 @@ def _ood(manifest: Manifest) -> str:
         if file.refusal:
             accepted = file.refusal.accepted
             flagged = None if accepted is None else 1 - accepted
-            rows.append((name, f"the {split} split", "-", _percent(flagged), ""))
+            rows.append((name, f"the {split} split", "-", "-", _percent(flagged), ""))
             rows += [
-                (name, which, f"{of.auroc:.4f}", _percent(of.flagged), f"{of.n:,}")
-                for which, of in file.refusal.sets.items()
+                (
+                    *(name, which, of.kind or "-"),
+                    f"{of.auroc:.4f}{_ends(of.auroc_interval, 1, 4)}",
+                    f"{_percent(of.flagged)}{_ends(of.flagged_interval, 100, 1)}",
+                    f"{of.n:,}",
+                )
+                for which, of in sorted(
+                    file.refusal.sets.items(), key=lambda each: each[1].kind or "", reverse=True
+                )
             ]
-    return _table(("precision", "images", "AUROC", "flagged %", "n"), rows)
+    return _table(("precision", "images", "kind", "AUROC", "flagged %", "n"), rows)
+
+
+def _ends(interval: tuple[float, float] | None, times: int, digits: int) -> str:
+    if interval is None:
+        return ""
+    return f" ({times * interval[0]:.{digits}f} to {times * interval[1]:.{digits}f})"
 
 
 def _percent(share: float | None) -> str:

@@ -1,6 +1,6 @@
 """The recipes that we offer, by name, and how `--set` changes them.
 
-The comment beside a recipe is what it came to: docs/training-log.md has the whole table.
+docs/training-log.md has what each came to.
 """
 
 import difflib
@@ -27,7 +27,7 @@ SMALL_IMAGES: Mapping[str, Any] = MappingProxyType(
 )
 """What the recipes for small images share; found in docs/training-log.md."""
 
-BASELINE = Recipe(  # 92.08 % of Fashion-MNIST's test split, 2,271 CPU s
+BASELINE = Recipe(
     name="baseline",
     epochs=10,
     batch_size=64,
@@ -38,7 +38,7 @@ BASELINE = Recipe(  # 92.08 % of Fashion-MNIST's test split, 2,271 CPU s
     early_stopping=5,
     precision="float32",
 )
-FAST = Recipe(  # 92.69 % of Fashion-MNIST's test split (three seeds), 279 CPU s
+FAST = Recipe(
     name="fast",
     epochs=3,
     **SMALL_IMAGES,
@@ -46,7 +46,7 @@ FAST = Recipe(  # 92.69 % of Fashion-MNIST's test split (three seeds), 279 CPU s
     resolution_start=0.7,
     resolution_ramp=0.6,
 )
-DEFAULT = Recipe(  # 94.83 % of Fashion-MNIST's test split, 2,842 CPU s
+DEFAULT = Recipe(
     name="default",
     epochs=30,
     **SMALL_IMAGES,
@@ -56,7 +56,7 @@ DEFAULT = Recipe(  # 94.83 % of Fashion-MNIST's test split, 2,842 CPU s
     resolution_start=0.7,
     resolution_ramp=0.6,
 )
-RECORD = Recipe(  # 95.49 % of Fashion-MNIST's test split, 15,366 CPU s
+RECORD = Recipe(
     name="record",
     epochs=140,
     **{**SMALL_IMAGES, "batch_size": 128, "learning_rate": 0.1},
@@ -71,7 +71,7 @@ RECORD = Recipe(  # 95.49 % of Fashion-MNIST's test split, 15,366 CPU s
     resolution_start=0.7,
     resolution_ramp=0.54,
 )
-CIFAR10 = Recipe(  # 87.69 % of CIFAR-10's test split as strongly compressed JPEGs, 3,054 CPU s
+CIFAR10 = Recipe(
     name="cifar10",
     architecture="resnet20",
     epochs=40,

@@ -189,13 +189,15 @@ def choose(data: CalibrationData, split: str, *, seed: int = 0) -> Chosen:
     for name, terms in METHODS.items():
         if terms and few:
             continue
-        fitted[name] = tuple(_fitted(data[fold != each], name, few, count) for each in range(folds))
+        fitted[name] = tuple(
+            fit_method(data[fold != each], name, few=few, images=count) for each in range(folds)
+        )
         losses = [_loss(fitted[name][each], data[fold == each]) for each in range(folds)]
         nll = float(torch.cat(losses).mean())
         if math.isfinite(nll) or name == SOFTMAX:  # otherwise it diverged on a fold
             tried[name] = nll
     best = min(tried, key=tried.__getitem__)
-    calibrator = _fitted(data, best, few, count)
+    calibrator = fit_method(data, best, few=few, images=count)
     record = Calibration(
         method=best,
         coefficients=calibrator.coefficients(),
@@ -209,8 +211,8 @@ def choose(data: CalibrationData, split: str, *, seed: int = 0) -> Chosen:
     return Chosen(calibrator, fitted[best], fold, record)
 
 
-def _fitted(data: CalibrationData, method: str, few: bool, images: int) -> Calibrator:
-    """Fit a method to a part of a split with so many images."""
+def fit_method(data: CalibrationData, method: str, *, few: bool, images: int) -> Calibrator:
+    """Fit a method to a split of so many images, or to a part of it."""
     limit = max_probability(images)
     if method == SOFTMAX:
         return Calibrator((), max_probability=limit).requires_grad_(requires_grad=False)

@@ -3,7 +3,7 @@
 Four scores are compared: the largest logit, the energy, the cosine to the nearest label's mean
 feature, and the Mahalanobis distance to it. The choice is made on the validation split and
 distorted copies of it (noise, inverted, shuffled). The reported figures compare the test split
-with OOD sets that took no part in the choice.
+with OOD sets of other kinds.
 
 Source:
     Liu et al., 2020 (arXiv 2010.03759) for the energy; Hendrycks et al., 2022
@@ -14,13 +14,14 @@ Source:
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
-from model.artifact.trust import OodFigures, OodSet
-from training.trust.intervals import rank_interval
+from model.artifact.trust import Kind, OodFigures, OodSet
+from training.trust.intervals import auroc_interval, rank_interval, share_interval
 
 FLAGGED_SHARE = 0.05
 """Share of images like those that set the threshold, which fall under it."""
@@ -152,8 +153,24 @@ def auroc(in_distribution: Tensor, ood: Tensor) -> float:
     return float(binary_auroc(ranks, truth))
 
 
+class Measured(NamedTuple):
+    """Images that measure the score.
+
+    Attributes:
+        scores: Of the images, (M,).
+        is_right: Whether each is answered rightly, (M,).
+    """
+
+    scores: Tensor
+    is_right: Tensor
+
+
 def measure_ood(
-    calibrating: Tensor, measured: Tensor, ood: Mapping[str, Tensor], split: str = "calibration"
+    calibrating: Tensor,
+    measured: Measured,
+    ood: Mapping[str, tuple[Kind, Tensor]],
+    chose: Mapping[str, float],
+    split: str = "calibration",
 ) -> OodFigures:
     """Set the threshold on one split, and apply it to another split and OOD sets.
 
@@ -162,38 +179,44 @@ def measure_ood(
 
     Args:
         calibrating: Scores that set the threshold, (N,).
-        measured: Of the split that measures, (M,).
-        ood: Of each OOD set.
+        measured: The split that measures.
+        ood: Kind and scores of each OOD set.
+        chose: AUROC against each set that chose the score.
         split: Name of the split that sets the threshold.
     """
-    found = {name: (auroc(measured, scores), scores) for name, scores in ood.items()}
-    left_out = _why_left_out(
-        split, len(calibrating), {name: area for name, (area, _) in found.items()}
-    )
+    known = measured.scores
+    areas = {name: auroc(known, scores) for name, (_, scores) in ood.items()}
+    left_out = _why_left_out(split, len(calibrating), {**chose, **areas})
     threshold = None if left_out else find_threshold(calibrating)
-    sets = {
-        name: OodSet(
-            auroc=round(area, 6),
-            flagged=None if threshold is None else _share_under(scores, threshold),
-            n=len(scores),
-        )
-        for name, (area, scores) in found.items()
-    }
+    sets = {name: _ood_set(known, scores, kind, threshold) for name, (kind, scores) in ood.items()}
     if threshold is None:
         return OodFigures(threshold=None, accepted=None, sets=sets, left_out=left_out)
+    is_flagged = known < threshold
     return OodFigures(
         threshold=threshold,
-        accepted=1 - _share_under(measured, threshold),
+        accepted=1 - float(is_flagged.double().mean()),
+        flagged_top1=float(measured.is_right[is_flagged].double().mean())
+        if is_flagged.any()
+        else None,
         sets=sets,
         split=split,
         n=len(calibrating),
         flagged_interval=flagged_interval(len(calibrating)),
-        flagged_interval_measured=flagged_interval(len(calibrating), len(measured)),
+        flagged_interval_measured=flagged_interval(len(calibrating), len(known)),
     )
 
 
-def _share_under(scores: Tensor, threshold: float) -> float:
-    return float((scores < threshold).double().mean())
+def _ood_set(known: Tensor, scores: Tensor, kind: Kind, threshold: float | None) -> OodSet:
+    """Compare the scores of one OOD set with those of known images, and with the threshold."""
+    under = 0 if threshold is None else int((scores < threshold).sum())
+    return OodSet(
+        auroc=round(auroc(known, scores), 6),
+        auroc_interval=auroc_interval(known, scores),
+        flagged=None if threshold is None else under / len(scores),
+        flagged_interval=None if threshold is None else share_interval(under, len(scores)),
+        n=len(scores),
+        kind=kind,
+    )
 
 
 def _why_left_out(split: str, images: int, areas: Mapping[str, float]) -> str | None:

@@ -1,22 +1,49 @@
 """Images that a network was not trained for, to measure whether it detects them.
 
-Noise, inverted and shuffled images exist for any data set, scikit-learn's digits where it is
-installed, and photographs where the user names a folder.
+Noise, inverted and shuffled images of the validation split choose the score. Other kinds are
+reported: scikit-learn's digits, letters in matplotlib's fonts, parts of scikit-learn's two
+photographs, and the user's own folder. Symbols are near strangers of small grey images, parts of
+photographs those of colour images.
 """
 
+from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
+from string import ascii_letters
+from typing import NamedTuple
 
+import matplotlib as mpl
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor
 
+from model.artifact.trust import Kind
 from model.images.image_file import DECODE_ERRORS, open_image_file, open_image_path
 from model.preprocessing import Preprocessing, preprocess, shrink_on_load, upright
 from training.data.dataset import DatasetError, random_subset
 from training.data.tree import IMAGE_SUFFIXES
 
 MAX_DISTORTED = 2_000
+DIGITS = 500
+FONTS = ("DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif", "STIXGeneralItalic")
+"""Of matplotlib; each has the letters, upper and lower case."""
+SCENES = 200
+"""Parts of each of two photographs."""
+
+
+class OodImages(NamedTuple):
+    """Images of one kind.
+
+    Attributes:
+        kind: Near if of the format that the network was trained for, far otherwise; of the
+            user's own images nothing is known.
+        images: uint8 (N, S, S, C).
+    """
+
+    kind: Kind
+    images: Tensor
 
 
 def distort(images: Tensor, seed: int = 0) -> dict[str, Tensor]:
@@ -33,21 +60,24 @@ def distort(images: Tensor, seed: int = 0) -> dict[str, Tensor]:
     }
 
 
-def ood_sets(
-    images: Tensor, spec: Preprocessing, folder: Path | None, seed: int = 1
-) -> dict[str, Tensor]:
-    """Make every OOD set that is available: uint8 (N, S, S, C) each.
+def ood_sets(spec: Preprocessing, folder: Path | None) -> dict[str, OodImages]:
+    """Make the OOD sets that are reported, of none of the kinds that `distort` makes.
 
     Args:
-        images: Of the test split, to distort.
         spec: The network's preprocessing.
         folder: Holds images of anything else; None: there is none.
-        seed: For noise and shuffling; it must differ from the validation split's.
 
     Raises:
         DatasetError: If the folder holds no readable image.
     """
-    return distort(images, seed) | _digits(spec) | _photographs(folder, spec)
+    symbols: Kind = "near" if spec.channels == 1 else "far"
+    scenes: Kind = "near" if spec.channels == 3 else "far"
+    found = {name: OodImages(symbols, images) for name, images in _digits(spec).items()}
+    found["letters"] = OodImages(symbols, _preprocessed(_letters(), spec))
+    found["scenes"] = OodImages(scenes, _preprocessed(_scenes(), spec))
+    for name, images in _photographs(folder, spec).items():
+        found[name] = OodImages("given", images)
+    return found
 
 
 def check_ood_images(folder: Path) -> None:
@@ -66,18 +96,35 @@ def check_ood_images(folder: Path) -> None:
 
 
 def _digits(spec: Preprocessing) -> dict[str, Tensor]:
-    """scikit-learn's 1,797 digits of 8 x 8 pixels: white on black, and black on white."""
-    try:
-        from sklearn.datasets import load_digits  # noqa: PLC0415  # an optional dependency
-    except ImportError:
-        return {}
-    light = (load_digits().images * (255 / 16)).round().astype(np.uint8)
-    white = [preprocess(Image.fromarray(image), spec) for image in light]
-    black = [preprocess(Image.fromarray(255 - image), spec) for image in light]
+    """scikit-learn's digits of 8 x 8 pixels: white on black, and black on white."""
+    light = (load_digits().images[:DIGITS] * (255 / 16)).round().astype(np.uint8)
     return {
-        "digits": torch.from_numpy(np.stack(white)),
-        "digits_inverted": torch.from_numpy(np.stack(black)),
+        "digits": _preprocessed(map(Image.fromarray, light), spec),
+        "digits_inverted": _preprocessed(map(Image.fromarray, 255 - light), spec),
     }
+
+
+def _letters() -> Iterator[Image.Image]:
+    """Draw the letters of some fonts, white on black, 28 x 28 pixels."""
+    fonts = Path(mpl.get_data_path()) / "fonts" / "ttf"
+    for name, letter in product(FONTS, ascii_letters):
+        image = Image.new("L", (28, 28))
+        font = ImageFont.truetype(fonts / f"{name}.ttf", 22)
+        ImageDraw.Draw(image).text((14, 14), letter, fill=255, font=font, anchor="mm")
+        yield image
+
+
+def _scenes() -> Iterator[Image.Image]:
+    """Cut squares of 32 to 256 pixels out of a temple and a flower."""
+    rng = np.random.default_rng(0)
+    for photograph in map(Image.fromarray, load_sample_images().images):
+        for size in rng.integers(32, 257, SCENES).tolist():
+            left, top = (int(rng.integers(0, side - size)) for side in photograph.size)
+            yield photograph.crop((left, top, left + size, top + size))
+
+
+def _preprocessed(images: Iterable[Image.Image], spec: Preprocessing) -> Tensor:
+    return torch.from_numpy(np.stack([preprocess(image, spec) for image in images]))
 
 
 def _photographs(folder: Path | None, spec: Preprocessing) -> dict[str, Tensor]:

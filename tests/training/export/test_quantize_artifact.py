@@ -158,6 +158,6 @@ def test_the_tables_show_every_precision(
 
     assert main([str(exported.folder)]) == 0
     assert capsys.readouterr().out == table + "\n"
-    for name in ("float32", "float16", "int8", "noise", "temperature", "mahalanobis"):
+    for name in ("float32", "float16", "int8", "letters", "temperature", "mahalanobis"):
         assert name in table
     assert main([]) == 2

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
+from model.artifact.trust import Kind
 from model.preprocessing import Preprocessing
 from training.data.dataset import DatasetError
 from training.trust import ood as module
 from training.trust.ood import (
     SCORES,
     Distances,
+    Measured,
     Score,
     auroc,
     find_threshold,
@@ -104,11 +107,15 @@ def test_the_area_is_the_share_of_pairs_in_the_right_order() -> None:
 def test_the_threshold_is_an_order_statistic_and_counts_the_rest() -> None:
     scores = torch.arange(1.0, 101.0)
 
-    figures = measure_ood(scores, scores, {"low": torch.tensor([0.0, 2.0, 4.0, 5.0])})
+    known = Measured(scores, torch.arange(100) != 2)
+    figures = measure_ood(scores, known, {"low": ("far", torch.tensor([0.0, 2.0, 4.0, 5.0]))}, {})
 
     assert figures.threshold == 5  # a new score is under the 5th of 100 with a chance of 5 / 101
     assert figures.accepted == pytest.approx(0.96)
-    assert figures.sets["low"].flagged == 0.75
+    assert figures.flagged_top1 == 0.75  # of the four that are flagged, the third is wrong
+    low = figures.sets["low"]
+    assert (low.kind, low.flagged) == ("far", 0.75)
+    assert low.flagged_interval == pytest.approx((0.1941, 0.9937), abs=5e-5)  # published, 3 of 4
 
 
 @pytest.mark.parametrize("images", [25, 184, 1_000])
@@ -144,9 +151,14 @@ def test_no_threshold_is_set_where_it_would_tell_nothing(
     images: int, areas: dict[str, float], reason: str | None
 ) -> None:
     scores = torch.linspace(0, 1, images)
-    ood = {name: scores.quantile(torch.tensor(1 - area)).repeat(50) for name, area in areas.items()}
+    ood: dict[str, tuple[Kind, Tensor]] = {
+        name: ("far", scores.quantile(torch.tensor(1 - area)).repeat(50))
+        for name, area in areas.items()
+        if name != "noise"
+    }
+    chose = {"noise": areas["noise"]}
 
-    figures = measure_ood(scores, scores, ood)
+    figures = measure_ood(scores, Measured(scores, scores > 0), ood, chose)
 
     if reason is None:
         assert figures.threshold is not None
@@ -162,20 +174,19 @@ def test_photographs_of_any_kind_are_read_and_broken_ones_are_left_out(tmp_path:
         Image.new("RGB", (20, 10), (40 * number, 0, 0)).save(tmp_path / name)
     (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "notes.txt").write_text("none either")
-    images = torch.randint(0, 256, (30, 8, 8, 3), dtype=torch.uint8)
 
-    found = ood_sets(images, SPEC, tmp_path)
+    found = ood_sets(SPEC, tmp_path)["photographs"]
 
-    assert found["photographs"].shape == (5, 8, 8, 3)
+    assert found.images.shape == (5, 8, 8, 3)
+    assert found.kind == "given"
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])
 def test_a_folder_without_images_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    images = torch.zeros((3, 8, 8, 3), dtype=torch.uint8)
 
     with pytest.raises(DatasetError, match="holds no readable image"):
-        ood_sets(images, SPEC, tmp_path / name)
+        ood_sets(SPEC, tmp_path / name)
 
 
 def test_ood_images_come_from_all_over_a_sorted_split() -> None:
@@ -187,13 +198,27 @@ def test_ood_images_come_from_all_over_a_sorted_split() -> None:
     assert len(set(found["inverted"].flatten().tolist())) > 190
 
 
-def test_ood_images_have_the_networks_shape_and_differ() -> None:
+def test_what_is_reported_is_of_no_kind_that_chose_and_near_is_the_networks_format() -> None:
+    grey = Preprocessing(resize=28, crop=28, channels=1, mean=(0.0,), std=(1.0,))
+
+    for spec, near in ((SPEC, {"scenes"}), (grey, {"digits", "digits_inverted", "letters"})):
+        found = ood_sets(spec, None)
+
+        assert not found.keys() & distort(torch.zeros((1, 8, 8, 3), dtype=torch.uint8)).keys()
+        assert {name for name, each in found.items() if each.kind == "near"} == near
+        assert {each.images.shape[1:] for each in found.values()} == {
+            (spec.crop, spec.crop, spec.channels)
+        }
+    letters = found["letters"].images
+    assert len(letters) == len({image.tobytes() for image in letters.numpy()}) == 208
+
+
+def test_distorted_images_have_the_networks_shape_and_differ() -> None:
     images = torch.randint(0, 256, (30, 8, 8, 3), dtype=torch.uint8)
 
-    found = ood_sets(images, SPEC, None)
+    found = distort(images, seed=1)
 
-    assert {"noise", "inverted", "shuffled"} <= set(found)
-    assert all(images.shape[1:] == (8, 8, 3) for images in found.values())
+    assert all(each.shape[1:] == (8, 8, 3) for each in found.values())
     shuffled = found["shuffled"][0].reshape(-1, 3).tolist()
     assert sorted(shuffled) == sorted(images[0].reshape(-1, 3).tolist())
     assert not torch.equal(found["noise"], distort(images, seed=0)["noise"])
