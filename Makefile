@@ -15,7 +15,7 @@ help:
 	@echo "make serve   install what serving needs and serve artifacts/fashion-mnist/1 on port 8000"
 	@echo "make test    install the rest, check, and run every test"
 	@echo "make coverage   the same, and report the lines that no test reached"
-	@echo "make test-scale   test what needs a cluster: Ray on two nodes; ten minutes"
+	@echo "make test-scale   test what needs a cluster: Ray on two nodes, containers behind HAProxy; 15 minutes"
 	@echo "make check   format, lint and types, without changing anything"
 	@echo "make fix     format and fix what can be fixed"
 	@echo "make bench   measure the service on this machine"
@@ -60,7 +60,8 @@ coverage: check chromium proxies fashion-mnist .venv/.testing
 
 # What needs a cluster is no part of `make test`. Ray has an environment of its own, .venv-ray.
 test-scale: .venv-ray/.installed
-	.venv-ray/bin/pytest -q tests/scale
+	@if docker info >/dev/null 2>&1; then $(MAKE) images; else echo "no Docker engine: its tests are skipped"; fi
+	DOCKER_COMPOSE='$(DOCKER_COMPOSE)' .venv-ray/bin/pytest -q tests/scale
 
 check: install
 	$(RUN)/ruff format --check --quiet .
@@ -147,7 +148,13 @@ audit: audit-code audit-container audit-advisories
 
 audit-code: .venv-audit/.installed
 	.venv-audit/bin/bandit --quiet --configfile pyproject.toml --recursive model service training
-	.venv-audit/bin/hadolint Dockerfile
+	.venv-audit/bin/hadolint Dockerfile deploy/haproxy/Dockerfile
+
+# What `docker compose --profile scale` runs.
+.PHONY: images
+images:
+	docker build --quiet $(DOCKER_BUILD) --tag resnet-service:cpu .
+	docker build --quiet $(DOCKER_BUILD) --tag resnet-haproxy deploy/haproxy
 
 DOCKER_COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 audit-container: .venv/.testing

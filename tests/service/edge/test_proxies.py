@@ -189,6 +189,12 @@ def test_a_request_in_flight_is_answered_after_the_port_is_closed(
         assert asked.result().status_code == 200
 
 
+def test_the_configuration_of_several_containers_is_valid() -> None:
+    command = [program("haproxy"), "-c", "-f", str(ROOT / "deploy/haproxy/scale.cfg")]
+
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
 def is_closed(port: int) -> bool:
     with socket.socket() as asking:
         return asking.connect_ex(("127.0.0.1", port)) != 0
