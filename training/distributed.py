@@ -17,6 +17,7 @@ class Processes:
         world_size: Processes on all machines.
         rank: Of this process among them, from 0.
         local_world_size: Processes on this machine.
+        local_rank: Of this process among those, from 0.
         nodes: Machines.
     """
 
@@ -24,6 +25,7 @@ class Processes:
     world_size: int
     rank: int
     local_world_size: int
+    local_rank: int
     nodes: int
 
 
@@ -34,6 +36,7 @@ def processes() -> Processes:
         world_size=_number("WORLD_SIZE", 1),
         rank=_number("RANK", 0),
         local_world_size=_number("LOCAL_WORLD_SIZE", 1),
+        local_rank=_number("LOCAL_RANK", 0),
         nodes=_number("GROUP_WORLD_SIZE", 1),
     )
 

@@ -7,3 +7,7 @@ class ExportError(Exception):
 
 class TrainingError(Exception):
     """A run cannot start or cannot go on; the message says why and what to do."""
+
+
+class OtherProcessError(TrainingError):
+    """Another process of the run cannot go on, and says why: this one has nothing to add."""

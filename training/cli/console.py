@@ -7,13 +7,18 @@ from contextlib import contextmanager
 import typer
 
 from model.cli import script
+from training.distributed import processes
 
 
 class _Echo(logging.Handler):
-    """Prints a message as it is."""
+    """Prints a message as it is; of several processes the first one's, and warnings of all."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(record.getMessage())
+        rank = processes().rank
+        if rank == 0:
+            typer.echo(record.getMessage())
+        elif record.levelno >= logging.WARNING:
+            typer.echo(f"rank {rank}: {record.getMessage()}")
 
 
 @contextmanager

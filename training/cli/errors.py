@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import typer
+
 from model.artifact.folder import ArtifactError
 from model.cli import CommandError
 from model.weights.file import WeightsError
 from model.weights.normalization import NormalizationError
 from training.data.dataset import DatasetError
 from training.data.splits import plain
-from training.errors import ExportError, TrainingError
+from training.distributed import processes
+from training.errors import ExportError, OtherProcessError, TrainingError
 from training.recipe.recipe import RecipeError
 from training.runs.record import CheckpointError
 
@@ -23,6 +26,8 @@ def user_errors() -> Iterator[None]:
     """
     try:
         yield
+    except OtherProcessError as error:
+        raise typer.Exit(1) from error
     except (
         ArtifactError,
         CheckpointError,
@@ -33,7 +38,8 @@ def user_errors() -> Iterator[None]:
         TrainingError,
         WeightsError,
     ) as error:
-        raise CommandError(str(error)) from error
+        rank = processes().rank
+        raise CommandError(f"rank {rank}: {error}" if rank else str(error)) from error
     except BrokenPipeError:  # `| head` has read enough; Typer then ends quietly
         raise
     except OSError as error:

@@ -1,6 +1,7 @@
 """The command `train-model`."""
 
-import signal
+import logging
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -18,16 +19,22 @@ from training.cli.options import (
 )
 from training.cli.recipes import recipe_for, recipe_to_resume, usual_recipe
 from training.cli.show import print_recipe
+from training.data.dataset import Dataset
 from training.fit.loggers import LoggerName
 from training.fit.loop import Outcome
+from training.fit.process_group import from_rank_0, process_group, together
 from training.fit.reproduce import reproduce
 from training.fit.resume import resume
 from training.fit.seeds import spread_line, train_seeds
 from training.fit.train import train
+from training.recipe.recipe import Recipe
 from training.runs.dataset import open_dataset
+from training.runs.folder import RunFolder
 
-INTERRUPTED = 128 + signal.SIGINT
-"""Exit code of a run that was stopped, as a shell gives it for Ctrl+C."""
+log = logging.getLogger(__name__)
+
+SIGNALLED = 128
+"""Exit code of a run that was stopped, less the signal's number, as a shell has it."""
 
 ShowOption = Annotated[
     str | None,
@@ -113,7 +120,7 @@ def train_model(
     if group_by is not None and (resumes or reproduces is not None):
         raise typer.BadParameter("the run has its splits already", param_hint="--group-by")
     every = timedelta(minutes=minutes)
-    with user_errors():
+    with user_errors(), process_group():
         start = first_weights(init)
         name = Path(recipe or usual_recipe(data, labels_csv)).stem
         folder = out or Path("runs") / f"{name}-{seed or 0}"
@@ -127,7 +134,7 @@ def train_model(
                 init=start,
                 checkpoint_every=every,
             )
-        elif resumes:
+        elif resumes or _was_restarted(folder):
             chosen = recipe_to_resume(folder, recipe, changes or ())
             outcome = resume(
                 folder,
@@ -139,10 +146,7 @@ def train_model(
                 logger=logger,
             )
         elif seeds is not None:
-            chosen = recipe_for(recipe, changes or (), data, start, labels_csv)
-            dataset = open_dataset(
-                data, chosen.image_size, group_by=group_by, labels_csv=labels_csv
-            )
+            chosen, dataset = _open(recipe, changes, data, start, labels_csv, group_by)
             many = range(seed or 0, (seed or 0) + seeds)
             outcomes = []
             for outcome in train_seeds(
@@ -150,12 +154,12 @@ def train_model(
             ):
                 _report(outcome)
                 outcomes.append(outcome)
-            typer.echo(spread_line(outcomes))
+            log.info(spread_line(outcomes))
             return
         else:
-            chosen = recipe_for(recipe, changes or (), data, start, labels_csv)
+            chosen, dataset = _open(recipe, changes, data, start, labels_csv, group_by)
             outcome = train(
-                open_dataset(data, chosen.image_size, group_by=group_by, labels_csv=labels_csv),
+                dataset,
                 chosen,
                 folder,
                 seed=seed or 0,
@@ -167,13 +171,37 @@ def train_model(
     _report(outcome)
 
 
+def _open(  # what the command was given
+    recipe: str | None,
+    changes: list[str] | None,
+    data: Path | None,
+    start: Path | None,
+    labels_csv: Path | None,
+    group_by: str | None,
+) -> tuple[Recipe, Dataset]:
+    """Choose the recipe of a new run, and read its images."""
+    with together():
+        chosen = recipe_for(recipe, changes or (), data, start, labels_csv)
+    chosen = from_rank_0(chosen)  # `auto` looks at the machine, too
+    with together():
+        dataset = open_dataset(data, chosen.image_size, group_by=group_by, labels_csv=labels_csv)
+    return chosen, dataset
+
+
+def _was_restarted(folder: Path) -> bool:
+    """Whether torchrun has started the processes again, after one was lost (`--max-restarts`)."""
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return restarts > 0 and RunFolder(folder).last.exists()
+
+
 def _report(outcome: Outcome) -> None:
     """Print how a run ended; one that was stopped ends the command with an exit code."""
     how = "interrupted" if outcome.interrupted else "done"
-    typer.echo(
+    log.info(
         f"{how} after {outcome.epochs} epochs; best {outcome.monitor} {outcome.best:.4f}, "
         f"weights in {outcome.folder.best}",
     )
     if outcome.interrupted:
-        typer.echo(f"to continue: train-model --resume --out {outcome.folder.path}")
-        raise typer.Exit(INTERRUPTED)  # nothing that needs a whole run should follow
+        log.info(f"to continue: train-model --resume --out {outcome.folder.path}")
+        # Nothing that needs a whole run should follow.
+        raise typer.Exit(SIGNALLED + outcome.stopped_by)

@@ -9,15 +9,14 @@ import signal
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from training.data.dataset import Batch, DatasetError, Split
+from training.data.dataset import DatasetError, Split
 from training.data.streamed import BrokenFiles, Loaded, StreamedSplit
 from training.distributed import processes
 
@@ -38,31 +37,41 @@ def eval_batch_size(image_size: int) -> int:
     return max(1, min(EVAL_BATCH_SIZE, EVAL_BATCH_SIZE * 32**2 // image_size**2))
 
 
-class EpochOrder(DistributedSampler[Batch]):
+class EpochOrder(Sampler[int]):
     """A shuffle that depends on the seed and the epoch alone, and can start in the middle.
 
+    Of n processes each takes every n-th image. Their batches of a step are together the batch that
+    one process would take, whatever n is.
+
     Args:
-        split: The images to shuffle; under torchrun each process gets its share.
+        split: The images to shuffle.
+        batch_size: Images that this process takes at once.
         seed: Of the shuffle.
 
     Attributes:
+        epoch: Set by Lightning (`set_epoch`).
         seen: How many images of this process's share the next epoch skips: those that a run had
             seen before it was stopped.
     """
 
-    def __init__(self, split: Split, seed: int) -> None:
+    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
         here = processes()
-        super().__init__(
-            split,  # type: ignore[arg-type]  # batches come from `__getitems__`
-            num_replicas=here.world_size,
-            rank=here.rank,
-            shuffle=True,
-            seed=seed,
-        )
-        self.seen = 0
+        self.epoch = self.seen = 0
+        self._seed = seed
+        self._images = len(split)
         self._stride = len(split) if split.is_streamed else 0
+        taken = images_an_epoch(len(split), batch_size, here.world_size)
+        self._share = range(here.rank, taken, here.world_size)
 
-    def __iter__(self) -> Iterator[Any]:
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Count the images of this process in an epoch."""
+        return len(self._share)
+
+    def __iter__(self) -> Iterator[int]:
         """Yield the epoch's order; the images that were seen already are skipped once.
 
         Positions in a streamed split grow with the epoch (`StreamedSplit.load`): workers that
@@ -70,8 +79,29 @@ class EpochOrder(DistributedSampler[Batch]):
         """
         seen, self.seen = self.seen, 0
         first = self.epoch * self._stride
-        order: Iterator[Any] = super().__iter__()
-        return (first + position for position in islice(order, seen, None))
+        generator = torch.Generator().manual_seed(self._seed + self.epoch)
+        order = torch.randperm(self._images, generator=generator).tolist()
+        return (first + order[place % self._images] for place in self._share[seen:])
+
+
+def images_an_epoch(images: int, batch_size: int, world_size: int) -> int:
+    """Count the images that all processes take in an epoch.
+
+    A batch norm over one number per channel has no variance, and torch refuses it. So a last batch
+    of a single image is dropped, a different image each epoch. A last batch of fewer than two
+    images a process is filled with the first ones of the epoch. The number of steps does not depend
+    on the number of processes.
+
+    Args:
+        images: Of the split.
+        batch_size: Of a process.
+        world_size: Processes.
+    """
+    whole, rest = divmod(images, batch_size * world_size)
+    if whole and rest == 1:
+        return images - 1
+    least = min(2, batch_size) * world_size
+    return images - rest + least if world_size > 1 and 0 < rest < least else images
 
 
 class _Decoding(NamedTuple):
@@ -177,23 +207,30 @@ class StreamingLoader(DataLoader[_Decoding]):
             pace.used += len(targets)
 
 
-def loader(split: Split, batch_size: int, shuffle_seed: int | None = None) -> DataLoader[Any]:
+def loader(
+    split: Split, batch_size: int, shuffle_seed: int | None = None, *, share: bool = False
+) -> DataLoader[Any]:
     """Load a split in batches, in its own order or shuffled anew each epoch.
 
     The order depends on the seed and the epoch alone, so a resumed run sees the same batches.
 
-    A shuffled last batch of a single image is dropped, a different image each epoch: a batch norm
-    over one number per channel has no variance, and torch refuses it.
+    Args:
+        split: The images.
+        batch_size: Images that this process takes at once.
+        shuffle_seed: Of the shuffle; None: the split's own order.
+        share: Take this process's images alone, in the split's order: each image is in exactly one
+            share. Shuffled ones are always shared.
     """
-    order = None if shuffle_seed is None else EpochOrder(split, shuffle_seed)
-    leaves_one = order is not None and len(order) > batch_size and len(order) % batch_size == 1
-    drop_last = leaves_one and batch_size > 1
+    order: EpochOrder | range | None = None
+    if shuffle_seed is not None:
+        order = EpochOrder(split, batch_size, shuffle_seed)
+    elif share:
+        order = range(processes().rank, len(split), processes().world_size)
     if not isinstance(split, StreamedSplit):
         return DataLoader(
             split,  # type: ignore[arg-type]
             batch_size=batch_size,
             sampler=order,
-            drop_last=drop_last,
             collate_fn=_identity,  # a whole batch, not a list of images
         )
     workers = _workers(split)
@@ -201,7 +238,6 @@ def loader(split: Split, batch_size: int, shuffle_seed: int | None = None) -> Da
         _Decoder(split),
         batch_size=batch_size,
         sampler=order,
-        drop_last=drop_last,
         collate_fn=_identity,
         num_workers=workers,
         persistent_workers=workers > 0,

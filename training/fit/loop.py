@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import shutil
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ from training.fit.callbacks.terminate_on_nan import NotFiniteError
 from training.fit.loggers import LoggerName
 from training.fit.memory import explain_out_of_memory, free_memory, is_out_of_memory
 from training.fit.module import Classifier
-from training.fit.threads import computing_threads
+from training.fit.process_group import from_rank_0, lost_process
+from training.fit.threads import computing_threads, threads_of
 from training.fit.trainer import build_trainer, training_batches
 from training.runs.folder import RunFolder
 from training.runs.record import RunRecord
@@ -36,13 +38,18 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the best epoch's figure on the validation split."""
+    """How a run ended: the best epoch's figure on the validation split.
+
+    Attributes:
+        stopped_by: Number of the signal that interrupted it.
+    """
 
     folder: RunFolder
     epochs: int
     monitor: str
     best: float
     interrupted: bool
+    stopped_by: int = signal.SIGINT
 
 
 def run_loop(  # noqa: PLR0913  # the run, what it learns from, and how it is kept
@@ -54,7 +61,7 @@ def run_loop(  # noqa: PLR0913  # the run, what it learns from, and how it is ke
     *,
     logger: LoggerName = "tensorboard",
 ) -> Outcome:
-    """Train a module until its recipe's last epoch, early stopping, or Ctrl+C.
+    """Train a module until its recipe's last epoch, early stopping, Ctrl+C or SIGTERM.
 
     Args:
         folder: The run's, which must exist.
@@ -69,11 +76,11 @@ def run_loop(  # noqa: PLR0913  # the run, what it learns from, and how it is ke
     """
     quiet_lightning()
     record = module.record
-    threads = None if record.environment is None else record.environment.threads
+    threads = threads_of(record.environment)
     train = training_batches(dataset, module)
     if record.recipe.rrc_from_file and module.augments is record.recipe:
         log.info("note: crops are cut from the stored images, for lack of a file for each of them")
-    validation = loader(dataset.validation, eval_batch_size(record.preprocessing.crop))
+    validation = loader(dataset.validation, eval_batch_size(record.preprocessing.crop), share=True)
     trainer, best = build_trainer(folder, record.recipe, checkpoint_every, train, logger)
     for each in trainer.loggers:
         each.log_hyperparams(record.recipe.model_dump())
@@ -83,11 +90,12 @@ def run_loop(  # noqa: PLR0913  # the run, what it learns from, and how it is ke
         _check_compiler()
         module.network.compile()
     interrupted = False
-    try:
-        with computing_threads(threads), _without_remarks(), interrupted_between_steps(trainer):
-            trainer.fit(module, train, validation, ckpt_path=checkpoint, weights_only=True)
-    except (KeyboardInterrupt, SystemExit):
-        interrupted = True
+    with interrupted_between_steps(trainer, folder) as listener:
+        try:
+            with computing_threads(threads), _without_remarks():
+                trainer.fit(module, train, validation, ckpt_path=checkpoint, weights_only=True)
+        except (KeyboardInterrupt, SystemExit):
+            interrupted = True
     _check_validated(folder)
     score = best.best_model_score
     return Outcome(
@@ -96,6 +104,7 @@ def run_loop(  # noqa: PLR0913  # the run, what it learns from, and how it is ke
         monitor=record.recipe.monitor,
         best=float("nan") if score is None else float(score),
         interrupted=interrupted or trainer.interrupted,
+        stopped_by=listener.heard or signal.SIGINT,
     )
 
 
@@ -131,7 +140,7 @@ def _check_validated(folder: RunFolder) -> None:
     Raises:
         TrainingError: If there are no best weights.
     """
-    if not folder.best.exists():
+    if not from_rank_0(folder.best.exists()):
         on = f"; --resume goes on from {folder.last}" if folder.last.exists() else ""
         where = f"{folder.path} holds no validated weights{on}"
         raise TrainingError(f"Stopped before the first epoch was over; {where}.")
@@ -151,8 +160,8 @@ def explained_failures(folder: RunFolder, record: RunRecord) -> Iterator[None]:
     except NotFiniteError as error:
         raise TrainingError(str(error)) from error
     except (MemoryError, RuntimeError) as error:
-        if died := worker_died(error):
-            raise TrainingError(died) from error
+        if why := worker_died(error) or lost_process(error, folder.last):
+            raise TrainingError(why) from error
         if not is_out_of_memory(error):
             raise
         raise TrainingError(explain_out_of_memory(record, free)) from error

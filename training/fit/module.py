@@ -18,6 +18,7 @@ from model.network.resnet import ResNet, build_parts
 from training.data.dataset import Batch
 from training.distributed import processes
 from training.fit.position import resumed_within_epoch
+from training.fit.process_group import by_rank
 from training.recipe.augment import augment, image_size_at, mix
 from training.recipe.optim import build_optimizer
 from training.recipe.recipe import Recipe
@@ -81,8 +82,7 @@ class Classifier(LightningModule):
         logits = self(images)
         loss = self._mixed_loss(logits, targets, others, share)
         self.train_accuracy.update(logits, targets if share >= 0.5 else others)
-        count = torch.full_like(loss.detach(), len(targets))  # a number would wait for the GPU
-        self.train_loss.update(loss.detach(), count)
+        self.train_loss.update(loss.detach(), self._average_count(targets))
         self._log("train", self.train_loss, self.train_accuracy, len(targets))
         return loss
 
@@ -103,6 +103,8 @@ class Classifier(LightningModule):
         """
         if self._torch_random is not None and resumed_within_epoch(self.trainer):
             torch.set_rng_state(self._torch_random)
+        if processes().rank:  # rank 0 has the epoch's figures so far of all of them
+            self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
         """Reset the epoch's metrics, which the checkpoint at the last epoch's end still holds.
@@ -130,8 +132,37 @@ class Classifier(LightningModule):
 
     def _mixed_loss(self, logits: Tensor, targets: Tensor, others: Tensor, share: float) -> Tensor:
         """Compare with both targets of mixed images, by their shares."""
+        loss = self._part_of_loss(logits, targets)
+        if share == 1:
+            return loss
+        return share * loss + (1 - share) * self._part_of_loss(logits, others)
+
+    def _part_of_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Compare with targets; the average of this over all processes is the loss of their batch.
+
+        That is each process's mean, unless their images count for unequal parts of the batch.
+        """
         loss: Tensor = self.loss(logits, targets)
-        return loss if share == 1 else share * loss + (1 - share) * self.loss(logits, others)
+        weights = self.loss.weight
+        if self.trainer.world_size == 1 or (weights is None and not self.trainer.is_last_batch):
+            return loss
+        part = self._count(targets) if weights is None else weights[targets].sum()
+        return loss * part / self._average(part)
+
+    def _average_count(self, targets: Tensor) -> Tensor:
+        """Count a batch's images, on the average of the processes."""
+        count = self._count(targets)
+        is_even = self.trainer.world_size == 1 or not self.trainer.is_last_batch
+        return count if is_even else self._average(count)
+
+    def _count(self, targets: Tensor) -> Tensor:
+        """Count images on the device: a number of the host's would wait for a GPU."""
+        return torch.full((), len(targets), device=targets.device, dtype=torch.float32)
+
+    def _average(self, value: Tensor) -> Tensor:
+        """Average a value over all processes."""
+        average: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op="mean")
+        return average
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Compare, without smoothing, so that losses of different recipes compare."""
@@ -191,8 +222,12 @@ class Classifier(LightningModule):
         checkpoint[RECORD_KEY] = self.record.model_dump_json()
         checkpoint["random"] = states = self._random_states()
         if processes().world_size > 1:
-            gathered: Any = self.all_gather(states)
-            checkpoint["random_by_rank"] = {name: each.cpu() for name, each in gathered.items()}
+            checkpoint["random_by_rank"] = {name: by_rank(each) for name, each in states.items()}
+            weights = checkpoint.get("current_model_state", checkpoint["state_dict"])
+            for name in weights:
+                if name.startswith(("train_loss.", "train_accuracy.")):  # the epoch so far
+                    total = self.trainer.strategy.reduce(weights[name].clone(), reduce_op="sum")
+                    weights[name] = total
 
     def _random_states(self) -> dict[str, Tensor]:
         """Collect the states of all generators that this process draws from."""
@@ -205,11 +240,11 @@ class Classifier(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Restore the random states; a process that the run did not have keeps its own."""
-        here, states = processes(), checkpoint["random"]
-        by_rank = checkpoint.get("random_by_rank", {})
-        if by_rank and len(by_rank["torch"]) == here.world_size:
-            states = {name: each[here.rank] for name, each in by_rank.items()}
-        elif here.rank:
+        rank, states = processes().rank, checkpoint["random"]
+        known = checkpoint.get("random_by_rank", {})
+        if known and rank < len(known["torch"]):
+            states = {name: each[rank] for name, each in known.items()}
+        elif rank:
             return
         self.augmentation.set_state(states["augmentation"])
         if "device" in states and self.on_device is not self.augmentation:

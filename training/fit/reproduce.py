@@ -16,6 +16,7 @@ from training.data.splits import as_path
 from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import CHECKPOINT_EVERY
 from training.fit.loop import Outcome
+from training.fit.threads import threads_of
 from training.fit.train import train
 from training.runs.dataset import held_files
 from training.runs.folder import RunFolder
@@ -54,8 +55,9 @@ def reproduce(  # noqa: PLR0913  # the run, and where its parts are now
     """
     record = read_record(run)
     record.check_recipe_is_whole(run)
-    if record.environment is not None:
-        torch.set_num_threads(record.environment.threads)
+    threads = threads_of(record.environment)
+    if threads is not None:
+        torch.set_num_threads(threads)
     for line in record.differences():
         log.info(line)
     dataset = read_dataset(

@@ -14,8 +14,10 @@ from training.errors import TrainingError
 from training.fit.callbacks.checkpointing import CHECKPOINT_EVERY
 from training.fit.loggers import LoggerName
 from training.fit.loop import Outcome, explained_failures, run_loop
+from training.fit.process_group import check_agreement, process_group, together
 from training.fit.setup import build_module, fit_architecture, fit_dataset
-from training.fit.threads import computing_threads
+from training.fit.threads import computing_threads, threads_of
+from training.fit.trainer import check_shares
 from training.recipe.recipe import Recipe, compare_recipes
 from training.runs.dataset import dataset_to_resume
 from training.runs.folder import RunFolder
@@ -56,18 +58,23 @@ def resume(  # noqa: PLR0913  # the run, what must be as it was, and how it is k
             it.
     """
     folder = RunFolder(run)
-    record = _read_last(folder)
-    _check_same(folder, _given(record, recipe, seed))
-    if not isinstance(dataset, Dataset):
-        dataset = dataset_to_resume(record, dataset, run, labels_csv)
-    dataset = fit_dataset(dataset, record.recipe)
-    _check_same(folder, _found(record, dataset))
-    threads = None if record.environment is None else record.environment.threads
-    with computing_threads(threads), explained_failures(folder, record):
-        for line in record.differences():
-            log.info(line)
-        module = build_module(record.model_copy(update={"schema_version": SCHEMA_VERSION}))
-        return run_loop(folder, module, dataset, checkpoint_every, folder.last, logger=logger)
+    with process_group():
+        with together():
+            record = _read_last(folder)
+            _check_same(folder, _given(record, recipe, seed))
+            if not isinstance(dataset, Dataset):
+                dataset = dataset_to_resume(record, dataset, run, labels_csv)
+            dataset = fit_dataset(dataset, record.recipe)
+            check_shares(dataset, record.recipe)
+            _check_same(folder, _found(record, dataset))
+        threads = threads_of(record.environment)
+        with computing_threads(threads), explained_failures(folder, record):
+            with together():
+                check_agreement(record.essentials())
+                for line in record.differences():
+                    log.info(line)
+                module = build_module(record.model_copy(update={"schema_version": SCHEMA_VERSION}))
+            return run_loop(folder, module, dataset, checkpoint_every, folder.last, logger=logger)
 
 
 def _read_last(folder: RunFolder) -> RunRecord:

@@ -16,6 +16,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from training.distributed import processes
+from training.runs.environment import Environment
 
 TRIED_STEPS = 3
 """With each number, after a first step that is not counted: it sets up."""
@@ -32,6 +33,16 @@ def thread_counts() -> list[int]:
     if "OMP_NUM_THREADS" in os.environ or processes().by_torchrun or torch.cuda.is_available():
         return [most]
     return sorted({most, -(-most // 2), 1}, reverse=True)
+
+
+def threads_of(environment: Environment | None) -> int | None:
+    """Give the number that a run has; None where it is not known, or was for other processes.
+
+    With another number of processes the last bits differ anyway, and the cores are divided anew.
+    """
+    if environment is None or environment.processes != processes().world_size:
+        return None
+    return environment.threads
 
 
 @contextmanager

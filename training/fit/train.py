@@ -18,6 +18,7 @@ from training.fit.first_weights import FirstWeights
 from training.fit.loggers import LoggerName, build_logger
 from training.fit.loop import Outcome, explained_failures, run_loop
 from training.fit.preflight import run_preflight
+from training.fit.process_group import check_agreement, process_group, together
 from training.fit.setup import (
     build_module,
     check_backbone_learns,
@@ -25,7 +26,7 @@ from training.fit.setup import (
     fit_dataset,
     notes_on_leakage,
 )
-from training.fit.trainer import forward_batch_size
+from training.fit.trainer import check_shares
 from training.recipe.recipe import Recipe
 from training.runs.folder import RunFolder
 from training.runs.metrics import read_rows
@@ -63,24 +64,30 @@ def train(  # noqa: PLR0913  # data, recipe, place, and what a run may vary in
             was not finite, or the disk was full.
         WeightsError: If `init` cannot be read, or none of it fits.
     """
-    folder = RunFolder(out)
-    forward_batch_size(recipe)  # refuses one that is too small
-    build_logger(logger, folder)  # refuses one whose package is missing
-    start = None if init is None else FirstWeights.read(init, recipe)
-    dataset = fit_dataset(dataset, recipe, start)
-    if start is None:
-        check_backbone_learns(recipe)
-    record = RunRecord.of(dataset, recipe, fit_architecture(recipe, dataset, start), seed, init)
-    with explained_failures(folder, record):
-        _create_folder(folder, record, dataset)
-        module = build_module(record, start, folder.first_weights)
-        for note in [] if init is None else notes_on_leakage(init, dataset):
-            log.info(note)
-        if preflight and processes().rank == 0:
-            step_time = run_preflight(dataset, record, folder)
-            if step_time is not None:
-                module.record = _note_threads(folder, record, step_time.threads)
-        return run_loop(folder, module, dataset, checkpoint_every, logger=logger)
+    folder, is_first = RunFolder(out), processes().rank == 0
+    with process_group():
+        with together():
+            check_shares(dataset, recipe)
+            build_logger(logger, folder)  # refuses one whose package is missing
+            start = None if init is None else FirstWeights.read(init, recipe)
+            dataset = fit_dataset(dataset, recipe, start)
+            if start is None:
+                check_backbone_learns(recipe)
+            architecture = fit_architecture(recipe, dataset, start)
+            record = RunRecord.of(dataset, recipe, architecture, seed, init)
+        with explained_failures(folder, record):
+            with together():
+                check_agreement(record.essentials())
+                if is_first:
+                    _create_folder(folder, record, dataset)
+                module = build_module(record, start, folder.first_weights if is_first else None)
+                for note in [] if init is None else notes_on_leakage(init, dataset):
+                    log.info(note)
+                if preflight and is_first:
+                    step_time = run_preflight(dataset, record, folder)
+                    if step_time is not None:
+                        module.record = _note_threads(folder, record, step_time.threads)
+            return run_loop(folder, module, dataset, checkpoint_every, logger=logger)
 
 
 def _note_threads(folder: RunFolder, record: RunRecord, threads: int) -> RunRecord:

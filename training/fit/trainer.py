@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from training.data.dataset import Batch, Dataset
@@ -22,6 +23,7 @@ from training.fit.callbacks.checkpointing import (
     LastCheckpointWithinEpoch,
 )
 from training.fit.callbacks.ema import MovingAverage
+from training.fit.callbacks.norm_statistics import SharedNormStatistics
 from training.fit.callbacks.progress import EpochTable, ProgressBar, quiet_lightning
 from training.fit.callbacks.terminate_on_nan import TerminateOnNaN
 from training.fit.crops import training_split
@@ -69,7 +71,9 @@ def build_trainer(
     if recipe.early_stopping is not None:
         callbacks.append(EarlyStopping(recipe.monitor, patience=recipe.early_stopping, mode=mode))
     here = processes()
-    if here.world_size > 1 and here.rank == 0 and not torch.cuda.is_available():
+    has_own_norms = here.world_size > 1 and not torch.cuda.is_available()
+    if has_own_norms:
+        callbacks.insert(0, SharedNormStatistics())
         log.info(
             f"note: batch norms take their statistics over the "
             f"{forward_batch_size(recipe)} images of each process, not over all"
@@ -80,7 +84,10 @@ def build_trainer(
         # the preflight again and knows its share too late; torchrun's know it from the start.
         devices=here.local_world_size,
         num_nodes=here.nodes,
-        sync_batchnorm=here.world_size > 1 and torch.cuda.is_available(),
+        # No buffers are sent within a forward pass: processes validate unequal numbers of batches.
+        strategy=DDPStrategy(forward_sync_buffers=False) if here.world_size > 1 else "auto",
+        use_distributed_sampler=False,  # it would fill up shares with images that count twice
+        sync_batchnorm=here.world_size > 1 and not has_own_norms,
         max_epochs=recipe.epochs,
         precision=precision(recipe),
         accumulate_grad_batches=recipe.accumulate_steps,
@@ -102,19 +109,43 @@ def training_batches(dataset: Dataset, module: Classifier) -> DataLoader[Batch]:
     return loader(split, forward_batch_size(recipe), seed)
 
 
+def check_shares(dataset: Dataset, recipe: Recipe) -> None:
+    """Check that each process gets its share of the images.
+
+    Raises:
+        TrainingError: If it would not.
+    """
+    forward_batch_size(recipe)
+    images, world_size = len(dataset.validation), processes().world_size
+    if images < world_size:
+        raise TrainingError(
+            f"The validation split has {images} images, fewer than the {world_size} processes. "
+            "Start fewer, or add images."
+        )
+
+
 def forward_batch_size(recipe: Recipe) -> int:
     """Count the images that a process computes at once: its share, in the recipe's parts.
 
     Raises:
-        TrainingError: If that is less than one.
+        TrainingError: If that is less than one, or if processes would have unequal shares.
     """
-    parts = processes().world_size * recipe.accumulate_steps
-    if recipe.batch_size < parts:
+    size, world_size = recipe.batch_size, processes().world_size
+    parts = world_size * recipe.accumulate_steps
+    if size < parts:
         raise TrainingError(
-            f"`batch_size` (={recipe.batch_size}) must be at least the number of processes times "
+            f"`batch_size` (={size}) must be at least the number of processes times "
             f"`accumulate_steps` (={parts}); raise it with --set batch_size={parts}."
         )
-    return recipe.batch_size // parts
+    if world_size > 1 and size % parts:
+        fitting = (n for n in range(world_size, 0, -1) if size % (n * recipe.accumulate_steps) == 0)
+        fewer = next(fitting, 1)
+        raise TrainingError(
+            f"`batch_size` (={size}) is that of all processes together and must be a multiple of "
+            f"{parts} for {world_size} of them. Start {fewer}, or use --set "
+            f"batch_size={size // parts * parts} or {(size // parts + 1) * parts}."
+        )
+    return size // parts
 
 
 def ema_decay(recipe: Recipe, batches: int) -> float:

@@ -128,6 +128,21 @@ class RunRecord(BaseModel):
             calibration_images=len(dataset.calibration),
         )
 
+    def essentials(self) -> dict[str, object]:
+        """Name what decides the weights, last bits aside: all processes of a run have the same."""
+        names = (
+            "recipe",
+            "architecture",
+            "labels",
+            "preprocessing",
+            "dataset_sha256",
+            "seed",
+            "weights",
+            "loss_weights",
+            "torch",
+        )
+        return {name: getattr(self, name) for name in names}
+
     @property
     def table(self) -> Path | None:
         """Where the table of its labels was, if it had one."""
