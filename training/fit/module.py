@@ -243,7 +243,8 @@ class Classifier(LightningModule):
         rank, states = processes().rank, checkpoint["random"]
         known = checkpoint.get("random_by_rank", {})
         if known and rank < len(known["torch"]):
-            states = {name: each[rank] for name, each in known.items()}
+            # torch reads a generator's state from the start of the storage: not of a view.
+            states = {name: each[rank].clone() for name, each in known.items()}
         elif rank:
             return
         self.augmentation.set_state(states["augmentation"])

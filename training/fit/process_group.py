@@ -4,8 +4,11 @@ With a single process nothing here does anything. Unverified with NCCL: no machi
 GPUs was at hand.
 """
 
+import atexit
+import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -61,9 +64,20 @@ def process_group() -> Iterator[None]:
     with _lost_process_in_one_line():
         dist.init_process_group(backend, timeout=TIMEOUT)
         _preparation()
-    yield
+    try:
+        yield
+    except BaseException:
+        atexit.register(_end_at_once)
+        raise
     _preparation.cache_clear()
-    dist.destroy_process_group()  # not after a failure: it may wait for a process that is gone
+    dist.destroy_process_group()
+
+
+def _end_at_once() -> None:
+    """End a process that has failed, and said so: gloo would wait for those that are gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Splits, loaders, statistics, and the choice of a reader."""
 
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -71,15 +72,45 @@ def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
     assert _order(6, 3) != first
 
 
-def test_each_process_of_a_group_gets_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = []
-    for rank in range(2):
-        monkeypatch.setenv("WORLD_SIZE", "2")
-        monkeypatch.setenv("RANK", str(rank))
-        shares.append(_order(5, 0))
+Steps = list[list[list[int]]]
+"""Targets that each process takes, by step and rank."""
 
-    assert [len(share) for share in shares] == [5, 5]
-    assert sorted(shares[0] + shares[1]) == list(range(10))
+
+def _steps(
+    monkeypatch: pytest.MonkeyPatch, images: int, world_size: int, seed: int | None = 5
+) -> Steps:
+    """Let each process in turn take batches; twelve images are a batch of all together."""
+    split = MemorySplit(torch.zeros(images, 1, 1, 1, dtype=torch.uint8), torch.arange(images))
+    monkeypatch.setenv("WORLD_SIZE", str(world_size))
+    by_rank = []
+    for rank in range(world_size):
+        monkeypatch.setenv("RANK", str(rank))
+        batches = loader(split, 12 // world_size, seed, share=True)
+        by_rank.append([targets.tolist() for _, targets in batches])
+    return [list(step) for step in zip_longest(*by_rank, fillvalue=[])]
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 6, 12])
+@pytest.mark.parametrize("images", [48, 49, 50, 53, 59])
+def test_processes_take_together_what_one_takes_alone_in_each_step(
+    images: int, world_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [step[0] for step in _steps(monkeypatch, images, 1)]
+
+    shared = _steps(monkeypatch, images, world_size)
+
+    assert len(shared) == len(alone)
+    for whole, parts in zip(alone, shared, strict=True):
+        taken = [target for part in parts for target in part]
+        assert set(taken) >= set(whole)  # a last batch that is too small is filled up
+        assert len(taken) == max(len(whole), min(2, 12 // world_size) * world_size)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_processes_validate_each_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = _steps(monkeypatch, 53, 6, seed=None)
+
+    assert sorted(target for step in steps for part in step for target in part) == list(range(53))
 
 
 def test_a_split_can_be_cut_by_slice_and_by_positions() -> None:

@@ -32,6 +32,9 @@ def test_a_batch_is_shared_by_processes_and_parts(
     monkeypatch.setenv("WORLD_SIZE", "17")
     with pytest.raises(TrainingError, match=r"`batch_size` \(=48\) must be at least .*=51"):
         forward_batch_size(recipe)
+    monkeypatch.setenv("WORLD_SIZE", "5")
+    with pytest.raises(TrainingError, match=r"multiple of 15 .* Start 4, or use .*=45 or 60\."):
+        forward_batch_size(recipe)
 
 
 @pytest.mark.parametrize(("epochs", "expected"), [(0.0, 0.5), (2.0, 0.95), (0.01, 0.0)])
