@@ -117,7 +117,12 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     ):
         app.include_router(module.router)
     app.mount("/static", page.ASSETS, name="static")
-    app.add_middleware(RequestMiddleware, service=service, handle_error=handle_error)
+    app.add_middleware(
+        RequestMiddleware,
+        service=service,
+        handle_error=handle_error,
+        routes=predict.router.routes,
+    )
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors_options(settings.cors_origins))
     if settings.trusted_proxies or settings.root_path:

@@ -5,25 +5,25 @@ Also the last resort: turns an exception that nothing else handled into a proble
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.direct import ERROR, DirectRoute
 from service.api.equivalents import Equivalents
 from service.api.record import RECORD, RequestRecord
 from service.api.recorder import Recorder, RequestIds
 from service.api.rejection import Rejection
-from service.api.shedding import TIMEOUT, LoadShedder
-from service.api.state import ServiceState
+from service.api.shedding import LoadShedder
+from service.api.state import SERVICE, ServiceState
 from service.cancellation import DISCONNECT
 from service.errors import NotReadyError
 
 CANCELLED = "The service ended before the request was answered. Send it elsewhere."
 """At the end of the drain timeout the server cancels the remaining requests."""
-MAX_DIGITS = 18
-"""Of a number in a header; Python refuses to parse thousands."""
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 CLOSE = (b"connection", b"close")
 
@@ -37,10 +37,20 @@ class RequestMiddleware:
         app: The routes.
         service: Of the application.
         handle_error: Makes the response if `app` raises before it responds.
+        routes: Routes of POST requests; those that are direct, with a fixed path, are called
+            without the router and the middlewares in between (docs/decisions/0074).
     """
 
-    def __init__(self, app: ASGIApp, service: ServiceState, handle_error: HandleError) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        service: ServiceState,
+        handle_error: HandleError,
+        routes: Iterable[BaseRoute] = (),
+    ) -> None:
         self.app = app
+        direct = [route for route in routes if isinstance(route, DirectRoute)]
+        self._direct = {route.path: route for route in direct if not route.param_convertors}
         self.service = service
         self._equivalents = Equivalents(app)
         self._shedder = LoadShedder(service.models, service.telemetry)
@@ -55,18 +65,17 @@ class RequestMiddleware:
             return
         began = time.perf_counter()
         method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
-        request_id, length, timeout_s = self._read_headers(scope)
+        headers = dict(scope["headers"])  # names in lower case; of repeated ones the last
+        request_id = self._ids.choose(headers.get(b"x-request-id", b""))
         client = scope.get("client")
-        record = RequestRecord(request_id.decode(), path, client[0] if client else "")
-        scope[RECORD] = record
-        app = self._equivalents if method == "HEAD" or path[-1:] == "/" else self.app
-        status, has_begun, route = 500, False, "none"
+        record = RequestRecord(request_id.decode(), path, client[0] if client else "", headers)
+        scope[RECORD], scope[SERVICE] = record, self.service
+        route = "none"
         refusal: Response | None = None
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status, has_begun
             if message["type"] == "http.response.start":
-                status, has_begun = message["status"], True
+                record.status = message["status"]
                 headers = message["headers"] = list(message.get("headers", ()))
                 headers.append((b"x-request-id", request_id))
                 headers.append(NOSNIFF)
@@ -78,14 +87,14 @@ class RequestMiddleware:
 
         try:
             try:
-                rejection = self._reject_early(scope, record, length, timeout_s)
+                rejection = self._reject_early(scope, record)
                 if rejection is not None:
                     route, record.code = rejection.route, rejection.code
                     await rejection.send(send_with_headers, request_id)
                     return
-                await app(scope, receive, send_with_headers)
+                await self._pass_on(scope, receive, send_with_headers, record)
             except (Exception, asyncio.CancelledError) as error:
-                if has_begun:  # the response has begun and cannot be replaced
+                if record.status:  # the response has begun and cannot be replaced
                     raise
                 refusal = await self._error_response(scope, error)
             if refusal is not None:  # sent after the error is freed: its frames keep the body
@@ -93,18 +102,34 @@ class RequestMiddleware:
         finally:
             scope.pop(DISCONNECT, None)  # an idle connection keeps the scope
             route = getattr(scope.get("route"), "path", route)
-            self._recorder.record(route, method, status, time.perf_counter() - began, record)
+            seconds = time.perf_counter() - began
+            self._recorder.record(route, method, record.status or 500, seconds, record)
 
-    def _reject_early(
-        self, scope: Scope, record: RequestRecord, length: int, timeout_s: float | None
-    ) -> Rejection | None:
+    async def _pass_on(
+        self, scope: Scope, receive: Receive, send: Send, record: RequestRecord
+    ) -> None:
+        """Call a direct route, or the application with all of its routes."""
+        method, path = scope["method"], record.path
+        if method == "POST" and (route := self._direct.get(path)) is not None:
+            scope["route"] = route
+            try:
+                await route.answer(scope, receive, send)
+                return
+            except Exception as error:
+                if record.status:
+                    raise
+                scope[ERROR] = error
+        app = self._equivalents if method == "HEAD" or path[-1:] == "/" else self.app
+        await app(scope, receive, send)
+
+    def _reject_early(self, scope: Scope, record: RequestRecord) -> Rejection | None:
         """Decide by the request's head: its key, its client's limits, then the service's load."""
         gate = self.service.gate
         rejection = None if gate is None else gate.check(scope, record)
         if rejection is not None:
             self.service.telemetry.failures.labels(rejection.code).inc()
         elif scope["method"] == "POST":
-            rejection = self._shedder.check(record.path, length, timeout_s)
+            rejection = self._shedder.check(record.path, record.headers)
         return rejection
 
     async def _error_response(
@@ -113,19 +138,3 @@ class RequestMiddleware:
         if isinstance(error, asyncio.CancelledError):
             error = NotReadyError(CANCELLED)
         return await self._handle_error(Request(scope), error)
-
-    def _read_headers(self, scope: Scope) -> tuple[bytes, int, float | None]:
-        """Read request id, length of the body and time limit.
-
-        The client's id is used if it is short and plain, else one is made. Invalid numbers are
-        left to the routes.
-        """
-        request_id, length, timeout_s = b"", 0, None
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and len(value) <= MAX_DIGITS:
-                length = int(value)
-            elif name == TIMEOUT and value.isdigit() and len(value) <= MAX_DIGITS:
-                timeout_s = int(value) / 1000 or None
-            elif name == b"x-request-id" and not request_id:
-                request_id = value
-        return self._ids.choose(request_id), length, timeout_s

@@ -1,6 +1,8 @@
 """What the log line of a request says beside its path and status."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 
 from starlette.types import Scope
 
@@ -9,6 +11,7 @@ from service.postprocessing.schemas import ModelInfo
 from service.registry.outcome import Outcome, Timings
 
 UNLIMITED = nullcontext()
+NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 RECORD = "resnet.record"
 """Where ASGI's scope has it; `service.api.middleware` makes one for each request."""
 
@@ -20,6 +23,7 @@ class RequestRecord:
         request_id: As in the response's header.
         path: Without the prefix of the application.
         client: Address that the request came from; empty if unknown.
+        headers: Of the request; names in lower case.
 
     Attributes:
         key: Name of the API key; empty without one.
@@ -32,6 +36,7 @@ class RequestRecord:
         bytes_in: Of the body, as it was sent.
         code: Of the problem, if the request failed.
         bytes_out: Of the response's body.
+        status: Of the response; 0 before it has begun.
     """
 
     __slots__ = (
@@ -40,23 +45,28 @@ class RequestRecord:
         "bytes_out",
         "client",
         "code",
+        "headers",
         "images",
         "is_admin",
         "key",
         "model",
         "path",
         "request_id",
+        "status",
         "timings",
         "usage",
     )
 
-    def __init__(self, request_id: str, path: str, client: str) -> None:
+    def __init__(
+        self, request_id: str, path: str, client: str, headers: Mapping[bytes, bytes] = NO_HEADERS
+    ) -> None:
+        self.headers = headers
         self.request_id, self.path, self.client = request_id, path, client
         self.key = self.model = self.code = ""
         self.is_admin = False
         self.usage: Client | None = None
         self.timings: Timings | None = None
-        self.images = self.batch_size = self.bytes_in = self.bytes_out = 0
+        self.images = self.batch_size = self.bytes_in = self.bytes_out = self.status = 0
 
     def answered(self, model: ModelInfo, outcome: Outcome) -> None:
         """Note which model classified how many images, and how long it took."""

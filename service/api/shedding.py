@@ -8,6 +8,7 @@ for many requests. Requests that pass are checked again once their images are kn
 
 import re
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from prometheus_client import Counter
@@ -23,6 +24,8 @@ from service.registry.registry import ModelRegistry
 PREDICT = "/predict"
 TIMEOUT_HEADER = "x-request-timeout-ms"
 TIMEOUT = TIMEOUT_HEADER.encode()
+MAX_DIGITS = 18
+"""Of a number in a header; Python refuses to parse thousands."""
 REUSE_S = 0.02
 """For so long a rejection is repeated to other clients, with its figures."""
 _PATH = re.compile(r"(/v2)?/models/([^/]+)(?:/versions/([^/]+))?/(?(1)infer|predict)")
@@ -57,13 +60,12 @@ class LoadShedder:
         self._telemetry = telemetry
         self._written: dict[tuple[int, str], _Written] = {}
 
-    def check(self, path: str, content_length: int, timeout_s: float | None) -> Rejection | None:
+    def check(self, path: str, headers: Mapping[bytes, bytes]) -> Rejection | None:
         """Decide whether to reject a request; None if it may continue, or is no inference request.
 
         Args:
             path: Of a POST request, without the prefix of the application.
-            content_length: Of its body; 0 if unknown.
-            timeout_s: The client's time limit; None if it has none.
+            headers: Names in lower case. Invalid numbers are left to the routes.
         """
         if path == PREDICT:
             target = _Target(self._models.find(), PREDICT, True)
@@ -72,7 +74,8 @@ class LoadShedder:
         else:
             return None
         classifier = target.classifier
-        file_bytes = content_length if target.takes_files else 0
+        timeout_s = _number(headers[TIMEOUT]) / 1000 or None if TIMEOUT in headers else None
+        file_bytes = _number(headers.get(b"content-length", b"")) if target.takes_files else 0
         verdict = classifier.verdict(file_bytes, timeout_s)
         if verdict is None:
             return None
@@ -106,3 +109,7 @@ class LoadShedder:
         versions = "" if version is None else "/versions/{version}"
         route = f"{v2 or ''}/models/{{name}}{versions}/" + ("infer" if v2 else "predict")
         return _Target(classifier, route, suffix == FILES)
+
+
+def _number(text: bytes) -> int:
+    return int(text) if text.isdigit() and len(text) <= MAX_DIGITS else 0

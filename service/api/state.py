@@ -1,7 +1,10 @@
-"""What all requests of one application share: the one typed object in `app.state`."""
+"""What all requests of one application share: the one typed object in `app.state`.
+
+`service.api.middleware` puts it into the scope of each request.
+"""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from starlette.requests import Request
 
@@ -12,6 +15,9 @@ from service.registry.classifier import Classifier
 from service.registry.control import ModelControl
 from service.registry.registry import ModelRegistry
 from service.settings import Settings
+
+SERVICE = "resnet.service"
+"""Where ASGI's scope has it."""
 
 
 class OtherServer(Protocol):
@@ -80,8 +86,7 @@ class ServiceState:
 
 def service_of(request: Request) -> ServiceState:
     """Return the state of the application that handles a request."""
-    state: Any = request.app.state
-    service: ServiceState = state.service
+    service: ServiceState = request.scope[SERVICE]
     return service
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from model.artifact.manifest import Manifest, ModelFile, Precision
 from model.artifact.prediction_sets import members
 from service.errors import InferenceFailedError, InvalidParameterError
-from service.postprocessing.batch import BatchAnswers
+from service.postprocessing.batch import DEFAULT_TOP_K, BatchAnswers
 from service.postprocessing.explain import explain
 from service.postprocessing.ranking import rank
 from service.postprocessing.schemas import Result
@@ -31,7 +31,7 @@ class PredictOptions:
         features: The embedding.
     """
 
-    top_k: int = 5
+    top_k: int = DEFAULT_TOP_K
     coverage: float | None = None
     per_label: bool = False
     explain: bool = False

@@ -18,7 +18,7 @@ from service.inference.batcher import Batcher
 from service.inference.cost import CostModel
 from service.inference.engine import Engine
 from service.inference.outputs import ImageOutput
-from service.postprocessing.batch import BatchAnswers, read_batch
+from service.postprocessing.batch import BatchAnswers, label_heads, read_batch
 from service.postprocessing.drift import UNKNOWN, Drift, observation_of
 from service.postprocessing.finishing import RENDERING, SERIALISING, Finishing
 from service.postprocessing.schemas import ModelInfo, Result
@@ -67,10 +67,12 @@ class Classifier:
             precision=engine.precision,
             provider=engine.provider,
         )
+        self.info_json = self.info.model_dump_json().encode()
         self.trust = Trust(self.manifest, engine.precision, engine.optional)
         self.admission = Admission(cost, settings.max_in_flight, settings.deadline_s)
         self.batcher = Batcher(
-            partial(_run, engine, self.trust.threshold),  # no bound method: see `Batcher.stop`
+            # no bound method: see `Batcher.stop`
+            partial(_run, engine, self.trust.threshold, label_heads(self.manifest.labels)),
             cost,
             max_batch_size=settings.max_batch_size,
             on_batch=partial(observers.on_batch, self),
@@ -181,6 +183,16 @@ class Classifier:
         self._observe(answers, ())
         return outcome(answers, (), deadline, disconnect)
 
+    def default_results(self, outcome: Outcome) -> bytes | None:
+        """Give the results without options as JSON, between commas; None: `results` has to."""
+        written = []
+        for output in outcome.outputs:
+            answers: BatchAnswers = output.batch_outputs
+            if answers.default_results is None:
+                return None
+            written.append(answers.default_results[output.row])
+        return b",".join(written)
+
     async def results(self, outcome: Outcome, options: PredictOptions = DEFAULT) -> list[Result]:
         """Write the result for each image; in a thread if that is much work.
 
@@ -246,7 +258,11 @@ class Classifier:
 
 
 def _run(
-    engine: Engine, threshold: float | None, images: Pixels, outputs: Collection[str] = ()
+    engine: Engine,
+    threshold: float | None,
+    heads: Sequence[bytes],
+    images: Pixels,
+    outputs: Collection[str] = (),
 ) -> BatchAnswers:
     """Run one batch, and read its outputs for all of its images at once."""
-    return read_batch(engine.run(images, outputs), images, threshold)
+    return read_batch(engine.run(images, outputs), images, threshold, heads)

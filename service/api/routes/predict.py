@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
@@ -12,10 +12,17 @@ from model.artifact.prediction_sets import HIGHEST_COVERAGE, LOWEST_COVERAGE
 from model.validation import first_fault
 from service.api.body import read_body
 from service.api.budget import Upload
-from service.api.direct import DirectRoute
-from service.api.media_types import ACCEPTED, JSON, MULTIPART, RAW_TYPES, body_kind
+from service.api.direct import DirectRoute, JsonResponse
+from service.api.media_types import (
+    ACCEPTED,
+    JSON,
+    MULTIPART,
+    RAW_TYPES,
+    body_kind,
+    check_not_text,
+)
 from service.api.model_routes import model_route
-from service.api.payloads import Payloads, raw_payload, read_payloads
+from service.api.payloads import Payloads, read_payloads
 from service.api.record import record_of
 from service.api.schemas import JsonImages, PredictResponse
 from service.api.shedding import TIMEOUT, TIMEOUT_HEADER
@@ -120,15 +127,14 @@ def _parameters() -> list[dict[str, Any]]:
     statuses=(400, 408, 413, 415, 422, 500, 503, 504),
     openapi_extra={"requestBody": _BODY, "parameters": _parameters()},
 )
-async def predict(request: Request) -> Response:
+async def predict(request: Request) -> JsonResponse:
     """Read the body, classify its images, and report the time of each stage.
 
     Raises:
         ServiceError: The first refusal; see `service.errors`.
     """
     scope, service, record = request.scope, service_of(request), record_of(request.scope)
-    limits = service.settings
-    headers = dict(scope["headers"])  # names in lower case; of repeated headers the last one
+    limits, headers = service.settings, record.headers
     content_type = headers.get(b"content-type", b"").decode("latin-1") or None
     kind = body_kind(content_type)
     classifier_of(request)  # an unknown model is rejected before the body is read
@@ -140,27 +146,26 @@ async def predict(request: Request) -> Response:
     with Upload(service.budget, scope.get("client")) as upload:
         body, received = await read_body(request, headers, limits, upload)
         if kind == "raw":
-            sent = raw_payload(body, content_type)
+            check_not_text(body, content_type)
+            images = [body]
         else:
-            sent = await _unpack(body, content_type, limits)
-            upload.charge(sum(map(len, sent.images)) - len(body))
-            query = with_fields(query, sent.fields)
+            images, fields = await _unpack(body, content_type, limits)
+            upload.charge(sum(map(len, images)) - len(body))
+            query = with_fields(query, fields)
         del body  # the images are copies
         classifier = classifier_of(request)  # a reload may have replaced it meanwhile
         options = DEFAULT if query is NO_QUERY else query.options()
-        with record.in_flight(len(sent.images)):
-            outcome = await classifier.predict(
-                sent.images, received + timeout_s, disconnect, options
-            )
-    del sent
-    results = await classifier.results(outcome, options)
+        with record.in_flight(len(images)):
+            outcome = await classifier.predict(images, received + timeout_s, disconnect, options)
+    del images
+    results = classifier.default_results(outcome) if options is DEFAULT else None
+    if results is None:
+        others = await classifier.results(outcome, options)
+        results = to_json(others, exclude_none=True)[1:-1]
     service.telemetry.record_request(outcome, classifier)
     record.answered(classifier.info, outcome)
-    return Response(
-        to_json({"model": classifier.info, "results": results}, exclude_none=True),
-        media_type="application/json",
-        headers={"Server-Timing": server_timing(outcome)},
-    )
+    body = b'{"model":%b,"results":[%b]}' % (classifier.info_json, results)
+    return JsonResponse(body, server_timing(outcome))
 
 
 async def _unpack(body: bytes, content_type: str | None, limits: Settings) -> Payloads:

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 
 from service.app import create_app
+from service.errors import InvalidImageError
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact, serving
 from tests.service.images import WHITE
@@ -53,6 +54,19 @@ async def test_an_error_of_the_embedding_application_can_have_a_handler(
 
     assert response.status_code == 418
     assert response.headers["x-request-id"]
+
+
+async def test_an_error_of_a_prediction_can_have_a_handler(make_artifact: MakeArtifact) -> None:
+    async def teapot(request: Request, error: Exception) -> Response:
+        return Response(f"{request.url.path} {type(error).__name__}", status_code=418)
+
+    app = create_app(Settings(artifact=make_artifact(), intra_op_threads=1))
+    app.add_exception_handler(InvalidImageError, teapot)
+
+    async with serving(app) as service:
+        response = await service.client.post("/predict", content=b"junk")
+
+    assert (response.status_code, response.text) == (418, "/predict InvalidImageError")
 
 
 async def test_it_answers_under_a_prefix_of_another_application(

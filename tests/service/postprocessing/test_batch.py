@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from service.inference.outputs import BatchOutputs
-from service.postprocessing.batch import FEW_LABELS, BatchAnswers, read_batch
+from service.postprocessing.batch import FEW_LABELS, BatchAnswers, label_heads, read_batch
+from service.postprocessing.schemas import Result
 
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.4, 0.5, 0.1]], np.float32)
 IMAGES = np.array([0, 255, 51], np.uint8).reshape(3, 1, 1, 1).repeat(2, axis=1)
@@ -62,3 +65,47 @@ def test_many_labels_are_not_all_sorted() -> None:
 
     assert batch.order is None
     assert batch.top == [FEW_LABELS] * 3
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0])
+@pytest.mark.parametrize("count", [1, 3])
+def test_default_results_are_written_as_pydantic_writes_them(
+    count: int, threshold: float | None
+) -> None:
+    random, labels = np.random.default_rng(1), ['a "boot"', "Stiefel\n", "靴", "x", "y", "z", ""]
+    logits = random.normal(0, 40, (count, len(labels))).astype(np.float32)  # also 1e-30
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    scores = random.normal(0, 1e-4, count).astype(np.float32)
+    outputs, images = (
+        BatchOutputs(logits, probabilities, scores),
+        np.zeros((count, 4, 4, 1), np.uint8),
+    )
+
+    found = read_batch(outputs, images, threshold, label_heads(labels)).default_results
+
+    assert found is not None
+    results = TypeAdapter(list[Result]).validate_json(b"[" + b",".join(found) + b"]", strict=True)
+    assert to_json(results) == b"[" + b",".join(found) + b"]"
+    for row, result in enumerate(results):
+        order = sorted(range(len(labels)), key=lambda index: -probabilities[row, index])[:5]
+        assert result["predictions"] == [
+            {
+                "label": labels[index],
+                "index": index,
+                "probability": float(probabilities[row, index]),
+            }
+            for index in order
+        ]
+        if threshold is not None:
+            assert result["score"] == float(scores[row])
+            assert result["in_distribution"] is bool(scores[row] >= threshold)
+
+
+def test_many_labels_have_no_default_results() -> None:
+    many = np.zeros((1, FEW_LABELS + 1), np.float32)
+    labels = [str(index) for index in range(FEW_LABELS + 1)]
+
+    found = read_batch(BatchOutputs(many, many), IMAGES[:1], None, label_heads(labels))
+
+    assert found.default_results is None
