@@ -54,6 +54,7 @@ KNOWS: Mapping[str, str] = MappingProxyType(
         "service.api": "registry postprocessing observability",
         "service.app": "api registry observability server",
         "service.offline": "registry postprocessing inference preprocessing",
+        "service.capacity": "",
         "service.cli": "run",
         "service.healthcheck": "",
         "service.run": "app registry observability server",

@@ -55,6 +55,9 @@ class Serving(Schema):
 
     instances: int = Field(description="Runs side by side in this process.")
     threads: int = Field(description="In each run.")
+    max_batch_size: int = Field(
+        description="Images in a run, at most: the setting, or fewer where more would not pay."
+    )
     batches: list[BatchTime]
 
 

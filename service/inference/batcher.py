@@ -37,6 +37,7 @@ class Batcher:
 
     Attributes:
         executed: Images that the engine was given, answered or not.
+        max_batch_size: Images in one run, at most.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Batcher:
         else:
             limit = cost.best_batch_size(max_batch_size)
             self._runner = ThreadRunner(run, self._record, limit, cost.instances)
+        self.max_batch_size = limit
 
     def start(self) -> None:
         """Begin to run batches."""

@@ -73,6 +73,7 @@ def describe(classifier: Classifier) -> bytes:
             serving=Serving(
                 instances=classifier.batcher.cost.instances,
                 threads=classifier.batcher.cost.threads,
+                max_batch_size=classifier.batcher.max_batch_size,
                 batches=[
                     BatchTime(images=size, ms=round(1000 * seconds, 3))
                     for size, seconds in classifier.batcher.cost.seconds.items()

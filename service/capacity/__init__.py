@@ -1,0 +1,1 @@
+"""Plan how many replicas a rate of requests needs: measure, fit, simulate."""

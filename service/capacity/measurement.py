@@ -1,0 +1,111 @@
+"""What a replica's batches take on this machine, with all that the service does for a request.
+
+The network is not the only cost: with a small one HTTP, decoding and Python take longer than the
+engine. So the service itself is started and asked on more and more connections. Processor time
+counts, not the clock's: it is the same whatever else the machine does.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from statistics import median
+from typing import NamedTuple
+
+from service.capacity.client import Client
+from service.capacity.cost import Fit
+from service.capacity.service_process import ServiceProcess, started
+from service.errors import StartError
+
+ROUNDS, ROUND_S = 3, 0.3
+MIN_BATCHES = 8
+"""Of each point, so that the mean of their sizes means something."""
+MAX_CONNECTIONS = 128
+
+
+class Measured(NamedTuple):
+    """A replica on this machine.
+
+    Attributes:
+        fit: Of a batch, to the processor time of the service.
+        engine: Of a batch, to the times of the engine alone that the service measured at its start.
+        runners: Batches that run side by side.
+        max_batch_size: That the service uses for this network here.
+        round_trip_s: What a lone request takes beyond its batch: the network and the client.
+        core_share: Of its cores, what the service got when it was asked for all that it can.
+        model: Name, version, precision, provider.
+    """
+
+    fit: Fit
+    engine: Fit
+    runners: int
+    max_batch_size: int
+    round_trip_s: float
+    core_share: float
+    model: Mapping[str, str]
+
+
+class _Point(NamedTuple):
+    """One round with so many connections."""
+
+    batch_size: float  # mean
+    cpu_s: float  # of a batch
+    latency_s: float  # of the fastest tenth: others may have waited for a core
+    cores: float  # that it used
+
+
+def measure(settings: Mapping[str, object], image: bytes, cores: int) -> Measured:
+    """Start a service, ask it, and end it.
+
+    Args:
+        settings: Of the service: its artifact, and what is not to be read from the environment.
+        image: A file as clients send it.
+        cores: Of the replica.
+
+    Raises:
+        StartError: If there are fewer cores here, or the service does not start or answer.
+    """
+    usable = sorted(os.sched_getaffinity(0))
+    if cores > len(usable):
+        raise StartError(
+            f"--cores (={cores}) must be at most {len(usable)}, the cores of this machine that "
+            "may be used: a replica is measured as it will run."
+        )
+    with started(settings, usable[:cores]) as service:
+        return _measure(service, Client(service.port, image), cores)
+
+
+def _measure(service: ServiceProcess, client: Client, cores: int) -> Measured:
+    about = service.architecture()
+    serving = about["serving"]
+    runners, threads, limit = (serving[name] for name in ("instances", "threads", "max_batch_size"))
+    most = min(2 * limit * runners, MAX_CONNECTIONS)
+    levels = [1 << power for power in range(most.bit_length())]
+    alone_s = min(asyncio.run(client.ask(1, ROUND_S)))  # and what is paid once is paid
+    round_s = max(ROUND_S, MIN_BATCHES * alone_s)
+    rounds = [[_ask(service, client, level, round_s) for level in levels] for _ in range(ROUNDS)]
+    points = [point for each in rounds for point in each]
+    fit = Fit.to(
+        [point.batch_size for point in points], [point.cpu_s / threads for point in points]
+    )
+    engine = [(each["images"], each["ms"] / 1000) for each in serving["batches"]]
+    return Measured(
+        fit,
+        Fit.to(*zip(*engine, strict=True)),
+        runners,
+        limit,
+        max(0.0, median(each[0].latency_s for each in rounds) - fit.cost.seconds(1)),
+        max(point.cores for point in points) / cores,
+        about["model"],
+    )
+
+
+def _ask(service: ServiceProcess, client: Client, connections: int, seconds: float) -> _Point:
+    """Ask for so long, and read before and after what the service did."""
+    before, began_cpu_s, began = service.batches(), service.cpu_s(), time.perf_counter()
+    latencies = asyncio.run(client.ask(connections, seconds))
+    took_s, cpu_s = time.perf_counter() - began, service.cpu_s() - began_cpu_s
+    batches, images = (now - then for now, then in zip(service.batches(), before, strict=True))
+    return _Point(
+        images / batches, cpu_s / batches, sorted(latencies)[len(latencies) // 10], cpu_s / took_s
+    )

@@ -1,0 +1,158 @@
+"""A replica as a batch-service queue, simulated event by event.
+
+Requests of one image arrive by chance (Poisson). A runner that is free takes all that wait, up to
+the limit, and answers them together: M/D(b)/c with the policy of `service.inference.batcher`.
+It knows times alone; `service.capacity.plan` asks it at which rate a percentile is met.
+
+Source:
+    Inoue, "Queueing Analysis of GPU-Based Inference Servers with Dynamic Batching: A Closed-Form
+    Characterization", Performance Evaluation 2021 (arXiv 1912.06322). Its closed form bounds the
+    mean without a limit of the batch; percentiles, limits and deadlines need the simulation.
+"""
+
+import math
+from collections import deque
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.capacity.cost import Cost
+
+Seconds = NDArray[np.float64]
+WARM_UP = 0.1
+"""Share of the requests that are simulated and not counted, since the first ones find no queue."""
+
+
+class Replica(NamedTuple):
+    """What is simulated.
+
+    Attributes:
+        cost: Of a batch, with all that the replica does for its requests.
+        max_batch_size: Images that a runner takes at once.
+        runners: Batches that run side by side.
+        max_in_flight: A request that finds so many unanswered is refused.
+        deadline_s: A request that has waited longer is not run.
+    """
+
+    cost: Cost
+    max_batch_size: int
+    runners: int = 1
+    max_in_flight: float = math.inf
+    deadline_s: float = math.inf
+
+    @property
+    def capacity(self) -> float:
+        """Images a second in full batches; no queue is stable at this rate."""
+        return self.runners * self.max_batch_size / self.cost.seconds(self.max_batch_size)
+
+
+class Simulated(NamedTuple):
+    """What came of the requests.
+
+    Attributes:
+        latencies: From arrival to answer, in seconds, of those that were answered.
+        refused: Share that found the queue full, or whose deadline passed there.
+        batch_size: Mean, of batches.
+        busy: Share of the time that a runner ran.
+        in_flight: Mean number of requests that are not yet answered.
+    """
+
+    latencies: Seconds
+    refused: float
+    batch_size: float
+    busy: float
+    in_flight: float
+
+    def percentile_s(self, percent: float) -> float:
+        """A percentile of the latencies."""
+        return float(np.percentile(self.latencies, percent))
+
+    @property
+    def mean_s(self) -> float:
+        """Of the latencies."""
+        return float(self.latencies.mean())
+
+
+def simulate(replica: Replica, rate: float, *, requests: int = 20_000, seed: int = 0) -> Simulated:
+    """Let requests arrive by chance.
+
+    The same seed gives the same arrivals at every rate, only denser: so results of two rates
+    differ by the rate and not by chance.
+
+    Args:
+        replica: What serves them.
+        rate: Requests a second, on average.
+        requests: That arrive, in all.
+        seed: Of the arrivals.
+    """
+    gaps = np.random.default_rng(seed).exponential(1 / rate, requests)
+    return _Queue(replica).serve(np.cumsum(gaps))
+
+
+class _Queue:
+    """The state of a simulation: who waits, and when runners are free."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._waiting: deque[float] = deque()  # times of arrival
+        self._running: list[tuple[float, int]] = []  # heap: end of a batch, its images
+        self._in_flight = 0
+        self._latencies: list[tuple[float, float]] = []  # arrival, latency
+        self._refused: list[float] = []  # arrivals
+        self._batches: list[tuple[float, int]] = []  # start, images
+
+    def serve(self, arrivals: Seconds) -> Simulated:
+        """Serve requests in the order of their arrival."""
+        for now in arrivals.tolist():
+            if self._running and self._running[0][0] <= now:
+                self._advance(now)
+            if self._in_flight >= self._replica.max_in_flight:
+                self._refused.append(now)
+                continue
+            self._waiting.append(now)
+            self._in_flight += 1
+            if len(self._running) < self._replica.runners:
+                self._start(now)
+        self._advance(math.inf)
+        return self._counted(arrivals)
+
+    def _advance(self, until: float) -> None:
+        """End the batches that end by then; each runner takes what waits."""
+        while self._running and self._running[0][0] <= until:
+            ended, images = heappop(self._running)
+            self._in_flight -= images
+            self._start(ended)
+
+    def _start(self, now: float) -> None:
+        """Run what waits; those that have waited for too long are refused."""
+        replica, batch = self._replica, list[float]()
+        while self._waiting and len(batch) < replica.max_batch_size:
+            arrival = self._waiting.popleft()
+            if now - arrival <= replica.deadline_s:
+                batch.append(arrival)
+            else:
+                self._refused.append(arrival)
+                self._in_flight -= 1
+        if batch:
+            end = now + replica.cost.seconds(len(batch))
+            self._latencies += [(arrival, end - arrival) for arrival in batch]
+            self._batches.append((now, len(batch)))
+            heappush(self._running, (end, len(batch)))
+
+    def _counted(self, arrivals: Seconds) -> Simulated:
+        """Leave out the first requests, and the last ones, after which none come."""
+        begin, end = arrivals[int(WARM_UP * len(arrivals))], arrivals[-1]
+        latencies = np.array([took for arrival, took in self._latencies if arrival >= begin])
+        refused = sum(arrival >= begin for arrival in self._refused)
+        sizes = [images for start, images in self._batches if begin <= start <= end]
+        busy_s = sum(map(self._replica.cost.seconds, sizes))
+        span_s = end - begin
+        return Simulated(
+            latencies,
+            refused / (refused + len(latencies)),
+            float(np.mean(sizes)),
+            min(1.0, float(busy_s / span_s) / self._replica.runners),
+            float(latencies.sum()) / span_s,
+        )
