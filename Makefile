@@ -106,6 +106,7 @@ bench: install
 	$(RUN)/python -m benchmarks.cores
 	$(RUN)/python -m benchmarks.soak
 	$(RUN)/python -m benchmarks.explain
+	$(RUN)/python -m benchmarks.plan
 
 # In an environment of its own, .venv-gpu, with onnxruntime and torch for CUDA.
 gpu: .venv-gpu/.installed

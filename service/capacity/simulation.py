@@ -88,7 +88,12 @@ def simulate(replica: Replica, rate: float, *, requests: int = 20_000, seed: int
         seed: Of the arrivals.
     """
     gaps = np.random.default_rng(seed).exponential(1 / rate, requests)
-    return _Queue(replica).serve(np.cumsum(gaps))
+    return serve(replica, np.cumsum(gaps))
+
+
+def serve(replica: Replica, arrivals: Seconds) -> Simulated:
+    """Serve requests that arrive at these moments, ascending."""
+    return _Queue(replica).serve(arrivals)
 
 
 class _Queue:

@@ -1,0 +1,191 @@
+"""The plan against reality: latencies that `plan-capacity` predicts, and those that are measured.
+
+`python -m benchmarks.plan [ARTIFACT] [SECONDS]`, on an idle machine with two cores or more. The
+service is measured as `plan-capacity` does it. Then one replica on a core of its own, and two
+behind a balancer that deals requests out in turn, are sent requests that arrive by chance, at 40,
+60 and 80 % of their capacity; the same arrivals are simulated. Medians over the rounds.
+
+How to read the table: `p99` and `mean` are predicted and measured, in ms, and measured over
+predicted; the goal is 0.8 to 1.2. `waited` is the share of the time that the replicas were ready to
+run and others had their cores, `late` how long after its moment a request was sent (99 of 100).
+`refused` is the share that was not answered with 200: none is predicted.
+A row with `disturbed` says nothing about the plan: something else ran on the machine. With two
+cores the load runs on those of the two replicas, so that they are disturbed a little in any case.
+"""
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+from urllib.request import urlopen
+
+import numpy as np
+
+from benchmarks.arguments import SHIPPED, ArtifactFolder, Seconds
+from benchmarks.client import prepare
+from benchmarks.images import make_image
+from benchmarks.poisson import arrivals, send
+from benchmarks.process import Process, ours, pin_to, serving, write_result
+from model.artifact.folder import read
+from model.cli import script
+from service.capacity.measurement import Measured, measure
+from service.capacity.simulation import Replica, serve
+
+LOADS = (0.4, 0.6, 0.8)
+ROUNDS = 3
+GOAL = 0.2
+DISTURBED = 0.02
+"""Share of the time that replicas may wait for their core."""
+COUNTS = re.compile(
+    r"^(resnet_batch_size_images_(?:count|sum)|resnet_request_duration_seconds_sum"
+    r'\{route="/predict"\}) (\S+)',
+    re.M,
+)
+SEEN = 'resnet_request_duration_seconds_sum{route="/predict"}'
+
+Row = dict[str, float]
+
+
+class System(NamedTuple):
+    """Replicas that are up, and what a plan knows of one."""
+
+    servers: Sequence[Process]
+    measured: Measured
+
+    @property
+    def replica(self) -> Replica:
+        """As it is simulated."""
+        measured = self.measured
+        return Replica(measured.fit.cost, measured.max_batch_size, measured.runners)
+
+
+def counts(servers: Sequence[Process]) -> dict[str, float]:
+    """Add up what the servers count, and for how long their threads waited for a core."""
+    total: dict[str, float] = {}
+    for server in servers:
+        with urlopen(server.url("/metrics")) as answer:  # noqa: S310  # our own server
+            found = dict(COUNTS.findall(answer.read().decode()))
+        tasks = Path(f"/proc/{server.started.pid}/task").glob("*/schedstat")
+        found["waited"] = sum(int(path.read_text().split()[1]) for path in tasks) / 1e9
+        for name, value in found.items():
+            total[name] = total.get(name, 0.0) + float(value)
+    return total
+
+
+def one_round(system: System, load: float, seconds: float, seed: int) -> Row:
+    """Send requests, and simulate the same."""
+    servers, replica, rest_s = system.servers, system.replica, system.measured.round_trip_s
+    number = len(servers)
+    due = arrivals(load * number * replica.capacity, seconds, seed)
+    request = prepare(servers[0].url("/predict"), make_image(28))
+    before, began = counts(servers), time.perf_counter()
+    answers = send([server.port for server in servers], request, due)
+    took_s, after = time.perf_counter() - began, counts(servers)
+    did = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    simulated = [serve(replica, due[at::number]) for at in range(number)]
+    latencies = np.concatenate([each.latencies for each in simulated]) + rest_s
+    return {
+        "per_second": len(due) / float(due[-1]),
+        "p99_ms": answers.percentile_ms(99),
+        "predicted_p99_ms": 1000 * float(np.percentile(latencies, 99)),
+        "mean_ms": answers.mean_ms,
+        "predicted_mean_ms": 1000 * float(latencies.mean()),
+        "batch_size": did["resnet_batch_size_images_sum"] / did["resnet_batch_size_images_count"],
+        "predicted_batch_size": float(np.mean([each.batch_size for each in simulated])),
+        "in_flight": sum(answers.latencies) / took_s,
+        "in_flight_as_the_service_sees_it": did[SEEN] / took_s,
+        "not_answered": 1 - answers.statuses[200] / len(due),
+        "waited": did["waited"] / took_s / number,
+        "late_p99_ms": 1000 * float(np.percentile(answers.late, 99)),
+    }
+
+
+def rows(system: System, seconds: float) -> list[dict[str, object]]:
+    """Measure all loads in turns, and print a line for each."""
+    rounds = [[one_round(system, load, seconds, seed) for load in LOADS] for seed in range(ROUNDS)]
+    found: list[dict[str, object]] = []
+    for load, own in zip(LOADS, zip(*rounds, strict=True), strict=True):
+        row = {name: median(each[name] for each in own) for name in own[0]}
+        ratios = {
+            name: median(each[f"{name}_ms"] / each[f"predicted_{name}_ms"] for each in own)
+            for name in ("p99", "mean")
+        }
+        is_met = abs(ratios["p99"] - 1) <= GOAL and not row["not_answered"]
+        verdict = "disturbed" if row["waited"] > DISTURBED else "met" if is_met else "missed"
+        replicas = len(system.servers)
+        print(
+            f"{replicas:8} {load:5.0%} {row['per_second']:9.0f}"
+            f" {row['predicted_p99_ms']:8.2f} {row['p99_ms']:8.2f} {ratios['p99']:5.2f}"
+            f" {row['predicted_mean_ms']:8.2f} {row['mean_ms']:8.2f} {ratios['mean']:5.2f}"
+            f" {row['not_answered']:8.1%} {row['waited']:7.1%} {row['late_p99_ms']:6.2f}"
+            f"  {verdict}",
+            flush=True,
+        )
+        found.append(
+            {
+                "replicas": replicas,
+                "load": load,
+                **{name: round(value, 3) for name, value in row.items()},
+                **{f"{name}_measured_over_predicted": round(r, 3) for name, r in ratios.items()},
+                "verdict": verdict,
+            }
+        )
+    return found
+
+
+def check(artifact: Path, precision: str, seconds: float) -> dict[str, object]:
+    """Measure one replica, then compare one and two with the simulation."""
+    settings = {"ARTIFACT": artifact, "PRECISION": precision}
+    measured = measure(settings, make_image(28), cores=1)
+    cost = measured.fit.cost
+    print(
+        f"\n{precision}: a batch takes {1000 * cost.fixed_s:.3f} ms + {1000 * cost.image_s:.3f} ms "
+        f"an image, up to {measured.max_batch_size}; a lone request {measured.round_trip_s:.6f} s "
+        f"more; the fit misses by {measured.fit.residual:.1%}; the service got "
+        f"{measured.core_share:.0%} of its core\n"
+        "replicas  load requests/s  p99: predicted measured ratio  mean: predicted measured ratio"
+        "  refused  waited   late  goal"
+    )
+    command, environment = ours(
+        artifact=str(artifact),
+        precision=precision,
+        max_batch_size=str(measured.max_batch_size),
+        drain_delay_s="0",
+    )
+    found: list[dict[str, object]] = []
+    cores = sorted(os.sched_getaffinity(0))
+    for replicas in (1, 2):
+        with ExitStack() as stack:
+            stack.callback(pin_to, set(cores))
+            servers = [
+                stack.enter_context(serving(command, environment, cores={core}))
+                for core in cores[:replicas]
+            ]
+            pin_to(set(cores[replicas:] or cores))
+            system = System(servers, measured)
+            one_round(system, LOADS[0], 0.5, seed=ROUNDS)  # what is paid once
+            found += rows(system, seconds)
+    return {
+        "fixed_ms": round(1000 * cost.fixed_s, 4),
+        "image_ms": round(1000 * cost.image_s, 4),
+        "residual": round(measured.fit.residual, 4),
+        "round_trip_ms": round(1000 * measured.round_trip_s, 4),
+        "max_batch_size": measured.max_batch_size,
+        "core_share": round(measured.core_share, 3),
+        "rows": found,
+    }
+
+
+def main(artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 10) -> None:
+    """Measure and print."""
+    precisions = {"float32", "int8"} & read(artifact).manifest.files.keys()
+    measured = {precision: check(artifact, precision, seconds) for precision in sorted(precisions)}
+    print(write_result(f"plan-{artifact.parent.name}", measured))
+
+
+if __name__ == "__main__":
+    script(main)()
