@@ -140,8 +140,8 @@ def _lines(report: Report) -> Iterator[tuple[str, str]]:
     )
     yield (
         "autoscaler",
-        f"{plan.target_in_flight:.3g} in flight or {plan.target_rate_per_s:,.0f} images/s of a "
-        "replica: averageValue of an HPA, threshold of KEDA, target_ongoing_requests of Ray",
+        f"{plan.target_rate_per_s:,.0f} images/s of a replica, or {plan.target_in_flight:.3g} in "
+        "flight: averageValue of an HPA, threshold of KEDA, target_ongoing_requests of Ray",
     )
     yield "Ray", f"max_ongoing_requests: {plan.max_in_flight}"
     yield "HAProxy", f"maxconn {plan.max_in_flight} of each server"
