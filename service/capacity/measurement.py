@@ -63,7 +63,8 @@ def measure(settings: Mapping[str, object], image: bytes, cores: int) -> Measure
         cores: Of the replica.
 
     Raises:
-        StartError: If there are fewer cores here, or the service does not start or answer.
+        StartError: If there are fewer cores here, the service does not start or answer, or its
+            engine is not a processor.
     """
     usable = sorted(os.sched_getaffinity(0))
     if cores > len(usable):
@@ -77,6 +78,11 @@ def measure(settings: Mapping[str, object], image: bytes, cores: int) -> Measure
 
 def _measure(service: ServiceProcess, client: Client, cores: int) -> Measured:
     about = service.architecture()
+    if about["model"]["provider"] != "cpu":
+        raise StartError(
+            f"The service runs on {about['model']['provider']}, whose batches take no processor "
+            "time, which is what is measured. Set RESNET_PROVIDER=cpu to plan for processors."
+        )
     serving = about["serving"]
     runners, threads, limit = (serving[name] for name in ("instances", "threads", "max_batch_size"))
     most = min(2 * limit * runners, MAX_CONNECTIONS)

@@ -128,4 +128,5 @@ def started(settings: Mapping[str, object], cores: Collection[int]) -> Iterator[
 
 
 def _is_left_out(name: str) -> bool:
-    return name.startswith(PREFIX) and name.removeprefix(PREFIX) not in KEPT
+    setting = name.upper()  # the service reads its variables in any case
+    return setting.startswith(PREFIX) and setting.removeprefix(PREFIX) not in KEPT

@@ -48,22 +48,31 @@ class Admission:
             to_decode: Of the images, those that surely go to the decode pool.
         """
         cost, waiting, is_idle = self.cost, self.in_flight, not self.in_flight
-        beyond = waiting + count - self.max_in_flight
+        if waiting + count > self.max_in_flight:
+            return partial(self._queue_full, count, timeout_s)
         decoding = self.decoding_images + to_decode if self.decoding_images and to_decode else 0
         need_s = cost.estimate_wait_s(waiting + count, decoding, is_idle=is_idle)
-        if beyond <= 0 and (
-            need_s <= timeout_s or (is_idle and not cost.is_credible(self.deadline_s))
-        ):
+        if need_s <= timeout_s or (is_idle and not cost.is_credible(self.deadline_s)):
             return None
-        alone_s = cost.estimate_wait_s(count, is_idle=True)
-        if alone_s > timeout_s:
-            return partial(impossible, count, alone_s, timeout_s)
-        if beyond <= 0:
-            return partial(deadline_unreachable, waiting, need_s, timeout_s)
+        return partial(self._too_late, count, timeout_s, need_s)
+
+    def _queue_full(self, count: int, timeout_s: float) -> OverloadedError | DeadlineExceededError:
+        """Say when enough slots will be free; or that even an idle service would be too late."""
+        if (alone_s := self.cost.estimate_wait_s(count, is_idle=True)) > timeout_s:
+            return impossible(count, alone_s, timeout_s)
+        waiting, beyond = self.in_flight, self.in_flight + count - self.max_in_flight
         # those that are decoded leave first
-        decoding = max(0, beyond - (self.in_flight - self.decoding_images))
-        wait_s = cost.estimate_wait_s(beyond, decoding)
-        return partial(queue_full, waiting, count, self.max_in_flight, wait_s)
+        decoding = max(0, beyond - (waiting - self.decoding_images))
+        wait_s = self.cost.estimate_wait_s(beyond, decoding)
+        return queue_full(waiting, count, self.max_in_flight, wait_s)
+
+    def _too_late(
+        self, count: int, timeout_s: float, need_s: float
+    ) -> OverloadedError | DeadlineExceededError:
+        """Say what the answer would take; or that even an idle service would be too late."""
+        if (alone_s := self.cost.estimate_wait_s(count, is_idle=True)) > timeout_s:
+            return impossible(count, alone_s, timeout_s)
+        return deadline_unreachable(self.in_flight, need_s, timeout_s)
 
     def acquire(self, count: int, timeout_s: float) -> None:
         """Occupy slots from before images are decoded; `release` them when they are answered.

@@ -3,7 +3,10 @@
 import base64
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +45,19 @@ def test_a_service_is_measured_with_all_that_a_request_costs(
     assert (found.runners, found.max_batch_size) == (1, 4)
     assert 1e-4 < found.fit.cost.seconds(1) < 0.1
     assert 0 < found.core_share <= 1.1
+
+
+def test_an_engine_that_takes_no_processor_time_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def on_a_gpu(*_: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(port=1, architecture=lambda: {"model": {"provider": "cuda"}})
+
+    monkeypatch.setattr(measurement, "started", on_a_gpu)
+
+    with pytest.raises(StartError, match="runs on cuda"):
+        measure({}, b"", cores=1)
 
 
 def test_more_cores_than_there_are_cannot_be_measured() -> None:
