@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from typing import TypeVar
 
-from service.offline.results import Row
+Row = TypeVar("Row")
 
 IN_FLIGHT = 4
 """Batches for each thread: the threads are busy while rows are written."""

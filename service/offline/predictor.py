@@ -5,7 +5,7 @@ as too little memory, is raised: the file may well be good.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
@@ -74,27 +74,35 @@ class Predictor:
         Raises:
             ServiceError: If the engine fails, or the machine has too little memory.
         """
-        errors: dict[str, str] = {}
-        images: list[Pixels] = []
-        for file in files:
-            try:
-                images.append(self._read(root / file))
-            except (InvalidImageError, ImageTooLargeError) as error:
-                errors[file] = str(error)
-            except OSError as error:
-                errors[file] = f"The file cannot be read: {error.strerror or error}."
-        results = iter(self._predict(np.stack(images)) if images else ())
-        return [self._row(file, errors.get(file) or next(results)) for file in files]
+        results = self.results(read_file(root / file) for file in files)
+        return [self._row(*pair) for pair in zip(files, results, strict=True)]
 
-    def _read(self, path: Path) -> Pixels:
-        """Decode and preprocess a file: uint8 (S, S, C)."""
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise InvalidImageError(
-                f"The file has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}. Save it smaller."
-            )
-        image = open_image(path.read_bytes(), self._max_pixels, spec=self._spec)
-        return preprocess(read_image(image, self._spec), self._spec)
+    def results(self, payloads: Iterable[bytes | str]) -> list[Result | str]:
+        """Predict a batch of image files.
+
+        Args:
+            payloads: Whole files, taken one by one; a text is the reason why one was not read.
+
+        Returns:
+            A result for each, or the reason why there is none.
+
+        Raises:
+            ServiceError: If the engine fails, or the machine has too little memory.
+        """
+        prepared = [self._prepare(payload) for payload in payloads]
+        images = [each for each in prepared if not isinstance(each, str)]
+        results = iter(self._predict(np.stack(images)) if images else ())
+        return [each if isinstance(each, str) else next(results) for each in prepared]
+
+    def _prepare(self, payload: bytes | str) -> Pixels | str:
+        """Decode and preprocess a file: uint8 (S, S, C), or the reason why that is impossible."""
+        if isinstance(payload, str):
+            return payload
+        try:
+            image = open_image(payload, self._max_pixels, spec=self._spec)
+            return preprocess(read_image(image, self._spec), self._spec)
+        except (InvalidImageError, ImageTooLargeError) as error:
+            return str(error)
 
     def _predict(self, images: Pixels) -> list[Result | str]:
         """Run a batch; a result for each image, or the reason why there is none."""
@@ -124,6 +132,17 @@ class Predictor:
             sets = [json.dumps(chosen, ensure_ascii=False)]
         flag = "" if inside is None else str(inside).lower()
         return [path, *first, flag, *sets, *(cell for pair in others for cell in pair), ""]
+
+
+def read_file(path: Path) -> bytes | str:
+    """Read an image file; a text is the reason why it cannot be read."""
+    try:
+        size = path.stat().st_size
+        if size <= MAX_FILE_BYTES:
+            return path.read_bytes()
+    except OSError as error:
+        return f"The file cannot be read: {error.strerror or error}."
+    return f"The file has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}. Save it smaller."
 
 
 def _names(suffix: str = "") -> list[str]:
