@@ -98,8 +98,10 @@ def test_a_proxys_example_in_the_docs_is_that_of_deploy(language: str, file: str
     )
 
     lines = (ROOT / "deploy" / file).read_text().splitlines()
-    assert len(shown) == 1
-    assert {line.strip() for line in shown[0].splitlines()} <= {line.strip() for line in lines}
+    assert shown
+    assert {line.strip() for line in "".join(shown).splitlines()} <= {
+        line.strip() for line in lines
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -46,7 +46,7 @@ class Edge:
         return httpx.Client(base_url=self.url, transport=transport, timeout=10)
 
 
-StartProxy = Callable[[str, int], AbstractContextManager[Edge]]
+StartProxy = Callable[..., AbstractContextManager[Edge]]
 
 
 @pytest.fixture(scope="session")
@@ -64,12 +64,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def start_proxy(certificate: Path, tmp_path_factory: pytest.TempPathFactory) -> StartProxy:
-    """Start a proxy by its name, before a service on a port."""
+    """Start a proxy by its name, before a service on a port, and perhaps another for gRPC."""
 
     @contextmanager
-    def start(name: str, service_port: int) -> Iterator[Edge]:
+    def start(name: str, service_port: int, grpc_port: int = 8001) -> Iterator[Edge]:
         found, port, folder = program(name), free_port(), tmp_path_factory.mktemp(name)
-        command = COMMANDS[name](found, folder, port, service_port, certificate)
+        ports = {8000: service_port, 8001: grpc_port}
+        service = {f"127.0.0.1:{old}": f"127.0.0.1:{new}" for old, new in ports.items()}
+        command = COMMANDS[name](found, folder, port, service, certificate)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
             try:
@@ -99,12 +101,14 @@ def adapted(file: str, **changes: str) -> str:
     return text
 
 
-def nginx(found: str, folder: Path, port: int, service_port: int, certificate: Path) -> list[str]:
+def nginx(
+    found: str, folder: Path, port: int, service: dict[str, str], certificate: Path
+) -> list[str]:
     site = adapted(
         "nginx/resnet.conf",
         **{
             "listen 443 ": f"listen 127.0.0.1:{port} ",
-            "127.0.0.1:8000": f"127.0.0.1:{service_port}",
+            **service,
             "/etc/ssl/example.com.crt": str(certificate / "crt"),
             "/etc/ssl/example.com.key": str(certificate / "key"),
         },
@@ -118,12 +122,14 @@ def nginx(found: str, folder: Path, port: int, service_port: int, certificate: P
     return [found, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
-def haproxy(found: str, folder: Path, port: int, service_port: int, certificate: Path) -> list[str]:
+def haproxy(
+    found: str, folder: Path, port: int, service: dict[str, str], certificate: Path
+) -> list[str]:
     text = adapted(
         "haproxy/haproxy.cfg",
         **{
             "bind :443 ": f"bind 127.0.0.1:{port} ",
-            "127.0.0.1:8000": f"127.0.0.1:{service_port}",
+            **service,
             "/etc/ssl/example.com.pem": str(certificate / "pem"),
         },
     )

@@ -16,7 +16,8 @@ from urllib.parse import urljoin
 import httpx
 import numpy as np
 import pytest
-from tritonclient import http
+from tritonclient import grpc, http
+from tritonclient.utils import InferenceServerException
 
 from service.api import middleware
 from service.api.record import RequestRecord
@@ -24,7 +25,7 @@ from tests.service.conftest import SHIPPED, MakeArtifact
 from tests.service.edge.conftest import CLIENT, PREFIX, PROXIES, Edge, StartProxy, program
 from tests.service.images import BLACK
 from tests.service.listening import Listening, listen, wait_until
-from tests.service.process import ROOT
+from tests.service.process import ROOT, free_port
 from tests.service.v2 import ANKLE_BOOT, pixels, png
 
 TRUSTED = ("127.0.0.1",)
@@ -38,7 +39,8 @@ EXAMPLE = re.compile(r"^\$ (curl (?!.*https:).*localhost:8000.*)$", re.M)
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Listening]:
-    with listen(SHIPPED, has_gate=False, trusted_proxies=TRUSTED) as running:
+    given = {"trusted_proxies": TRUSTED, "grpc_port": free_port()}
+    with listen(SHIPPED, has_gate=False, **given) as running:
         yield running
 
 
@@ -46,7 +48,8 @@ def service() -> Iterator[Listening]:
 def edge(
     request: pytest.FixtureRequest, service: Listening, start_proxy: StartProxy
 ) -> Iterator[Edge]:
-    with start_proxy(request.param, service.port) as started:
+    grpc_port = service.server.state.settings.grpc_port
+    with start_proxy(request.param, service.port, grpc_port) as started:
         yield started
 
 
@@ -143,6 +146,22 @@ def test_tritons_client_works(edge: Edge) -> None:
         answer: Any = asking.infer("fashion-mnist", [given])
 
     assert int(np.argmax(answer.as_numpy("probabilities"))) == ANKLE_BOOT
+
+
+def test_tritons_client_works_over_grpc(edge: Edge) -> None:
+    address, trusted = f"localhost:{edge.port}", str(edge.authority)
+    given = grpc.InferInput("images", [1, 28, 28, 1], "UINT8")
+    given.set_data_from_numpy(pixels())
+
+    with closing(
+        grpc.InferenceServerClient(address, ssl=True, root_certificates=trusted)
+    ) as asking:
+        answer: Any = asking.infer("fashion-mnist", [given])
+        with pytest.raises(InferenceServerException) as refused:
+            asking.infer("none", [given])
+
+    assert int(np.argmax(answer.as_numpy("probabilities"))) == ANKLE_BOOT
+    assert refused.value.status() == "StatusCode.NOT_FOUND"
 
 
 def test_the_clients_address_is_what_the_proxy_saw_and_not_what_the_client_says(
