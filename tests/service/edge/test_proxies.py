@@ -39,8 +39,8 @@ EXAMPLE = re.compile(r"^\$ (curl (?!.*https:).*localhost:8000.*)$", re.M)
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Listening]:
-    given = {"trusted_proxies": TRUSTED, "grpc_port": free_port()}
-    with listen(SHIPPED, has_gate=False, **given) as running:
+    port = free_port()
+    with listen(SHIPPED, has_gate=False, trusted_proxies=TRUSTED, grpc_port=port) as running:
         yield running
 
 
