@@ -15,6 +15,7 @@ def _serve(
     artifact: Annotated[
         Path | None, typer.Argument(help="Folder <name>/<version>, or <name> for its newest.")
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the model, for its clients.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
     workers: Annotated[str | None, typer.Option(help="Processes: a number, or auto.")] = None,
@@ -29,6 +30,7 @@ def _serve(
     """
     given = {
         "ARTIFACT": artifact,
+        "MODEL_NAME": name,
         "HOST": host,
         "PORT": port,
         "WORKERS": workers,

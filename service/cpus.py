@@ -110,12 +110,21 @@ def _quota(group: Path) -> float:
 
 
 def usable_cores(
-    cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+    cgroups: Path = Path("/sys/fs/cgroup"),
+    membership: Path = Path("/proc/self/cgroup"),
+    *,
+    at_most: int = 0,
 ) -> int:
     """Count the cores that this process may use: its affinity, cut by its cgroups' quota.
 
     A container with two cores' worth of time on a 64-core host must not start 64 threads
     (onnxruntime issue 29510).
+
+    Args:
+        cgroups: Where they are mounted.
+        membership: Says which are the process's own.
+        at_most: The setting `RESNET_MAX_CORES`; 0: no such limit.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, math.ceil(min(affinity or 1, cpu_quota(cgroups, membership))))
+    usable = max(1, math.ceil(min(affinity or 1, cpu_quota(cgroups, membership))))
+    return min(usable, at_most or usable)

@@ -9,6 +9,7 @@ from service.errors import StartError
 from service.log import set_up_logging
 from service.memory import freeze_gc
 from service.observability.tracing import start_tracing
+from service.registry.devices import find_devices
 from service.registry.loading import choose_workers
 from service.registry.trial import TrialLoad
 from service.server.certificates import read_certificates
@@ -31,13 +32,14 @@ def run() -> None:
         if settings.tls_cert is not None:
             read_certificates(settings)  # a fault is found before a model is loaded
         with bind(settings) as sockets, reserve_grpc(settings):
-            number = choose_workers(settings, TrialLoad())
+            devices = find_devices(settings)
+            number = choose_workers(settings, TrialLoad(), len(devices))
             os.environ[PREFIX + "WORKERS"] = str(number)  # the workers read what `auto` became
             if number == 1:
                 config = configure(settings, create_app(read_settings(), start_tracing()))
                 freeze_gc()
                 Server(config, owns_port=True).run(sockets)
-            elif not run_workers(settings, number, sockets):
+            elif not run_workers(settings, number, sockets, devices):
                 raise CommandError("A worker could not start; see the lines above.")
     except StartError as error:
         raise CommandError(str(error)) from error

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import (
     BeforeValidator,
     Field,
+    NonNegativeInt,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -17,6 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from model.artifact.manifest import Name
 from model.validation import first_fault
 from service.errors import StartError
 
@@ -68,6 +70,9 @@ class Settings(BaseSettings):
         Path("artifacts/fashion-mnist/1"),
         description="Folder `<name>/<version>`, or `<name>` for its newest version.",
     )
+    model_name: Name | None = Field(
+        None, description="Name of the model for clients; none: the one in its manifest."
+    )
     model_repository: Path | None = Field(
         None, description="Folder whose every `<name>/<version>` is served beside the default."
     )
@@ -88,8 +93,15 @@ class Settings(BaseSettings):
         "require",
         description="If CUDA was asked for and is not there: refuse to start, or use the CPU.",
     )
+    device_ids: CommaSeparated[NonNegativeInt] = Field(
+        (), description="GPUs by index, dealt out to the workers in turn; none: all of them."
+    )
     workers: Literal["auto"] | PositiveInt = Field(
-        1, description="Processes; `auto` takes one a core for small networks on the CPU."
+        1,
+        description="Processes; `auto`: one a GPU, or one a core for small networks on the CPU.",
+    )
+    max_cores: int = Field(
+        0, ge=0, le=1024, description="Cores to use at most; 0: all that the process may use."
     )
     concurrent_runs: int = Field(
         0, ge=0, le=64, description="Runs side by side in a process; 0 means 2 where cores allow."
@@ -221,6 +233,15 @@ class Settings(BaseSettings):
     def child_timeout_s(self) -> float | None:
         """How long a child may take to decode an image; None: there are no children."""
         return self.deadline_s if self.decode_isolation == "process" else None
+
+    @model_validator(mode="after")
+    def _one_model_has_the_name(self) -> Self:
+        if self.model_name is not None and self.model_repository is not None:
+            raise ValueError(
+                "RESNET_MODEL_NAME is for one model, and RESNET_MODEL_REPOSITORY has many: "
+                "models there are named by their manifests. Unset one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sockets_fit_each_other(self) -> Self:

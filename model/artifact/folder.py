@@ -14,7 +14,7 @@ Errors:
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +110,10 @@ class Artifact:
             _refuse_external_data(path, content)
             self._inspected.add(digest)
         return content
+
+    def renamed(self, name: str) -> "Artifact":
+        """Return the same artifact under another name, as an orchestrator may give it."""
+        return replace(self, manifest=self.manifest.model_copy(update={"name": name}))
 
     def golden_images(self) -> Pixels:
         """Unpack the golden images: uint8 (N, S, S, C).

@@ -9,6 +9,7 @@ Source:
     onnxruntime's documentation, "I/O Binding" and "CUDA Execution Provider".
 """
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -16,6 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.preprocessing import Pixels
+
+DRIVER = "libcuda.so.1"
+
+
+def count_devices() -> int:
+    """Count the GPUs that this process may use, as NVIDIA's driver does; 0 without a driver.
+
+    `CUDA_VISIBLE_DEVICES` and a container's own devices are taken into account. No memory of a GPU
+    is taken.
+
+    Source:
+        CUDA Driver API, `cuInit` and `cuDeviceGetCount`.
+    """
+    try:
+        driver = ctypes.CDLL(DRIVER)
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if failed else count.value
 
 
 class Session(Protocol):

@@ -51,6 +51,7 @@ class Engine:
         policy: What to do if CUDA was asked for and is not there.
         threads: That compute, the calling one included; runs side by side share the others.
             0 means as many as cores that this process may use. On CUDA there is one.
+        device_id: Of the GPU, if it runs on one.
 
     Raises:
         StartError: If the model cannot be loaded or is not what the manifest says.
@@ -64,11 +65,12 @@ class Engine:
         provider: Literal["auto", "cpu", "cuda"] = "auto",
         policy: Literal["require", "prefer"] = "require",
         threads: int = 0,
+        device_id: int = 0,
     ) -> None:
         self.manifest = manifest
         self.precision = precision
         self.threads = threads or usable_cores()
-        self._session = _load(model, _wanted(provider), self.threads)
+        self._session = _load(model, _wanted(provider, device_id), self.threads)
         self.provider = PROVIDERS[self._session.get_providers()[0]]
         self._run_session = self._session.run
         if self.provider == "cuda":  # pragma: no cover  # see service.inference.cuda
@@ -172,12 +174,15 @@ def has_cuda_build() -> bool:
     return "CUDAExecutionProvider" in ort.get_available_providers()
 
 
-def _wanted(provider: Literal["auto", "cpu", "cuda"]) -> list[str | tuple[str, dict[str, str]]]:
+def _wanted(
+    provider: Literal["auto", "cpu", "cuda"], device_id: int
+) -> list[str | tuple[str, dict[str, str]]]:
     """List the providers to try; onnxruntime falls back silently, so the caller checks."""
     names: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
     if provider != "cpu" and has_cuda_build():
         ort.preload_dlls()  # pragma: no cover  # finds the CUDA libraries of the pip wheels
-        names.insert(0, ("CUDAExecutionProvider", CUDA_OPTIONS))  # pragma: no cover
+        options = {**CUDA_OPTIONS, "device_id": str(device_id)}  # pragma: no cover
+        names.insert(0, ("CUDAExecutionProvider", options))  # pragma: no cover
     return names
 
 

@@ -55,7 +55,8 @@ def _predict(
         set_up_logging("warning", "text")
         engine = load_engine(read(artifact), settings, threads=1)
         options = PredictOptions(top_k=top_k, coverage=coverage)
-        _predict_folder(engine, options, ImageFolder(folder), out, settings.max_pixels)
+        threads = usable_cores(at_most=settings.max_cores)
+        _predict_folder(engine, options, ImageFolder(folder), out, settings.max_pixels, threads)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; the same command continues {out}", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -66,7 +67,12 @@ def _predict(
 
 
 def _predict_folder(
-    engine: Engine, options: PredictOptions, folder: ImageFolder, out: Path, max_pixels: int
+    engine: Engine,
+    options: PredictOptions,
+    folder: ImageFolder,
+    out: Path,
+    max_pixels: int,
+    threads: int,
 ) -> None:
     """Predict the files that have no row yet, and print what was done."""
     manifest = engine.manifest
@@ -85,7 +91,7 @@ def _predict_folder(
     if not total:
         raise CommandError(f"{folder.root} holds no image.{_left_out(folder)}")
     with Results(out, predictor.columns, about) as results:
-        threads, begun = usable_cores(), len(results.done)
+        begun = len(results.done)
         typer.echo(
             f"{manifest.name}/{manifest.version} in {engine.precision} on {engine.provider}, "
             f"{threads} threads: {total:,} images{f', {begun:,} done before' if begun else ''}"

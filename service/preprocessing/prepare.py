@@ -72,22 +72,24 @@ class Preprocessor:
         on_decoded: Called in the pool with an image's seconds there and the number of threads.
         child_timeout_s: Decode in child processes, which have so long for an image; None: in this
             process.
+        max_cores: To use at most; 0: all.
 
     Raises:
         StartError: If no child starts.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # each is a setting of its own
         self,
         spec: Preprocessing,
         max_pixels: int,
         processes: int = 1,
         on_decoded: Callable[[float, int], None] = lambda _seconds, _threads: None,
         child_timeout_s: float | None = None,
+        max_cores: int = 0,
     ) -> None:
         self.spec = spec
         self.max_pixels = max_pixels
-        self.threads = max(1, usable_cores() // processes)
+        self.threads = max(1, usable_cores(at_most=max_cores) // processes)
         self.pool = started_pool(self.threads, "decode")
         self._on_decoded = on_decoded
         self._plain_png: PlainPng | None = None

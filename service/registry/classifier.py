@@ -81,7 +81,12 @@ class Classifier:
         self._on_image = observers.on_image
         spec, processes = self.manifest.preprocessing, settings.processes
         self._preprocessor = Preprocessor(
-            spec, settings.max_pixels, processes, cost.update_decode, settings.child_timeout_s
+            spec,
+            settings.max_pixels,
+            processes,
+            cost.update_decode,
+            settings.child_timeout_s,
+            settings.max_cores,
         )
         self._rendered: dict[str, bytes] = {}
         self._rendering = Finishing("drawn", settings.max_in_flight)

@@ -43,6 +43,8 @@ def load_classifier(
     """
     try:
         artifact = read(settings.artifact)
+        if settings.model_name is not None:
+            artifact = artifact.renamed(settings.model_name)
         engine, cost = _like_one_served(artifact, settings, served) or _measured(artifact, settings)
     except InferenceFailedError as error:  # its message is for clients
         cause = str(error.__cause__ or error).splitlines()[0][:200]
@@ -107,7 +109,7 @@ def _kind(manifest: Manifest) -> tuple[object, ...]:
 
 def _measured(artifact: Artifact, settings: Settings) -> tuple[Engine, CostModel]:
     """Load the engine, and measure the times of its batch sizes."""
-    usable = usable_cores()
+    usable = usable_cores(at_most=settings.max_cores)
     engine, cores = _load_for_cores(artifact, settings, usable)
     example = artifact.golden_images()[0]
     seconds = measure(engine.run, example, batch_sizes(settings.max_batch_size))
@@ -186,6 +188,7 @@ def _checked(artifact: Artifact, settings: Settings, precision: Precision, threa
         settings.provider,
         settings.provider_policy,
         threads,
+        device_id=next(iter(settings.device_ids), 0),
     )
     engine.check_golden(artifact.golden_images())
     return engine
@@ -202,19 +205,24 @@ def is_small(engine: Engine, artifact: Artifact) -> bool:
     return seconds[1] < SMALL_NETWORK_S
 
 
-def choose_workers(settings: Settings, trial: Callable[[Path], None] = lambda _: None) -> int:
-    """Choose the number of processes: as set, or by the time of an image.
+def choose_workers(
+    settings: Settings, trial: Callable[[Path], None] = lambda _: None, gpus: int = 0
+) -> int:
+    """Choose the number of processes: as set, or one a GPU, or by the time of an image.
 
     Args:
         settings: Of several versions, the newest good one decides, which will be served.
         trial: Loads each of several versions in its own process, which a bad file may crash.
+        gpus: That workers may use.
 
     Raises:
         StartError: If no version can be loaded, with the reason of the newest.
     """
-    usable = usable_cores()
+    usable = usable_cores(at_most=settings.max_cores)
     is_auto = settings.workers == "auto"
-    if settings.workers == 1 or (is_auto and (usable == 1 or settings.provider == "cuda")):
+    if is_auto and settings.provider == "cuda":
+        return max(1, gpus)
+    if settings.workers == 1 or (is_auto and usable == 1 and gpus <= 1):
         return 1
     folders = default_folders(settings, VersionsFile(settings).read())
     failures: list[Exception] = []
@@ -223,16 +231,16 @@ def choose_workers(settings: Settings, trial: Callable[[Path], None] = lambda _:
             if len(folders) > 1:
                 trial(folder)
             with ready_within(LOAD_TIMEOUT_S, str(folder)):
-                return _workers_for(read(folder), settings, usable)
+                return _workers_for(read(folder), settings, usable, gpus)
         except (ArtifactError, ServiceError, StartError, OSError) as error:
             failures.append(error)
     raise StartError(str(failures[0])) from failures[0]
 
 
-def _workers_for(artifact: Artifact, settings: Settings, usable: int) -> int:
+def _workers_for(artifact: Artifact, settings: Settings, usable: int, gpus: int) -> int:
     engine = load_engine(artifact, settings, threads=1)
     if settings.workers != "auto":
         return settings.workers
     if engine.provider != "cpu":
-        return 1
+        return max(1, gpus)
     return usable if is_small(engine, artifact) else 1

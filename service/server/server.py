@@ -185,7 +185,8 @@ class Server(uvicorn.Server):
         if self.should_exit:
             return
         self._is_main = threading.current_thread() is threading.main_thread()
-        count = max(1, usable_cores() // self.config.workers) + 4
+        usable = usable_cores(at_most=self.state.settings.max_cores)
+        count = max(1, usable // self.config.workers) + 4
         asyncio.get_running_loop().set_default_executor(started_pool(count, "other"))
         self.server_state = Connections(limits(self.state.settings, raise_file_limit()))
         clients = self._protocol

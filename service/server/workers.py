@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from socket import AF_UNIX, socket
 from typing import cast
 
@@ -22,7 +23,7 @@ from service.errors import StartError
 from service.log import log
 from service.server.listen import drop_new_connections, is_listening
 from service.server.server import Server, configure
-from service.settings import MULTIPROCESS_FOLDER, Settings
+from service.settings import MULTIPROCESS_FOLDER, PREFIX, Settings
 
 RETRY_S = 5.0
 """Between two tries to start a worker that ends before it is ready, while others serve."""
@@ -82,12 +83,14 @@ class Supervisor(Multiprocess):
     Args:
         config: Says how many.
         sockets: Bound; each worker listens on the same port.
+        devices: GPUs by index, dealt out to the workers in turn; none: they use the CPU.
     """
 
     processes: list[Worker]  # type: ignore[assignment]  # uvicorn's are of its own kind
 
-    def __init__(self, config: Config, sockets: list[socket]) -> None:
+    def __init__(self, config: Config, sockets: list[socket], devices: Sequence[int] = ()) -> None:
         super().__init__(config, sockets)
+        self._devices = devices
         self._unix = [sock for sock in sockets if sock.family == AF_UNIX and not is_listening(sock)]
         self.failed = False
         self._has_served = False
@@ -95,7 +98,7 @@ class Supervisor(Multiprocess):
 
     def init_processes(self) -> None:
         """Start all workers."""
-        self.processes = [self._start() for _ in range(self.processes_num)]
+        self.processes = [self._start(place) for place in range(self.processes_num)]
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that died or are stalled; end if one cannot start and none ever served.
@@ -125,7 +128,8 @@ class Supervisor(Multiprocess):
                     continue
                 self._next_try = time.monotonic() + RETRY_S
             log.warning("worker replaced", extra={"fields": fields})
-            self.processes[self.processes.index(worker)] = self._start()
+            place = self.processes.index(worker)
+            self.processes[place] = self._start(place)
 
     def _check(self, worker: Worker) -> bool:
         """Return whether a worker answers; note when it is ready, and send a pending SIGHUP."""
@@ -163,9 +167,12 @@ class Supervisor(Multiprocess):
     def handle_ttin(self) -> None:
         """Add a worker, of our own class."""
         self.processes_num += 1
-        self.processes.append(self._start())
+        self.processes.append(self._start(len(self.processes)))
 
-    def _start(self) -> Worker:
+    def _start(self, place: int) -> Worker:
+        if self._devices:  # the worker reads it with its other settings
+            device = self._devices[place % len(self._devices)]
+            os.environ[PREFIX + "DEVICE_IDS"] = str(device)
         worker = Worker(self.config, self.sockets)
         worker.start()
         return worker
@@ -177,13 +184,16 @@ def _send_hup(worker: Process) -> None:
             os.kill(worker.pid, signal.SIGHUP)
 
 
-def run_workers(settings: Settings, workers: int, sockets: list[socket]) -> bool:
+def run_workers(
+    settings: Settings, workers: int, sockets: list[socket], devices: Sequence[int] = ()
+) -> bool:
     """Serve with several processes until SIGTERM or Ctrl+C.
 
     Args:
         settings: Of each.
         workers: How many.
         sockets: Bound; workers listen on the same ports.
+        devices: GPUs by index, dealt out to the workers in turn.
 
     Returns:
         Whether it ended as it should; False if a worker could not start.
@@ -191,7 +201,7 @@ def run_workers(settings: Settings, workers: int, sockets: list[socket]) -> bool
     config = configure(settings, "service.app:worker_app", factory=True, workers=workers)
     with tempfile.TemporaryDirectory(prefix="resnet-metrics-") as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder
-        supervisor = Supervisor(config, sockets)
+        supervisor = Supervisor(config, sockets, devices)
         try:
             supervisor.run()
         except BaseException:  # nothing else would end the workers

@@ -68,12 +68,14 @@ def test_options_go_before_variables(
     monkeypatch.setenv("RESNET_MAX_IMAGES", "3")
 
     finished = command(
-        cli.serve, make_artifact(), "--port", 2, "--host", "::1", "--provider", "cpu"
+        *(cli.serve, make_artifact(), "--port", 2, "--host", "::1"),
+        *("--provider", "cpu", "--name", "shoes"),
     )
 
     assert finished.code == 0
     (settings,) = started
     assert (settings.port, settings.host, settings.max_images) == (2, "::1", 3)
+    assert settings.model_name == "shoes"
 
 
 @pytest.mark.parametrize("arguments", [["--port", "http"], ["--nothing"], ["a", "b"]])

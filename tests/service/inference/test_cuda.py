@@ -1,11 +1,14 @@
 """Batches of fixed sizes with bound tensors give what plain runs give; on the CPU provider."""
 
+from typing import Any
+
 import numpy as np
 import onnxruntime as ort
 import pytest
 
 from model.artifact.folder import read
-from service.inference.cuda import padded_size, run_with_io_binding
+from service.inference import cuda
+from service.inference.cuda import count_devices, padded_size, run_with_io_binding
 from tests.service.conftest import SHIPPED
 from tests.service.images import fashion_images
 
@@ -39,3 +42,34 @@ def test_a_run_with_io_binding_gives_the_outputs_of_each_image_and_no_other(
     for ours, theirs in zip(bound, plain, strict=True):
         assert ours.shape == theirs.shape
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+class Driver:
+    """What is called of NVIDIA's driver."""
+
+    def __init__(self, devices: int, error: int = 0) -> None:
+        self._devices, self._error = devices, error
+
+    def cuInit(self, _flags: int) -> int:  # noqa: N802  # its name there
+        return self._error
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = self._devices
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("driver", "count"), [(Driver(4), 4), (Driver(0), 0), (Driver(4, error=100), 0)]
+)
+def test_gpus_are_counted_by_the_driver(
+    driver: Driver, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctypes.CDLL", {cuda.DRIVER: driver}.get)
+
+    assert count_devices() == count
+
+
+def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "DRIVER", "libcuda-that-is-not-there.so.1")
+
+    assert count_devices() == 0

@@ -128,6 +128,15 @@ def test_cores_are_counted_where_there_is_no_affinity(
     assert usable_cores(tmp_path) == cores
 
 
+@pytest.mark.parametrize(("at_most", "cores"), [(0, 3), (2, 2), (5, 3)])
+def test_cores_are_no_more_than_the_setting_says(
+    at_most: int, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(3)))
+
+    assert usable_cores(tmp_path, at_most=at_most) == cores
+
+
 def test_threads_are_as_many_as_said_or_as_there_are_cores(load_engine: LoadEngine) -> None:
     assert load_engine(threads=3).threads == 3
     assert load_engine(threads=0).threads == usable_cores()

@@ -40,7 +40,7 @@ def pid_of(decoders: Decoders) -> int:
 async def test_children_decode_and_refuse_as_the_service_itself_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(prepare, "usable_cores", lambda: 1)
+    monkeypatch.setattr(prepare, "usable_cores", lambda **_: 1)
     ours, theirs = Preprocessor(SPEC, LIMIT), Preprocessor(SPEC, LIMIT, child_timeout_s=10)
     bomb = png_by_hand(30_000, 30_000, 1, 0, bytes(30_000 // 8))
     whole = [GOOD, WHITE, encode(striped(150, 200))]

@@ -36,7 +36,7 @@ HEAVY = bytes(2 * INLINE_DECODE_BYTES + 1)
 
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "usable_cores", lambda: 1)
+    monkeypatch.setattr(prepare, "usable_cores", lambda **_: 1)
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ async def test_headers_of_several_images_do_not_wait_for_the_pool(
 
 @pytest.fixture
 def _shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "usable_cores", lambda: 8)
+    monkeypatch.setattr(prepare, "usable_cores", lambda **_: 8)
 
 
 @pytest.mark.usefixtures("_shared")

@@ -36,7 +36,7 @@ def openers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_what_an_image_was_decoded_to_is_gone_before_the_next(
     file_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "usable_cores", lambda: 1)
+    monkeypatch.setattr(prepare, "usable_cores", lambda **_: 1)
     seen: list[weakref.ref[Image.Image]] = []
     alive: list[int] = []
 

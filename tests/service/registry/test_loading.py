@@ -9,8 +9,10 @@ import pytest
 from service.errors import InferenceFailedError, StartError
 from service.inference.engine import Engine
 from service.registry import loading
+from service.registry.candidates import FailedLoad
 from service.registry.cores import Cores, share_cores, suits_inline
 from service.registry.loading import choose_workers, load_classifier
+from service.registry.registry import ModelRegistry
 from service.settings import Settings
 from tests.service import graphs
 from tests.service.conftest import SHIPPED, LoadEngine, MakeArtifact
@@ -145,6 +147,26 @@ def test_the_engine_is_measured_for_each_batch_size(make_artifact: MakeArtifact)
     assert cost.instances == 3
 
 
+@pytest.mark.anyio
+async def test_a_model_in_a_flat_folder_has_the_name_that_is_set_also_after_a_reload(
+    make_artifact: MakeArtifact, tmp_path: Path, trials: list[Path]
+) -> None:
+    """As KServe mounts it: manifest and files in one folder, whatever the manifest's name."""
+    flat = make_artifact().rename(tmp_path / "models")
+    models = ModelRegistry(Settings(artifact=flat, model_name="shoes", intra_op_threads=1))
+    before = models.find("shoes")
+    manifest = flat / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version":"1"', '"version":"2"'))
+
+    loaded = models.load_if_changed(flat)
+
+    assert (before.info.name, before.info.version) == ("shoes", "1")
+    assert loaded is not None
+    assert not isinstance(loaded, FailedLoad)
+    assert (loaded.classifier.info.name, loaded.classifier.manifest.name) == ("shoes", "shoes")
+    assert trials == [flat]
+
+
 # share_cores and choose_workers
 
 
@@ -187,7 +209,7 @@ def test_a_small_network_has_one_run_with_all_cores(
     make_artifact: MakeArtifact,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loading, "usable_cores", lambda: 4)
+    monkeypatch.setattr(loading, "usable_cores", lambda **_: 4)
     monkeypatch.setattr(loading, "measure", lambda *_: {1: image_s})
 
     loaded = load_classifier(Settings(artifact=make_artifact(), **settings))
@@ -250,24 +272,35 @@ def test_a_small_network_gets_a_worker_for_each_core_if_that_is_left_to_us(  # n
     make_artifact: MakeArtifact,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loading, "usable_cores", lambda: usable)
+    monkeypatch.setattr(loading, "usable_cores", lambda **_: usable)
     monkeypatch.setattr(loading, "measure", lambda *_: {1: image_s})
 
     assert choose_workers(Settings(artifact=make_artifact(), workers=asked)) == workers
 
 
-def test_on_cuda_one_worker_is_chosen_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "usable_cores", lambda: 8)
+@pytest.mark.parametrize(("gpus", "workers"), [(0, 1), (1, 1), (4, 4)])
+def test_on_cuda_a_worker_a_gpu_is_chosen_unseen(
+    gpus: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda **_: 8)
     settings = Settings(artifact=Path("nothing"), provider="cuda", workers="auto")
 
-    assert choose_workers(settings) == 1
+    assert choose_workers(settings, gpus=gpus) == workers
+
+
+def test_gpus_that_the_engine_does_not_get_count_for_nothing(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda **_: 1)
+
+    assert choose_workers(Settings(artifact=make_artifact(), workers="auto"), gpus=2) == 1
 
 
 @pytest.mark.parametrize("asked", [2, "auto"])
 def test_a_model_that_cannot_be_trusted_is_refused_before_any_worker_starts(
     asked: Any, make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "usable_cores", lambda: 2)
+    monkeypatch.setattr(loading, "usable_cores", lambda **_: 2)
 
     with pytest.raises(StartError, match="golden"):
         choose_workers(Settings(artifact=make_artifact(graphs.swapped()), workers=asked))

@@ -60,7 +60,7 @@ def watching(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     config = configure(Settings(), "service.app:worker_app", factory=True, workers=2)
     made = Supervisor(config, [socket.socket()])
     monkeypatch.setattr(supervisor, "mark_process_dead", lambda _: None)
-    monkeypatch.setattr(made, "_start", StandIn)
+    monkeypatch.setattr(made, "_start", lambda _place: StandIn())
     made.init_processes()
     yield made
     for sock in made.sockets:
@@ -68,6 +68,31 @@ def watching(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     for number, handler in handlers.items():
         if number not in {signal.SIGKILL, signal.SIGSTOP} and handler is not None:
             signal.signal(number, handler)
+
+
+def test_gpus_are_dealt_out_in_turn_and_a_replaced_worker_keeps_its_own(
+    watching: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    class Starting(StandIn):
+        def __init__(self, *_: object) -> None:
+            super().__init__()
+
+        def start(self) -> None:
+            started.append(os.environ["RESNET_DEVICE_IDS"])
+
+    monkeypatch.setenv("RESNET_DEVICE_IDS", "1,3")
+    monkeypatch.setattr(supervisor, "Worker", Starting)
+    made = Supervisor(watching.config, watching.sockets, devices=(1, 3))
+    made.processes_num = 3
+
+    made.init_processes()
+    made.processes[1].kill()
+    made.keep_subprocess_alive()
+    made.handle_ttin()
+
+    assert started == ["1", "3", "1", "3", "3"]
 
 
 def test_workers_that_serve_are_left_alone(watching: Supervisor) -> None:
