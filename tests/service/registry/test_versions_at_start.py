@@ -146,7 +146,7 @@ def test_workers_are_chosen_by_the_newest_good_version(
         if folder.name == "3":
             raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(loading, "usable_cores", lambda: 2)
+    monkeypatch.setattr(loading, "usable_cores", lambda **_: 2)
     folder = make_artifact().parent
     damage(make_artifact(version="2"))
     make_artifact(version="3")
