@@ -159,7 +159,7 @@ images:
 
 DOCKER_COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 audit-container: .venv/.testing
-	$(DOCKER_COMPOSE) --profile cpu --profile gpu config --quiet
+	$(DOCKER_COMPOSE) --profile cpu --profile gpu --profile gpus config --quiet
 	@for file in deploy/compose/*.yml; do \
 	    env $$(grep -oh 'RESNET_[A-Z_]*:?' $$file | sed 's/:?/=x/') \
 	    $(DOCKER_COMPOSE) --file docker-compose.yml --file $$file config --quiet || exit; done

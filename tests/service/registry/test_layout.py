@@ -30,7 +30,7 @@ def test_a_network_is_small_by_one_image_on_one_thread(
         measured.append((threads, sizes))
         return {1: alone_s if threads == 1 else 0.001}
 
-    monkeypatch.setattr(loading, "usable_cores", lambda: usable)
+    monkeypatch.setattr(loading, "usable_cores", lambda **_: usable)
     monkeypatch.setattr(loading, "measure", note)
 
     load_classifier(Settings(artifact=make_artifact(), max_batch_size=2))
@@ -62,7 +62,7 @@ def test_settings_of_the_cores_are_ignored_on_cuda_with_a_warning(
         return engine
 
     load_really = loading.load_engine
-    monkeypatch.setattr(loading, "usable_cores", lambda: 2)
+    monkeypatch.setattr(loading, "usable_cores", lambda **_: 2)
     monkeypatch.setattr(loading, "load_engine", load)
 
     cost = load_classifier(Settings(artifact=make_artifact(), **asked)).batcher.cost
@@ -95,7 +95,7 @@ def _slow(*_: object) -> dict[int, float]:
 def test_a_model_like_one_that_is_served_is_built_once_and_not_measured_beside_requests(
     usable: int, make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch, engines: list[int]
 ) -> None:
-    monkeypatch.setattr(loading, "usable_cores", lambda: usable)
+    monkeypatch.setattr(loading, "usable_cores", lambda **_: usable)
     served = load_classifier(Settings(artifact=make_artifact()))
     engines.clear()
     monkeypatch.setattr(loading, "measure", _slow)
@@ -134,7 +134,7 @@ def test_a_trial_builds_one_engine_and_measures_nothing(
         ran.append(len(images))
         return run_really(self, images, *more)
 
-    monkeypatch.setattr(loading, "usable_cores", lambda: 4)
+    monkeypatch.setattr(loading, "usable_cores", lambda **_: 4)
     monkeypatch.setattr(Engine, "run", run)
 
     try_artifact(Settings(artifact=make_artifact(), max_batch_size=7))
