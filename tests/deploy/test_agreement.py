@@ -117,7 +117,7 @@ def test_compose_publishes_the_port_that_the_service_listens_on() -> None:
 @each_pod
 def test_probes_ask_ports_and_paths_that_are_there(folder: str) -> None:
     pod = Pod(folder)
-    routes = {route.path for module in (health, infer) for route in module.router.routes}  # type: ignore[attr-defined]
+    routes = {route.path for module in (health, infer) for route in module.router.routes}
 
     for name, probe in pod.probes():
         path, port = probe["httpGet"]["path"], pod.port(probe["httpGet"]["port"])
