@@ -14,6 +14,7 @@ from benchmarks.client import prepare
 from benchmarks.images import make_image
 from benchmarks.process import Process, ours, serving, write_result
 from benchmarks.rounds import Round, closed_round
+from model.artifact.folder import read
 from model.cli import script
 
 ROUNDS, CONNECTIONS = 5, 16
@@ -61,7 +62,9 @@ def compare(artifact: Path, precision: str, seconds: float) -> dict[str, dict[st
 def main(artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 1) -> None:
     """Measure and print."""
     measured = {
-        precision: compare(artifact, precision, seconds) for precision in ("float32", "int8")
+        precision: compare(artifact, precision, seconds)
+        for precision in ("float32", "int8")
+        if precision in read(artifact).manifest.files
     }
     print(write_result(f"cores-{artifact.parent.name}", measured))
 
