@@ -2,10 +2,12 @@
 
 import base64
 import json
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,8 @@ import pytest
 from model.artifact.folder import read_manifest
 from service.capacity import cli, measurement, plan
 from service.capacity.measurement import measure
+from service.capacity.service_process import ServiceProcess
+from service.capacity.simulation import simulate
 from service.errors import StartError
 from tests.service.capacity.test_plan import SHIPPED, measured
 
@@ -26,9 +30,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
 
 @pytest.fixture
 def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither measure nor simulate: the plan is for a goal that is checked in `test_plan`."""
+    """Measure nothing, and simulate little: `test_plan` holds plans to their goals."""
     monkeypatch.setattr(cli, "measure", lambda *_: measured())
-    monkeypatch.setattr(plan, "STEP", 0.5)
+    monkeypatch.setattr(plan, "simulate", partial(simulate, requests=500))
 
 
 def test_a_service_is_measured_with_all_that_a_request_costs(
@@ -65,9 +69,13 @@ def test_more_cores_than_there_are_cannot_be_measured() -> None:
         measure({"ARTIFACT": SHIPPED}, b"", cores=4096)
 
 
-def test_the_reason_of_a_service_that_does_not_start_is_passed_on(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="holds no artifact"):
-        measure({"ARTIFACT": tmp_path}, b"", cores=1)
+def test_the_reason_of_a_service_that_does_not_start_is_passed_on() -> None:
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(["/bin/sh", "-c", "echo error: no model >&2"], stderr=log)
+        process.wait()
+
+        with pytest.raises(StartError, match=r"^no model$"):
+            ServiceProcess(process, 1, log).wait_until_ready()
 
 
 @pytest.mark.usefixtures("_measured")
