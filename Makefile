@@ -7,8 +7,10 @@ COMMA = ,
 EXTRA_LOCKS = $(patsubst %,requirements/%.txt,$(subst $(COMMA), ,$(EXTRA)))
 LOCKED_BY = --no-deps --require-hashes $(patsubst %,-r %,requirements/build.txt $(filter requirements/%,$^))
 RUN = .venv-dev/bin
+ON_CIFAR10 = --recipe cifar10 --set architecture=resnet20 --set epochs=8
+ON_PHOTOS = $(ON_CIFAR10) --set image_size=64 --set batch_size=16
 
-.PHONY: help serve install test coverage check chromium proxies fashion-mnist fix bench bench-peers gpu train experiments \
+.PHONY: help serve install test coverage check chromium proxies fashion-mnist fix bench bench-peers bench-trust gpu train experiments \
     test-scale lock audit audit-code audit-container audit-advisories sbom clean
 
 help:
@@ -19,6 +21,7 @@ help:
 	@echo "make check   format, lint and types, without changing anything"
 	@echo "make fix     format and fix what can be fixed"
 	@echo "make bench   measure the service on this machine"
+	@echo "make bench-trust   train networks and measure coverage, calibrators, strangers and maps on them; hours"
 	@echo "make bench-peers   measure it beside LitServe and Triton, which are downloaded first"
 	@echo "make fuzz    send the service what nobody should send, and compare it with its OpenAPI document"
 	@echo "make gpu     measure serving and training on this machine's GPU; five minutes"
@@ -113,6 +116,18 @@ gpu: .venv-gpu/.installed
 	.venv-gpu/bin/python -m benchmarks.gpu --out runs/gpu
 
 # The other servers get environments of their own, .venv-litserve and .venv-triton, from PyPI.
+# Hours. CIFAR10=FOLDER and PHOTOS=FOLDER: folders of labelled images, `cifar10` and a small set.
+bench-trust: install
+	$(RUN)/python -m benchmarks.networks runs/trust
+	[ -z "$(CIFAR10)" ] || $(RUN)/python -m benchmarks.networks runs/trust --data "$(CIFAR10)" $(ON_CIFAR10)
+	$(RUN)/python -m benchmarks.coverage runs/trust/*-[0-9]
+	[ -z "$(PHOTOS)" ] || $(RUN)/python -m benchmarks.networks runs/trust --data "$(PHOTOS)" $(ON_PHOTOS)
+	$(RUN)/python -m benchmarks.calibrators runs/trust/*-[0-9]
+	$(RUN)/python -m benchmarks.strangers runs/trust/left-out --leave-out Shirt --leave-out Sandal
+	[ -z "$(CIFAR10)" ] || $(RUN)/python -m benchmarks.strangers runs/trust/left-out --data "$(CIFAR10)" $(ON_CIFAR10) \
+	    $(patsubst %,--leave-out %,bird cat deer ship truck)
+	$(RUN)/python -m benchmarks.explanations
+
 bench-peers: install
 	$(RUN)/python -m benchmarks.peers.compare
 	[ -e runs/resnet50/1 ] || $(RUN)/export-model --architecture resnet50 --random --precision all --out runs/resnet50/1

@@ -22,7 +22,7 @@ from model.cli import script
 from training.evaluation.metrics import reliability
 from training.evaluation.predict import load_network
 from training.runs.dataset import dataset_to_evaluate
-from training.trust.calibration import MIN_WRONG_FOR_TERMS, CalibrationData, choose, fit_method
+from training.trust.calibration import CalibrationData, choose, fit_method
 from training.trust.calibrator import METHODS
 from training.trust.head import fit_trust_head
 
@@ -46,9 +46,8 @@ def measure(run: Path) -> dict[str, object]:
         distances = fitted.head.distances(features)
         data[name] = CalibrationData(logits.clone(), distances.clone(), split.targets)
     found, fitting = {}, data["validation"]
-    few = int((fitting.logits.argmax(1) != fitting.targets).sum()) < MIN_WRONG_FOR_TERMS
     for method in METHODS:
-        calibrator = fit_method(fitting, method, few=few, images=len(fitting.targets))
+        calibrator = fit_method(fitting, method, len(fitting.targets))
         with torch.no_grad():
             test = data[measuring]
             answers = calibrator(test.logits.double(), test.distances.double())

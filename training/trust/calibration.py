@@ -3,7 +3,7 @@
 Cross-validation on the validation split compares several methods. The one with the lowest
 cross-entropy is fitted on the whole split and goes into the graph.
 
-On a small split only a temperature is fitted, with a prior, and no probability is above what the
+Where few answers are wrong only a temperature is fitted, and no probability is above what the
 number of images allows (decision 59).
 """
 
@@ -18,18 +18,14 @@ from model.artifact.trust import Calibration
 from training.trust.calibrator import METHODS, SOFTMAX, Calibrator, Term, quantities
 
 FOLDS = 5
-MIN_WRONG_FOR_TERMS = 150
-"""With fewer wrong answers only a temperature is fitted: they alone limit confidence."""
+MIN_WRONG_FOR_TERMS = 60
+"""With fewer wrong answers only a temperature is fitted: they alone limit confidence.
+
+Ten for each of the six coefficients. Source: Peduzzi et al., "A simulation study of the number of
+events per variable in logistic regression analysis", 1996.
+"""
 MIN_LIMIT = 0.75
 """Lowest `max_probability`: below 12 images the rule of three allows no answer at all."""
-SCALE_SHRINK_Z = 1.96
-"""Where wrong answers are many, the scale is shrunk to the lower end of its 95 % interval.
-
-The validation split chose the checkpoint, so the network does better there than on new images.
-The scale that fits best there is therefore overconfident, and never underconfident.
-"""
-MAX_SCALE_ERROR = 0.25
-"""Upper limit of the standard error: a few images say almost nothing about the scale."""
 
 
 @dataclass(frozen=True)
@@ -108,29 +104,29 @@ def max_probability(images: int) -> float:
     return max(MIN_LIMIT, 1 - 3 / images) if images else MIN_LIMIT
 
 
-def fit(
-    data: CalibrationData, terms: tuple[Term, ...], *, few: bool = False, limit: float = 1.0
-) -> Calibrator:
+def fit(data: CalibrationData, terms: tuple[Term, ...], *, limit: float = 1.0) -> Calibrator:
     """Find the coefficients with the lowest cross-entropy.
 
     The scale may be above or below 1: networks trained with label smoothing are underconfident,
-    most others are overconfident. An L2 prior with the weight of one image draws it towards 1. A
-    fit that diverges gives the plain softmax.
+    most others are overconfident. Two priors have the weight of one image each: an L2 prior draws
+    the scale towards 1, and one more image whose label is not known keeps confidence down. With n
+    images, all right, it ends near 1 - 1/n, as Laplace's rule of succession has it. A fit that
+    diverges gives the plain softmax.
 
     Args:
         data: Of the validation split.
         terms: Of the calibrator.
-        few: The images are few. One more whose label is not known is added as a prior: with n
-            images, all right, confidence ends near 1 - 1/n, as Laplace's rule of succession has
-            it. Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, 2.2.
         limit: The calibrator's `max_probability`.
+
+    Source:
+        Platt, "Probabilistic Outputs for Support Vector Machines", 1999, 2.2.
     """
     logits, distances = data.logits.double(), data.distances.double()
     if not len(logits):  # a single fold holds every image
         return Calibrator(terms, max_probability=limit).requires_grad_(requires_grad=False)
     largest = quantities(terms, logits, distances).max(0).values if terms else None
     calibrator = Calibrator(terms, largest, limit)
-    unknown = 1 / (len(logits) + 1) if few else 0.0
+    unknown = 1 / (len(logits) + 1)
     optimizer = torch.optim.LBFGS(
         calibrator.parameters(), max_iter=300, tolerance_grad=1e-8, line_search_fn="strong_wolfe"
     )
@@ -147,28 +143,7 @@ def fit(
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     if not all(bool(values.isfinite().all()) for values in calibrator.parameters()):
         calibrator = Calibrator(terms, largest, limit)
-    calibrator.requires_grad_(requires_grad=False)
-    if not few:
-        error = _standard_error(calibrator, data)
-        calibrator.scale.copy_(calibrator.scale - SCALE_SHRINK_Z * error)
-    return calibrator
-
-
-def _standard_error(calibrator: Calibrator, data: CalibrationData) -> float:
-    """Standard error of the scale: the sandwich formula, by finite differences."""
-    step = 1e-3
-    centre = calibrator.scale.clone()
-    losses = []
-    for offset in (-step, 0.0, step):
-        calibrator.scale.copy_(centre + offset)
-        scaled = calibrator.scaled(data.logits.double(), data.distances.double())
-        losses.append(nn.functional.cross_entropy(scaled, data.targets, reduction="none"))  # (N,)
-    calibrator.scale.copy_(centre)
-    below, at, above = losses
-    slopes = (above - below) / (2 * step)
-    curvature = ((above - 2 * at + below) / step**2).mean().clamp(min=1e-6)
-    error = slopes.square().mean().sqrt() / curvature / len(slopes) ** 0.5
-    return min(float(error), MAX_SCALE_ERROR)
+    return calibrator.requires_grad_(requires_grad=False)
 
 
 def choose(data: CalibrationData, split: str, *, seed: int = 0) -> Chosen:
@@ -189,15 +164,13 @@ def choose(data: CalibrationData, split: str, *, seed: int = 0) -> Chosen:
     for name, terms in METHODS.items():
         if terms and few:
             continue
-        fitted[name] = tuple(
-            fit_method(data[fold != each], name, few=few, images=count) for each in range(folds)
-        )
+        fitted[name] = tuple(fit_method(data[fold != each], name, count) for each in range(folds))
         losses = [_loss(fitted[name][each], data[fold == each]) for each in range(folds)]
         nll = float(torch.cat(losses).mean())
         if math.isfinite(nll) or name == SOFTMAX:  # otherwise it diverged on a fold
             tried[name] = nll
     best = min(tried, key=tried.__getitem__)
-    calibrator = fit_method(data, best, few=few, images=count)
+    calibrator = fit_method(data, best, count)
     record = Calibration(
         method=best,
         coefficients=calibrator.coefficients(),
@@ -211,12 +184,12 @@ def choose(data: CalibrationData, split: str, *, seed: int = 0) -> Chosen:
     return Chosen(calibrator, fitted[best], fold, record)
 
 
-def fit_method(data: CalibrationData, method: str, *, few: bool, images: int) -> Calibrator:
+def fit_method(data: CalibrationData, method: str, images: int) -> Calibrator:
     """Fit a method to a split of so many images, or to a part of it."""
     limit = max_probability(images)
     if method == SOFTMAX:
         return Calibrator((), max_probability=limit).requires_grad_(requires_grad=False)
-    return fit(data, METHODS[method], few=few, limit=limit)
+    return fit(data, METHODS[method], limit=limit)
 
 
 def _loss(calibrator: Calibrator, data: CalibrationData) -> Tensor:

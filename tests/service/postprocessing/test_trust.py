@@ -1,10 +1,13 @@
 """What an artifact offers follows from its manifest."""
 
+import numpy as np
 import pytest
 
 from model.artifact.manifest import Manifest
 from model.artifact.trust import OodFigures, PerLabelSets, PredictionSets
 from service.errors import InvalidParameterError
+from service.inference.outputs import BatchOutputs
+from service.postprocessing.batch import read_batch
 from service.postprocessing.trust import PredictOptions, Trust
 from tests.manifests import build_manifest
 
@@ -45,6 +48,29 @@ def test_sets_for_each_label_need_thresholds_for_each_and_images_enough() -> Non
     ):
         with pytest.raises(InvalidParameterError, match=message):
             trust.validate(PredictOptions(coverage=coverage, per_label=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "indices"),
+    [
+        (PredictOptions(coverage=0.5), [0]),  # the threshold alone leaves it empty
+        (PredictOptions(coverage=0.9), [0]),
+        (PredictOptions(coverage=0.9, per_label=True), [0, 1]),
+    ],
+)
+def test_a_set_holds_the_likeliest_label_and_those_under_their_own_thresholds(
+    options: PredictOptions, indices: list[int]
+) -> None:
+    own = PerLabelSets(n=(19, 40), coverages=(0.9,), thresholds=((0.0, 0.9),), measured=())
+    trust = _trust(prediction_sets=SETS.model_copy(update={"per_label": own}))
+    outputs = BatchOutputs(
+        logits=np.zeros((1, 2), np.float32), probabilities=np.array([[0.6, 0.4]], np.float32)
+    )
+    answers = read_batch(outputs, np.zeros((1, 4, 4, 1), np.uint8), None)
+
+    result = trust.result(answers, 0, (4, 4), options)
+
+    assert [each["index"] for each in result["prediction_set"]] == indices
 
 
 def test_an_artifact_without_a_threshold_has_none() -> None:

@@ -15,10 +15,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from training.data.dataset import DatasetError
 from training.evaluation.predict import load_network
 from training.fit.callbacks.checkpointing import DurableCheckpoints
 from training.fit.loop import Outcome
+from training.fit.reproduce import reproduce
 from training.recipe.recipe import Recipe
+from training.runs.dataset import dataset_to_evaluate
 from training.runs.environment import commit, now
 from training.runs.reading import RECORD_KEY, read_checkpoint, read_record
 from training.runs.record import CheckpointError
@@ -48,6 +51,31 @@ def test_a_run_folder_stands_for_its_best_checkpoint(trained: Outcome) -> None:
     _, from_file = read_checkpoint(trained.folder.best)
 
     assert all(torch.equal(from_folder[name], from_file[name]) for name in from_file)
+
+
+@pytest.mark.parametrize("images", [0, 2_500])
+def test_a_run_of_an_earlier_version_keeps_its_validation_split_whole(
+    trained: Outcome, monkeypatch: pytest.MonkeyPatch, images: int
+) -> None:
+    asked: list[bool] = []
+
+    def read(*_: object, calibrate: bool, **__: object) -> None:
+        asked.append(calibrate)
+        raise DatasetError("that is all")
+
+    monkeypatch.setattr("training.runs.dataset.read_dataset", read)
+    monkeypatch.setattr("training.fit.reproduce.read_dataset", read)
+    record = read_record(trained.folder.path)
+    assert record.calibration_images == 0  # as in records that do not have the field
+    record = record.model_copy(update={"calibration_images": images})
+    monkeypatch.setattr("training.fit.reproduce.read_record", lambda _: record)
+
+    with pytest.raises(DatasetError):
+        dataset_to_evaluate(record, None, trained.folder.path)
+    with pytest.raises(DatasetError):
+        reproduce(trained.folder.path, trained.folder.path)
+
+    assert asked == [images > 0] * 2
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
