@@ -118,8 +118,6 @@ METHODS: Mapping[str, tuple[Term, ...]] = MappingProxyType(
     {
         SOFTMAX: (),
         "temperature": (),
-        "margin": ("margin",),
-        "distance": ("distance",),
         "margin+distance": ("margin", "distance"),
     }
 )
