@@ -9,6 +9,7 @@ from service.errors import InvalidParameterError
 from service.inference.outputs import BatchOutputs
 from service.postprocessing.batch import read_batch
 from service.postprocessing.trust import PredictOptions, Trust
+from service.preprocessing.prepare import ImageSize
 from tests.manifests import build_manifest
 
 SETS = PredictionSets(
@@ -68,7 +69,7 @@ def test_a_set_holds_the_likeliest_label_and_those_under_their_own_thresholds(
     )
     answers = read_batch(outputs, np.zeros((1, 4, 4, 1), np.uint8), None)
 
-    result = trust.result(answers, 0, (4, 4), options)
+    result = trust.result(answers, 0, ImageSize(4, 4), options)
 
     assert [each["index"] for each in result["prediction_set"]] == indices
 
