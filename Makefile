@@ -44,7 +44,7 @@ SIDE_BY_SIDE = -n 2 --dist loadfile
 TORCH_OR_ONNX = tests/model/network tests/model/weights \
     tests/model/architecture/test_summary_against_torch.py \
     tests/model/artifact/test_onnx_file_against_onnx.py
-TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/benchmarks tests/deploy tests/test_layering.py tests/test_locks.py
+TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/examples tests/benchmarks tests/deploy tests/test_layering.py tests/test_locks.py
 ONE_PROCESS = api inference observability offline postprocessing preprocessing registry
 SERVED = tests/model $(ONE_PROCESS:%=tests/service/%)
 SERVERS = tests/service $(ONE_PROCESS:%=--ignore tests/service/%)
