@@ -22,7 +22,7 @@ help:
 	@echo "make fix     format and fix what can be fixed"
 	@echo "make bench   measure the service on this machine"
 	@echo "make bench-trust   train networks and measure coverage, calibrators, strangers and maps on them; hours"
-	@echo "make bench-peers   measure it beside LitServe and Triton, which are downloaded first"
+	@echo "make bench-peers   measure it beside mosec, LitServe and Triton, which are downloaded first"
 	@echo "make fuzz    send the service what nobody should send, and compare it with its OpenAPI document"
 	@echo "make gpu     measure serving and training on this machine's GPU; five minutes"
 	@echo "make train   train the default model and export it to artifacts/fashion-mnist/2"
@@ -115,7 +115,6 @@ bench: install
 gpu: .venv-gpu/.installed
 	.venv-gpu/bin/python -m benchmarks.gpu --out runs/gpu
 
-# The other servers get environments of their own, .venv-litserve and .venv-triton, from PyPI.
 # Hours. CIFAR10=FOLDER and PHOTOS=FOLDER: folders of labelled images, `cifar10` and a small set.
 bench-trust: install
 	$(RUN)/python -m benchmarks.networks runs/trust
@@ -128,6 +127,7 @@ bench-trust: install
 	    $(patsubst %,--leave-out %,bird cat deer ship truck)
 	$(RUN)/python -m benchmarks.explanations
 
+# The other servers get environments of their own, such as .venv-mosec, from PyPI.
 bench-peers: install
 	$(RUN)/python -m benchmarks.peers.compare
 	[ -e runs/resnet50/1 ] || $(RUN)/export-model --architecture resnet50 --random --precision all --out runs/resnet50/1

@@ -89,6 +89,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         yield
         await service.drain(settings.deadline_s)
         await models.stop()
+        telemetry.flush()  # other workers go on reading what this one counted
         if tracing is not None:
             await asyncio.to_thread(tracing.stop)
 
@@ -121,7 +122,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         RequestMiddleware,
         service=service,
         handle_error=handle_error,
-        routes=predict.router.routes,
+        routes=predict.router.routes if tracing is None else (),  # FastAPI makes the spans
     )
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors_options(settings.cors_origins))

@@ -10,11 +10,12 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 from typing import Any, Literal
 
 from service.stderr import is_on_event_loop, write_to_stderr
@@ -34,7 +35,10 @@ WARNINGS = "py.warnings"
 LIBRARIES = ("asyncio", "PIL", WARNINGS, "python_multipart")
 """Only their warnings are logged; Pillow logs each chunk of a file at debug level."""
 
-_NUMBERS = (int, float)
+_ENCODERS: Mapping[type, Callable[[Any], str]] = MappingProxyType(
+    {str: encode_basestring_ascii, int: repr, float: repr}
+)
+"""Faster than `json.dumps`, and the same."""
 
 log = logging.getLogger("service")
 
@@ -70,11 +74,7 @@ class TextFormatter(logging.Formatter):
         """Write one line."""
         pairs = "".join(
             [
-                f" {name}={encode_basestring_ascii(value)}"  # as JSON, on a faster path
-                if type(value) is str
-                else f" {name}={value!r}"
-                if type(value) in _NUMBERS
-                else f" {name}={json.dumps(value)}"
+                f" {name}={_ENCODERS.get(type(value), json.dumps)(value)}"
                 for name, value in fields.items()
             ]
         )

@@ -1,8 +1,8 @@
 """Ours beside other servers: the same model, the same requests, alternating in one run.
 
-`python -m benchmarks.peers.compare [ARTIFACT] [SECONDS]`: LitServe with forms, Triton's
-Python backend with the V2 protocol's binary tensors. Each gets an environment of its own,
-`.venv-litserve` and `.venv-triton`, made at the first call. Servers on one core, load on
+`python -m benchmarks.peers.compare [ARTIFACT] [SECONDS] [--peer NAME]`: mosec with raw bodies,
+LitServe with forms, Triton's Python backend with the V2 protocol's binary tensors. Each gets an
+environment of its own, such as `.venv-mosec`, made at the first call. Servers on one core, load on
 another, 16 connections. A peer that does not start here is named and left out.
 """
 
@@ -13,16 +13,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import typer
 
 from benchmarks.arguments import SHIPPED, ArtifactFolder, Seconds
 from benchmarks.client import prepare
 from benchmarks.images import form, make_image
 from benchmarks.process import Process, ours, pin_to, serving, write_result
-from benchmarks.rounds import closed_round
+from benchmarks.rounds import Round, closed_round
 from model.cli import script
 
 ROUNDS = 5
+Only = typer.Option("--peer", help="Measure beside this one alone.")
 
 
 class Peer(NamedTuple):
@@ -35,6 +38,10 @@ class Peer(NamedTuple):
     ready_path: str
     path: str
     request: Callable[[str], bytes]
+
+
+def _raw(url: str) -> bytes:
+    return prepare(url, make_image(28))
 
 
 def _form(url: str) -> bytes:
@@ -61,6 +68,15 @@ def _tensor(url: str) -> bytes:
     return prepare(url, head + element, "application/octet-stream", length)
 
 
+MOSEC = Peer(
+    "mosec",
+    ("mosec", "onnxruntime", "pillow", "numpy"),
+    sys.executable,
+    "benchmarks/peers/mosec_app.py",
+    "/",
+    "/predict",
+    _raw,
+)
 LITSERVE = Peer(
     "litserve",
     ("litserve", "onnxruntime", "pillow", "numpy", "python-multipart"),
@@ -71,6 +87,7 @@ LITSERVE = Peer(
     _form,
 )
 PEERS = (
+    MOSEC,
     LITSERVE,
     Peer(
         "triton",
@@ -102,13 +119,13 @@ def installed(peer: Peer) -> dict[str, str]:
     return found
 
 
-def per_second(server: Process, peer: Peer, seconds: float) -> float:
-    """Answers with status 200 a second."""
+def ask(server: Process, peer: Peer, seconds: float) -> Round:
+    """One round: answers a second, latency, processor time of each."""
     url = server.url(peer.path)
-    return closed_round(server, url, peer.request(url), 16, seconds)["per_second"]
+    return closed_round(server, url, peer.request(url), 16, seconds)
 
 
-def measure(peer: Peer, artifact: str, precision: str, seconds: float) -> dict[str, float]:
+def measure(peer: Peer, artifact: str, precision: str, seconds: float) -> dict[str, Round]:
     """Alternate ours and the peer; medians of both, and of the ratios."""
     command, environment = ours(artifact=artifact, precision=precision)
     other = [interpreter(peer), peer.program]
@@ -116,22 +133,25 @@ def measure(peer: Peer, artifact: str, precision: str, seconds: float) -> dict[s
         serving(command, environment, cores={0}) as us,
         serving(other, environment, cores={0}, ready_path=peer.ready_path) as them,
     ):
-        per_second(them, peer, 1)  # whatever it loads with its first requests
-        rounds = [
-            (per_second(us, peer, seconds), per_second(them, peer, seconds)) for _ in range(ROUNDS)
-        ]
+        ask(them, peer, 1)  # whatever it loads with its first requests
+        rounds = [(ask(us, peer, seconds), ask(them, peer, seconds)) for _ in range(ROUNDS)]
     return {
-        "ours": round(median(our for our, _ in rounds), 1),
-        peer.name: round(median(their for _, their in rounds), 1),
-        "ratio": round(median(our / their for our, their in rounds), 3),
+        name: {
+            "ours": round(median(our[name] for our, _ in rounds), 3),
+            peer.name: round(median(their[name] for _, their in rounds), 3),
+            "ratio": round(median(our[name] / their[name] for our, their in rounds), 3),
+        }
+        for name in rounds[0][0]
     }
 
 
-def main(artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 2) -> None:
+def main(
+    artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 2, only: Annotated[str, Only] = ""
+) -> None:
     """Measure and print."""
     pin_to({1})
     path, measured, versions = str(artifact.absolute()), {}, {}
-    for peer in PEERS:
+    for peer in [each for each in PEERS if only in ("", each.name)]:
         for precision in ("float32", "int8"):
             name = f"{peer.name}, {precision}"
             try:
@@ -140,8 +160,8 @@ def main(artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 2) -> None:
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                 print(f"{name} did not start here: {error}")
                 continue
-            print(name, measured[name], flush=True)
-    print(write_result(f"peers-{artifact.parent.name}", measured, versions))
+            print(name, *measured[name].items(), sep="\n  ", flush=True)
+    print(write_result(f"peers-{artifact.parent.name}{only and f'-{only}'}", measured, versions))
 
 
 if __name__ == "__main__":

@@ -59,12 +59,11 @@ class Recorder:
         """
         key = (route, method if method in METHODS else "other", status)
         children = self._metric_children.get(key)
-        if children is None:  # routes and methods are a fixed set, so there are few labels
-            count = self._telemetry.requests.labels(*key[:2], str(status))
-            children = count, self._telemetry.request_seconds.labels(route)
+        if children is None:
+            children = self._telemetry.request_metrics(*key)
             self._metric_children[key] = children
-        children[0].inc()
-        children[1].observe(seconds)
+        children[0].more += 1
+        children[1].values.append(seconds)
         if record.key:
             self._telemetry.key_requests.labels(record.key).inc()
         level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass
 class BatchOutputs:
     """What one run of the engine gives for a batch of N images.
 

@@ -17,13 +17,13 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
 
 from service.errors import STATUS
+from service.observability.buffered import BufferedCounter, BufferedHistogram
 from service.observability.counters import Statistics
 from service.observability.drift import drift_metrics
 from service.observability.exposition import Exposition
@@ -37,6 +37,8 @@ from service.registry.registry import ModelRegistry, ReloadOutcome
 from service.settings import MULTIPROCESS_FOLDER
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+MAX_BUFFERED = 512
+"""Requests whose times are counted at once; under uvicorn without our server nothing else asks."""
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -56,13 +58,13 @@ class Telemetry:
         if MULTIPROCESS_FOLDER not in os.environ:  # these two know one process only
             ProcessCollector(registry=registry)
             PlatformCollector(registry=registry)
-        self.requests = Counter(
+        self.requests = BufferedCounter(
             "resnet_requests_total",
             "HTTP requests and gRPC calls answered.",
             ("route", "method", "status"),
             registry=registry,
         )
-        self.request_seconds = Histogram(
+        self.request_seconds = BufferedHistogram(
             "resnet_request_duration_seconds",
             "From the request's headers to the end of the response.",
             ("route",),
@@ -83,11 +85,11 @@ class Telemetry:
             ("key",),
             registry=registry,
         )
-        self.images = Counter("resnet_images_total", "Images answered.", registry=registry)
-        self.executed = Counter(
+        self.images = BufferedCounter("resnet_images_total", "Images answered.", registry=registry)
+        self.executed = BufferedCounter(
             "resnet_images_executed_total", "Images that the engine was given.", registry=registry
         )
-        stage_seconds = Histogram(
+        stage_seconds = BufferedHistogram(
             "resnet_stage_duration_seconds",
             "Time that a request spent in each stage; infer is the engine's run.",
             ("stage",),
@@ -95,12 +97,15 @@ class Telemetry:
             registry=registry,
         )
         self._stages = [stage_seconds.labels(stage) for stage in Timings._fields]
-        self.batch_size = Histogram(
+        self._stage_values = [stage.values for stage in self._stages]
+        self.batch_size = BufferedHistogram(
             "resnet_batch_size_images",
             "Images in each run of the engine.",
             buckets=BATCH_SIZES,
             registry=registry,
         )
+        self._buffered: list[BufferedCounter | BufferedHistogram] = [self.images, self.executed]
+        self._buffered += [self.batch_size, *self._stages]
         self.in_flight = _gauge("resnet_images_in_flight", "Images admitted, unanswered.", registry)
         self.queue = _gauge("resnet_queue_images", "Images that wait for a run.", registry)
         self._usage = Usage(registry)
@@ -124,6 +129,27 @@ class Telemetry:
                 self._info_of(added).set(1)
         self._predictions.refresh(default.drift)
 
+    def request_metrics(
+        self, route: str, method: str, status: int
+    ) -> tuple[BufferedCounter, BufferedHistogram]:
+        """Give what counts the requests of these labels, and takes their seconds.
+
+        Call it once for each: routes, methods and statuses are a fixed set.
+        """
+        found = (
+            self.requests.labels(route, method, str(status)),
+            self.request_seconds.labels(route),
+        )
+        self._buffered += found
+        return found
+
+    def flush(self) -> None:
+        """Count what is buffered: other workers read it only then."""
+        with contextlib.suppress(OSError):  # the disk with several workers' files is full
+            for metric in self._buffered:
+                metric.flush()
+        self._predictions.flush()
+
     def record_reload(self, outcome: ReloadOutcome) -> None:
         """Count a candidate of a reload."""
         self.reloads.labels(outcome).inc()
@@ -131,8 +157,8 @@ class Telemetry:
     def record_batch(self, classifier: Classifier, images: int, seconds: float) -> None:
         """Count a run of the engine."""
         self.statistics[classifier].record_batch(images, seconds)
-        self.executed.inc(images)
-        self.batch_size.observe(images)
+        self.executed.more += images
+        self.batch_size.values.append(images)
 
     def record_request(
         self, outcome: Outcome, classifier: Classifier, output_s: float = 0.0
@@ -145,9 +171,11 @@ class Telemetry:
             output_s: What writing the answer took, where that was measured.
         """
         self.statistics[classifier].record_request(outcome, output_s)
-        self.images.inc(len(outcome.outputs))
-        for histogram, seconds in zip(self._stages, outcome.timings, strict=True):
-            histogram.observe(seconds)
+        self.images.more += len(outcome.outputs)
+        for values, seconds in zip(self._stage_values, outcome.timings, strict=True):
+            values.append(seconds)
+        if len(values) >= MAX_BUFFERED:
+            self.flush()
         if self._tracing is not None:
             self._tracing.record_request(outcome, classifier.info)
 
@@ -156,6 +184,7 @@ class Telemetry:
 
         What cannot be read at the moment, say for want of descriptors, stays as it was.
         """
+        self.flush()
         classifiers = models.all()
         self.in_flight.set(sum(classifier.in_flight for classifier in classifiers))
         self.queue.set(sum(classifier.batcher.queued() for classifier in classifiers))

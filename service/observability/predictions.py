@@ -4,6 +4,7 @@ import contextlib
 
 from prometheus_client import CollectorRegistry, Counter
 
+from service.observability.buffered import BufferedCounter
 from service.postprocessing.drift import Drift, Observation
 
 
@@ -16,12 +17,12 @@ class PredictionCounters:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._predictions = Counter(
+        self._predictions = BufferedCounter(
             "resnet_predictions_total", "Images by top label.", ("label",), registry=registry
         )
         self._out_of_distribution: Counter | None = None  # until a default model has a score
         self._default: Drift | None = None
-        self._by_label: list[Counter] = []
+        self._by_label: list[BufferedCounter] = []
 
     def refresh(self, default: Drift) -> None:
         """Create the labels of a new default model, so that Prometheus sees them start at 0.
@@ -35,6 +36,7 @@ class PredictionCounters:
         if default is self._default:
             return
         self._default = None
+        self.flush()
         with contextlib.suppress(OSError):
             self._by_label = [self._predictions.labels(label) for label in default.labels]
             if default.has_score and self._out_of_distribution is None:
@@ -45,6 +47,12 @@ class PredictionCounters:
                 )
             self._default = default
 
+    def flush(self) -> None:
+        """Count what is buffered."""
+        with contextlib.suppress(OSError):
+            for counter in self._by_label:
+                counter.flush()
+
     def count(self, drift: Drift, observation: Observation) -> None:
         """Count an image if it is the default model's: labels do not tell models apart.
 
@@ -54,7 +62,7 @@ class PredictionCounters:
         """
         if drift is not self._default:
             return
-        self._by_label[observation.label].inc()
+        self._by_label[observation.label].more += 1
         if (
             self._out_of_distribution is not None
             and drift.has_score

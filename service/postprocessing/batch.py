@@ -32,7 +32,7 @@ def label_heads(labels: Sequence[str]) -> list[bytes]:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class BatchAnswers(BatchOutputs):
     """Outputs of one run, and values computed from them; one entry for each image.
 
@@ -64,8 +64,9 @@ class BatchAnswers(BatchOutputs):
         if self.order is None or not self.heads:
             return None
         top = self.order[:, :DEFAULT_TOP_K]  # (N, k)
-        probabilities = np.take_along_axis(self.probabilities, top, axis=1).clip(0, 1).tolist()
-        texts = to_json(probabilities)[2:-2].split(b"],[")
+        found = self.probabilities[np.arange(len(top))[:, None], top]
+        shown = np.minimum(np.maximum(found, 0), 1).tolist()
+        texts = to_json(shown)[2:-2].split(b"],[")
         results = []
         for labels, text in zip(top.tolist(), texts, strict=True):
             each = zip(labels, text.split(b","), strict=True)
@@ -103,13 +104,13 @@ def read_batch(
         top = order[:, 0]
     else:
         top = probabilities.argmax(axis=1)
-    finite: NDArray[np.bool_] = np.logical_and(
-        np.isfinite(outputs.logits).all(axis=1), np.isfinite(probabilities).all(axis=1)
-    )
+    # a number that is not finite makes a sum that is not, either
+    sums = np.add.reduce(outputs.logits, axis=1, dtype=np.float64)
+    sums += np.add.reduce(probabilities, axis=1, dtype=np.float64)
     score, in_distribution = None, None
     if threshold is not None and outputs.score is not None:
         score = outputs.score
-        finite = finite & np.isfinite(score)
+        sums += score
         in_distribution = (score >= threshold).tolist()
     return BatchAnswers(
         logits=outputs.logits,
@@ -117,9 +118,9 @@ def read_batch(
         score=score,
         maps=outputs.maps,
         features=outputs.features,
-        finite=finite.tolist(),
+        finite=np.isfinite(sums).tolist(),
         top=top.tolist(),
-        confidence=probabilities.max(axis=1).tolist(),
+        confidence=np.maximum.reduce(probabilities, axis=1).tolist(),
         in_distribution=in_distribution,
         brightness=brightness(images).tolist(),
         order=order,
