@@ -30,7 +30,7 @@ from benchmarks.networks import (
     features_of,
     networks,
 )
-from benchmarks.ood_scores import Score, offered, others
+from benchmarks.ood_scores import offered, others
 from benchmarks.process import write_result
 from model.cli import script
 from training.data.dataset import Split, sample
@@ -45,30 +45,33 @@ LEFT_OUT = "labels left out"
 def measure(network: Network) -> dict[str, Any]:
     """Measure every score against every set of strangers."""
     trained, dataset = network.trained, network.dataset
+    head = trained.network.classifier
 
-    def of(score: Score, images: Split | Tensor) -> Tensor:
+    def seen(images: Split | Tensor) -> tuple[Tensor, Tensor]:
         features = features_of(trained, images)
-        return score(trained.network.classifier(features), features)
+        return head(features), features
 
     fitting = sample(dataset.train, FITTING_IMAGES)
-    features = features_of(trained, fitting)
-    head = trained.network.classifier
+    _, features = seen(fitting)
     scores = offered(features, fitting.targets, len(dataset.labels)) | others(features, head)
-    chooses = distort(sample(dataset.validation, MAX_DISTORTED).images)
-    strangers = {LEFT_OUT: ("near", sample_of(network.strangers))}
+    validation, calibration, test = (
+        seen(split) for split in (dataset.validation, dataset.calibration, dataset.test)
+    )
+    distorted = distort(sample(dataset.validation, MAX_DISTORTED).images).values()
+    chooses = [seen(images) for images in distorted]
+    strangers = {LEFT_OUT: ("near", seen(sample_of(network.strangers)))}
     for name, one in ood_sets(dataset.preprocessing, None).items():
-        strangers[name] = (one.kind, one.images)
+        strangers[name] = (one.kind, seen(one.images))
     found = {}
     for name, score in scores.items():
-        validation = of(score, dataset.validation)
-        known = of(score, dataset.test)
-        threshold = find_threshold(of(score, dataset.calibration))
+        known, inside = score(*test), score(*validation)
+        threshold = find_threshold(score(*calibration))
         assert threshold is not None  # noqa: S101  # 19 images are enough
         found[name] = {
-            "chooses": mean(auroc(validation, of(score, images)) for images in chooses.values()),
+            "chooses": mean(auroc(inside, score(*images)) for images in chooses),
             "flagged": float((known < threshold).double().mean()),
             "sets": {
-                which: {"kind": kind, **_against(known, of(score, images), threshold)}
+                which: {"kind": kind, **_against(known, score(*images), threshold)}
                 for which, (kind, images) in strangers.items()
             },
         }
