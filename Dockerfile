@@ -20,7 +20,7 @@ RUN /opt/venv/bin/pip install --no-deps --no-build-isolation . \
     && find /opt/venv '(' -name '__pycache__' -o -name tests ')' -prune -exec rm -rf {} + \
     # for programs in C; Python's module has its own copy (the wheel for CUDA was not tried)
     && case "${EXTRA}" in cpu*) \
-    rm /opt/venv/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.so.* ;; esac
+    rm -f /opt/venv/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.so.* ;; esac
 WORKDIR /srv
 COPY artifacts ./artifacts
 # Bytecode of what serving imports, which a read-only container could not keep: without it each start
