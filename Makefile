@@ -10,7 +10,7 @@ RUN = .venv-dev/bin
 ON_CIFAR10 = --recipe cifar10 --set architecture=resnet20 --set epochs=8
 ON_PHOTOS = $(ON_CIFAR10) --set image_size=64 --set batch_size=16
 
-.PHONY: help serve install test coverage check chromium proxies fashion-mnist fix bench bench-peers bench-trust gpu train experiments \
+.PHONY: help serve install test coverage check chromium proxies fashion-mnist fix bench bench-peers bench-trust bench-ray gpu train experiments \
     test-scale lock audit audit-code audit-container audit-advisories sbom clean
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make bench   measure the service on this machine"
 	@echo "make bench-trust   train networks and measure coverage, calibrators, strangers and maps on them; hours"
 	@echo "make bench-peers   measure it beside mosec, LitServe and Triton, which are downloaded first"
+	@echo "make bench-ray   measure what Ray Serve costs beside the plain service; five minutes"
 	@echo "make fuzz    send the service what nobody should send, and compare it with its OpenAPI document"
 	@echo "make gpu     measure serving and training on this machine's GPU; five minutes"
 	@echo "make train   train the default model and export it to artifacts/fashion-mnist/2"
@@ -110,6 +111,10 @@ bench: install
 	$(RUN)/python -m benchmarks.soak
 	$(RUN)/python -m benchmarks.explain
 	$(RUN)/python -m benchmarks.plan
+
+# One replica on Ray beside one plain server.
+bench-ray: .venv-ray/.installed
+	.venv-ray/bin/python -m benchmarks.ray_serve
 
 # In an environment of its own, .venv-gpu, with onnxruntime and torch for CUDA.
 gpu: .venv-gpu/.installed
