@@ -49,7 +49,7 @@ def fails(error: BaseException | type[BaseException] = MemoryError) -> Callable[
 
 Post = partial[Any]
 RAW = partial(httpx.AsyncClient.post, url="/predict", content=LARGE)
-SMALL = partial(RAW, content=WHITE)
+SMALL = partial(RAW, content=encode(striped()))
 IN_JSON = partial(RAW, content=JSON, headers={"content-type": "application/json"})
 FORM = partial(httpx.AsyncClient.post, url="/predict", files=[("file", LARGE), ("file", LARGE)])
 TENSOR = partial(RAW, url=INFER, content=V2)
@@ -81,7 +81,7 @@ FAILURES: dict[str, tuple[Post, str, Any]] = {
         fails(),
     ),
     "unpacking": (PACKED, "service.api.compression.decompress", fails()),
-    "writing JSON": (RAW, "service.api.routes.predict.to_json", fails()),
+    "writing JSON": (RAW, "service.postprocessing.batch.to_json", fails()),
     "writing an answer of V2": (TENSOR, "service.api.v2.infer.write_response", fails()),
     "starting a thread": (IN_JSON, "asyncio.to_thread", fails(NO_THREAD)),
     "starting a decoding thread": (

@@ -20,7 +20,7 @@ from service.preprocessing import decode, prepare
 from service.registry import classifier
 from tests.service.classifying import classify, predict, predict_tensors
 from tests.service.conftest import Gate, Serve
-from tests.service.images import BLACK, WHITE, encode, png_by_hand
+from tests.service.images import BLACK, WHITE, encode, png_by_hand, striped
 
 
 @pytest.mark.anyio
@@ -105,7 +105,7 @@ async def test_a_deadline_that_passes_while_images_are_decoded_runs_nothing(
     monkeypatch.setattr(prepare, "read_image", slowly)
 
     with pytest.raises(DeadlineExceededError, match="while the images were decoded"):
-        await predict(service, [WHITE], timeout_s=0.05)
+        await predict(service, [encode(striped())], timeout_s=0.05)
 
     assert service.classifier.batcher.executed == 0
     assert service.classifier.admission.in_flight == 0
