@@ -63,9 +63,10 @@ coverage: check chromium proxies fashion-mnist .venv/.testing
 	.venv/bin/pytest -q --cov --cov-append $(SERVERS)
 
 # What needs a cluster is no part of `make test`. Ray has an environment of its own, .venv-ray.
-test-scale: .venv-ray/.installed
+test-scale: .venv-ray/.installed install
 	@if docker info >/dev/null 2>&1; then $(MAKE) images; else echo "no Docker engine: its tests are skipped"; fi
 	DOCKER_COMPOSE='$(DOCKER_COMPOSE)' .venv-ray/bin/pytest -q tests/scale
+	$(RUN)/pytest -q tests/scale/test_torchrun.py
 
 check: install
 	$(RUN)/ruff format --check --quiet .
