@@ -141,7 +141,7 @@ def test_images_are_mixed_until_the_cooldown(
 ) -> None:
     changes = ["mixup=1", "cooldown=0.25", "flip=false", "random_shift=0", "resolution_start=1"]
     module = _module(small_fashion, get_recipe("fast", changes))
-    trainer = SimpleNamespace(global_step=step, estimated_stepping_batches=100)
+    trainer = SimpleNamespace(global_step=step, estimated_stepping_batches=100, world_size=1)
     monkeypatch.setattr(Classifier, "trainer", trainer)
     monkeypatch.setattr(Classifier, "_log", lambda *_: None)
     seen: list[torch.Tensor] = []
