@@ -1,5 +1,6 @@
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,8 +221,12 @@ def test_a_small_network_has_one_run_with_all_cores(
 
 
 def _native_threads() -> int:
-    """Count the threads that are not Python's, whose own may be about to end."""
-    return len(list(Path("/proc/self/task").iterdir())) - threading.active_count()
+    """Count the threads that are not Python's, whose own may be about to begin or end."""
+    counts = [-1, -2]
+    while counts[-1] != counts[-2]:
+        time.sleep(0.05)
+        counts.append(len(list(Path("/proc/self/task").iterdir())) - threading.active_count())
+    return counts[-1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
