@@ -16,6 +16,7 @@ from service import log as log_module
 from service.log import JsonFormatter, LogThrottle, TextFormatter, log_request, set_up_logging
 from service.server.server import configure
 from service.settings import Settings
+from tests.service.listening import wait_until
 from tests.service.process import ROOT
 
 FORGED = "real\r\nerror forged\x1b[31m\u2028line\0"
@@ -189,24 +190,20 @@ def test_an_urgent_line_waits_for_nobody_and_brings_the_others(
     ]
 
 
-def test_many_lines_are_written_without_a_timer(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_many_lines_are_written_without_a_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(log_module, "write_to_stderr", written.append)
     monkeypatch.setattr(log_module, "FLUSH_S", 60)
     set_up_logging("info", "text")
 
     for _ in range(log_module.BATCH_LINES):
         log_request(logging.INFO, {})
 
-    written = ""
-    until = time.monotonic() + 10
-    while written.count("\n") < log_module.BATCH_LINES:
-        assert time.monotonic() < until
-        written += capsys.readouterr().err
+    wait_until(lambda: "".join(written).count("\n") == log_module.BATCH_LINES)
     log_request(logging.INFO, {})
-    assert capsys.readouterr().err == ""
+    assert "".join(written).count("\n") == log_module.BATCH_LINES
     logging.getLogger("service").warning("the rest")
-    assert capsys.readouterr().err.count("\n") == 2
+    assert "".join(written).count("\n") == log_module.BATCH_LINES + 2
 
 
 def test_no_line_is_lost_between_threads(
