@@ -1,4 +1,4 @@
-"""The accuracies that README and docs show: collected in one file, and written from it.
+"""The accuracies that READMEs and docs show: collected in one file, and written from it.
 
     python -m benchmarks.published
 
@@ -11,7 +11,8 @@ if it shows an accuracy that is not in the file.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -28,7 +29,7 @@ INCLUDED = "artifacts/fashion-mnist/1"
 TEST_IMAGES = {"fashion-mnist": 10_000}
 """Of published test splits: earlier results do not name their number."""
 BLOCK = re.compile(r"(?<=<!-- results: )(\w+) -->\n(.*?)(?=<!-- end of results -->)", re.DOTALL)
-PAGES = ("README.md", "docs/artifact.md", "docs/trust.md")
+PAGES = ("README.md", "README.zh-CN.md", "docs/artifact.md", "docs/trust.md")
 
 
 def collect(root: Path = ROOT) -> dict[str, Any]:
@@ -92,9 +93,12 @@ def _recipe(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def recipes(figures: Mapping[str, Any]) -> str:
+TITLES = ("recipe", "test top-1", "seeds", "test images", "CPU s", "machine", "commit")
+TITLES_ZH = ("配方", "测试集 top-1", "随机种子数", "测试图片数", "CPU 秒", "机器", "提交")
+
+
+def recipes(figures: Mapping[str, Any], titles: Sequence[str] = TITLES) -> str:
     """Write the table of the recipes' accuracies."""
-    titles = ("recipe", "test top-1", "seeds", "images", "CPU s", "machine", "commit")
     lines = []
     for row in figures["recipes"]:
         spread = "" if row["spread"] is None else f" ± {100 * row['spread']:.2f}"
@@ -103,7 +107,7 @@ def recipes(figures: Mapping[str, Any]) -> str:
                 f"`{row['recipe']}`",
                 f"{100 * row['top1']:.2f}{spread} %",
                 str(len(row["seeds"])),
-                f"{row['n']:,} of {row['data']}" if row["n"] else row["data"],
+                f"{row['data']}: {row['n']:,}" if row["n"] else row["data"],
                 f"{row['cpu_seconds']:,.0f}",
                 row["machine"],
                 ", ".join(row["commits"]),
@@ -131,6 +135,7 @@ def _over_http(figures: Mapping[str, Any]) -> str:
 
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "recipes": recipes,
+    "recipes_zh": partial(recipes, titles=TITLES_ZH),
     "included": _manifest_tables,
     "verdict": _verdict,
     "over_http": _over_http,

@@ -14,8 +14,21 @@ from tests.service.process import ROOT
 from tests.test_layering import KNOWS
 
 DOCS = ROOT / "docs"
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), ROOT / "examples/README.md"]
+CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md" and "decisions" not in page.parts]
+"""Decision records and the changelog keep the names of their time."""
+FOR_USERS = [
+    *ROOT.glob("README*.md"),
+    *(DOCS / name for name in ("README.md", "tutorial.md", "faq.md")),
+    *(DOCS / "how-to").glob("*.md"),
+    ROOT / "examples/README.md",
+]
 CODE = re.compile(r"^```.*?^```$", re.M | re.S)
+MAKE = re.compile(r"(?:`|\$ |&& )(?:\w+=\S+ )?make ([a-z][a-z-]*)")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def test_every_setting_is_documented_and_no_other() -> None:
@@ -104,7 +117,7 @@ def test_a_proxys_example_in_the_docs_is_that_of_deploy(language: str, file: str
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     text = CODE.sub("", page.read_text())
     links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text)
@@ -121,17 +134,18 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", each).lower().replace(" ", "-") for each in headings}
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        page
-        for page in PAGES
-        if page.parent == DOCS or page.name in {"README.md", "CONTRIBUTING.md"}
-    ],
-    ids=lambda page: page.name,
-)
+def test_the_table_of_contents_has_every_page_and_no_other() -> None:
+    contents = (DOCS / "README.md").read_text()
+    linked = {(DOCS / path).resolve() for path in re.findall(r"\]\(([^)#]+)", contents)}
+
+    pages = {page for page in DOCS.rglob("*.md") if page.parent.name != "decisions"}
+    assert {page for page in linked if page.suffix == ".md" and page.is_relative_to(DOCS)} == (
+        pages - {DOCS / "README.md"}
+    )
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=name_of)
 def test_a_file_that_a_page_names_is_there(page: Path) -> None:
-    """Decision records and the changelog keep the names of their time."""
     roots = "model|service|training|tests|benchmarks|experiments|docs"
     named = re.findall(rf"`((?:{roots})/[\w./-]+)`", page.read_text())
     modules = re.findall(
@@ -141,3 +155,24 @@ def test_a_file_that_a_page_names_is_there(page: Path) -> None:
     assert not [path for path in named if not (ROOT / path).exists()]
     files = [ROOT / module.replace(".", "/") for module in modules]
     assert not [file for file in files if not (file.with_suffix(".py").exists() or file.is_dir())]
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=name_of)
+def test_a_setting_or_target_of_make_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    settings = {f"RESNET_{name.upper()}" for name in Settings.model_fields}
+    named = set(re.findall(r"\bRESNET_[A-Z_]*[A-Z]\b(?!_?\*)", text))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+
+    assert not named - settings
+    assert not set(MAKE.findall(text)) - targets
+
+
+@pytest.mark.parametrize("page", FOR_USERS, ids=name_of)
+def test_a_line_of_a_page_is_short_enough_to_read(page: Path) -> None:
+    """Tables, addresses and what a command prints may be longer."""
+    prose = CODE.sub("", page.read_text()).splitlines()
+    commands = re.findall(r"^\$ .*$", page.read_text(), re.M)
+    lines = [line for line in prose if not line.startswith("|") and "http" not in line]
+
+    assert not [line for line in [*lines, *commands] if len(line) > 120]
