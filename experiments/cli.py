@@ -20,10 +20,12 @@ EXPERIMENTS = {
 
 
 def _run(
-    name: Annotated[str, typer.Argument(help=f"{', '.join(EXPERIMENTS)}, all, or none: the page.")],
-    seeds: Annotated[int | None, typer.Option(min=1, help="Repetitions.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of each training.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Training images.")] = None,
+    name: Annotated[
+        str, typer.Argument(help=f"{', '.join(EXPERIMENTS)}, all, or none (only write the page).")
+    ],
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each training.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Number of training images.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Fashion-MNIST's files, or a folder of images."),

@@ -106,14 +106,14 @@ EXPERIMENT = Experiment(
     claim=f"ResNet-18 on Fashion-MNIST at 96 x 96, SGD 0.05, batch 256, 10 epochs: training "
     f"accuracy 0.997, test accuracy {PUBLISHED} (Zhang et al., Dive into Deep Learning, "
     "section 8.6).",
-    done="`resnet18_d2l` (conv biases, no norm on projections, Xavier initialisation) on the "
-    "55,000 images that are not held out, resized to 96 x 96, no augmentation, no momentum, no "
-    f"schedule; no epoch begins after {BUDGET_S // 3600} hours of CPU time.",
+    done="`resnet18_d2l` (biases in convolutions, no norm on projections, Xavier initialisation) "
+    "on the 55,000 images that are not held out, resized to 96 x 96, without augmentation, "
+    f"momentum or schedule. No epoch starts after {BUDGET_S // 3600} hours of CPU time.",
     arms=("resnet18_d2l",),
     epochs=10,
     seeds=1,
     limit=None,
-    cost="about an hour and a half of CPU time where the processor multiplies bfloat16",
+    cost="about an hour and a half of CPU time on a processor with bfloat16",
     columns=("epoch", "train_loss", "train_error", "test_loss", "test_error", "cpu_seconds"),
     measure=_measure,
     draw=_draw,

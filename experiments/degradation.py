@@ -47,16 +47,16 @@ def _summarize(rows: Rows) -> str:
 EXPERIMENT = Experiment(
     name="degradation",
     title="Degradation",
-    claim="With plain networks the training error of 56 layers is higher than that of 20; with "
-    "shortcuts it is not (He et al., 2015, figures 1 and 6, on CIFAR-10).",
-    done=f"The 6n + 2 layer networks of He et al., section 4.2, at {WIDTH}-{2 * WIDTH}-{4 * WIDTH} "
-    "channels instead of 16-32-64, with option A shortcuts or none; Nesterov SGD, one cycle "
-    "with its peak of 0.1 at a fifth of the steps, batch 128.",
+    claim="Without shortcuts, 56 layers have a higher training error than 20 layers. With "
+    "shortcuts they do not (He et al., 2015, figures 1 and 6, on CIFAR-10).",
+    done=f"The 6n + 2 layer networks of He et al., section 4.2, with {WIDTH}-{2 * WIDTH}-"
+    f"{4 * WIDTH} channels instead of 16-32-64, with option A shortcuts or none. Nesterov SGD; one "
+    "cycle that peaks at 0.1 after a fifth of the steps; batch 128.",
     arms=ARMS,
     epochs=10,
     seeds=3,
     limit=20_000,
-    cost="about an hour of CPU time where the processor multiplies bfloat16",
+    cost="about an hour of CPU time on a processor with bfloat16",
     columns=("epoch", "train_loss", "train_error", "test_loss", "test_error"),
     measure=_measure,
     draw=_draw,

@@ -121,9 +121,9 @@ def _direction(rows: Rows) -> str:
     ratio = mean_and_spread(values[0])[0] / mean_and_spread(values[-1])[0]
     way = "grows towards the input" if ratio > 1 else "vanishes towards the input"
     return (
-        f"Without shortcuts the gradient {way} at initialisation: in plain-56 the first block's is "
-        f"{ratio:,.0f} times the last's. The norms keep the values' scale on the way forward; on "
-        "the way back nothing but a shortcut keeps the gradient's."
+        f"Without shortcuts the gradient {way} at initialisation: in plain-56 it is {ratio:,.0f} "
+        "times as large at the first block as at the last. In the forward pass, batch norm keeps "
+        "the scale of the values. In the backward pass only a shortcut keeps the gradient's."
     )
 
 
@@ -148,15 +148,16 @@ def _factor(values: Sequence[float]) -> str:
 EXPERIMENT = Experiment(
     name="gradients",
     title="Gradients",
-    claim="Through shortcuts the gradient reaches every block by additions alone, "
-    "dy/dx = dF/dx + 1, and cannot vanish (He et al., 2016, section 2).",
-    done="The networks of the first experiment: norm of the loss's gradient at each block's "
-    f"output, over {GRADIENT_IMAGES} training images, at initialisation and after training.",
+    claim="Through shortcuts the gradient reaches every block by additions only, "
+    "dy/dx = dF/dx + 1, so it cannot vanish (He et al., 2016, section 2).",
+    done="The networks of the first experiment. Measured is the norm of the loss's gradient at the "
+    f"output of each block, over {GRADIENT_IMAGES} training images, at initialisation and after "
+    "training.",
     arms=ARMS,
     epochs=1,
     seeds=3,
     limit=20_000,
-    cost="about 6 minutes of CPU time where the processor multiplies bfloat16",
+    cost="about 6 minutes of CPU time on a processor with bfloat16",
     columns=("moment", "block", "path", "output_gradient", "weight_gradient"),
     measure=_measure,
     draw=_draw,

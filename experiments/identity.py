@@ -51,16 +51,17 @@ def _summarize(rows: Rows) -> str:
 EXPERIMENT = Experiment(
     name="identity",
     title="Identity",
-    claim="If the last norm of each branch starts at zero, every block begins as the identity, and "
+    claim="If the last norm of each branch starts at zero, every block starts as the identity, and "
     "the early phase of training is easier (Goyal et al., 2017, section 5.1).",
-    done=f"56 layers at {WIDTH}-{2 * WIDTH}-{4 * WIDTH} channels with option A shortcuts, from two "
-    "initialisations; training as in the first experiment. The exact half is a test: with the last "
-    "weights at zero, a block returns its non-negative input bit by bit.",
+    done=f"56 layers with {WIDTH}-{2 * WIDTH}-{4 * WIDTH} channels and option A shortcuts, from "
+    "two initialisations. Training as in the first experiment. A test checks the first half of the "
+    "claim exactly: with the last weights at zero, a block returns its non-negative input, bit for "
+    "bit.",
     arms=tuple(FACTORS),
     epochs=10,
     seeds=3,
     limit=10_000,
-    cost="about 25 minutes of CPU time where the processor multiplies bfloat16",
+    cost="about 25 minutes of CPU time on a processor with bfloat16",
     columns=("epoch", "train_loss", "train_error", "test_loss", "test_error"),
     measure=_measure,
     draw=_draw,

@@ -1,6 +1,7 @@
 """Write the page of all experiments, from the CSV files alone."""
 
 import json
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,23 @@ from experiments.run import read_rows
 
 HEAD = """# Experiments
 
-Claims about residual networks, measured. Each section is written by
-`python -m experiments` from the CSV beside its figure; no figure on this page was
-typed by hand. Each result names the data set that it was measured on; errors are shares of
-wrong answers in evaluation mode, and what stands behind ± is the standard deviation over the
-seeds.
+This page measures claims about residual networks from well-known papers.
+`python -m experiments` writes each section from the CSV file beside its figure; no figure was
+typed by hand.
 
-    python -m experiments all --out runs/experiments    # every one, on Fashion-MNIST
-    python -m experiments transfer --data FOLDER --out runs/experiments
-    python -m experiments NAME --seeds 1 --epochs 2 --limit 2000 --out runs/quick
+```console
+$ python -m experiments all --out runs/experiments    # every experiment, on Fashion-MNIST
+$ python -m experiments transfer --data FOLDER --out runs/experiments
+$ python -m experiments NAME --seeds 1 --epochs 2 --limit 2000 --out runs/quick
+```
+
+Errors are shares of wrong answers in evaluation mode, with the standard deviation over the seeds
+after ±. A claim is *confirmed* or *contradicted* if two means differ by more than two standard
+errors of their difference; otherwise it is *inconclusive*.
 """
+
+WIDTH = 120
+"""Of a line of text; the same as in the pages that are written by hand."""
 
 
 def write_page(experiments: Iterable[Experiment], folder: Path, page: Path) -> None:
@@ -32,21 +40,35 @@ def _section(experiment: Experiment, folder: Path) -> str:
     lines = [
         f"## {experiment.title}",
         f"**Claim.** {experiment.claim}",
-        f"**Done.** {experiment.done}",
+        f"**Method.** {experiment.done}",
         f"**Command.** `python -m experiments {experiment.name}`: "
         f"{experiment.seeds} seeds, {experiment.epochs} epochs, "
         f"{experiment.limit or 'all'} training images; expected: {experiment.cost}.",
     ]
     rows = read_rows(folder / f"{experiment.name}.csv")
     if not rows:
-        return "\n\n".join([*lines, "**Result.** Not run yet.\n"])
+        return "\n\n".join([*map(_wrapped, lines), "**Result.** Not run yet.\n"])
     record = json.loads((folder / f"{experiment.name}.json").read_bytes())
     lines += [
         f"**Result.** {_provenance(record)}",
         experiment.summarize(rows),
         f"![{experiment.title}]({folder.name}/{experiment.name}.png)\n",
     ]
-    return "\n\n".join(lines)
+    return "\n\n".join(map(_wrapped, lines))
+
+
+def _wrapped(text: str) -> str:
+    """Break the long lines of a paragraph or list; leave tables and images as they are."""
+    return "\n".join(
+        line if line.startswith(("|", "!")) else _fill(line) for line in text.split("\n")
+    )
+
+
+def _fill(line: str) -> str:
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.fill(
+        line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _provenance(record: dict[str, Any]) -> str:

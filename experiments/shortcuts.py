@@ -50,17 +50,17 @@ def _summarize(rows: Rows) -> str:
 EXPERIMENT = Experiment(
     name="shortcuts",
     title="Shortcuts",
-    claim="Any shortcut is far better than none; projections everywhere are slightly better than "
-    "where needed, those slightly better than padding, and none of it is essential "
+    claim="Any shortcut is far better than none. Projections everywhere are slightly better than "
+    "only where needed, and those slightly better than padding; the differences are not essential "
     "(He et al., 2015, table 3). Concatenation lets later layers choose what to keep "
     "(Huang et al., 2016).",
-    done=f"32 layers at {WIDTH}-{2 * WIDTH}-{4 * WIDTH} channels that differ in the shortcut "
-    "alone; training as in the first experiment.",
+    done=f"32 layers with {WIDTH}-{2 * WIDTH}-{4 * WIDTH} channels that differ only in the "
+    "shortcut. Training as in the first experiment.",
     arms=tuple(RULES),
     epochs=10,
     seeds=3,
     limit=10_000,
-    cost="about 40 minutes of CPU time where the processor multiplies bfloat16",
+    cost="about 40 minutes of CPU time on a processor with bfloat16",
     columns=("epoch", "train_loss", "train_error", "test_loss", "test_error", "parameters"),
     measure=_measure,
     draw=_draw,

@@ -131,19 +131,20 @@ def _summarize(rows: Rows) -> str:
 EXPERIMENT = Experiment(
     name="transfer",
     title="Fine-tuning",
-    claim="Features that were learned on other labels beat random ones, and fine-tuning them beats "
-    "freezing them (Yosinski et al., 2014).",
-    done=f"The first half of the labels is learned from all its images by recipe `cifar10`; then "
-    f"{SHOTS} images of each label of the second half, from random weights and by recipe "
-    f"`finetune` from the first network's, whole or the head alone. {SHOTS} further images of "
-    "each label choose the epoch; the test is on all test images of the new labels. From scratch "
-    "is recipe `cifar10` without averaging (Muon, shifted images), the others SGD with random "
-    "crops: each what its user would take, so they differ in more than their first weights.",
+    claim="Features learned on other labels are better than random ones, and fine-tuning them is "
+    "better than freezing them (Yosinski et al., 2014).",
+    done="A network learns the first half of the labels from all their images, with the recipe "
+    f"`cifar10`. Then networks learn the second half from {SHOTS} images of each label: from "
+    "scratch, or with the recipe `finetune` from the first network's weights, all of them or only "
+    f"the head. {SHOTS} further images of each label choose the epoch. The test is on all test "
+    "images of the new labels. The arm from scratch uses the recipe `cifar10` without averaging "
+    "(Muon, shifted images), the others SGD with random crops. These are the recipes that a user "
+    "would take, so the arms differ in more than their first weights.",
     arms=tuple(ARMS),
     epochs=15,
     seeds=3,
     limit=None,
-    cost="about 35 minutes of CPU time where the processor multiplies bfloat16",
+    cost="about 35 minutes of CPU time on a processor with bfloat16",
     columns=("pictures", "test_error"),
     measure=_measure,
     draw=_draw,

@@ -80,16 +80,16 @@ def _summarize(rows: Rows) -> str:
 EXPERIMENT = Experiment(
     name="variants",
     title="Variants at equal cost",
-    claim="At equal cost, pre-activation helps very deep networks (He et al., 2016), "
-    "squeeze-and-excitation lowers the error for hardly any cost (Hu et al., 2017), and groups "
-    "buy width that pays more than depth (Xie et al., 2016).",
-    done="Six blocks in three stages; each arm's width is the one whose multiply-adds come "
-    "nearest to those of basic blocks of 16-32-64 channels; training as in the first experiment.",
+    claim="At equal cost, pre-activation helps very deep networks (He et al., 2016). "
+    "Squeeze-and-excitation lowers the error at almost no cost (Hu et al., 2017). Groups allow "
+    "more width, which is worth more than depth (Xie et al., 2016).",
+    done="Six blocks in three stages. Each arm has the width whose multiply-adds are nearest to "
+    "those of basic blocks with 16-32-64 channels. Training as in the first experiment.",
     arms=tuple(FIELDS),
     epochs=10,
     seeds=3,
     limit=10_000,
-    cost="about 45 minutes of CPU time where the processor multiplies bfloat16",
+    cost="about 45 minutes of CPU time on a processor with bfloat16",
     columns=(
         "epoch",
         "train_loss",

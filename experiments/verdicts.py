@@ -45,7 +45,7 @@ def _outcome(ours: Sequence[float], relation: str, theirs: Sequence[float]) -> s
     is_apart = abs(our_mean - their_mean) > STANDARD_ERRORS * error
     is_higher = our_mean > their_mean
     if relation == "not higher":
-        return "**against the claim**" if is_apart and is_higher else "as claimed"
+        return "**contradicted**" if is_apart and is_higher else "confirmed"
     if not is_apart:
-        return "not told apart by these seeds"
-    return "as claimed" if is_higher == (relation == "higher") else "**against the claim**"
+        return "inconclusive with these seeds"
+    return "confirmed" if is_higher == (relation == "higher") else "**contradicted**"

@@ -51,13 +51,13 @@ def test_a_limit_takes_images_of_all_labels_of_a_folder(small_fashion: Dataset) 
 @pytest.mark.parametrize(
     ("ours", "relation", "outcome"),
     [
-        ((0.10, 0.11, 0.12), "lower", "as claimed"),
-        ((0.30, 0.31, 0.32), "lower", "**against the claim**"),
-        ((0.19, 0.20, 0.22), "lower", "not told apart by these seeds"),
-        ((0.30, 0.31, 0.32), "higher", "as claimed"),
-        ((0.10, 0.11, 0.12), "higher", "**against the claim**"),
-        ((0.19, 0.20, 0.22), "not higher", "as claimed"),
-        ((0.30, 0.31, 0.32), "not higher", "**against the claim**"),
+        ((0.10, 0.11, 0.12), "lower", "confirmed"),
+        ((0.30, 0.31, 0.32), "lower", "**contradicted**"),
+        ((0.19, 0.20, 0.22), "lower", "inconclusive with these seeds"),
+        ((0.30, 0.31, 0.32), "higher", "confirmed"),
+        ((0.10, 0.11, 0.12), "higher", "**contradicted**"),
+        ((0.19, 0.20, 0.22), "not higher", "confirmed"),
+        ((0.30, 0.31, 0.32), "not higher", "**contradicted**"),
         ((0.10,), "lower", "one seed, not judged"),
     ],
 )
