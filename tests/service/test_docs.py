@@ -1,6 +1,7 @@
 """What the documents name is there."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_a_proxys_example_in_the_docs_is_that_of_deploy(language: str, file: str
     assert {line.strip() for line in "".join(shown).splitlines()} <= {
         line.strip() for line in lines
     }
+
+
+def test_the_newest_version_of_the_changelog_is_the_projects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+
+    assert headings[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(project['version'])} - \d{{4}}-\d{{2}}-\d{{2}}", headings[1])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
