@@ -39,28 +39,21 @@ serve: .venv/.serving
 install: .venv-dev/.installed
 
 # The service's tests run where it is served, without torch. So do those of `model` that need none.
-# That nothing which serves loads torch can only be seen where there is torch.
-# Two files at a time of what computes; servers and processes have the machine to themselves.
+# That nothing which serves loads torch can only be seen where there is torch. Two files at a time.
 SIDE_BY_SIDE = -n 2 --dist loadfile
 TORCH_OR_ONNX = tests/model/network tests/model/weights \
     tests/model/architecture/test_summary_against_torch.py \
     tests/model/artifact/test_onnx_file_against_onnx.py
-TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/examples tests/benchmarks tests/deploy tests/test_layering.py tests/test_locks.py
-ONE_PROCESS = api inference observability offline postprocessing preprocessing registry
-SERVED = tests/model $(ONE_PROCESS:%=tests/service/%)
-SERVERS = tests/service $(ONE_PROCESS:%=--ignore tests/service/%)
+TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/examples tests/benchmarks tests/deploy tests/test_layering.py tests/test_locks.py tests/page
+SERVED = tests/model tests/service
 test: check chromium proxies fashion-mnist .venv/.testing
 	$(RUN)/pytest -q $(SIDE_BY_SIDE) $(TRAINED)
-	$(RUN)/pytest -q $(SIDE_BY_SIDE) tests/page
 	.venv/bin/pytest -q $(SIDE_BY_SIDE) $(SERVED)
-	.venv/bin/pytest -q $(SERVERS)
 
 # The same with every line counted, which takes longer.
 coverage: check chromium proxies fashion-mnist .venv/.testing
 	$(RUN)/pytest -q --cov --cov-report= $(SIDE_BY_SIDE) $(TRAINED)
-	$(RUN)/pytest -q --cov --cov-report= --cov-append $(SIDE_BY_SIDE) tests/page
-	.venv/bin/pytest -q --cov --cov-report= --cov-append $(SIDE_BY_SIDE) $(SERVED)
-	.venv/bin/pytest -q --cov --cov-append $(SERVERS)
+	.venv/bin/pytest -q --cov --cov-append $(SIDE_BY_SIDE) $(SERVED)
 
 # What needs a cluster is no part of `make test`. Ray has an environment of its own, .venv-ray.
 test-scale: .venv-ray/.installed install

@@ -39,7 +39,7 @@ def _options(images: Path, *more: str) -> list[object]:
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Unequal labels; the last batch of an epoch cannot be divided equally."""
-    return make_images(tmp_path_factory.mktemp("images") / "images", {"a": 45, "b": 60, "c": 75})
+    return make_images(tmp_path_factory.mktemp("images") / "images", {"a": 45, "b": 60, "c": 84})
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_a_host_that_loses_its_process_ends_the_other_and_one_host_goes_on(
 def test_hosts_with_different_images_are_refused(
     images: Path, hosts: tuple[str, str], tmp_path: Path
 ) -> None:
-    other = make_images(tmp_path / "other", {"a": 45, "b": 60, "c": 74})
+    other = make_images(tmp_path / "other", {"a": 45, "b": 60, "c": 83})
     _, _, *options = _options(images)
 
     ended = train(tmp_path, 1, "--data", [images, other], *options, hosts=hosts)

@@ -11,7 +11,6 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from model.network.resnet import ResNet, build_parts
@@ -19,6 +18,7 @@ from training.data.dataset import Batch
 from training.distributed import processes
 from training.fit.position import resumed_within_epoch
 from training.fit.process_group import by_rank
+from training.fit.weighted_mean import WeightedMean
 from training.recipe.augment import augment, image_size_at, mix
 from training.recipe.optim import build_optimizer
 from training.recipe.recipe import Recipe
@@ -54,10 +54,11 @@ class Classifier(LightningModule):
         self.on_device = self.augmentation  # a GPU gets its own: `setup`
         classes = record.architecture.num_classes
         # Checks of values would wait for the GPU at each step.
-        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.train_loss = WeightedMean()
         self.train_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         for metric in (self.train_loss, self.train_accuracy):
             metric.persistent(True)  # a checkpoint within an epoch has its figures so far
+        self.val_loss = WeightedMean()
         self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         self._torch_random: Tensor | None = None  # as a checkpoint has it
 
@@ -169,11 +170,12 @@ class Classifier(LightningModule):
         images, targets = batch
         logits = self(images)
         loss = nn.functional.cross_entropy(logits, targets)
-        self.val_accuracy(logits, targets)
-        self._log("val", loss, self.val_accuracy, len(targets))
+        self.val_loss.update(loss, self._count(targets))
+        self.val_accuracy.update(logits, targets)
+        self._log("val", self.val_loss, self.val_accuracy, len(targets))
 
     def _log(
-        self, split: str, loss: Tensor | MeanMetric, accuracy: MulticlassAccuracy, count: int
+        self, split: str, loss: WeightedMean, accuracy: MulticlassAccuracy, count: int
     ) -> None:
         self.log_dict(
             {f"{split}_loss": loss, f"{split}_acc": accuracy},

@@ -13,6 +13,7 @@ from onnx import TensorProto
 
 from model.artifact.folder import Artifact
 from model.artifact.prediction_sets import conformal_scores
+from tests.training.export.counting import Work, count_work
 from training.cli.report import main
 from training.data.dataset import Dataset
 from training.evaluation.predict import load_network, onnx_outputs, onnx_session
@@ -20,6 +21,7 @@ from training.export.checkpoint import export_checkpoint
 from training.export.options import Options
 from training.export.precisions import chosen_precisions
 from training.export.report import trust_table
+from training.export.session import SPEED_THREADS
 from training.fit.loop import Outcome
 
 BORDERS = ("logits", "probabilities", "score", "features", "maps")
@@ -33,13 +35,34 @@ def calibrated(small_fashion: Dataset) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def exported(
+def counted(
     trained: Outcome, calibrated: Dataset, tmp_path_factory: pytest.TempPathFactory
-) -> Artifact:
+) -> tuple[Artifact, Work]:
     """The finished run in all precisions; so small a network may lose more than the gate."""
     options = Options(chosen_precisions(("all",)), {"int8": 5.0, "float16": 5.0})
     out = tmp_path_factory.mktemp("precisions") / "small-fashion" / "1"
-    return export_checkpoint(load_network(trained.folder.path), calibrated, out, options)
+    network = load_network(trained.folder.path)
+    with pytest.MonkeyPatch.context() as patches:
+        work = count_work(patches)
+        return export_checkpoint(network, calibrated, out, options), work
+
+
+@pytest.fixture(scope="module")
+def exported(counted: tuple[Artifact, Work]) -> Artifact:
+    return counted[0]
+
+
+def test_an_export_loads_each_graph_once_and_runs_each_split_once(
+    counted: tuple[Artifact, Work],
+) -> None:
+    artifact, work = counted
+
+    for name in ("float32", "float16"):
+        assert work.loads[artifact.model(name), 0] == 1
+        assert work.loads[artifact.model(name), SPEED_THREADS] == 1
+    assert work.loads[artifact.model("int8"), SPEED_THREADS] == 1
+    assert sum(work.loads.values()) == 8  # two each, and the other two range estimators of int8
+    assert set(work.runs.values()) == {1}
 
 
 @pytest.mark.parametrize("precision", ["int8", "float16"])
