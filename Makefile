@@ -30,6 +30,7 @@ help:
 	@echo "make experiments   reproduce what is claimed of residual networks; hours"
 	@echo "make audit   look for known vulnerabilities, unsafe code, and what the container may do (needs Docker)"
 	@echo "make sbom    list what the image contains, as CycloneDX, in dist/"
+	@echo "make release   build wheel, sdist, image and SBOM into dist/, and check them (needs Docker)"
 	@echo "make lock    write the locked versions of what image and Makefile install"
 	@echo "make clean   remove all environments"
 
@@ -196,6 +197,13 @@ sbom: .venv-audit/.installed
 	    --python-version 3.11 --python-platform x86_64-unknown-linux-gnu $(EXTRA_LOCKS) >.venv-audit/image.txt
 	PYTHONWARNINGS=ignore .venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --validate \
 	    --output-reproducible --output-file 'dist/sbom-$(EXTRA).cdx.json' .venv-audit/image.txt
+
+# From the last commit, into dist/, and checked there; nothing is published. It needs a Docker engine.
+.PHONY: release
+release: .venv-audit/.installed
+	rm -rf dist
+	$(MAKE) sbom EXTRA=cpu
+	.venv-audit/bin/python -m deploy.release --docker-build '$(DOCKER_BUILD)'
 
 # What nobody should send, for FUZZ_S seconds a harness, and requests made from the OpenAPI document.
 FUZZ_S ?= 60
