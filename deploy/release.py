@@ -112,7 +112,7 @@ def build_packages(source: Path, work: Path) -> Path:
     epoch = run("git", "log", "-1", "--format=%ct").strip()
     run(*uv, "--sdist", "--out-dir", DIST, source, SOURCE_DATE_EPOCH=epoch)
     run(*uv, "--wheel", "--out-dir", DIST, source, SOURCE_DATE_EPOCH=epoch)
-    (sdist,), (wheel,) = DIST.glob("*.tar.gz"), DIST.glob("*.whl")
+    (sdist,), (wheel,) = DIST.glob("resnet_service-*.tar.gz"), DIST.glob("*.whl")
     run(*uv, "--wheel", "--out-dir", work / "again", sdist, SOURCE_DATE_EPOCH=epoch)
     (again,) = (work / "again").glob("*.whl")
     here, there = contents(wheel), contents(again)
@@ -132,7 +132,7 @@ def check_versions(version: str, source: Path) -> None:
     """Compare the versions in names, metadata, changelog and SBOM."""
     headings = re.findall(r"^## (\S+)", (source / "CHANGELOG.md").read_text(), re.M)
     (sbom,) = DIST.glob("sbom-*.cdx.json")
-    (sdist,), (wheel,) = DIST.glob("*.tar.gz"), DIST.glob("*.whl")
+    (sdist,), (wheel,) = DIST.glob("resnet_service-*.tar.gz"), DIST.glob("*.whl")
     with tarfile.open(sdist) as files:
         root = files.getnames()[0].partition("/")[0]
         member = files.extractfile(f"{root}/PKG-INFO")

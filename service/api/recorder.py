@@ -14,7 +14,8 @@ from service.log import log, log_request
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST"})
 """Methods of the routes; all others share one label, since clients may send any."""
-QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics", HEALTH_CHECK})
 """Polled every few seconds by machines: logged at debug level only."""
 
 

@@ -59,6 +59,11 @@ class ServiceState:
         return any(classifier.is_stalled for classifier in self.models.all())
 
     @property
+    def is_ready(self) -> bool:
+        """Whether requests may be sent here: until SIGTERM, unless an engine is stalled."""
+        return not (self.draining or self.is_stalled)
+
+    @property
     def is_behind(self) -> bool:
         """Whether to reload now, since another worker was asked to load or unload a model."""
         return self.control.is_behind

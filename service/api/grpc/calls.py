@@ -18,16 +18,17 @@ from starlette.types import Scope
 
 from service.api.access.proxies import TrustedProxies
 from service.api.failures import as_service_error, report
-from service.api.grpc.messages import SERVICE
 from service.api.grpc.receiving import Receiver
 from service.api.grpc.status import CODES, details, trailers
 from service.api.record import RequestRecord
-from service.api.recorder import Recorder, RequestIds
+from service.api.recorder import HEALTH_CHECK, Recorder, RequestIds
 from service.api.state import ServiceState
 from service.cancellation import Disconnect
 from service.errors import STATUS, ClientDisconnectedError, DeadlineExceededError, ServiceError
 
 INFER = "ModelInfer"
+PROBES_AT_ONCE = 8
+"""Health checks whose messages may arrive at once: they are empty, and need no key."""
 
 
 class Call:
@@ -71,7 +72,10 @@ class Calls:
     def __init__(self, service: ServiceState) -> None:
         self._service = service
         self._proxies = TrustedProxies(service.settings.trusted_proxies)
-        self._receiver = Receiver(service.settings)
+        settings = service.settings
+        at_once = settings.max_buffered_bytes // settings.max_body_bytes
+        self._receiver = Receiver(settings, at_once)
+        self._probes = Receiver(settings, PROBES_AT_ONCE)
         self._recorder = Recorder(service)
         self._ids = RequestIds()
         self._released: asyncio.Event | None = None
@@ -85,9 +89,8 @@ class Calls:
         if self._released is not None:
             self._released.set()
 
-    def handler(self, method: str, answer: Answer) -> Any:
-        """Make the handler of a method."""
-        path = f"/{SERVICE}/{method}"
+    def handler(self, path: str, answer: Answer) -> Any:
+        """Make the handler of a method, such as `/package.Service/Method`."""
 
         async def handle(_: Any, context: Any) -> bytes:
             began = time.perf_counter()
@@ -138,8 +141,10 @@ class Calls:
         """Judge a call by its key, its client's limits, and the load of the service.
 
         Which model it asks for is in its message. So it is refused here only if every model would
-        refuse it.
+        refuse it. Probes are not judged, as over HTTP.
         """
+        if call.record.path == HEALTH_CHECK:
+            return
         if self._service.gate is not None:
             self._service.gate.admit(call.scope, call.record)
         if call.scope["method"] == "POST":
@@ -149,7 +154,8 @@ class Calls:
                 raise first()
 
     async def _receive(self, call: Call) -> bytes:
-        message = await self._receiver.receive(call.context)
+        is_probe = call.record.path == HEALTH_CHECK
+        message = await (self._probes if is_probe else self._receiver).receive(call.context)
         call.record.bytes_in = len(message)
         return message
 

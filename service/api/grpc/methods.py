@@ -46,7 +46,7 @@ class Methods:
     async def server_ready(self, _: Call, message: bytes) -> bytes:
         """Ready until SIGTERM, unless an engine is stalled."""
         parse("ServerReadyRequest", message)
-        return _write("ServerReadyResponse", ready=self._is_ready)
+        return _write("ServerReadyResponse", ready=self._service.is_ready)
 
     async def model_ready(self, _: Call, message: bytes) -> bytes:
         """Ready if the model is served and the service is ready; never an error, as in Triton."""
@@ -55,7 +55,7 @@ class Methods:
             self._find(request.name, request.version)
         except ModelNotFoundError:
             return _write("ModelReadyResponse", ready=False)
-        return _write("ModelReadyResponse", ready=self._is_ready)
+        return _write("ModelReadyResponse", ready=self._service.is_ready)
 
     async def server_metadata(self, _: Call, message: bytes) -> bytes:
         """Give the server's name, version and extensions."""
@@ -129,10 +129,6 @@ class Methods:
         call.record.answered(alias.classifier.info, outcome)
         call.trailers += (("server-timing", server_timing(outcome)),)
         return response
-
-    @property
-    def _is_ready(self) -> bool:
-        return not (self._service.draining or self._service.is_stalled)
 
     def _find(self, name: str, wanted: str) -> ModelAlias:
         return find_alias(self._service.models, name, wanted or None)

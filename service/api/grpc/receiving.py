@@ -20,12 +20,13 @@ class Receiver:
 
     Args:
         settings: The limits.
+        at_once: Messages that may arrive at once.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, at_once: int) -> None:
         self._timeout_s = settings.body_timeout_s
         self._limit = settings.max_body_bytes
-        self._slots = asyncio.Semaphore(settings.max_buffered_bytes // settings.max_body_bytes)
+        self._slots = asyncio.Semaphore(at_once)
         self._arriving: dict[asyncio.Timeout, float] = {}  # since when; the oldest first
 
     async def receive(self, context: Any) -> bytes:

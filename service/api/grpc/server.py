@@ -8,8 +8,10 @@ import grpc
 
 from service.api.grpc.calls import INFER, Calls
 from service.api.grpc.certificates import Certificates
+from service.api.grpc.health import Health
 from service.api.grpc.messages import SERVICE
 from service.api.grpc.methods import Methods
+from service.api.recorder import HEALTH_CHECK
 from service.api.state import ServiceState
 from service.log import log
 from service.settings import Settings
@@ -18,7 +20,7 @@ HOLD_S = 0.1
 
 
 class GrpcServer:
-    """Serves `inference.GRPCInferenceService`.
+    """Serves `inference.GRPCInferenceService` and `grpc.health.v1.Health`.
 
     Args:
         service: Of the application.
@@ -38,7 +40,7 @@ class GrpcServer:
         self._server = grpc.aio.server(
             options=options(settings), maximum_concurrent_rpcs=settings.max_connections
         )
-        self._server.add_generic_rpc_handlers((self._handlers(),))
+        self._server.add_generic_rpc_handlers(self._handlers())
         at = address(settings)
         if settings.tls_cert is None:
             self._server.add_insecure_port(at)
@@ -70,7 +72,7 @@ class GrpcServer:
         self._calls.release()
         await stopping
 
-    def _handlers(self) -> grpc.GenericRpcHandler:
+    def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         calls, methods = Calls(self._service), Methods(self._service)
         self._calls = calls
         answers = {
@@ -81,8 +83,13 @@ class GrpcServer:
             "ModelMetadata": methods.model_metadata,
             INFER: methods.model_infer,
         }
-        handlers = {name: calls.handler(name, answer) for name, answer in answers.items()}
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+        paths = {f"/{SERVICE}/{name}": answer for name, answer in answers.items()}
+        paths[HEALTH_CHECK] = Health(self._service).check
+        by_service: dict[str, dict[str, Any]] = {}
+        for path, answer in paths.items():
+            _, name, method = path.split("/")
+            by_service.setdefault(name, {})[method] = calls.handler(path, answer)
+        return tuple(map(grpc.method_handlers_generic_handler, by_service, by_service.values()))
 
 
 def options(settings: Settings) -> list[tuple[str, int]]:
