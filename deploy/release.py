@@ -51,9 +51,10 @@ def main() -> None:
         check_versions(version, source)
         check_wheel(wheel, version, work)
         check_image(build_image(source, version, options), version)
-    digests = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in parts()]
-    (DIST / "SHA256SUMS").write_text("\n".join(digests) + "\n")
-    say(f"written: {', '.join(file.name for file in parts())}")
+    parts = sorted(file for file in DIST.iterdir() if file.suffix in {".whl", ".gz", ".json"})
+    digests = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in parts]
+    (DIST / "SHA256SUMS").write_text("".join(digests))
+    say(f"written: {', '.join(file.name for file in parts)}")
 
 
 def say(text: str) -> None:
@@ -89,11 +90,6 @@ def environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in {"PYTHONPATH", "VIRTUAL_ENV"} and not name.startswith("RESNET_")
     }
-
-
-def parts() -> list[Path]:
-    """Name the files of the release."""
-    return sorted(file for file in DIST.iterdir() if file.suffix in {".whl", ".gz", ".json"})
 
 
 def export_commit(target: Path) -> Path:
