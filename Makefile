@@ -60,7 +60,7 @@ coverage: check chromium proxies fashion-mnist .venv/.testing
 test-scale: .venv-ray/.installed install
 	@if docker info >/dev/null 2>&1; then $(MAKE) images; else echo "no Docker engine: its tests are skipped"; fi
 	DOCKER_COMPOSE='$(DOCKER_COMPOSE)' .venv-ray/bin/pytest -q tests/scale
-	$(RUN)/pytest -q tests/scale/test_torchrun.py
+	DOCKER_COMPOSE='$(DOCKER_COMPOSE)' $(RUN)/pytest -q tests/scale/test_torchrun.py tests/scale/test_tutorial.py
 
 check: install
 	$(RUN)/ruff format --check --quiet .
