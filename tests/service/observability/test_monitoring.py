@@ -91,3 +91,13 @@ def test_the_rules_fire_as_they_should() -> None:
     )
 
     assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_each_alert_is_seen_to_fire_and_not_to_fire() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (FOLDER / "rules.yml").read_text())
+    text = (FOLDER / "rules_test.yml").read_text()
+
+    fire = re.findall(r"alertname: (\w+)\n *exp_alerts:", text)
+    quiet = re.findall(r"\{eval_time: \w+, alertname: (\w+)\}", text)
+
+    assert set(alerts) == set(fire) == set(quiet)
