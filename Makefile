@@ -2,7 +2,8 @@
 PYTHON ?= python3
 # `make serve` takes onnxruntime for NVIDIA where a driver answers; EXTRA=cpu or gpu overrides.
 EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
-PIP = -m pip install --quiet --disable-pip-version-check
+# Python compiles what it imports; all of torch would take a minute.
+PIP = -m pip install --quiet --disable-pip-version-check --no-compile
 COMMA = ,
 EXTRA_LOCKS = $(patsubst %,requirements/%.txt,$(subst $(COMMA), ,$(EXTRA)))
 LOCKED_BY = --no-deps --require-hashes $(patsubst %,-r %,requirements/build.txt $(filter requirements/%,$^))
@@ -47,12 +48,14 @@ TORCH_OR_ONNX = tests/model/network tests/model/weights \
     tests/model/artifact/test_onnx_file_against_onnx.py
 TRAINED = tests/training $(TORCH_OR_ONNX) tests/experiments tests/examples tests/benchmarks tests/deploy tests/test_layering.py tests/test_locks.py tests/page
 SERVED = tests/model tests/service
-test: check chromium proxies fashion-mnist .venv/.testing
+test: chromium proxies fashion-mnist
+	@$(MAKE) --no-print-directory --jobs 2 check .venv/.testing
 	$(RUN)/pytest -q $(SIDE_BY_SIDE) $(TRAINED)
 	.venv/bin/pytest -q $(SIDE_BY_SIDE) $(SERVED)
 
 # The same with every line counted, which takes longer.
-coverage: check chromium proxies fashion-mnist .venv/.testing
+coverage: chromium proxies fashion-mnist
+	@$(MAKE) --no-print-directory --jobs 2 check .venv/.testing
 	$(RUN)/pytest -q --cov --cov-report= $(SIDE_BY_SIDE) $(TRAINED)
 	.venv/bin/pytest -q --cov --cov-append $(SIDE_BY_SIDE) $(SERVED)
 

@@ -26,7 +26,7 @@ from service.api.payloads import Payloads, read_payloads
 from service.api.record import record_of
 from service.api.schemas import JsonImages, PredictResponse
 from service.api.shedding import TIMEOUT, TIMEOUT_HEADER
-from service.api.state import classifier_of, service_of
+from service.api.state import service_of
 from service.cancellation import DISCONNECT, Disconnect
 from service.errors import InvalidParameterError
 from service.postprocessing.trust import DEFAULT, PredictOptions
@@ -137,7 +137,8 @@ async def predict(request: Request) -> JsonResponse:
     limits, headers = service.settings, record.headers
     content_type = headers.get(b"content-type", b"").decode("latin-1") or None
     kind = body_kind(content_type)
-    classifier_of(request)  # an unknown model is rejected before the body is read
+    name, version = request.path_params.get("name"), request.path_params.get("version")
+    service.models.find(name, version)  # an unknown model is rejected before the body is read
     query = _read_query(request) if scope["query_string"] else NO_QUERY
     timeout_s = limits.deadline_s
     if TIMEOUT in headers:
@@ -153,7 +154,7 @@ async def predict(request: Request) -> JsonResponse:
             upload.charge(sum(map(len, images)) - len(body))
             query = with_fields(query, fields)
         del body  # the images are copies
-        classifier = classifier_of(request)  # a reload may have replaced it meanwhile
+        classifier = service.models.find(name, version)  # a reload may have replaced it meanwhile
         options = DEFAULT if query is NO_QUERY else query.options()
         with record.in_flight(len(images)):
             outcome = await classifier.predict(images, received + timeout_s, disconnect, options)

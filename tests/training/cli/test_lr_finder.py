@@ -18,7 +18,7 @@ from training.cli.lr_finder import changes_for, main
 from training.data.dataset import Dataset
 from training.errors import TrainingError
 from training.fit import lr_range_test
-from training.fit.lr_range_test import MAX_LR, MIN_LR, STEPS, Curve, find_learning_rate
+from training.fit.lr_range_test import MAX_LR, MIN_LR, Curve, find_learning_rate
 from training.fit.module import Classifier
 from training.recipe.optim import Muon
 from training.recipe.presets import get_recipe
@@ -52,9 +52,10 @@ def test_the_rate_of_each_group_rises_evenly_on_a_logarithmic_scale_whatever_the
         return step(self, closure)
 
     monkeypatch.setattr(Muon, "step", watched)
+    monkeypatch.setattr(lr_range_test, "STEPS", 40)
     curve = find_learning_rate(small_fashion.limited(64), recipe)
 
-    ramp = np.geomspace(MIN_LR, MAX_LR, STEPS)
+    ramp = np.geomspace(MIN_LR, MAX_LR, 40)
     assert curve.rates == pytest.approx(ramp[: len(curve.rates)].tolist())
     assert len(curve.losses) == len(curve.rates) > 30
     assert np.isfinite(curve.losses).all()

@@ -82,7 +82,7 @@ def test_a_recipe_overrules_the_stem_of_the_weights(
     finished = command(
         train_script,
         "--data",
-        make_images(),
+        make_images(image_size=16),
         "--out",
         tmp_path / "run",
         "--init",
