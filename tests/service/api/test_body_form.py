@@ -259,13 +259,13 @@ def test_a_flood_of_fields_is_refused(beside: bytes) -> None:
 
 def test_a_flood_of_lines_that_begin_with_the_boundary_is_refused_at_once() -> None:
     near = b"\r\n--lines"
-    began = time.perf_counter()
+    began = time.process_time()
 
     assert payloads(part(near * 900) + END, FORM, 1) == [near * 900]
     with pytest.raises(MalformedRequestError, match="1,000,000 lines begin with the boundary"):
         payloads(part(near * 1_000_000) + END, FORM, 1)
 
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize("before", [b"\r\n", b"A preamble.\r\n", b"--lin\r\n--other\r\n"])

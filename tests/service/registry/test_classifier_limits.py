@@ -40,11 +40,11 @@ async def test_the_shared_limit_is_checked_before_anything_is_decoded(serve: Ser
     service = await serve()
     large = png_by_hand(4_900, 4_900, 1, 0, bytes(4_900 // 8 + 1))
 
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ImageTooLargeError):
         await classify(service, [large] * 64)
 
-    assert time.perf_counter() - began < 1  # decoded, it would be 1.5 billion pixels
+    assert time.process_time() - began < 1  # decoded, it would be 1.5 billion pixels
 
 
 @pytest.mark.anyio

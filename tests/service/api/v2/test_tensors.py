@@ -198,12 +198,12 @@ def test_another_tensor_is_refused_with_what_is_expected_however_large(
     datatype, shape = OTHERS[case]
     text = json.dumps(asking(shape, datatype, data=["DATA"]))
     body = text.replace('"DATA"', (item * count)[:-1]).encode()
-    began = time.perf_counter()
+    began = time.process_time()
 
     with pytest.raises(InvalidParameterError, match=EXPECTED):
         read_request(body, None, TENSORS)
 
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,12 @@ def test_another_tensor_is_refused_with_what_is_expected_however_large(
 )
 def test_json_made_to_be_slow_to_look_through_is_refused_at_once(item: bytes) -> None:
     body = item * (5_000_000 // len(item))
-    began = time.perf_counter()
+    began = time.process_time()
 
     with pytest.raises(MalformedRequestError):
         read_request(body, None, TENSORS)
 
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("case", OTHERS)
