@@ -14,12 +14,6 @@ DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), ROOT / "examples/README.md"]
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md" and "decisions" not in page.parts]
 """Decision records and the changelog keep the names of their time."""
-FOR_USERS = [
-    *ROOT.glob("README*.md"),
-    *(DOCS / name for name in ("README.md", "tutorial.md", "faq.md")),
-    *(DOCS / "how-to").glob("*.md"),
-    ROOT / "examples/README.md",
-]
 CODE = re.compile(r"^```.*?^```$", re.M | re.S)
 MAKE = re.compile(r"(?:`|\$ |&& )(?:\w+=\S+ )?make ([a-z][a-z-]*)")
 
@@ -114,7 +108,7 @@ def test_a_setting_or_target_of_make_that_a_page_names_is_there(page: Path) -> N
     assert not set(MAKE.findall(text)) - targets
 
 
-@pytest.mark.parametrize("page", FOR_USERS, ids=name_of)
+@pytest.mark.parametrize("page", CURRENT, ids=name_of)
 def test_a_line_of_a_page_is_short_enough_to_read(page: Path) -> None:
     """Tables, addresses and what a command prints may be longer."""
     prose = CODE.sub("", page.read_text()).splitlines()
