@@ -1,8 +1,9 @@
 """Valid bodies for schemathesis, which knows the OpenAPI document alone.
 
 A schema cannot say that bytes are an image, or that `data` has as many numbers as `shape` says. So
-where schemathesis means a body to be valid, it is replaced by one that is. All other parts of such
-a request, and bodies that are meant to be invalid, stay as they were generated.
+where schemathesis means a body to be valid, it is replaced by one that is. Nor can it say that
+`per_label` needs `coverage` and an artifact with such thresholds, so it is left out. All other
+parts of such a request, and those that are meant to be invalid, stay as they were generated.
 """
 
 from base64 import b64decode
@@ -26,10 +27,12 @@ for name in ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", 
 
 @schemathesis.hook  # type: ignore[untyped-decorator]  # not installed where types are checked
 def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
-    """Replace a body that is meant to be valid."""
+    """Replace a body, and drop a parameter, that are meant to be valid."""
     path = case.operation.path
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
+    if path.endswith("/predict"):
+        case.query.pop("per_label", None)
     if path.endswith("/predict") and case.media_type == JSON:
         case.body = {"images": [PNG]}
     elif path.endswith("/infer"):
