@@ -63,23 +63,27 @@ class Form(StrEnum):
 
 
 def _describe(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(ARCHITECTURES)}.")],
+    name: Annotated[str, typer.Argument(help=f"Name of the network: {', '.join(ARCHITECTURES)}.")],
     input_shape: Annotated[
         str | None,
         typer.Option(
             "--input",
             metavar="CxHxW",
-            help="By default what the network is made for; with another size the stem is the "
-            "one that training would choose for it.",
+            help="Size of the input. Default: the size that the network is made for. With "
+            "another size, the stem is the one that training would choose for it.",
         ),
     ] = None,
-    classes: Annotated[int | None, typer.Option(min=1, help="Labels of the head.")] = None,
-    stem: Annotated[StemKind | None, typer.Option(help="First layers: standard or small.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Number of labels of the head.")
+    ] = None,
+    stem: Annotated[
+        StemKind | None, typer.Option(help="Kind of the first layers, such as standard or small.")
+    ] = None,
     shortcuts: Annotated[
-        ShortcutRule | None, typer.Option(help="Others than the network's own.")
+        ShortcutRule | None, typer.Option(help="Kind of shortcuts, instead of the network's own.")
     ] = None,
     form: Annotated[
-        Form, typer.Option("--format", help="A table, or for machines, or a drawing.")
+        Form, typer.Option("--format", help="Output: a table, JSON, or a drawing.")
     ] = Form.table,
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
 ) -> None:
@@ -140,7 +144,7 @@ def _one_line(error: ValueError) -> str:
 def _shape(text: str) -> tuple[int, int, int]:
     numbers = text.lower().split("x")
     if len(numbers) != 3 or not all(number.isdecimal() and int(number) for number in numbers):
-        raise ValueError(f"`--input {text}` must be CxHxW, for example 3x224x224.")
+        raise ValueError(f"`--input {text}` must be CxHxW, such as 3x224x224.")
     channels, height, width = map(int, numbers)
     return channels, height, width
 

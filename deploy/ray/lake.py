@@ -97,7 +97,7 @@ def open_lake(out: Path, about: Mapping[str, Any], files: Iterator[str]) -> Lake
         files: All images; read only if the folder is new.
 
     Raises:
-        StartError: If the folder was begun with another model or other options, or is not ours.
+        StartError: If the folder was started with another model or other options, or is not ours.
     """
     out.mkdir(parents=True, exist_ok=True)
     if not (out / MANIFEST).exists():
@@ -113,8 +113,8 @@ def open_lake(out: Path, about: Mapping[str, Any], files: Iterator[str]) -> Lake
     if changed:
         name = changed[0]
         raise StartError(
-            f"{out} was begun with {name} {lake.about.get(name)}; this is {name} {about[name]}. "
-            "Use the same model and options to continue, or name another --out."
+            f"{out} was started with {name} {lake.about.get(name)}; this is {name} {about[name]}. "
+            "Use the same model and options to continue, or use another --out."
         )
     return lake
 

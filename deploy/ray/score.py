@@ -166,7 +166,7 @@ def _rows_before(lake: Lake, left: list[int]) -> int:
 
 def _score(
     artifact: Annotated[Path, typer.Argument(help="Folder <name>/<version>, or <name>.")],
-    folder: Annotated[Path, typer.Argument(help="Of images, at any depth.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of images, at any depth.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Of the result.", show_default=False)],
     shard_size: Annotated[int, typer.Option(min=1, help="Files in a Parquet file.")] = 1024,
     actors: Annotated[int, typer.Option(min=0, help="At most; 0: one for each CPU.")] = 0,
@@ -193,7 +193,7 @@ def _score(
         listed = {"folder": as_text(str(job.images)), "shard_size": shard_size}
         lake = open_lake(out, about | listed, ImageFolder(folder).files())
         if not lake.about["files"]:
-            raise CommandError(f"{folder} holds no image.")
+            raise CommandError(f"{folder} has no image.")
         began = time.perf_counter()
         with ray.init(address=address, log_to_driver=False, logging_level="warning"):
             new = score(job, lake, actors or int(ray.cluster_resources()["CPU"]))

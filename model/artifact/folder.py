@@ -136,7 +136,7 @@ def _refuse_external_data(path: Path, content: bytes) -> None:
         raise FileDamagedError(f"{path} is not an ONNX file: {error}.") from error
     if found.external:
         raise ExternalDataError(
-            f"{path} keeps {len(found.external)} tensors outside the file, first "
+            f"{path} has {len(found.external)} tensors outside the file, such as "
             f"{found.external[0]!r}; export it as one file."
         )
     if found.subgraphs:
@@ -159,7 +159,7 @@ def resolve(path: Path) -> Path:
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}.") from error
     if not found:
-        raise ManifestError(f"{path} holds no artifact: {advice(path)}")
+        raise ManifestError(f"{path} is not an artifact: {advice(path)}")
     return max(found, key=lambda folder: int(folder.name))
 
 
@@ -200,7 +200,7 @@ def _cause(error: ValidationError) -> str:
     """Say in one line what is wrong with a manifest."""
     where, seen, rule = first_fault(error)
     newer = where == "schema_version" and isinstance(seen, int) and seen > NEWEST_SCHEMA
-    way_out = " It was made by a newer version of this software: update it." if newer else ""
+    way_out = " A newer version of this software wrote it: update the software." if newer else ""
     line = f"{where or 'the whole'}: {rule.removesuffix('.')}.{way_out}"
     return _one_line(line)
 

@@ -42,8 +42,9 @@ def _of_file(path: Path) -> str:
         return _of_weights(path)
     if suffix == ".onnx":
         return (
-            "an ONNX file alone has no labels, preprocessing or golden answers. Export the "
-            f"weights that it was made from: {_export('--architecture NAME --weights FILE')}"
+            "an ONNX file alone has no labels, preprocessing or golden answers. "
+            "Export the original weights: "
+            f"{_export('--architecture NAME --weights FILE')}"
         )
     if suffix in OTHER_FRAMEWORKS:
         return (
@@ -68,20 +69,21 @@ def _of_folder(path: Path) -> str:
         return "it holds runs of train-model. Export one: " + _export(quote(str(runs[0])))
     if models := [folder for folder in folders if _versions(folder)]:
         return (
-            f"it holds models by name. Name one, as {models[0]}; RESNET_MODEL_REPOSITORY serves "
-            "all."
+            f"it contains several models. Name one, such as {models[0]}; to serve "
+            "all, use RESNET_MODEL_REPOSITORY."
         )
     if misnamed := [folder for folder in folders if holds_artifact(folder)]:
         return (
-            f"{misnamed[0].name!r} is no version; a version is a whole number from 1 on. Rename "
-            f"the folder, or name {misnamed[0]} itself."
+            f"{misnamed[0].name!r} is not a version; versions are whole numbers from "
+            f"1. Rename the folder, or name {misnamed[0]} itself."
         )
     if weights := _first(entries, WEIGHTS | {".onnx"}):
         return _of_file(weights)
     if _first((each for folder in (path, *folders) for each in _some(folder)), IMAGES):
         return (
-            "it holds images. Train a network on them, then export the run: "
-            f"train-model --data {quote(str(path))} --out runs/NAME && {_export('runs/NAME')}"
+            "it contains images. Train a network on them, then export the run: "
+            f"train-model --data {quote(str(path))} --out runs/NAME && "
+            f"{_export('runs/NAME')}"
         )
     return NOTHING
 
@@ -89,10 +91,10 @@ def _of_folder(path: Path) -> str:
 def _of_name(path: Path) -> str:
     """Say what something that is not there would have been."""
     if path.suffix.lower() in WEIGHTS | OTHER_FRAMEWORKS | {".onnx"}:
-        return f"Besides, {_of_file(path)}"
+        return f"Also, {_of_file(path)}"
     if "runs" in path.parts:
-        return f"A run of train-model is exported first: {_export(quote(str(path)))}"
-    return "In a container, it must be mounted there."
+        return f"First export a run of train-model: {_export(quote(str(path)))}"
+    return "In a container, mount it there."
 
 
 def _is_run(folder: Path) -> bool:

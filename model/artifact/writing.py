@@ -64,5 +64,5 @@ def check_free(folder: Path, *, overwrite: bool = False) -> None:
     """
     if folder.exists() and not overwrite:
         raise ArtifactExistsError(
-            f"{folder} is there already; choose the next version, or add --overwrite."
+            f"{folder} already exists; choose the next version, or add --overwrite."
         )

@@ -165,7 +165,7 @@ def test_a_folder_of_another_model_is_refused_in_one_line(tmp_path: Path) -> Non
     with pytest.raises(StartError) as refused:
         open_lake(tmp_path, {**ABOUT, "sha256": "1" * 64}, listed("a"))
 
-    assert "was begun with sha256 000" in str(refused.value)
+    assert "was started with sha256 000" in str(refused.value)
     assert str(refused.value).isprintable()
 
 

@@ -93,7 +93,7 @@ def test_a_streamed_folder_is_shared_alike(images: Path, alone: Path, tmp_path: 
     ended = train(tmp_path, 2, *options, GROUP_NORM=1, WATCH="seen", MAX_FILES=10)
 
     assert ended.codes == (0,), ended.err
-    assert "more than are held in memory" in ended.out
+    assert "too many to hold in memory" in ended.out
     _assert_exact(tmp_path, alone)
 
 
@@ -144,7 +144,7 @@ def test_a_killed_process_ends_the_run_with_one_line_and_it_goes_on(
 def _assert_lost(ended: Ended) -> None:
     (line,) = ended.errors()
     assert "Another process of the run has ended, or did not answer" in line
-    assert line.endswith("with as many processes as you like: run/checkpoints/last.ckpt is whole.")
+    assert line.endswith("with any number of processes: run/checkpoints/last.ckpt is intact.")
     assert set(ended.codes) == {1}
     assert "Unable to shutdown" not in ended.err  # torchrun had to kill nobody
 

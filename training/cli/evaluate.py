@@ -21,25 +21,26 @@ RequireOption = Annotated[
     typer.Option(
         "--require",
         metavar="NAME=VALUE",
-        help="Exit with 3 unless it is met; may be given again. At least: top1, top5, balanced, "
-        "worst_label, n; at most: nll, ece, brier.",
+        help="Exit with code 3 if this is not met; can be repeated. Minimum for top1, "
+        "top5, balanced, worst_label, n; maximum for nll, ece, brier.",
     ),
 ]
 PrecisionOption = Annotated[
-    str | None, typer.Option(help="Of an artifact: float32, float16 or int8. Default: float32.")
+    str | None,
+    typer.Option(help="Precision of an artifact: float32, float16 or int8. Default: float32."),
 ]
 
 
 def evaluate_model(
     model: Annotated[
-        Path, typer.Argument(help="A run folder, a .ckpt file, or an artifact's folder.")
+        Path, typer.Argument(help="A run folder, a .ckpt file, or the folder of an artifact.")
     ],
     data: DataOption = None,
     labels_csv: LabelsCsvOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="For the report. Default: the run folder, or evaluations/ for other data."
+            help="Folder for the report. Default: the run folder, or evaluations/ for other data."
         ),
     ] = None,
     require: RequireOption = None,
@@ -93,7 +94,9 @@ def _write(folder: Path, figures: Evaluation, measured: Measured) -> tuple[Path,
             images = measured.images([mistake.position for mistake in mistakes])
             draw_mistakes(mistakes, images, paths[-1])
     except OSError as error:
-        raise CommandError(f"{folder} cannot hold the report: {error.strerror}.") from error
+        raise CommandError(
+            f"The report cannot be written to {folder}: {error.strerror}."
+        ) from error
     return paths
 
 
@@ -104,9 +107,14 @@ def _print(figures: Evaluation) -> None:
         f"top-1 {figures.top1:.2%}, top-5 {figures.top5:.2%}, ECE {figures.ece:.2%}"
     )
     if figures.split == "validation":
-        typer.echo("note: there is no test split; a validation split may have chosen the weights")
+        typer.echo(
+            "note: there is no test split; the validation split may have chosen the "
+            "weights, so figures may be too good"
+        )
     if figures.mirrored_top1 is not None:
-        typer.echo(f"with each image's mirror image as well: top-1 {figures.mirrored_top1:.2%}")
+        typer.echo(
+            f"with mirror images (test-time augmentation): top-1 {figures.mirrored_top1:.2%}"
+        )
     for label, accuracy in sorted(figures.per_label.items(), key=lambda item: item[1] or 0):
         shown = "no test" if accuracy is None else f"{accuracy:.2%}"
         typer.echo(f"  {shown:>7}  {label}")

@@ -45,8 +45,8 @@ from training.export.verdict import verdict
 from training.runs.dataset import dataset_to_evaluate, open_dataset
 
 UNMEASURED = (
-    "note: without --data the cheaper precisions were compared with float32 on random images only, "
-    "which also gave int8 its ranges; what they cost in accuracy is not known"
+    "note: without --data, random images set the ranges of int8 and compared the "
+    "precisions; their loss of accuracy is not known"
 )
 
 
@@ -78,7 +78,8 @@ def export_model(
     """
     if out == Path():
         raise typer.BadParameter(
-            "say where to write, for example artifacts/shoes/1", param_hint="--out"
+            "say where to write the artifact, for example --out artifacts/shoes/1",
+            param_hint="--out",
         )
     sources = (checkpoint is not None, random, weights is not None)
     published = published_as(weights)
@@ -165,7 +166,9 @@ def _export_pretrained(  # what, measured on what, where, how
     for line in report.lines():
         typer.echo(line)
     if given.new_head:
-        typer.echo("note: the head has random weights, as --new-head asks: its answers are chance")
+        typer.echo(
+            "note: because of --new-head the head has random weights, so its answers are random"
+        )
     seen = artifact.manifest.preprocessing
     typer.echo(
         f"images are resized to {seen.resize}, cropped to {seen.crop}, and normalised by mean "

@@ -17,47 +17,50 @@ OutOption = Annotated[
     Path, typer.Option(metavar="FOLDER", help="artifacts/<name>/<version>.", show_default=False)
 ]
 ArchitectureOption = Annotated[
-    str | None, typer.Option(help="With --weights or --random: which member of the family.")
+    str | None, typer.Option(help="Network of the family; with --weights or --random.")
 ]
 WeightsOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FILE",
-        help="Trained elsewhere: resnet50, resnet50-v2, ... fetched once, or a .pth or "
-        ".safetensors file.",
+        help="Weights from elsewhere: resnet50, resnet50-v2, ... (downloaded once), or a "
+        ".pth or .safetensors file.",
     ),
 ]
 LabelsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="With --weights: a name for each output, one a line or as JSON; ImageNet's for 1,000.",
+        help="Names of the outputs, one a line or as JSON; with --weights. Default: "
+        "ImageNet's for 1,000 outputs.",
     ),
 ]
 NewHeadOption = Annotated[
     bool,
     typer.Option(
-        "--new-head", help="With --weights: a head of random weights, for any number of labels."
+        "--new-head", help="Use a head of random weights, for any number of labels; with --weights."
     ),
 ]
 NormalizeOption = Annotated[
     str | None,
     typer.Option(
-        help=f"With --weights: {', '.join(NORMALIZATIONS)}, or M,M,M/S,S,S; what is usual for the "
-        "architecture if not said."
+        help=f"Normalisation of the weights: {', '.join(NORMALIZATIONS)}, or M,M,M/S,S,S; "
+        "with --weights. Default: the usual one for the architecture."
     ),
 ]
 RandomOption = Annotated[
-    bool, typer.Option("--random", help="Seeded random weights, to serve without training.")
+    bool,
+    typer.Option(
+        "--random", help="Use random weights, with a fixed seed, to serve without training."
+    ),
 ]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an artifact that is there.")
-]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing artifact.")]
 PrecisionOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="float32, float16, int8, or all; may be given again; float32 is always in. Default: "
-        "all that pass their gates; without data float32 alone."
+        help="float32, float16, int8, or all; can be repeated. float32 is always included. "
+        "Default: all that do not lose too much accuracy (--gate); without data only "
+        "float32."
     ),
 ]
 GateOption = Annotated[
@@ -65,7 +68,8 @@ GateOption = Annotated[
     typer.Option(
         "--gate",
         metavar="PRECISION=POINTS",
-        help="Top-1 that a precision may lose on the test split; int8=0.2, float16=0.05.",
+        help="Points of top-1 accuracy that a precision may lose on the test split. "
+        "Default: int8=0.2, float16=0.05.",
     ),
 ]
 OodImagesOption = Annotated[
@@ -73,19 +77,21 @@ OodImagesOption = Annotated[
     typer.Option(
         "--ood-images",
         metavar="FOLDER",
-        help="Images of anything else, to measure out-of-distribution detection.",
+        help="Images of anything else, to measure out-of-distribution detection on.",
     ),
 ]
 NoSamplesOption = Annotated[
     bool,
     typer.Option(
         "--no-samples",
-        help="Keep images of the data out of the artifact, which otherwise holds up to ten.",
+        help="Do not put images of the data into the artifact, which otherwise contains up to ten.",
     ),
 ]
 LicenceOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Of the images, for the model card: CC-BY-4.0."),
+    typer.Option(
+        metavar="NAME", help="Licence of the images, for the model card, such as CC-BY-4.0."
+    ),
 ]
 
 

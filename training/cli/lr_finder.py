@@ -58,8 +58,12 @@ def _find(
     data: DataOption = None,
     labels_csv: LabelsCsvOption = None,
     init: InitOption = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The curve.")] = Path("lr.png"),
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of weights and order.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Image file for the curve.")] = Path(
+        "lr.png"
+    ),
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights and order of images.")
+    ] = 0,
     changes: ChangesOption = None,
 ) -> None:
     """Suggest a learning rate for a recipe and images, and draw the curve it is read from.
@@ -78,8 +82,8 @@ def _find(
             raise CommandError(str(error)) from error
         draw_curve(curve, suggestion, out)
     typer.echo(
-        f"the loss was lowest at {curve.lowest():.2g}; a tenth is safe: "
-        f"{changes_for(chosen, suggestion)}"
+        f"the loss was lowest at {curve.lowest():.2g}; a tenth of it is a good "
+        f"learning rate: {changes_for(chosen, suggestion)}"
     )
     typer.echo(f"written: {out}")
 

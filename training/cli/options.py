@@ -14,8 +14,9 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="FOLDER",
-        help="Images as <label>/*.jpg or {train,val,test}/<label>/*.jpg, or Fashion-MNIST's four "
-        "files. Default: the run's own data; for a new run Fashion-MNIST where it is installed.",
+        help="Images as <label>/*.jpg or {train,val,test}/<label>/*.jpg, or the four files "
+        "of Fashion-MNIST. Default: the run's own data, or for a new run "
+        "Fashion-MNIST, if installed.",
     ),
 ]
 LabelsCsvOption = Annotated[
@@ -23,16 +24,16 @@ LabelsCsvOption = Annotated[
     typer.Option(
         "--labels-csv",
         metavar="FILE",
-        help="A table of path, label and, if wanted, split; paths are below --data, or below the "
-        "table's folder.",
+        help="A table with the columns path, label and optionally split. Paths are "
+        "relative to --data, or to the table's folder.",
     ),
 ]
 InitOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FILE",
-        help="First weights: resnet18, resnet50, ... trained on ImageNet and fetched once, or a "
-        ".pth, .ckpt or .safetensors file.",
+        help="First weights: resnet18, resnet50, ... (trained on ImageNet, downloaded "
+        "once), or a .pth, .ckpt or .safetensors file.",
     ),
 ]
 
@@ -47,7 +48,10 @@ def first_weights(given: str | None) -> Path | None:
 
 
 ChangesOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Change a field of the recipe; can be repeated."
+    ),
 ]
 RecipeOption = Annotated[
     str | None,

@@ -13,13 +13,15 @@ from training.runs.table import SORTS, draw_difference, draw_table, read_runs, s
 
 
 def _runs(
-    folder: Annotated[Path, typer.Argument(help="Where to look, at any depth.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(help="Folder to search for runs, at any depth.")] = Path(
+        "runs"
+    ),
     sort: Annotated[
-        str, typer.Option(help=f"By {', '.join(SORTS)}; the best or latest run is last.")
+        str, typer.Option(help=f"Sort by {', '.join(SORTS)}; the best or latest run is last.")
     ] = "date",
     diff: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="RUN RUN", help="Print what tells two runs apart."),
+        typer.Option(metavar="RUN RUN", help="Print what differs between two runs."),
     ] = None,
 ) -> None:
     """Print a table of training runs.
@@ -43,7 +45,7 @@ def _runs(
         typer.echo(line, err=True)
     if not found:
         which = "run that can be read" if notes else "run"
-        raise CommandError(f"There is no {which} in {folder}; `train-model` makes one.")
+        raise CommandError(f"There is no {which} in {folder}; `train-model` creates one.")
     console.print(draw_table(sort_runs(found, sort)))
 
 

@@ -38,11 +38,13 @@ SIGNALLED = 128
 
 ShowOption = Annotated[
     str | None,
-    typer.Option("--show", metavar="RECIPE", help="Print the fields of a recipe and end."),
+    typer.Option(
+        "--show", metavar="RECIPE", help="Print the fields of a recipe, without training."
+    ),
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option(min=0, max=2**32 - 1, help="Of weights, order, augmentation. Default: 0."),
+    typer.Option(min=0, max=2**32 - 1, help="Seed of weights, order and augmentation. Default: 0."),
 ]
 MinutesOption = Annotated[
     float,
@@ -50,7 +52,7 @@ MinutesOption = Annotated[
         "--checkpoint-minutes",
         min=0,
         metavar="MINUTES",
-        help="Between checkpoints within an epoch.",
+        help="Time between checkpoints within an epoch.",
     ),
 ]
 OutOption = Annotated[Path | None, typer.Option(help="Run folder. Default: runs/<recipe>-<seed>.")]
@@ -58,22 +60,31 @@ GroupOption = Annotated[
     str | None,
     typer.Option(
         metavar="REGEX",
-        help="Keep images in one split whose paths match alike: its group, as in '([^/]+)_[0-9]+'.",
+        help="Keep images in one split if the first group of this regular expression "
+        "matches the same in their paths, as in '([^/]+)_[0-9]+'.",
     ),
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Continue from --out's last checkpoint.")
+    bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")
 ]
 ReproduceOption = Annotated[
     Path | None,
-    typer.Option("--reproduce", metavar="RUN", help="Train as that run was, to RUN-again."),
+    typer.Option(
+        "--reproduce", metavar="RUN", help="Repeat that run exactly, in the folder RUN-again."
+    ),
 ]
 
 
-LoggerOption = Annotated[LoggerName, typer.Option(help="Where figures go, beside the run folder.")]
+LoggerOption = Annotated[
+    LoggerName, typer.Option(help="Tracker for the figures; the run folder always has them.")
+]
 SeedsOption = Annotated[
     int | None,
-    typer.Option("--seeds", min=1, help="Train so many times, to OUT/seed-N; mean and spread."),
+    typer.Option(
+        "--seeds",
+        min=1,
+        help="Train with this number of seeds, in OUT/seed-N, and print mean and spread.",
+    ),
 ]
 
 
@@ -110,7 +121,10 @@ def train_model(
             print_recipe(recipe_for(show, changes or (), data, first_weights(init), labels_csv))
         return
     if init is not None and resumes:
-        raise typer.BadParameter("a run that is resumed has weights already", param_hint="--init")
+        raise typer.BadParameter(
+            "cannot be combined with --resume: a resumed run has its weights already",
+            param_hint="--init",
+        )
     if seeds is not None and (resumes or reproduces is not None):
         only = "goes with a new run only; name one of its folders with --out"
         raise typer.BadParameter(only, param_hint="--seeds")

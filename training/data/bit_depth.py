@@ -36,7 +36,7 @@ def used_bits(files: Sequence[LabelledFile]) -> tuple[int, str]:
     if not looked_at or bits == DEPTHS[-1]:
         return DEPTHS[-1], ""
     return bits, (
-        f"note: {len(files):,} images have 16 bits, of which {bits} are used: the largest value of "
-        f"{looked_at:,} that were looked at is {largest:,}. They are scaled by {1 << (16 - bits)}, "
-        "here and in the artifact; images with larger values come out white there"
+        f"note: {len(files):,} images have 16 bits, of which {bits} are used: the "
+        f"largest value in {looked_at:,} of them is {largest:,}. They are scaled by "
+        f"{1 << (16 - bits)}, here and in the artifact; larger values become white"
     )

@@ -64,9 +64,9 @@ def read_rows(table: Path) -> tuple[list[Row], str]:
         shown = f"no header: {', '.join(('path', 'label', 'split')[: len(first)])}"
     else:
         raise DatasetError(
-            f"{plain(table)}, line 1, must name the columns `path`, `label` and, if wanted, "
-            f"`split`, or begin with the path of an image and its label. It has: "
-            f"{', '.join(plain(cell) for cell in first[:8])}."
+            f"{plain(table)}, line 1, must name the columns `path`, `label` and "
+            "optionally `split`, or start with the path of an image and its label. It "
+            f"has: {', '.join(plain(cell) for cell in first[:8])}."
         )
     need = max(at for at in (path, label, split) if at is not None)
     short = [Row(line, "", "", None) for line, cells in numbered if len(cells) <= need]
@@ -99,8 +99,8 @@ def _text(table: Path) -> str:
         text = "\0"
     if "\0" in text or content.startswith(b"PK\x03\x04"):
         raise DatasetError(
-            f"{plain(table)} is no text in UTF-8. Save it as CSV in UTF-8, in a spreadsheet as "
-            "`CSV UTF-8`."
+            f"{plain(table)} is not UTF-8 text. Save it as CSV in UTF-8; spreadsheets "
+            "call this `CSV UTF-8`."
         )
     if not text.strip():
         raise DatasetError(f"{plain(table)} is empty; expected rows of a path and a label.")
@@ -134,8 +134,8 @@ def _delimiter(text: str, table: Path) -> str:
             scores[delimiter] = (widths.count(widths[0]), widths[0])
     if not scores:
         raise DatasetError(
-            f"{plain(table)}, line 1, has one column; expected a path and a label, divided by a "
-            "comma, a semicolon or a tab."
+            f"{plain(table)}, line 1, has one column; expected a path and a label, "
+            "separated by a comma, a semicolon or a tab."
         )
     return max(scores, key=lambda delimiter: scores[delimiter])
 

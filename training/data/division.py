@@ -159,8 +159,8 @@ def groups_of(names: Iterable[str], group_by: str) -> list[str | None]:
         pattern = re.compile(group_by)
     except re.error as error:
         raise DatasetError(
-            f"--group-by {group_by!r} is no regular expression: {error}. See the examples in "
-            "docs/training.md."
+            f"--group-by {group_by!r} is not a valid regular expression: {error}. See "
+            "the examples in docs/training.md."
         ) from error
     names = list(names)
     found = [pattern.search(name) for name in names]

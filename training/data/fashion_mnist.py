@@ -183,11 +183,11 @@ def _parse_idx(content: bytes, path: Path) -> Tensor:
     axes = content[3] if len(content) > 3 and content[:3] == b"\0\0\x08" else 0
     header = 4 + 4 * axes
     if not 1 <= axes <= 3 or len(content) < header:
-        raise DatasetError(f"{path} does not begin as an IDX file of bytes does.")
+        raise DatasetError(f"{path} does not start like an IDX file of bytes.")
     shape = struct.unpack(f">{axes}I", content[4:header])
     if len(content) != header + math.prod(shape):
         raise DatasetError(
-            f"{path} announces {shape} values and holds {len(content) - header:,} bytes of them."
+            f"{path} should have {shape} values, but has {len(content) - header:,} bytes of them."
         )
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
 

@@ -155,13 +155,18 @@ def _divide(root: Path, listing: Listing, look: Look, group_by: str | None) -> _
     if splits["validation"]:
         if splits["test"]:
             return _Division(splits, False, [], [])
-        note = "no test split: figures will be of the validation split, which also chose the epoch"
+        note = (
+            "there is no test split: figures will be those of the validation split, which "
+            "also chose the epoch"
+        )
         return _Division(splits, False, [note], [])
     drawn = [name for name in ("validation", "test") if not splits[name]]
     if not splits["train"]:
         return _Division(splits, False, [], [])
     splits |= divide(splits["train"], keys_of(splits["train"], root, group_by, look.keys), drawn)
-    note = f"held out for {' and '.join(drawn)}: about a tenth of each label's images, by content"
+    note = (
+        f"taken for {' and '.join(drawn)}: about a tenth of each label's images, chosen by content"
+    )
     return _Division(splits, True, [note], [])
 
 
@@ -173,7 +178,10 @@ def _calibrating(division: _Division, root: Path, look: Look, group_by: str | No
     halves: dict[str, list[LabelledFile]] = {"validation": [], "calibration": []}
     for file, key in zip(files, keys_of(files, root, group_by, look.keys), strict=True):
         halves["calibration" if is_for_calibration(key) else "validation"].append(file)
-    note = "half of the validation images are for calibration, by content: they choose nothing"
+    note = (
+        "half of the validation images, chosen by content, are the calibration split: it "
+        "chooses nothing"
+    )
     return division._replace(splits=splits | halves, notes=[*division.notes, note])
 
 
@@ -215,14 +223,16 @@ def _check_no_split_is_empty(
     if not empty:
         return
     if "train" in empty:
-        way = "Put images to learn from into a folder for each label, in FOLDER or in FOLDER/train."
+        way = "Put the training images into one folder per label, in FOLDER or in FOLDER/train."
     else:
         way = (
-            "One is held out of each label that has three different images or groups: add images, "
-            "or move some into FOLDER/val/LABEL, and the others into FOLDER/train/LABEL."
+            "One image per split is taken from each label with three or more "
+            "different images or groups. Add images, or move some into "
+            "FOLDER/val/LABEL and the others into FOLDER/train/LABEL."
         )
     raise DatasetError(
-        f"{plain(root)} has no readable image for {' and '.join(empty)}. {way}{_first(unreadable)}"
+        f"{plain(root)} has no readable images for the split {' and '.join(empty)}. "
+        f"{way}{_first(unreadable)}"
     )
 
 

@@ -84,4 +84,4 @@ def empty_label_warnings(folders: Sequence[str]) -> list[str]:
         return []
     names = ", ".join(f"`{folder}`" for folder in folders[:5])
     more = f" and {len(folders) - 5} more" if len(folders) > 5 else ""
-    return [f"warning: no readable image in {names}{more}: no label"]
+    return [f"warning: no readable image in {names}{more}: not used as a label"]

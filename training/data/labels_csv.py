@@ -60,23 +60,28 @@ def read_table(table: Path, root: Path) -> Table:
     left_out: list[str] = []
     empty = [row for row in rows if not row.path or not row.label]
     if empty:
-        left_out.append(f"{plain(table)}: rows without a path or a label: {lines_of(empty)}")
+        left_out.append(
+            f"{plain(table)}: ignored rows without a path or a label: {lines_of(empty)}"
+        )
     located = _locate(table, root, [row for row in rows if row.path and row.label])
     missing = [row for row, path in located if not path.is_file()]
     if missing and len(missing) == len(located):
         raise DatasetError(
-            f"{plain(table)}: none of its {len(missing):,} files is in {plain(root)}; the first is "
-            f"{plain(missing[0].path)} ({lines_of(missing[:1])}). Name the folder that its "
-            "paths are relative to with --data."
+            f"{plain(table)}: none of its {len(missing):,} files exists in "
+            f"{plain(root)}; the first is {plain(missing[0].path)} "
+            f"({lines_of(missing[:1])}). With --data, name the folder that its paths "
+            "are relative to."
         )
     if missing:
         first = f"{len(missing):,} missing, the first {plain(missing[0].path)}"
-        left_out.append(f"{plain(table)}: files that are not there: {first}: {lines_of(missing)}")
+        left_out.append(
+            f"{plain(table)}: ignored files that do not exist: {first}: {lines_of(missing)}"
+        )
     present = [(row, path) for row, path in located if path.is_file()]
     files, notes = _each_once(table, present)
     unread = [row for row, file in files if file.split == UNLABELLED]
     if unread:
-        left_out.append(f"{plain(table)}: rows of no split that is read: {lines_of(unread)}")
+        left_out.append(f"{plain(table)}: ignored rows of other splits: {lines_of(unread)}")
     kept = tuple(file for _, file in files if file.split != UNLABELLED)
     return Table(kept, [note, *notes], left_out)
 
@@ -97,8 +102,9 @@ def _locate(table: Path, root: Path, rows: Iterable[Row]) -> list[tuple[Row, Pat
         located.append((row, root / os.path.relpath(path, top)))
     if outside:
         raise DatasetError(
-            f"{plain(table)} names files outside {plain(root)}, such as {plain(outside[0].path)} "
-            f"({lines_of(outside)}). Name a folder that holds them all with --data."
+            f"{plain(table)} names files outside {plain(root)}, such as "
+            f"{plain(outside[0].path)} ({lines_of(outside)}). With --data, name a "
+            "folder that contains all of them."
         )
     return located
 
@@ -131,9 +137,9 @@ def _each_once(
             second = next(row for row in mixed[0] if _folded(row[at]) != _folded(first[at]))
             more = f", and {len(mixed) - 1:,} more files" if len(mixed) > 1 else ""
             raise DatasetError(
-                f"{plain(table)} gives {plain(first.path)} two {what}: `{first[at]}` in line "
-                f"{first.line}, `{second[at]}` in line {second.line}{more}. An image has one; "
-                "remove a row."
+                f"{plain(table)} gives {plain(first.path)} two {what}: `{first[at]}` "
+                f"in line {first.line}, `{second[at]}` in line {second.line}{more}. "
+                "Each image must have one; remove a row."
             )
     splits = _splits(table, [group[0] for group in rows.values()])
     files = [
@@ -141,7 +147,7 @@ def _each_once(
         for path, group in rows.items()
     ]
     again = [row for group in rows.values() for row in group[1:]]
-    notes = [f"note: rows that are there already count once: {lines_of(again)}"] if again else []
+    notes = [f"note: repeated rows count once: {lines_of(again)}"] if again else []
     return files, notes
 
 
@@ -157,9 +163,9 @@ def _splits(table: Path, rows: Iterable[Row]) -> dict[str | None, str | None]:
             named = splits_named(row.split) if row.split else ()
             if row.split is not None and not named:
                 raise DatasetError(
-                    f"{plain(table)}, line {row.line}: the split `{plain(row.split)}` must be "
-                    "train, validation, calibration or test. Name it in each row, or leave the "
-                    "column out."
+                    f"{plain(table)}, line {row.line}: the split `{plain(row.split)}` "
+                    "must be train, validation, calibration or test. Write one into "
+                    "each row, or remove the column."
                 )
             found[row.split] = named[0] if named else None
     return found

@@ -64,7 +64,7 @@ def look_at(files: Sequence[LabelledFile], size: int | None) -> Look:
     else:
         refused = set(_spread(files)) - headers.keys()
         readable = [file for file in files if file not in refused]
-    log.info(f"{len(files):,} files, more than are held in memory: decoded when they are needed")
+    log.info(f"{len(files):,} files, too many to hold in memory: they are decoded when needed")
     keys = dict(zip(readable, content_keys(readable), strict=True))
     return Look(headers, keys.keys(), broken, keys)
 

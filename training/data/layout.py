@@ -16,8 +16,9 @@ from training.data.splits import plain
 from training.data.tree import Folder
 
 EXPECTED_LAYOUT = (
-    "Expected: a table of files and labels (--labels-csv), or one folder per label, at least two "
-    "(FOLDER/cat/1.jpg), or those inside train, val and test (FOLDER/train/cat/1.jpg)."
+    "Expected: one folder per label, at least two (FOLDER/cat/1.jpg); or these inside "
+    "train, val and test (FOLDER/train/cat/1.jpg); or a table of files and labels "
+    "(--labels-csv)."
 )
 SPLITS: Mapping[str, str] = MappingProxyType(
     {
@@ -57,7 +58,9 @@ class Layout:
         self.left_out += folder.left_out
         if folder.images:
             count = len(folder.images)
-            self.left_out.append(f"{plain(folder.path)}: {count} images are in no label's folder")
+            self.left_out.append(
+                f"{plain(folder.path)}: ignored {count} images that are in no label's folder"
+            )
         return folder
 
 
@@ -125,7 +128,7 @@ def _divided(top: Folder, layout: Layout, known: Collection[str]) -> dict[str, F
         _refuse(top, f"{beside}; move them into these, or away.")
     assigned = _assigned(top, named)
     layout.left_out += [
-        f"{plain(one.path)}: lies beside the splits, in none of them"
+        f"{plain(one.path)}: ignored: it is beside the splits, and in none of them"
         for one in top.filled
         if one not in assigned.values()
     ]
@@ -178,18 +181,19 @@ def _add_labels(parent: Folder, split: str, layout: Layout, known: Collection[st
         return
     if splits:
         seen = f"splits ({_names(splits)}) within {_names(doubtful)}"
-        _refuse(parent, f"{seen}, which may be labels or folders of labels.{_one_of(doubtful)}")
+        _refuse(parent, f"{seen}, which may be labels or contain labels.{_one_of(doubtful)}")
     deep = [one for one in doubtful if not one.images and not _holds_one_folder(one)]
     if deep:
         within = [inner for one in deep for inner in one.filled]
         seen = f"folders within folders ({_names(within)} within {_names(deep)})"
-        _refuse(parent, f"{seen}, of which either may be the labels.{_one_of(deep)}")
+        _refuse(parent, f"{seen}, either of which may be the labels.{_one_of(deep)}")
     layout.parts += [Part(split or "train", one.name, one) for one in parent.folders]
     mixed = [one for one in doubtful if one.images]
     if mixed:
         inner = _names(inner for one in mixed for inner in one.filled)
         layout.notes.append(
-            f"note: folders within a label's folder count as its images: {inner} in {_names(mixed)}"
+            "note: images in folders inside a label's folder count for this label: "
+            f"{inner} in {_names(mixed)}"
         )
 
 
@@ -201,7 +205,7 @@ def _check_are_labels(top: Folder, layout: Layout, known: Collection[str]) -> No
     """
     named = {part.label: part.folder for part in layout.parts if part.folder.holds_images}
     if named and not any(name in known or not is_no_label(name) for name in named):
-        _refuse(top, f"images in {_names(named.values())}, which are no names of labels.")
+        _refuse(top, f"images in {_names(named.values())}, which are not names of labels.")
 
 
 def _add_crossed(labels: Iterable[Folder], layout: Layout) -> None:
@@ -242,7 +246,7 @@ def _one_of(folders: Iterable[Folder]) -> str:
 
 
 def _refuse(folder: Folder, seen: str) -> NoReturn:
-    raise DatasetError(f"{plain(folder.path)} holds {seen} {EXPECTED_LAYOUT}")
+    raise DatasetError(f"{plain(folder.path)} has {seen} {EXPECTED_LAYOUT}")
 
 
 def _names(folders: Iterable[Folder]) -> str:

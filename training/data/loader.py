@@ -274,8 +274,9 @@ def worker_died(error: BaseException) -> str:
     if not (isinstance(error, RuntimeError) and what.startswith("DataLoader worker")):
         return ""
     return (
-        f"A process that decodes images has ended ({what}). In a container, give it more shared "
-        "memory (docker run --shm-size=1g); else free some memory, or use a smaller batch_size."
+        f"A process that decodes images has ended ({what}). In a container, give it "
+        "more shared memory (docker run --shm-size=1g); otherwise free some memory, "
+        "or use a smaller batch_size."
     )
 
 

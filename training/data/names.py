@@ -19,7 +19,8 @@ def label_of(folder: str) -> str:
     label = _text(folder).strip(" ")
     if hidden := hidden_in(label):
         raise DatasetError(
-            f"The label {plain(folder)} holds U+{ord(hidden):04X}, which is invisible; rename it."
+            f"The label {plain(folder)} contains U+{ord(hidden):04X}, which is "
+            "invisible; rename it."
         )
     label = " ".join(label.split())
     if not as_seen(label):
@@ -44,8 +45,8 @@ def check_labels_differ(folders: Iterable[str], known: Collection[str] = ()) -> 
         if len(alike) > 1 and not alike <= set(known):
             first, second, *_ = sorted(alike)
             raise DatasetError(
-                f"The labels `{plain(first)}` and `{plain(second)}` look like one label; give "
-                "them the same name, or names that differ in more than case or blanks."
+                f"The labels `{plain(first)}` and `{plain(second)}` look the same; "
+                "give them one name, or names that differ in more than case or blanks."
             )
 
 

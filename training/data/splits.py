@@ -65,7 +65,7 @@ def split_again(
     }
     known = {file for files in held.values() for file in files}
     changes = (
-        (len(there.keys() - known), "files came since the run, and are in none of its splits"),
-        (len(known - there.keys()), "files of the run are gone, or can no longer be read"),
+        (len(there.keys() - known), "new files since the run started; they are not used"),
+        (len(known - there.keys()), "files of the run are missing or can no longer be read"),
     )
     return again, [f"{count} {what}" for count, what in changes if count]

@@ -101,7 +101,7 @@ class BrokenFiles:
 
     def _say(self, why: str) -> None:
         if len(self.seen) <= MAX_NAMED:
-            log.warning("left out: %s; the next image of its label takes its place", why)
+            log.warning("left out: %s; the next image of its label replaces it", why)
         elif len(self.seen) == MAX_NAMED + 1:
             log.warning("left out: more than %d files that cannot be read", MAX_NAMED)
 
@@ -191,7 +191,7 @@ class StreamedSplit:
             epoch, position = divmod(key, len(self))
             pixels = self._read(epoch, position, broken)
             if pixels is None:
-                lost = f"No image can be read in the place of {plain(self.paths[position])}."
+                lost = f"No readable image can replace {plain(self.paths[position])}."
             else:
                 images[row] = pixels
         return Loaded(torch.from_numpy(images), tuple(broken), lost)

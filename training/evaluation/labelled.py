@@ -70,16 +70,18 @@ def labelled_folder(
     unknown = [label for label, at in zip(listing.labels, positions, strict=True) if at < 0]
     if not files:
         raise DatasetError(
-            f"{plain(root)} has no image of a label that the model knows: its labels are "
-            f"{_some(listing.labels)}; the model's labels are {_some(labels)}."
+            f"{plain(root)} has no image of a label that the model knows. Its labels "
+            f"are {_some(listing.labels)}; the model's labels are {_some(labels)}."
         )
     notes = [*listing.notes, *listing.left_out]
     if unknown:
         count = len(found) - len(files)
-        notes.append(f"left out: {count:,} images of labels that the model lacks: {_some(unknown)}")
+        notes.append(
+            f"left out: {count:,} images of labels that the model does not have: {_some(unknown)}"
+        )
     missing = len(labels) - len({file.target for file in files})
     if missing:
-        notes.append(f"note: {missing} of the model's {len(labels)} labels have no image here")
+        notes.append(f"note: there are no images of {missing} of the model's {len(labels)} labels")
     return LabelledFolder(root, "all" if split == "train" else split, files, tuple(notes))
 
 

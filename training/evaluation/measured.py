@@ -131,7 +131,10 @@ def measure_artifact(
     """
     data = data or (labels_csv and labels_csv.parent)
     if data is None:
-        raise DatasetError(f"{path} is an artifact; name the images to measure it with --data.")
+        raise DatasetError(
+            f"{path} is an artifact, which does not know its data. With --data, name the "
+            "images to measure it on."
+        )
     artifact = read(path)
     manifest = artifact.manifest
     name = next((name for name in FILE_NAMES if name == precision), None)
@@ -213,11 +216,12 @@ def _never_seen(folder: LabelledFolder, trained: TrainedNetwork) -> LabelledFold
     Raises:
         DatasetError: If nothing is left.
     """
-    log.info("note: these are not the images that the run was trained on")
+    log.info("note: these are not the images of the run")
     divided = split_copies(trained.record, trained.path, folder.files)
     if divided is None:
         log.info(
-            "note: its own images are no longer at %s, so copies of them were not looked for",
+            "note: the run's own images are no longer at %s, so it was not checked "
+            "whether these contain copies of them",
             trained.record.dataset_source,
         )
         return folder
@@ -229,7 +233,7 @@ def _never_seen(folder: LabelledFolder, trained: TrainedNetwork) -> LabelledFold
         )
     if copies:
         log.info(
-            f"left out: {len(copies):,} images that the run was trained or chosen on, by their "
-            "contents"
+            f"left out: {len(copies):,} images that the run was trained on, or that "
+            "chose its weights"
         )
     return replace(folder, files=tuple(kept))

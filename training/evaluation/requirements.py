@@ -23,7 +23,7 @@ class Requirement(NamedTuple):
         found = figures[self.name]
         is_met = found >= self.value if self.name in AT_LEAST else found <= self.value
         rule = "at least" if self.name in AT_LEAST else "at most"
-        return "" if is_met else f"{self.name} is {found:.4g}, and must be {rule} {self.value:g}"
+        return "" if is_met else f"{self.name} is {found:.4g}; it must be {rule} {self.value:g}"
 
 
 def read_requirements(given: Sequence[str]) -> list[Requirement]:
@@ -43,7 +43,7 @@ def read_requirements(given: Sequence[str]) -> list[Requirement]:
             names = ", ".join(AT_LEAST + AT_MOST)
             raise ValueError(f"{pair}: must be NAME=VALUE, with one of {names}: top1=0.9")
         if value > 1 and name not in ("nll", "n", "brier"):
-            raise ValueError(f"{pair}: {name} is a share of 1: {name}={value / 100:g}")
+            raise ValueError(f"{pair}: {name} is a share between 0 and 1: {name}={value / 100:g}")
         found.append(Requirement(name, value))
     return found
 

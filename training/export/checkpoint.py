@@ -97,12 +97,12 @@ def export_checkpoint(
     check_finite(expected)
     log.info("fitting the calibrator and the out-of-distribution score")
     fitted = fit_trust_head(trained.normalize, trained.network, dataset, seed=trained.record.seed)
-    log.info("writing the ONNX graph, and comparing it with torch on %s images", f"{len(rows):,}")
+    log.info("writing the ONNX graph and comparing it with torch on %s images", f"{len(rows):,}")
     float32 = _to_session(trained, fitted, dataset, out)
     rise = worse_than_softmax(measured_predictions(float32, dataset))
     if rise is not None and dataset.measuring == "test":
         reason = f"it raised the cross-entropy of the test split {rise}"
-        log.warning("calibration is left out: %s. The plain softmax is served.", reason)
+        log.warning("calibration is left out: %s. The plain softmax is used.", reason)
         fitted = fitted.uncalibrated(reason)
         float32 = _to_session(trained, fitted, dataset, out)
     parity = check_parity(expected, float32.outputs(dataset.measuring)["logits"][rows])

@@ -54,7 +54,9 @@ def choose_golden(predictions: Sequence[Predictions], targets: Tensor) -> list[i
     ]
     firsts = firsts or agreed.nonzero()[:1].flatten().tolist()
     if not firsts:
-        raise ExportError("The precisions agree on no test image. Export float32 alone.")
+        raise ExportError(
+            "The precisions give the same label for no test image. Export only float32."
+        )
     return firsts[:GOLDEN_IMAGES]
 
 
@@ -80,7 +82,9 @@ def generated_golden(
     rows = clear.argsort(descending=True)[:GOLDEN_IMAGES]
     rows = rows[clear[rows] >= 0]
     if not len(rows):
-        raise ExportError("The precisions agree on no generated image. Export float32 alone.")
+        raise ExportError(
+            "The precisions give the same label for no generated image. Export only float32."
+        )
     return GoldenImages(images[rows], {name: values[rows] for name, values in found.items()}, True)
 
 

@@ -152,8 +152,9 @@ def check_finite(logits: Tensor) -> None:
     """
     if not bool(logits.isfinite().all()):
         raise ExportError(
-            "The network gives logits that are not finite: its weights overflow. Nothing was "
-            "written; export an earlier checkpoint, or train again at a lower learning rate."
+            "The network's logits are not finite: its weights overflow. Nothing was "
+            "written. Export an earlier checkpoint, or train again with a lower "
+            "learning rate."
         )
 
 
@@ -171,7 +172,8 @@ def check_parity(expected: Tensor, actual: Tensor) -> Parity:
     agreement = (expected.argmax(1) == actual.argmax(1)).float().mean().item()
     if not error <= allowed:  # `not <=` also stops a NaN
         raise ParityError(
-            f"onnxruntime differs from torch by {error:.2e} in a logit (allowed: {allowed:.1e}) "
-            f"and agrees on {agreement:.2%} of {len(expected):,} images. Nothing was written."
+            f"onnxruntime differs from torch by {error:.2e} in a logit (allowed: "
+            f"{allowed:.1e}), and gives the same label for {agreement:.2%} of "
+            f"{len(expected):,} images. Nothing was written."
         )
     return Parity(error, agreement)

@@ -62,13 +62,14 @@ def check_out_folder(out: Path, *, overwrite: bool) -> None:
     name = out.absolute().parent.name
     if not _is_a(Version, out.name):
         raise ExportError(
-            f"{out}: the version (={out.name!r}), the last part of --out, must be a whole number "
-            "from 1 on: artifacts/shoes/1."
+            f"{out}: the version (={out.name!r}), the last part of --out, must be a "
+            "whole number of 1 or more, as in artifacts/shoes/1."
         )
     if not _is_a(Name, name):
         raise ExportError(
-            f"{out}: the name (={name!r}), the part of --out before the version, must be 1 to 64 "
-            "letters of the English alphabet, digits, '_', '.' and '-': artifacts/shoes/1."
+            f"{out}: the name (={name!r}), the part of --out before the version, must "
+            "be 1 to 64 English letters, digits, '_', '.' and '-', as in "
+            "artifacts/shoes/1."
         )
     check_free(out, overwrite=overwrite)
 

@@ -200,7 +200,7 @@ def measure(
 def _check_finite(precision: Precision, outputs: Iterable[Tensor]) -> None:
     if not all(bool(values.isfinite().all()) for values in outputs):
         raise AccuracyError(
-            f"{precision} gives numbers that are not finite on validation or test images."
+            f"{precision} gives numbers that are not finite for validation or test images."
         )
 
 
@@ -216,9 +216,9 @@ def gate(
     lost = 100 * (before - after)
     if not lost <= allowed_points + 1e-9:  # `not <=` also stops a NaN
         raise AccuracyError(
-            f"{precision} loses {lost:.2f} points of top-1 on {len(reduced.targets):,} "
-            f"images ({before:.2%} to {after:.2%}; allowed: {allowed_points:g}; "
-            f"--gate {precision}=POINTS changes that)."
+            f"{precision} loses {lost:.2f} points of top-1 accuracy on "
+            f"{len(reduced.targets):,} images ({before:.2%} to {after:.2%}; allowed: "
+            f"{allowed_points:g}; change it with --gate {precision}=POINTS)."
         )
 
 

@@ -91,15 +91,15 @@ def read_pretrained(  # the file, and what it does not say itself
     if names is not None and len(names) != fitted.num_classes:
         if not new_head:
             raise ExportError(
-                f"{labels} names {len(names):,} labels, and the head in {path.name} has "
-                f"{fitted.num_classes:,} outputs. Name one label for each output, in their order, "
-                "or ask for a head of random weights with --new-head."
+                f"{labels} names {len(names):,} labels, but the head in {path.name} "
+                f"has {fitted.num_classes:,} outputs. Name one label for each output, "
+                "in their order, or use --new-head for a head of random weights."
             )
         fitted = fitted.model_copy(update={"num_classes": len(names)})
     if fitted.num_classes < 2:
         raise ExportError(
-            f"The head in {path.name} has one output; an artifact names one of two labels or more. "
-            "Train a network with an output for each label."
+            f"The head in {path.name} has one output, but an artifact needs two or "
+            "more labels. Train a network with one output per label."
         )
     chosen = normalize or usual_normalization(fitted)
     normalization = get_normalization(chosen, fitted.in_channels)
@@ -119,15 +119,17 @@ def fit_to_data(
         count = len(dataset.labels)
     if len(dataset.labels) != count or pretrained.labels not in (None, dataset.labels):
         raise ExportError(
-            f"{dataset.name} has {len(dataset.labels)} labels ({', '.join(dataset.labels[:3])}); "
-            f"the weights are for {count}. Leave --data out, or name the data's own with --labels."
+            f"{dataset.name} has {len(dataset.labels)} labels "
+            f"({', '.join(dataset.labels[:3])}), but the weights are for {count}. "
+            "Leave --data out, or name the labels of the weights with --labels."
         )
     channels, crop = dataset.preprocessing.channels, dataset.preprocessing.crop
     if crop != pretrained.architecture.image_size:
         raise ExportError(
-            f"{dataset.name} has images of {crop} pixels; {pretrained.architecture.name} reads "
-            f"{pretrained.architecture.image_size}. Leave --data out, or give a folder of larger "
-            "images."
+            f"{dataset.name} has images of {crop} pixels, but "
+            f"{pretrained.architecture.name} reads "
+            f"{pretrained.architecture.image_size}. Leave --data out, or use a folder "
+            "of larger images."
         )
     return replace(
         pretrained,

@@ -202,6 +202,9 @@ def _golden(variants: list[Variant], images: Tensor, *, generated: bool) -> Gold
     tops = torch.stack([probabilities.argmax(1) for probabilities in found.values()])
     rows = (tops == tops[0]).all(0).nonzero().flatten()[:GOLDEN_IMAGES]
     if not len(rows):
-        raise ExportError("The precisions agree on no image. Try other images, or float32.")
+        raise ExportError(
+            "The precisions give the same label for no image. Use other images, or export "
+            "only float32."
+        )
     probabilities = {name: values[rows] for name, values in found.items()}
     return GoldenImages(images[rows], probabilities, generated)

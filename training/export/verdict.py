@@ -59,7 +59,7 @@ def _costs(manifest: Manifest) -> str:
 
 def _look_at(manifest: Manifest, left_out: tuple[str, ...]) -> list[str]:
     """Name what makes the figures or the answers weaker than they look."""
-    found = [f"{name} failed its gate and is left out (see above)" for name in left_out]
+    found = [f"{name} lost too much accuracy and is left out (see above)" for name in left_out]
     metrics, full = manifest.metrics, manifest.files["float32"]
     if metrics is not None:
         if metrics.n < FEW_IMAGES:
@@ -69,7 +69,7 @@ def _look_at(manifest: Manifest, left_out: tuple[str, ...]) -> list[str]:
             )
         if metrics.split != "test":
             found.append(
-                f"the figures are of the {metrics.split} split, which also chose the weights"
+                f"the figures are those of the {metrics.split} split, which also chose the weights"
             )
     calibration, ood = full.calibration, full.refusal
     if manifest.calibration and manifest.calibration.left_out:
@@ -84,5 +84,5 @@ def _look_at(manifest: Manifest, left_out: tuple[str, ...]) -> list[str]:
     elif ood is not None:
         weak = [name for name, figures in ood.sets.items() if figures.auroc < WEAK_AUROC]
         if weak:
-            found.append(f"`in_distribution` hardly tells {', '.join(weak)} apart")
+            found.append(f"`in_distribution` hardly detects {', '.join(weak)}")
     return found

@@ -110,7 +110,10 @@ class FirstWeights:
             new, old = torch.tensor(rows, dtype=torch.long).reshape(-1, 2).T
             head[new] = self.tensors[keys[name]][old].to(head.dtype).reshape(-1, *head.shape[1:])
         names = f" ({', '.join(drawn[:5])}{', ...' if len(drawn) > 5 else ''})" if drawn else ""
-        return tensors, f"head: {len(rows)} known labels keep their rows, {len(drawn)} drawn{names}"
+        return tensors, (
+            f"head: {len(rows)} known labels keep their weights, {len(drawn)} start at "
+            f"random{names}"
+        )
 
 
 def _record_of(path: Path) -> RunRecord | None:

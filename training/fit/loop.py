@@ -79,13 +79,16 @@ def run_loop(  # noqa: PLR0913  # the run, what it learns from, and how it is ke
     threads = threads_of(record.environment)
     train = training_batches(dataset, module)
     if record.recipe.rrc_from_file and module.augments is record.recipe:
-        log.info("note: crops are cut from the stored images, for lack of a file for each of them")
+        log.info(
+            "note: crops are cut from the stored images, because these images have no "
+            "files of their own"
+        )
     validation = loader(dataset.validation, eval_batch_size(record.preprocessing.crop), share=True)
     trainer, best = build_trainer(folder, record.recipe, checkpoint_every, train, logger)
     for each in trainer.loggers:
         each.log_hyperparams(record.recipe.model_dump())
     if logger == "tensorboard" and trainer.is_global_zero:
-        log.info(f"curves while it trains: tensorboard --logdir {folder.path}")
+        log.info(f"live curves: tensorboard --logdir {folder.path}")
     if record.recipe.compile:
         _check_compiler()
         module.network.compile()
@@ -117,7 +120,8 @@ def _check_compiler() -> None:
     names = (os.environ.get("CXX", "c++"), "g++", "clang++")
     if not torch.cuda.is_available() and not any(map(shutil.which, names)):
         raise TrainingError(
-            "`compile` needs a C++ compiler, and there is none. Install g++, or leave it out."
+            "`compile` needs a C++ compiler, but there is none. Install g++, or leave "
+            "`compile` out."
         )
 
 
@@ -141,9 +145,9 @@ def _check_validated(folder: RunFolder) -> None:
         TrainingError: If there are no best weights.
     """
     if not from_rank_0(folder.best.exists()):
-        on = f"; --resume goes on from {folder.last}" if folder.last.exists() else ""
-        where = f"{folder.path} holds no validated weights{on}"
-        raise TrainingError(f"Stopped before the first epoch was over; {where}.")
+        on = f"; --resume continues from {folder.last}" if folder.last.exists() else ""
+        where = f"{folder.path} has no validated weights yet{on}"
+        raise TrainingError(f"Stopped before the end of the first epoch; {where}.")
 
 
 @contextmanager
@@ -166,13 +170,17 @@ def explained_failures(folder: RunFolder, record: RunRecord) -> Iterator[None]:
             raise
         raise TrainingError(explain_out_of_memory(record, free)) from error
     except (WriteError, OSError) as error:
-        what = str(error) if isinstance(error, WriteError) else f"The disk refused ({error})."
+        what = (
+            str(error)
+            if isinstance(error, WriteError)
+            else f"Writing to the disk failed ({error})."
+        )
         cause = error if isinstance(error, OSError) else error.__cause__
         is_full = not isinstance(cause, OSError) or cause.errno in NO_SPACE
         remedy = "Make room" if is_full else "Mend that"
         if folder.last.exists():
-            way = f"{remedy} and go on with --resume: {folder.last} is whole."
+            way = f"{remedy} and continue with --resume: {folder.last} is intact."
         else:
             first = f", delete {folder.path}" if folder.metrics.exists() else ""
-            way = f"{remedy}{first} and begin again: nothing was kept yet."
+            way = f"{remedy}{first} and start again: nothing was saved yet."
         raise TrainingError(f"{what} {way}") from error

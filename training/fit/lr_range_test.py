@@ -59,8 +59,9 @@ class Curve:
         position = int(np.argmin(self.losses)) if self.losses else 0
         if position < MIN_CURVE_STEPS:
             raise ValueError(
-                f"The loss did not fall within {len(self.losses)} steps, so that no rate can be "
-                "read from it. Keep the recipe's, or begin with --init and weights from elsewhere."
+                f"The loss did not fall within {len(self.losses)} steps, so it gives "
+                "no learning rate. Keep the recipe's, or start from pre-trained "
+                "weights with --init."
             )
         return self.rates[position]
 

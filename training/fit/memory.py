@@ -41,9 +41,9 @@ def check_memory(dataset: Dataset, record: RunRecord) -> None:
     each = activation_bytes(record)
     if free is not None and images * each > free:
         raise TrainingError(
-            f"A step of {images} images of {record.preprocessing.crop} pixels needs at least "
-            f"{images * each / 1e9:,.1f} GB for its activations, and {free / 1e9:,.1f} GB are "
-            f"free. {_way_out(recipe, free, each)}"
+            f"A step of {images} images of {record.preprocessing.crop} pixels needs "
+            f"at least {images * each / 1e9:,.1f} GB for its activations, but "
+            f"{free / 1e9:,.1f} GB are free. {_way_out(recipe, free, each)}"
         )
 
 
@@ -114,7 +114,7 @@ def explain_out_of_memory(record: RunRecord, free: int | None) -> str:
     with suppress(MemoryError, RuntimeError):  # the memory may be short for the probe, too
         way = _way_out(recipe, free or 0, activation_bytes(record)).rstrip(".")
     return (
-        f"Out of memory in training with batches of {recipe.batch_size} images of "
+        f"Out of memory during training with batches of {recipe.batch_size} images of "
         f"{record.preprocessing.crop} pixels{seen}. {way}."
     )
 
@@ -126,4 +126,6 @@ def _way_out(recipe: Recipe, free: int, each: int) -> str:
     if fits < PROBE_IMAGES or size < PROBE_IMAGES:
         return "Make the images smaller with --set image_size=, or choose a smaller architecture."
     parts = -(-recipe.batch_size // size)
-    return f"--set batch_size={size} fits, or --set accumulate_steps={parts} with the same batch."
+    return (
+        f"--set batch_size={size} fits, or --set accumulate_steps={parts} with the same batch size."
+    )

@@ -31,8 +31,8 @@ def outlier_lines(
     few = few_images(counts)
     if few:
         yield (
-            f"warning: fewer than ten images of {len(few)} labels: {_some(few)}. Little is learnt "
-            "or measured of them: add images, or leave the labels out"
+            f"warning: fewer than ten images of {len(few)} labels: {_some(few)}. Too "
+            "few to learn or to measure them: add images, or remove the labels"
         )
     if not dataset.files:
         return
@@ -42,27 +42,29 @@ def outlier_lines(
     if found.blank or found.alike:
         replace_synced(folder.outliers, _table(dataset, found).encode())
         total = sum(map(len, dataset.splits.values()))
-        part = f", of {found.looked_at:,} images looked at" if found.looked_at < total else ""
-        yield f"all of these are in {folder.outliers}{part}; no file was changed"
+        part = f", of {found.looked_at:,} images compared" if found.looked_at < total else ""
+        yield f"all of these are listed in {folder.outliers}{part}; no file was changed"
 
 
 def _found_lines(dataset: Dataset, found: Outliers) -> Iterator[str]:
     for kind, places in found.blank.items():
         names = _some([_name(place, dataset) for place in places])
         images = "1 image" if len(places) == 1 else f"{len(places):,} images"
-        yield f"warning: {images} {kind}: {names}. Delete what shows nothing to learn"
+        yield f"warning: {images} {kind}: {names}. Delete images that show nothing to learn"
     if found.alike:
         groups = list(found.alike)
         across = across_splits(groups)
         mixed = with_two_labels(groups, dataset)
         first = (mixed or across or groups)[0]
         example = " ~ ".join(_name(place, dataset) for place in first[:2])
-        leaks = f", {len(across):,} over two splits (accuracy seems too good)" if across else ""
-        doubts = f", {len(mixed):,} over two labels" if mixed else ""
+        leaks = (
+            f", {len(across):,} in two splits (this makes the accuracy too good)" if across else ""
+        )
+        doubts = f", {len(mixed):,} under two labels" if mixed else ""
         yield (
-            f"warning: near-duplicates: groups of images that are almost the same: {len(groups):,}"
-            f"{leaks}{doubts}, such as {example}. Delete all but one of each, or keep them in one "
-            "split with --group-by"
+            "warning: near-duplicates: groups of images that are almost the same: "
+            f"{len(groups):,}{leaks}{doubts}, such as {example}. Delete all but one "
+            "of each group, or keep a group in one split with --group-by"
         )
 
 

@@ -37,8 +37,10 @@ SHORT_NAMES = {"train": "train", "validation": "val", "calibration": "cal", "tes
 MAX_PLACES_LENGTH = 300
 """Characters of one image's places that are printed; all are in summary.json."""
 HINT = (
-    "hint: photographs of {} pixels, and random weights. Weights trained on ImageNet need fewer "
-    "epochs and reach more, above all with few images: add --init resnet18 (45 MB, fetched once)"
+    "hint: these are photographs of {} pixels, and training starts from random "
+    "weights. With weights trained on ImageNet it needs fewer epochs and reaches a "
+    "higher accuracy, above all with few images: add --init resnet18 (45 MB, "
+    "downloaded once)"
 )
 
 log = logging.getLogger(__name__)
@@ -115,7 +117,7 @@ def _data_lines(
     """Put what is known of the images into words, line by line."""
     yield from _label_lines(summary, is_weighted=record.recipe.class_weights)
     if summary.unreadable:
-        yield f"left out: each with the reason under `unreadable` in {folder.summary}"
+        yield f"left out: see `unreadable` in {folder.summary} for the reasons"
     yield from _copy_lines(summary)
     yield from _step_lines(summary, record)
     yield from outlier_lines(dataset, summary.counts, folder)
@@ -193,7 +195,9 @@ def _label_lines(summary: Summary, *, is_weighted: bool) -> Iterator[str]:
     if most > fewest:
         hint = "" if most < 2 * fewest else "; --set class_weights=true evens this out"
         hint = "; their weights even this out" if is_weighted else hint
-        yield f"to train on: from {fewest:,} images ({rarest}) to {most:,} ({commonest}){hint}"
+        yield (
+            f"training images per label: from {fewest:,} ({rarest}) to {most:,} ({commonest}){hint}"
+        )
     for split in ("train", "validation", "test"):
         absent = [label for label, by_split in counts.items() if not by_split[split]]
         if absent and not (split == "test" and len(absent) == len(counts)):  # no test split
@@ -205,7 +209,7 @@ def _label_lines(summary: Summary, *, is_weighted: bool) -> Iterator[str]:
 def _copy_lines(summary: Summary) -> Iterator[str]:
     """Warn of images that make the accuracy look better, or worse, than it is."""
     for found, what in (
-        (summary.copies, "in more than one split, so that the accuracy will look too good"),
+        (summary.copies, "in more than one split, so the accuracy will look too good"),
         (summary.two_labels, "under more than one label"),
     ):
         if found:
@@ -221,8 +225,8 @@ def _step_lines(summary: Summary, record: RunRecord) -> Iterator[str]:
     size = max(8, 1 << (wanted.bit_length() - 1))  # a power of two, not above it
     if steps < MIN_STEPS and size < min(recipe.batch_size, images):
         yield (
-            f"warning: {recipe.epochs} epochs are {steps} steps in all, few to learn from; "
-            f"--set batch_size={size} makes them {recipe.epochs * -(-images // size):,}"
+            f"warning: {recipe.epochs} epochs are only {steps} steps in all; --set "
+            f"batch_size={size} makes them {recipe.epochs * -(-images // size):,}"
         )
 
 
@@ -231,26 +235,26 @@ def _time_lines(summary: Summary, step_time: StepTime, epochs: int) -> Iterator[
     if len(step_time.tried) > 1:
         tried = ", ".join(f"{count}: {took:.3g} s" for count, took in step_time.tried.items())
         yield (
-            f"threads: {step_time.threads}, the fastest now (a step by threads: {tried}); "
-            "OMP_NUM_THREADS= overrides"
+            f"threads: {step_time.threads}, the fastest now (seconds per step: "
+            f"{tried}); OMP_NUM_THREADS= overrides"
         )
     loads = "" if step_time.loads is None else f", loading {step_time.loads:,.0f} images/s"
     yield (
         f"an epoch takes about {duration(step_time.seconds_per_epoch)}: "
-        f"{summary.steps_per_epoch:,} steps of {step_time.seconds_per_step:.3g} s{loads}, "
-        "and validation; "
-        f"the run of {epochs} epochs about {duration(epochs * step_time.seconds_per_epoch)}"
+        f"{summary.steps_per_epoch:,} steps of {step_time.seconds_per_step:.3g} "
+        f"s{loads}, and validation; all {epochs} epochs about "
+        f"{duration(epochs * step_time.seconds_per_epoch)}"
     )
 
 
 def _memory_lines(summary: Summary) -> Iterator[str]:
     """Say what the images, the network and the checkpoints take."""
     peak = "" if summary.peak_bytes is None else f", peak so far {_mb(summary.peak_bytes)}"
-    images = _mb(summary.dataset_bytes) if summary.dataset_bytes else "decoded when they are needed"
+    images = _mb(summary.dataset_bytes) if summary.dataset_bytes else "decoded when needed"
     yield f"memory: images {images}, {summary.parameters:,} parameters{peak}"
-    yield f"a checkpoint takes about {_mb(summary.checkpoint_bytes)}; there are two"
+    yield f"a checkpoint takes about {_mb(summary.checkpoint_bytes)}; two are kept"
     if summary.free_bytes < 4 * summary.checkpoint_bytes:  # two, and one that is being written
-        yield f"warning: only {_mb(summary.free_bytes)} are free on the run folder's disk"
+        yield (f"warning: only {_mb(summary.free_bytes)} are free on the disk of the run folder")
 
 
 def _mb(count: int) -> str:

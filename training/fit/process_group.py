@@ -108,7 +108,7 @@ class together(AbstractContextManager[None]):  # noqa: N801  # reads as a statem
         if failed:
             ignore_sigterm()
         if failed and failed[0] != processes().rank:
-            raise OtherProcessError(f"Rank {failed[0]} could not go on.") from error
+            raise OtherProcessError(f"Rank {failed[0]} could not continue.") from error
 
 
 def from_rank_0(value: Value) -> Value:
@@ -139,9 +139,9 @@ def check_agreement(values: Mapping[str, object]) -> None:
         for name, value in found.items():
             if value != expected[name]:
                 raise TrainingError(
-                    f"Rank {rank}, on {host}, has another {name} ({_short(value)}) than rank 0 "
-                    f"({_short(expected[name])}). All hosts need the same images, first weights "
-                    "and versions."
+                    f"Rank {rank}, on {host}, has another {name} ({_short(value)}) "
+                    f"than rank 0 ({_short(expected[name])}). All hosts need the same "
+                    "images, first weights and versions."
                 )
 
 
@@ -172,9 +172,9 @@ def _lost_process_in_one_line() -> Iterator[None]:
         ignore_sigterm()
         what = str(error).splitlines()[0]
         raise TrainingError(
-            f"The processes of the run cannot reach each other, or one has ended ({what}). Where "
-            "hosts have several networks, GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the one "
-            "between them."
+            "The processes of the run cannot reach each other, or one has ended "
+            f"({what}). If hosts have several networks, set GLOO_SOCKET_IFNAME and "
+            "NCCL_SOCKET_IFNAME to the one between them."
         ) from error
 
 
@@ -191,9 +191,9 @@ def lost_process(error: BaseException, last: Path) -> str:
     if not isinstance(error, dist.DistError) and not any(sign in text for sign in SIGNS):
         return ""
     minutes = f"{TIMEOUT.total_seconds() / 60:.3g} minutes"
-    way = "Begin again: nothing was kept yet."
+    way = "Start again: nothing was saved yet."
     if last.exists():
-        way = f"Go on with --resume, with as many processes as you like: {last} is whole."
+        way = f"Continue with --resume, with any number of processes: {last} is intact."
     return (
         f"Another process of the run has ended, or did not answer for {minutes} "
         f"({text.splitlines()[0]}). {way}"

@@ -92,12 +92,12 @@ def reproduce(  # noqa: PLR0913  # the run, and where its parts are now
 def _first_weights(record: RunRecord, init: Path | None) -> Path | None:
     if record.weights is None:
         if init is not None:
-            raise TrainingError(f"The run began with random weights, not with {init}.")
+            raise TrainingError(f"The run started from random weights, not from {init}.")
         return None
     path = init or Path(record.init or "")
     if not path.is_file() or _digest(describe_file(path)) != _digest(record.weights):
         raise TrainingError(
-            f"{path} is not what the run began with, {record.weights}; name that with --init."
+            f"{path} is not what the run started from, {record.weights}; name that one with --init."
         )
     return path
 
@@ -118,11 +118,11 @@ def _compare(was: RunFolder, record: RunRecord, outcome: Outcome) -> str:
     try:
         _, before = read_checkpoint(was.last)
     except CheckpointError:
-        return f"{was.path} kept no weights to compare with"
+        return f"{was.path} has no weights to compare with"
     _, after = read_checkpoint(outcome.folder.last)
     same = before.keys() == after.keys() and all(
         torch.equal(before[name], after[name]) for name in before
     )
     if same:
-        return f"the last weights are those of {was.path}, bit for bit"
-    return f"note: the last weights are not those of {was.path}, bit for bit"
+        return f"the final weights are the same as those of {was.path}, bit for bit"
+    return f"note: the final weights are not the same as those of {was.path}"

@@ -36,8 +36,9 @@ def fit_dataset(dataset: Dataset, recipe: Recipe, start: FirstWeights | None = N
     spec = dataset.preprocessing
     if recipe.image_size not in (None, spec.crop):
         raise TrainingError(
-            f"The images were read at {spec.crop} pixels; `image_size` of the recipe is "
-            f"{recipe.image_size}. Read them at that size, or change the recipe."
+            f"The images were read at {spec.crop} pixels, but `image_size` of the "
+            f"recipe is {recipe.image_size}. Read them at that size, or change the "
+            "recipe."
         )
     known = None
     if recipe.normalize == "imagenet":
@@ -115,8 +116,8 @@ def check_backbone_learns(recipe: Recipe) -> None:
     """
     if not recipe.backbone_lr_scale:
         raise TrainingError(
-            "`backbone_lr_scale` (=0) would freeze a backbone of random weights. Name first "
-            "weights with --init, or raise it."
+            "`backbone_lr_scale` (=0) would freeze a backbone of random weights. Name "
+            "first weights with --init, or set a higher value."
         )
 
 
@@ -131,7 +132,10 @@ def notes_on_leakage(init: Path, dataset: Dataset) -> list[str]:
         earlier, _ = read_checkpoint(init)
     except OtherVersionError as error:
         return [
-            f"note: what {init} was trained on is not known; accuracy may seem too good: {error}"
+            (
+                f"note: the training images of {init} are not known, so accuracy may look "
+                f"too good: {error}"
+            )
         ]
     except CheckpointError:  # from elsewhere
         return []
@@ -144,8 +148,9 @@ def notes_on_leakage(init: Path, dataset: Dataset) -> list[str]:
     if not seen:
         return []
     return [
-        f"note: {init} was trained on {seen:,} images of {dataset.source} that are held out now, "
-        "so accuracy will seem too good; put images that it never saw into folders `val` and `test`"
+        f"note: {init} was trained on {seen:,} images of {dataset.source} that are "
+        "held out now, so accuracy will look too good. Put images that it has never "
+        "seen into folders `val` and `test`"
     ]
 
 
@@ -168,15 +173,15 @@ def build_module(
         return module
     tensors, head = start.for_labels(record.labels, module.network)
     report = load_weights(module.network, tensors)
-    where = "" if listing is None else f"; each name: {listing}"
+    where = "" if listing is None else f"; details: {listing}"
     log.info(f"first weights: {report.summary(head)}{where}")
     if listing is not None:
         lines = "\n".join(filter(None, (head, *report.lines(most=None))))
         listing.write_text(f"{lines}\n", encoding="utf-8")
     if report.gaps and not record.recipe.backbone_lr_scale:
         raise TrainingError(
-            f"`backbone_lr_scale` (=0) would freeze {len(report.gaps)} tensors as they were drawn: "
-            f"{', '.join(report.gaps[:5])}. Name the weights' own architecture and stem, or raise "
-            "it."
+            f"`backbone_lr_scale` (=0) would freeze {len(report.gaps)} tensors with "
+            f"random weights: {', '.join(report.gaps[:5])}. Use the architecture and "
+            "stem of the weights, or set a higher value."
         )
     return module

@@ -107,11 +107,11 @@ def _create_folder(folder: RunFolder, record: RunRecord, dataset: Dataset) -> No
         TrainingError: If the folder holds another run, or is none.
     """
     if folder.path.exists() and not folder.path.is_dir():
-        raise TrainingError(f"{folder.path} is no folder; name another with --out.")
+        raise TrainingError(f"{folder.path} is not a folder; name another one with --out.")
     if folder.last.exists() or read_rows(folder.metrics):
-        way = "add --resume to go on with it" if folder.last.exists() else "delete it"
+        way = "add --resume to continue it" if folder.last.exists() else "delete it"
         raise TrainingError(
-            f"{folder.path} holds a run already; {way}, or name another folder with --out."
+            f"{folder.path} already contains a run; {way}, or name another folder with --out."
         )
     folder.path.mkdir(parents=True, exist_ok=True)
     for path, content in (

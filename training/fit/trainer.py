@@ -75,8 +75,8 @@ def build_trainer(
     if has_own_norms:
         callbacks.insert(0, SharedNormStatistics())
         log.info(
-            f"note: batch norms take their statistics over the "
-            f"{forward_batch_size(recipe)} images of each process, not over all"
+            "note: batch norm uses the statistics of the "
+            f"{forward_batch_size(recipe)} images of each process, not of all"
         )
     trainer = Trainer(
         accelerator="auto",
@@ -119,8 +119,8 @@ def check_shares(dataset: Dataset, recipe: Recipe) -> None:
     images, world_size = len(dataset.validation), processes().world_size
     if images < world_size:
         raise TrainingError(
-            f"The validation split has {images} images, fewer than the {world_size} processes. "
-            "Start fewer, or add images."
+            f"The validation split has {images} images, fewer than the {world_size} "
+            "processes. Start fewer processes, or add images."
         )
 
 
@@ -141,9 +141,10 @@ def forward_batch_size(recipe: Recipe) -> int:
         fitting = (n for n in range(world_size, 0, -1) if size % (n * recipe.accumulate_steps) == 0)
         fewer = next(fitting, 1)
         raise TrainingError(
-            f"`batch_size` (={size}) is that of all processes together and must be a multiple of "
-            f"{parts} for {world_size} of them. Start {fewer}, or use --set "
-            f"batch_size={size // parts * parts} or {(size // parts + 1) * parts}."
+            f"`batch_size` (={size}) is that of all processes together and must be a "
+            f"multiple of {parts} for {world_size} of them. Start {fewer}, or use "
+            f"--set batch_size={size // parts * parts} or "
+            f"{(size // parts + 1) * parts}."
         )
     return size // parts
 

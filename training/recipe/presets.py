@@ -161,7 +161,7 @@ def get_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         RecipeError: If the name or a field is unknown, or a value does not fit its field.
     """
     if name not in RECIPES:
-        raise RecipeError(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}.")
+        raise RecipeError(f"There is no recipe {name!r}; the recipes are {', '.join(RECIPES)}.")
     return change_recipe(RECIPES[name], changes)
 
 

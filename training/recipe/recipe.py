@@ -42,7 +42,9 @@ def unused_fields(fields: Mapping[str, Any]) -> dict[str, str]:
         The field's name, and the rule that it breaks.
     """
     return {
-        name: f"`{name}` counts only with {other} {' or '.join(values)}, not {fields[other]}"
+        name: (
+            f"`{name}` has an effect only with {other} {' or '.join(values)}, not {fields[other]}"
+        )
         for name, (other, values) in USED_WITH.items()
         if name in fields and other in fields and fields[other] not in values
     }
@@ -60,46 +62,61 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: str = Field(description="Of the preset that it began as.")
-    architecture: str = Field("mini_resnet", description="A member of the family.")
+    name: str = Field(description="Name of the preset that it started from.")
+    architecture: str = Field(
+        "mini_resnet", description="A network of the family (docs/family.md)."
+    )
     stem: StemKind | None = Field(
-        None, description="First layers (docs/family.md); none: chosen by the image size."
+        None,
+        description="Kind of the first layers (docs/family.md); none: chosen by the image size.",
     )
     shortcuts: ShortcutRule | None = Field(
-        None, description="Kind (docs/family.md); null: the architecture's."
+        None, description="Kind of shortcut (docs/family.md); null: the architecture's."
     )
 
     image_size: int | None = Field(
-        None, ge=8, description="Height and width in pixels; none: chosen from the images."
+        None,
+        ge=8,
+        description="Height and width of the input in pixels; none: chosen from the images.",
     )
     normalize: Literal["data", "imagenet", "weights"] = Field(
         "data",
-        description="Mean and deviation: of the `data`, of `imagenet`, or as the first `weights` "
-        "were trained.",
+        description="Mean and deviation: those of the `data`, of `imagenet`, or those that the "
+        "first `weights` were trained with.",
     )
 
     epochs: int = Field(
-        ge=1, description="Passes over the training images; fewer with early stopping."
+        ge=1, description="Passes over the training images, at most; early stopping may end sooner."
     )
-    batch_size: int = Field(ge=1, description="Images a step, over all processes.")
+    batch_size: int = Field(ge=1, description="Images in a step, over all processes.")
     optimizer: Literal["adam", "adamw", "sgd", "muon"] = Field(
         description="`adam`, `adamw`, `sgd`, or `muon` for convolutions and SGD for the rest."
     )
-    learning_rate: float = Field(gt=0, description="The peak, where the schedule has one.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov's; `sgd` and `muon`.")
+    learning_rate: float = Field(
+        gt=0, description="Learning rate; the peak, if the schedule has one."
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum; `sgd` and `muon`.")
     muon_lr: float = Field(
         0.1, gt=0, description="Peak step of a convolution, as a share of its norm; Muon only."
     )
-    muon_momentum: float = Field(0.6, ge=0, lt=1, description="Of convolutions; Muon only.")
-    weight_decay: float = Field(0.0, ge=0, description="Not applied to norms and biases.")
+    muon_momentum: float = Field(
+        0.6, ge=0, lt=1, description="Momentum of convolutions; Muon only."
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, description="Weight decay; not applied to norms and biases."
+    )
     backbone_lr_scale: float = Field(
-        1.0, ge=0, le=1, description="Learning rate of all but the head, as a share; 0 freezes it."
+        1.0,
+        ge=0,
+        le=1,
+        description="Learning rate of all layers but the head, as a share of the head's; 0 "
+        "freezes them.",
     )
     schedule: Literal["plateau", "one_cycle", "cosine"] = Field(
-        description="Of the learning rate: `plateau`, `one_cycle` or `cosine`."
+        description="Schedule of the learning rate: `plateau`, `one_cycle` or `cosine`."
     )
     warmup: float = Field(
-        0.2, ge=0, le=1, description="Share of the schedule's steps up to the peak."
+        0.2, ge=0, le=1, description="Share of the schedule's steps before the peak."
     )
     final_lr_ratio: float = Field(
         0.0, ge=0, le=1, description="Lower bound of the rate as a share of the peak."
@@ -108,47 +125,52 @@ class Recipe(BaseModel):
         0.0,
         ge=0,
         lt=1,
-        description="Share of the steps at the end: the rate falls to zero, nothing is mixed.",
+        description="Share of the steps at the end in which the rate falls to zero and nothing is "
+        "mixed.",
     )
     plateau_factor: float = Field(
-        0.5, gt=0, lt=1, description="Multiplies the rate at a plateau; `plateau` only."
+        0.5, gt=0, lt=1, description="Factor of the rate at a plateau; `plateau` only."
     )
     plateau_patience: int = Field(
-        3, ge=0, description="Epochs without progress that make a plateau; `plateau` only."
+        3, ge=0, description="Epochs without progress that count as a plateau; `plateau` only."
     )
     min_learning_rate: float = Field(
         1e-6, ge=0, description="Lower bound of the rate; `plateau` only."
     )
 
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="Share of the target that goes to all labels alike."
+        0.0, ge=0, lt=1, description="Share of the target that is spread over all labels."
     )
     class_weights: bool = Field(False, description="Rare labels count as much as common ones.")
     ema_decay: float = Field(
-        0.0, ge=0, lt=1, description="Of the weights' average, per step; 0 keeps no average."
+        0.0, ge=0, lt=1, description="Decay of the weights' average, per step; 0: no average."
     )
     ema_epochs: float = Field(
-        0.0, ge=0, description="Epochs that the average remembers, in place of `ema_decay`."
+        0.0, ge=0, description="Epochs that the average covers, instead of `ema_decay`."
     )
     accumulate_steps: int = Field(
-        1, ge=1, description="Parts of a batch that are computed one after the other; saves memory."
+        1, ge=1, description="Parts of a batch that are computed one after another, to save memory."
     )
     clip_norm: float = Field(
         0.0, ge=0, description="Largest norm of all gradients together; 0: no limit."
     )
     compile: bool = Field(
-        False, description="`torch.compile` the network: minutes at the start, faster steps."
+        False, description="Use `torch.compile`: minutes at the start, faster steps."
     )
-    bn_momentum: float = Field(0.1, gt=0, le=1, description="Of the batch norms' statistics.")
+    bn_momentum: float = Field(
+        0.1, gt=0, le=1, description="Momentum of the batch norms' statistics."
+    )
     monitor: Literal["val_loss", "val_acc"] = Field(
-        "val_acc", description="`val_acc` or `val_loss`: chooses the best checkpoint, stops early."
+        "val_acc",
+        description="`val_acc` or `val_loss`: chooses the best checkpoint, and decides early "
+        "stopping.",
     )
     early_stopping: int | None = Field(
         None, ge=1, description="Epochs without progress that end the run; none: never."
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "bfloat16",
-        description="`bfloat16` or `float32`; float32 where the processor lacks bfloat16.",
+        description="`bfloat16` or `float32`; float32 if the processor has no bfloat16.",
     )
 
     flip: bool = Field(False, description="Mirror half of the images left to right.")
@@ -156,27 +178,38 @@ class Recipe(BaseModel):
         False, description="One random operation on colour or geometry for each image."
     )
     color_jitter: float = Field(
-        0.0, ge=0, le=1, description="Brightness, contrast and saturation change by up to so much."
+        0.0,
+        ge=0,
+        le=1,
+        description="Largest change of brightness, contrast and saturation, as a share.",
     )
-    random_shift: int = Field(0, ge=0, description="Pixels, each way; the border is mirrored.")
+    random_shift: int = Field(
+        0, ge=0, description="Largest shift in pixels, in each direction; the border is mirrored."
+    )
     random_erasing: float = Field(
         0.0, ge=0, le=1, description="Share of images in which a box is replaced by noise."
     )
     rrc_min_area: float = Field(
-        1.0, gt=0, le=1, description="Smallest area of a random resized crop; 1: no crop."
+        1.0,
+        gt=0,
+        le=1,
+        description="Smallest area of a random resized crop, as a share; 1: no crop.",
     )
     rrc_from_file: bool = Field(
         False,
-        description="Cut crops from the whole file, which is decoded in each epoch, not from the "
-        "stored centre.",
+        description="Cut crops from the whole file, decoded in each epoch, instead of the stored "
+        "centre.",
     )
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup; 0: none.")
     cutmix: float = Field(0.0, ge=0, description="Alpha of CutMix; 0: none.")
     resolution_start: float = Field(
-        1.0, gt=0, le=1, description="Image size at the first step, as a share."
+        1.0, gt=0, le=1, description="Image size at the first step, as a share of the full size."
     )
     resolution_end: float = Field(
-        1.0, gt=0, le=1, description="The same once `resolution_ramp` is over."
+        1.0,
+        gt=0,
+        le=1,
+        description="Image size after `resolution_ramp`, as a share of the full size.",
     )
     resolution_ramp: float = Field(
         1.0, gt=0, le=1, description="Share of the steps over which the size changes."

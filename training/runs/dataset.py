@@ -102,12 +102,13 @@ def dataset_to_evaluate(
     if not dataset.has_digest(record.dataset_sha256):
         if dataset.is_drawn:
             raise DatasetError(
-                f"{dataset.source} does not hold the run's images under the names that they had. "
-                "Which of them it was trained on is not known, so whatever is measured on them may "
-                "be too good. Name the run's own data with --data, or another folder with `train`, "
-                "`val` and `test`, the last two of images that it never saw."
+                f"{dataset.source} does not contain the run's images under their "
+                "names. It is not known which of them the run was trained on, so "
+                "figures measured on them may be too good. Name the run's own data "
+                "with --data, or another folder with `train`, `val` and `test`, the "
+                "last two with images that it has never seen."
             )
-        log.info("note: these are not the images that the run was trained on")
+        log.info("note: these are not the images of the run")
     return dataset
 
 
@@ -132,8 +133,9 @@ def dataset_to_resume(
     if missing:
         more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
         raise DatasetError(
-            f"{dataset.source} lacks files that {run} began with, or they can no longer be read: "
-            f"{', '.join(missing[:5])}{more}. Put them back, or start a new run in another folder."
+            f"{dataset.source} lacks files of {run}, or they can no longer be read: "
+            f"{', '.join(missing[:5])}{more}. Restore them, or start a new run in "
+            "another folder."
         )
     return dataset
 
@@ -165,14 +167,16 @@ def _open_as_the_run_did(
     )
     if dataset.labels != record.labels:
         raise DatasetError(
-            f"{dataset.source} has the labels {', '.join(dataset.labels[:5])}...; the run was "
-            f"trained on {', '.join(record.labels[:5])}.... Name the run's own data with --data."
+            f"{dataset.source} has the labels {', '.join(dataset.labels[:5])}..., but "
+            f"the run was trained on {', '.join(record.labels[:5])}.... Name the "
+            "run's own data with --data."
         )
     found = dataset.preprocessing
     if (found.crop, found.channels) != (spec.crop, spec.channels):
         raise DatasetError(
-            f"{dataset.source} gives images of {found.crop} pixels, {found.channels} channels; "
-            f"the run was trained on {spec.crop} and {spec.channels}."
+            f"{dataset.source} gives images of {found.crop} pixels and "
+            f"{found.channels} channels, but the run was trained on {spec.crop} and "
+            f"{spec.channels}."
         )
     return dataset
 

@@ -59,7 +59,7 @@ class Environment(BaseModel):
             "processes": (self.processes, here.processes),
         }
         return [
-            f"{name} was {was} and is {is_now}"
+            f"{name} was {was} and is now {is_now}"
             for name, (was, is_now) in pairs.items()
             if was != is_now
         ]

@@ -35,7 +35,7 @@ def read_record(run: Path) -> RunRecord:
     try:
         return _parse_record(folder.record.read_bytes(), folder.record)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder.record} cannot be read as a run's record.") from error
+        raise CheckpointError(f"{folder.record} is not a valid record of a run.") from error
 
 
 def read_checkpoint(path: Path) -> tuple[RunRecord, dict[str, torch.Tensor]]:
@@ -56,7 +56,7 @@ def read_checkpoint(path: Path) -> tuple[RunRecord, dict[str, torch.Tensor]]:
         weights = dict(content["state_dict"])
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} holds no record of a run; only checkpoints of `train-model` do."
+            f"{path} has no record of a run; only checkpoints of `train-model` have one."
         ) from error
     network = {
         name.removeprefix(NETWORK_PREFIX): weight
@@ -90,8 +90,8 @@ def _parse_record(content: str | bytes, path: Path) -> RunRecord:
 
 def _other_version(path: Path, why: str, content: str | bytes) -> OtherVersionError:
     return OtherVersionError(
-        f"{path} holds a run's record of another version ({why}); use the version that wrote it, "
-        f"commit {json.loads(content).get('commit')}."
+        f"{path} has a run's record of another version ({why}). Use the version that "
+        f"wrote it, commit {json.loads(content).get('commit')}."
     )
 
 
@@ -103,9 +103,11 @@ def _load(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint at {path}.")
     if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: it is no whole zip file.")
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint: it is not a complete zip file."
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {cause}") from error
+        raise CheckpointError(f"{path} is not a readable checkpoint: {cause}") from error

@@ -38,9 +38,9 @@ def read_recipe(path: Path) -> Recipe:
     try:
         fields = json.loads(path.read_bytes())
     except ValueError as error:
-        raise RecipeError(f"{path} is no JSON: {error}.") from None
+        raise RecipeError(f"{path} is not valid JSON: {error}.") from None
     if not isinstance(fields, dict):
-        raise RecipeError(f"{path} must hold one JSON object, with a recipe's fields.")
+        raise RecipeError(f"{path} must contain one JSON object, with the fields of a recipe.")
     try:
         return Recipe.model_validate({"name": path.stem} | recipe_with_present_names(fields))
     except ValidationError as error:

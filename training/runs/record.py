@@ -77,7 +77,7 @@ class RunRecord(BaseModel):
         if not self._passed_over:
             return []
         names = ", ".join(self._passed_over)
-        return [f"note: an earlier version wrote {source}; passed over: {names}"]
+        return [f"note: an earlier version wrote {source}; ignored fields: {names}"]
 
     def check_recipe_is_whole(self, source: Path) -> None:
         """Refuse to train with a recipe of which something was passed over.
@@ -88,9 +88,9 @@ class RunRecord(BaseModel):
         lost = [name for name in self._passed_over if name.startswith("recipe.")]
         if lost:
             raise OtherVersionError(
-                f"{source} was trained with {', '.join(lost)}, which this version does not know. "
-                "It can be evaluated and exported; to resume or to reproduce it, use the version "
-                f"that wrote it, commit {self.commit}."
+                f"{source} was trained with {', '.join(lost)}, which this version "
+                "does not know. You can evaluate and export it. To resume or "
+                f"reproduce it, use the version that wrote it, commit {self.commit}."
             )
 
     @classmethod
@@ -156,7 +156,7 @@ class RunRecord(BaseModel):
         """List what has changed since: the same run may then differ in its last bits."""
         found = [] if self.environment is None else self.environment.differences()
         if self.commit != commit():
-            found.append(f"the commit was {self.commit} and is {commit()}")
+            found.append(f"the commit was {self.commit} and is now {commit()}")
         return [f"note: {difference}" for difference in found]
 
 

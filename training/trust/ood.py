@@ -224,19 +224,19 @@ def _why_left_out(split: str, images: int, areas: Mapping[str, float]) -> str | 
     if not threshold_rank(images):
         needed = math.ceil(1 / FLAGGED_SHARE) - 1
         return (
-            f"the {split} split has {images} images, and a threshold that "
-            f"{FLAGGED_SHARE:.0%} fall under needs {needed} or more"
+            f"the {split} split has {images} images, but a threshold that "
+            f"{FLAGGED_SHARE:.0%} of them fall below needs {needed} or more"
         )
     mean = sum(areas.values()) / len(areas)
     if mean < MIN_AUROC:
         listed = ", ".join(f"{name} {area:.2f}" for name, area in areas.items())
         return (
-            f"the score does not tell images of anything else from real ones: its mean AUROC is "
-            f"{mean:.2f}, and {MIN_AUROC} is needed ({listed})"
+            "the score does not separate foreign images from real ones: its mean "
+            f"AUROC is {mean:.2f}, but at least {MIN_AUROC} is needed ({listed})"
         )
     if areas.get(USER_SET, 1.0) < MIN_AUROC:
         return (
-            "the score does not tell the images of --ood-images from real ones: its AUROC is "
-            f"{areas[USER_SET]:.2f}, and {MIN_AUROC} is needed"
+            "the score does not separate the images of --ood-images from real ones: "
+            f"its AUROC is {areas[USER_SET]:.2f}, but at least {MIN_AUROC} is needed"
         )
     return None

@@ -155,6 +155,6 @@ def _files(folder: Path) -> list[Path]:
 
 def _no_image(folder: Path) -> DatasetError:
     return DatasetError(
-        f"{folder} holds no readable image. --ood-images must name a folder with images "
+        f"{folder} has no readable image. --ood-images must name a folder with images "
         f"({', '.join(IMAGE_SUFFIXES)})."
     )

@@ -33,7 +33,7 @@ def test_a_place_without_an_artifact_is_refused(tmp_path: Path, place: str) -> N
     refusal = refusal_of(tmp_path / place)
 
     assert isinstance(refusal, ManifestError)
-    assert "holds no artifact" in str(refusal)
+    assert "is not an artifact" in str(refusal)
 
 
 def test_one_flipped_bit_is_found(tiny: Artifact, tiny_onnx: bytes) -> None:
@@ -129,7 +129,7 @@ def test_a_manifest_that_cannot_be_read_is_refused_in_one_line(tiny: Artifact) -
 def test_a_manifest_of_a_newer_version_is_named_as_such(tiny: Artifact) -> None:
     change_manifest(tiny, schema_version=99)
 
-    assert "made by a newer version of this software" in str(refusal_of(tiny.folder))
+    assert "A newer version of this software wrote it" in str(refusal_of(tiny.folder))
 
 
 def test_what_is_refused_is_shown_without_control_characters(tiny: Artifact) -> None:

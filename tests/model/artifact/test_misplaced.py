@@ -43,9 +43,9 @@ def _make(path: Path, *names: str) -> Path:
         (
             ["tiny/1/manifest.json"],
             "",
-            "Name one, as {path}/tiny; RESNET_MODEL_REPOSITORY serves all",
+            "Name one, such as {path}/tiny; to serve all, use RESNET_MODEL_REPOSITORY",
         ),
-        (["v1/manifest.json"], "", "'v1' is no version; a version is a whole number from 1 on"),
+        (["v1/manifest.json"], "", "'v1' is not a version; versions are whole numbers from 1"),
         (["01/manifest.json"], "", "name {path}/01 itself"),
         (["notes.txt"], "", "there is no manifest.json in it or in a version folder"),
         ([], "", "it is empty"),

@@ -151,7 +151,7 @@ def test_evaluation_on_other_images_brings_them_to_the_runs_size_and_says_so(
 
     assert finished.code == 0, finished.err
     assert "14 x 14 x 1" in finished.out
-    assert "note: these are not the images that the run was trained on" in finished.out
+    assert "note: these are not the images of the run" in finished.out
 
 
 def test_images_that_a_run_may_have_learnt_from_do_not_measure_it(
@@ -169,11 +169,11 @@ def test_images_that_a_run_may_have_learnt_from_do_not_measure_it(
     assert evaluated.code == 0, evaluated.err
     held = json.loads((run / "splits.json").read_text())
     known = len(held["train"]) + len(held["validation"])
-    assert f"left out: {known} images that the run was trained or chosen on" in evaluated.out
+    assert f"left out: {known} images that the run was trained on, or that chose" in evaluated.out
     assert f"renamed, {len(held['test'])} images: loss" in evaluated.out
     assert (run / "evaluations/renamed/evaluation.json").exists()
     assert not (run / "evaluation.json").exists()
-    _assert_failed(exported, "Which of them it was trained on is not known")
+    _assert_failed(exported, "It is not known which of them the run was trained on")
 
 
 def test_evaluation_on_images_that_do_not_fit_fails_in_one_line(
@@ -210,7 +210,7 @@ def test_export_writes_an_artifact_that_reads_back(
     manifest = read(out).manifest
     assert manifest.labels == ("boot", "coat")
     assert f"written: {out} (mini_resnet, {manifest.files['float32'].bytes:,} bytes" in finished.out
-    _assert_failed(command(export_script, run, "--out", out), "is there already")
+    _assert_failed(command(export_script, run, "--out", out), "already exists")
 
 
 def test_random_weights_are_exported_without_any_data(command: Command, tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_second_run_in_one_folder_fails_in_one_line(
     command: Command, run: Path, images: Path
 ) -> None:
     _assert_failed(
-        command(train_script, "--data", images, "--out", run, *QUICK), "holds a run already"
+        command(train_script, "--data", images, "--out", run, *QUICK), "already contains a run"
     )
 
 

@@ -127,7 +127,7 @@ def test_the_command_draws_the_curve_and_suggests_a_rate(
     finished = command(main, "--data", images, "--out", out, "--set", "batch_size=40")
 
     assert finished.code == 0, finished.err
-    assert "a tenth is safe: --set learning_rate=" in finished.out
+    assert "a tenth of it is a good learning rate: --set learning_rate=" in finished.out
     with Image.open(out) as drawing:
         assert drawing.format == "PNG"
 

@@ -164,7 +164,10 @@ def test_half_of_many_validation_images_calibrate_unless_the_folders_say_which(
         both = [*divided.files["validation"], *divided.files["calibration"]]
         assert sorted(both) == sorted(whole.files["validation"])
         assert len(divided.calibration) == pytest.approx(len(both) / 2, abs=len(both) / 3)
-        assert "half of the validation images are for calibration" in divided.notes[-1]
+        assert (
+            "half of the validation images, chosen by content, are the calibration split"
+            in divided.notes[-1]
+        )
 
 
 def test_a_groups_split_does_not_follow_from_the_images_in_it(make_images: MakeImages) -> None:
@@ -186,7 +189,7 @@ def test_a_group_is_what_the_expression_matches(pattern: str, groups: list[str |
 
 @pytest.mark.parametrize(
     ("pattern", "seen"),
-    [("(", "is no regular expression"), ("zebra", "searched in paths such as a/1.png")],
+    [("(", "is not a valid regular expression"), ("zebra", "searched in paths such as a/1.png")],
 )
 def test_an_expression_that_makes_no_groups_is_refused(pattern: str, seen: str) -> None:
     with pytest.raises(DatasetError, match=seen):

@@ -135,7 +135,7 @@ def test_a_truncated_plain_file_is_refused(idx: Path, cut: int) -> None:
     path = idx / NAMES[0]
     path.write_bytes(path.read_bytes()[:-cut])
 
-    assert "announces (20, 28, 28) values" in _refusal(idx)
+    assert "should have (20, 28, 28) values" in _refusal(idx)
 
 
 @pytest.mark.parametrize("kept", [1, 12, 200])
@@ -162,7 +162,7 @@ def test_a_truncated_packed_file_is_refused(idx: Path, kept: int) -> None:
 def test_a_file_that_does_not_begin_as_idx_is_refused(idx: Path, content: bytes) -> None:
     (idx / NAMES[0]).write_bytes(content)
 
-    assert "does not begin as an IDX file" in _refusal(idx)
+    assert "does not start like an IDX file" in _refusal(idx)
 
 
 @pytest.mark.parametrize(

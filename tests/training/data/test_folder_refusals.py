@@ -183,13 +183,14 @@ def test_a_folder_whose_images_break_while_they_are_decoded_is_refused(
 
     refusal = _refusal(root)
 
-    assert "has no readable image for" in refusal
+    assert "has no readable images for" in refusal
     assert refusal.endswith("; and 19 more such lines")
 
 
 def test_too_few_images_to_hold_any_out_are_refused(make_images: MakeImages) -> None:
-    assert "no readable image for validation. One is held out of each label" in _refusal(
-        make_images(labels={"boot": 2, "coat": 2})
+    assert (
+        "no readable images for the split validation. One image per split is taken from each label"
+        in _refusal(make_images(labels={"boot": 2, "coat": 2}))
     )
 
 
@@ -197,4 +198,4 @@ def test_a_training_folder_that_is_missing_is_refused(make_images: MakeImages) -
     make_images("images/val", {"boot": 4, "coat": 4})
     root = make_images("images/test", {"boot": 4, "coat": 4}).parent
 
-    assert "no readable image for train" in _refusal(root)
+    assert "no readable images for the split train" in _refusal(root)

@@ -93,7 +93,7 @@ def test_with_a_validation_folder_no_training_image_is_held_out(
 
     assert sizes_of(dataset) == (40, 6, 0)
     assert dataset.measuring == "validation"
-    assert "no test split: figures will be of the validation split" in dataset.notes[-1]
+    assert "no test split: figures will be those of the validation split" in dataset.notes[-1]
     assert torch.equal(to_measure.splits[dataset.measuring].images, dataset.validation.images)
 
 
@@ -163,7 +163,9 @@ def test_what_lies_beside_splits_is_no_label_and_is_named(make_images: MakeImage
 
     assert dataset.labels == ("boot", "coat")
     (reason,) = dataset.unreadable
-    assert reason == f"{root / 'annotations'}: lies beside the splits, in none of them"
+    assert (
+        reason == f"{root / 'annotations'}: ignored: it is beside the splits, and in none of them"
+    )
 
 
 @pytest.mark.parametrize("place", ["", "train", "test"])
@@ -175,7 +177,7 @@ def test_images_in_no_labels_folder_are_told(make_images: MakeImages, place: str
 
     dataset = read_image_folder(root)
 
-    assert f"{root / place}: 1 images are in no label's folder" in dataset.unreadable
+    assert f"{root / place}: ignored 1 images that are in no label's folder" in dataset.unreadable
 
 
 def test_hidden_folders_within_a_label_are_not_read(make_images: MakeImages) -> None:
@@ -207,8 +209,8 @@ def test_what_was_held_out_stays_so_when_images_come_and_go(make_images: MakeIma
     }
     assert torch.equal(after.validation.images, before.validation.images)
     assert after.unreadable == (
-        f"{root}: 8 files came since the run, and are in none of its splits",
-        f"{root}: 2 files of the run are gone, or can no longer be read",
+        f"{root}: 8 new files since the run started; they are not used",
+        f"{root}: 2 files of the run are missing or can no longer be read",
     )
 
 

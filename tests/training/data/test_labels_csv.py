@@ -94,9 +94,9 @@ def test_rows_that_cannot_be_read_are_told_with_their_lines(write: Write) -> Non
 
     assert sum(map(len, listing.splits.values())) == 4
     empty, missing = (line.split(": ", 1)[1] for line in listing.left_out)
-    assert empty == "rows without a path or a label: line 8"
-    assert missing == "files that are not there: 2 missing, the first gone.jpg: lines 6, 9"
-    assert listing.notes[1] == "note: rows that are there already count once: line 7"
+    assert empty == "ignored rows without a path or a label: line 8"
+    assert missing == "ignored files that do not exist: 2 missing, the first gone.jpg: lines 6, 9"
+    assert listing.notes[1] == "note: repeated rows count once: line 7"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,10 @@ def test_rows_that_cannot_be_read_are_told_with_their_lines(write: Write) -> Non
     [
         ("path,label\na.jpg,cat\nb.jpg,dog\n./a.jpg,dog\n", "`cat` in line 2, `dog` in line 4."),
         (ROWS + "../x.jpg,cat\n/etc/x.jpg,dog\n", "outside {root}, such as ../x.jpg (lines 5, 6)"),
-        ("path,label\nx/a.jpg,cat\nx/b.jpg,dog\n", "none of its 2 files is in {root}; the first"),
+        (
+            "path,label\nx/a.jpg,cat\nx/b.jpg,dog\n",
+            "none of its 2 files exists in {root}; the first",
+        ),
         (
             "a.jpg,cat,train\nb.jpg,dog,A\n",
             "line 2: the split `A` must be train, validation, calibration or",
@@ -115,9 +118,9 @@ def test_rows_that_cannot_be_read_are_told_with_their_lines(write: Write) -> Non
         ("a.jpg train\nb.jpg test\n", "line 1, has one column"),
         ("a.jpg,train\nb.jpg,test\n", "has the labels test, train, which are words for splits"),
         ("a.jpg,cat\nb.jpg,cat\n", "at least two labels; found: `cat`, in {root}/pictures.csv"),
-        ("path,label\na.jpg,Cat\nb.jpg,cat\n", "look like one label"),
-        (b"PK\x03\x04 a spreadsheet", "is no text in UTF-8. Save it as CSV in UTF-8"),
-        ("path,label\na.jpg,\u72d7\n".encode("gbk"), "is no text in UTF-8"),
+        ("path,label\na.jpg,Cat\nb.jpg,cat\n", "look the same"),
+        (b"PK\x03\x04 a spreadsheet", "is not UTF-8 text. Save it as CSV in UTF-8"),
+        ("path,label\na.jpg,\u72d7\n".encode("gbk"), "is not UTF-8 text"),
         ("", "is empty; expected rows of a path and a label"),
     ],
 )

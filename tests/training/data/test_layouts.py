@@ -121,12 +121,12 @@ def test_folders_around_labels_and_within_them_are_read_through(
 @pytest.mark.parametrize(
     ("names", "seen"),
     [
-        (("train/cat.0.jpg", "train/dog.0.jpg", "test1/1.jpg"), "2 images are in no label's"),
-        (("dogs-vs-cats/train/cat.0.jpg",), "1 images are in no label's folder"),
-        (("train", "val"), "images are in no label's folder"),
-        (("train", "valid", "Testing"), "images are in no label's folder"),
-        (("images/train", "images/val", "labels/train/1.txt"), "images are in no label's"),
-        (("1.jpg", "2.jpg"), "2 images are in no label's folder"),
+        (("train/cat.0.jpg", "train/dog.0.jpg", "test1/1.jpg"), "2 images that are in no label's"),
+        (("dogs-vs-cats/train/cat.0.jpg",), "1 images that are in no label's folder"),
+        (("train", "val"), "images that are in no label's folder"),
+        (("train", "valid", "Testing"), "images that are in no label's folder"),
+        (("images/train", "images/val", "labels/train/1.txt"), "images that are in no label's"),
+        (("1.jpg", "2.jpg"), "2 images that are in no label's folder"),
         ((*_within(("train", "val")), "bird"), "images of `bird` beside the splits"),
         ((*BOTH, "test"), "`test` beside `cat`, `dog`"),
         ((*BOTH, *_within(("val",))), "`val` beside `cat`, `dog`"),
@@ -138,13 +138,13 @@ def test_folders_around_labels_and_within_them_are_read_through(
         (_within(("train/train", "train/val")), "(`cat`, `dog` within `train`, `val`)"),
         (_within(("train", "val", "validation")), "`val`, `validation`, which would both be"),
         (("bus", "train"), "`train` beside `bus`"),
-        (("images", "masks"), "images in `images`, `masks`, which are no names of labels"),
-        (("fold1", "fold2"), "images in `fold1`, `fold2`, which are no names of labels"),
+        (("images", "masks"), "images in `images`, `masks`, which are not names of labels"),
+        (("fold1", "fold2"), "images in `fold1`, `fold2`, which are not names of labels"),
         (("seg_train/seg_train", "seg_test/seg_test"), "images in `seg_train`, `seg_test`"),
         (_within(("Dataset", "Other")), "If one of them is the data set, name it: --data /"),
         (("cat",), "found: `cat`"),
         (("cat", "dog/"), "found: `cat`"),
-        (("train/images/1.jpg", "valid/images/1.jpg"), "images in `images`, which are no"),
+        (("train/images/1.jpg", "valid/images/1.jpg"), "images in `images`, which are not"),
         ((), "found: none"),
     ],
 )
@@ -154,13 +154,13 @@ def test_what_makes_no_sense_as_labels_is_refused_with_what_was_seen_and_what_is
     refusal = _refusal(lay(*names))
 
     assert seen in refusal
-    assert refusal.endswith("(FOLDER/train/cat/1.jpg).")
+    assert refusal.endswith("or a table of files and labels (--labels-csv).")
 
 
 def test_images_below_a_label_beside_its_own_are_told(lay: Lay) -> None:
     (note,) = list_images(lay(*BOTH, "dog/0", "dog/1")).notes
 
-    assert note.endswith("folder count as its images: `0`, `1` in `dog`")
+    assert note.endswith("folder count for this label: `0`, `1` in `dog`")
 
 
 def test_images_without_labels_beside_splits_are_left_out(lay: Lay) -> None:
@@ -169,7 +169,9 @@ def test_images_without_labels_beside_splits_are_left_out(lay: Lay) -> None:
     listing = list_images(root)
 
     assert _labels_of(listing) == {split: ["cat", "dog"] for split in ("train", "test")}
-    assert listing.left_out == [f"{root / 'seg_pred'}: lies beside the splits, in none of them"]
+    assert listing.left_out == [
+        f"{root / 'seg_pred'}: ignored: it is beside the splits, and in none of them"
+    ]
 
 
 @pytest.mark.parametrize("names", [("bus", "car", "train"), ("valid", "invalid")])

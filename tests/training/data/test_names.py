@@ -36,7 +36,7 @@ def test_a_label_is_its_folders_name_in_one_form(folder: str, label: str) -> Non
 def test_a_label_with_what_cannot_be_seen_is_refused(character: str, at_end: bool) -> None:
     name = f"cat{character}" if at_end else f"c{character}at"
 
-    with pytest.raises(DatasetError, match=rf"holds U\+{ord(character):04X}, which") as refused:
+    with pytest.raises(DatasetError, match=rf"contains U\+{ord(character):04X}, which") as refused:
         label_of(name)
 
     assert character not in str(refused.value)
@@ -61,7 +61,7 @@ def test_a_blank_label_is_refused(folder: str) -> None:
 def test_names_that_look_like_one_label_are_refused_but_where_a_run_had_them(
     first: str, second: str
 ) -> None:
-    with pytest.raises(DatasetError, match="look like one label") as refused:
+    with pytest.raises(DatasetError, match="look the same") as refused:
         check_labels_differ([second, "dog", first])
 
     assert f"`{plain(first)}`" in str(refused.value)
@@ -100,7 +100,9 @@ def test_a_label_without_a_readable_image_is_none_and_is_named(
 
     assert dataset.labels == ("boot", "coat")
     assert sorted({int(t) for one in dataset.splits.values() for t in one.targets}) == [0, 1]
-    assert "warning: no readable image in `vest`, `bird`, `sock`: no label" in dataset.notes
+    assert (
+        "warning: no readable image in `vest`, `bird`, `sock`: not used as a label" in dataset.notes
+    )
 
 
 def test_of_two_labels_one_without_a_readable_image_is_refused(

@@ -80,8 +80,8 @@ def test_what_was_found_is_told_in_a_few_lines_and_listed(dataset: Dataset, tmp_
     assert "fewer than ten images of 1 labels: dog 9." in few
     assert "1 image constant: 7.png. Delete" in constant
     assert "1 image nearly white: 8.png" in white
-    assert "almost the same: 2, 1 over two splits (accuracy seems too good)" in alike
-    assert "1 over two labels, such as 21.png ~ 22.png" in alike
+    assert "almost the same: 2, 1 in two splits (this makes the accuracy too good)" in alike
+    assert "1 under two labels, such as 21.png ~ 22.png" in alike
     assert str(folder.outliers) in everything
     rows = folder.outliers.read_text().splitlines()
     assert rows[0] == "kind,group,split,label,file"

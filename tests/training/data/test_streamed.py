@@ -110,7 +110,7 @@ def test_a_label_without_a_readable_image_stops_the_run(
     for position in (split.targets == 1).nonzero().flatten().tolist():
         split.paths[position].unlink()
 
-    with pytest.raises(DatasetError, match=r"No image can be read in the place of .*coat"):
+    with pytest.raises(DatasetError, match=r"No readable image can replace .*coat"):
         list(loader(split, 16))
 
 

@@ -35,8 +35,8 @@ def test_an_artifact_is_measured_on_a_flat_folder_with_some_of_its_labels(
     finished = command(evaluate_script, SHIPPED, "--data", images)
 
     assert finished.code == 0, finished.err
-    assert "left out: 3 images of labels that the model lacks: Hat" in finished.out
-    assert "note: 8 of the model's 10 labels have no image here" in finished.out
+    assert "left out: 3 images of labels that the model does not have: Hat" in finished.out
+    assert "note: there are no images of 8 of the model's 10 labels" in finished.out
     assert "left out, 1 unreadable file:" in finished.out
     out = tmp_path / "evaluations/fashion-mnist-1/images"
     figures = json.loads((out / "evaluation.json").read_text())
@@ -83,7 +83,7 @@ def test_a_folder_with_splits_is_measured_on_its_test_split_or_on_validation(
     tested = command(evaluate_script, SHIPPED, "--data", root, *report)
 
     assert "both, 2 validation images: loss" in validated.out
-    assert "a validation split may have chosen the weights" in validated.out
+    assert "the validation split may have chosen the weights" in validated.out
     assert "both, 3 test images: loss" in tested.out
 
 
@@ -105,7 +105,7 @@ def test_the_four_files_of_fashion_mnist_measure_an_artifact_too(
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
-        ((), "name the images to measure it with --data"),
+        ((), "With --data, name the images to measure it on"),
         (("--data", "nowhere"), "nowhere is not a folder"),
         (("--data", "."), "must hold readable images"),
         (("--data", ".", "--precision", "int4"), "must be one of float32, float16, int8"),

@@ -179,7 +179,7 @@ def test_weights_that_overflow_do_not_pass_the_gate_and_write_nothing(
     content["state_dict"]["network.layer2.0.conv1.weight"].fill_(float("inf"))
     torch.save(content, tmp_path / "broken.ckpt")
 
-    with pytest.raises(ExportError, match="logits that are not finite"):
+    with pytest.raises(ExportError, match="logits are not finite"):
         export_checkpoint(
             load_network(tmp_path / "broken.ckpt"), small_fashion, tmp_path / "a" / "1"
         )
@@ -190,7 +190,7 @@ def test_weights_that_overflow_do_not_pass_the_gate_and_write_nothing(
 def test_a_checkpoint_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, RECORD_KEY: None}, tmp_path / "foreign.ckpt")
 
-    with pytest.raises(CheckpointError, match="holds no record of a run"):
+    with pytest.raises(CheckpointError, match="has no record of a run"):
         load_network(tmp_path / "foreign.ckpt")
 
 

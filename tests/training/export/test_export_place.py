@@ -45,7 +45,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         ("shoes/0", "the version"),
         ("shoes/01", "the version"),
         ("brown shoes/1", r"the name \(='brown shoes'\), the part of --out before the version"),
-        (f"{'n' * 65}/1", "1 to 64 letters"),
+        (f"{'n' * 65}/1", "1 to 64 English letters"),
     ],
 )
 def test_a_place_whose_name_cannot_be_an_artifacts_is_refused_before_any_work(
@@ -70,7 +70,7 @@ def test_ood_images_that_are_not_there_are_refused_before_any_work(
     (tmp_path / "broken" / "0.png").write_bytes(b"no image")
     options = Options(ood_images=tmp_path / name)
 
-    with pytest.raises(DatasetError, match=f"{name} holds no readable image"):
+    with pytest.raises(DatasetError, match=f"{name} has no readable image"):
         export_checkpoint(network, small_fashion, tmp_path / "a" / "1", options)
 
 
@@ -78,7 +78,7 @@ def test_ood_images_that_are_not_there_are_refused_before_any_work(
     ("more", "cause"),
     [
         (("--out", "a/latest"), "a/latest: the version (='latest')"),
-        (("--out", "a/1", "--ood-images", "none"), "none holds no readable image"),
+        (("--out", "a/1", "--ood-images", "none"), "none has no readable image"),
     ],
 )
 def test_the_command_refuses_before_run_and_data_are_read(

@@ -164,8 +164,8 @@ def test_the_gate_allows_large_logits_the_rounding_of_large_numbers(
 @pytest.mark.parametrize(
     ("actual", "cause"),
     [
-        ([[1.0, 2.0], [4.0, 3.0002]], r"by 2\.00e-04 .* agrees on 100\.00%"),
-        ([[1.0, 2.0], [3.0, 4.0]], r"agrees on 50\.00% of 2 images"),  # more than rounding
+        ([[1.0, 2.0], [4.0, 3.0002]], r"by 2\.00e-04 .* same label for 100\.00%"),
+        ([[1.0, 2.0], [3.0, 4.0]], r"same label for 50\.00% of 2 images"),  # more than rounding
         ([[1.0, float("nan")], [4.0, 3.0]], "by nan"),
         ([[1.0, float("inf")], [4.0, 3.0]], "by inf"),
     ],

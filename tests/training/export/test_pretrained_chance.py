@@ -47,7 +47,7 @@ def _without(state: State, *names: str) -> State:
 def test_labels_of_another_number_than_the_heads_outputs_stop_the_export(
     labels: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ExportError, match=r"labels, and the head .* 10 outputs\. .*--new-head"):
+    with pytest.raises(ExportError, match=r"labels, but the head .* 10 outputs\. .*--new-head"):
         _read(cifar_resnet(3), tmp_path, labels)
 
     given = _read(cifar_resnet(3), tmp_path, labels, new_head=True)

@@ -77,10 +77,10 @@ def test_a_new_head_is_drawn_for_any_labels_where_it_is_asked_for(
     finished = command(export_script, *named, "--new-head")
 
     assert refused.code == 1
-    assert "labels.txt names 2 labels, and the head in resnet20.th has 10 outputs" in refused.err
+    assert "labels.txt names 2 labels, but the head in resnet20.th has 10 outputs" in refused.err
     assert "--new-head" in refused.err
     assert finished.code == 0, finished.err
-    assert "note: the head has random weights" in finished.out
+    assert "the head has random weights" in finished.out
     assert read(tmp_path / "a" / "1").manifest.labels == ("cat", "dog")
 
 

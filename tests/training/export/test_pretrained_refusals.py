@@ -90,7 +90,7 @@ def test_data_of_another_size_are_refused(
     finished = command(export_script, *arguments, "--data", tmp_path)
 
     assert finished.code == 1
-    assert "has images of 28 pixels; resnet20 reads 32" in finished.err
+    assert "has images of 28 pixels, but resnet20 reads 32" in finished.err
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_three_lines_say_what_is_served_where_what_it_costs_and_what_to_look_at(
     assert costs.startswith(
         "costs:   top-1 95.49 % on 10,000 test images, float16 ".replace(" %", "%")
     )
-    assert look_at == "look at: float16 failed its gate and is left out (see above)"
+    assert look_at == "look at: float16 lost too much accuracy and is left out (see above)"
 
 
 def test_figures_of_few_images_and_a_calibration_that_harms_are_named() -> None:
@@ -77,7 +77,7 @@ def test_all_precisions_are_made_and_one_that_fails_its_gate_is_left_out_in_word
     assert list(read(out).manifest.files) == ["float32", "int8"]
     lines = finished.out.splitlines()
     (why,) = [line for line in lines if line.startswith("float16 is left out: float16 loses ")]
-    assert why.endswith("--gate float16=POINTS changes that).")
+    assert why.endswith("change it with --gate float16=POINTS).")
     starts = [line.split(":")[0] for line in lines[-5:]]
     assert starts == ["written", "served", "costs", "look at", "tables"]
     assert "float16 failed its gate" in lines[-2]

@@ -45,7 +45,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_batch(
         train(dataset, _diverging("random_shift=1"), folder.path)
 
     assert "\n" not in str(stopped.value)
-    assert "there was no checkpoint yet" in str(stopped.value)
+    assert "there is no checkpoint yet" in str(stopped.value)
     bad = torch.load(folder.bad_batch, weights_only=True)
     assert not torch.tensor(bad["loss"]).isfinite()
     assert f"epoch {bad['epoch'] + 1}, step {bad['step'] + 1}" in str(stopped.value)
@@ -123,7 +123,7 @@ def test_the_command_says_so_in_one_line(
 
     assert finished.code == 1
     assert finished.err.splitlines()[-1].startswith("error: The ")
-    assert "there was no checkpoint yet" in finished.err
+    assert "there is no checkpoint yet" in finished.err
     assert "Traceback" not in finished.err
 
 
@@ -158,7 +158,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(
         train(dataset, small_recipe, folder.path, seed=3)
 
     assert "\n" not in str(stopped.value)
-    assert f"Make room and go on with --resume: {folder.last} is whole." in str(stopped.value)
+    assert f"Make room and continue with --resume: {folder.last} is intact." in str(stopped.value)
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
     assert torch.load(folder.last, weights_only=True)["epoch"] == 0
     assert resume(folder.path, dataset, recipe=small_recipe, seed=3).epochs == 3
@@ -169,7 +169,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_no_half_record_of_the_run(
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     room = len(small_recipe.model_dump_json(indent=2)) + 10  # run.json is longer
-    full = pytest.raises(TrainingError, match="Make room and begin again: nothing was kept yet")
+    full = pytest.raises(TrainingError, match="Make room and start again: nothing was saved yet")
 
     with limited_files(room), full:
         train(small_fashion.limited(100), small_recipe, folder.path)

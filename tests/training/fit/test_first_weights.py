@@ -51,7 +51,7 @@ def test_a_run_begins_with_the_weights_it_is_given(
     assert torch.allclose(weights["layer2.1.conv1.weight"], expected, atol=1e-5)
     assert record.recipe.architecture == "resnet20"
     listing = out / "first-weights.txt"
-    assert f"; each name: {listing}" in finished.out
+    assert f"; details: {listing}" in finished.out
     assert "new head, at its initial value: fc.weight: the file has" in listing.read_text()
     assert str(record.weights).startswith("resnet20.th sha256:")
 
@@ -97,7 +97,7 @@ def test_a_recipe_overrules_the_stem_of_the_weights(
     refused = command(train_script, "--data", tmp_path / "images", "--init", resnet18, *frozen)
 
     assert refused.code == 1
-    assert "would freeze 1 tensors as they were drawn: conv1.weight. Name" in refused.err
+    assert "would freeze 1 tensors with random weights: conv1.weight. Use" in refused.err
 
 
 def test_a_head_alone_on_random_weights_is_refused(command: Command, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_weights_that_may_know_what_is_held_out_now_are_warned_of(
     assert same.code == 0
     assert "held out now" not in same.out
     (line,) = [line for line in same.out.splitlines() if line.startswith("first weights: ")]
-    assert re.fullmatch(r"first weights: (\d+) of \1 tensors loaded; each name: .*", line)
+    assert re.fullmatch(r"first weights: (\d+) of \1 tensors loaded; details: .*", line)
     specs = [read_checkpoint(run)[0].preprocessing for run in (first, tmp_path / "same")]
     assert specs[0] == specs[1]
 
@@ -144,7 +144,7 @@ def test_weights_of_another_version_are_warned_of(
 
     (note,) = notes_on_leakage(tmp_path / "old.ckpt", small_fashion)
 
-    assert note.startswith(f"note: what {tmp_path / 'old.ckpt'} was trained on is not known")
+    assert note.startswith(f"note: the training images of {tmp_path / 'old.ckpt'} are not known")
     assert "`recipe.mutual`" in note
     assert "\n" not in note
     assert notes_on_leakage(resnet20, small_fashion) == []
@@ -166,7 +166,7 @@ def test_labels_that_the_weights_know_keep_their_rows_of_the_head(trained: Outco
 
     tensors, note = start.for_labels(labels, network)
 
-    assert note == "head: 2 known labels keep their rows, 1 drawn (hat)"
+    assert note == "head: 2 known labels keep their weights, 1 start at random (hat)"
     for name in ("fc.weight", "fc.bias"):
         assert torch.equal(tensors[name][[0, 2]], start.tensors[name][[7, 2]])
     assert tensors["fc.bias"][1] == drawn

@@ -74,7 +74,9 @@ def test_memory_that_runs_out_in_a_step_is_one_line(
 
     monkeypatch.setattr(Classifier, "training_step", refuse)
 
-    with pytest.raises(TrainingError, match=r"^Out of memory in training with batches of 48") as no:
+    with pytest.raises(
+        TrainingError, match=r"^Out of memory during training with batches of 48"
+    ) as no:
         train(small_fashion.limited(60), small_recipe, tmp_path / "run")
 
     assert "\n" not in str(no.value)

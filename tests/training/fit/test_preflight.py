@@ -93,10 +93,8 @@ def test_a_run_of_few_steps_is_warned_of_with_a_batch_that_makes_more(
         small_fashion, recipe.model_copy(update={"batch_size": 8}), RunFolder(tmp_path / "many")
     )
 
-    assert (
-        "30 epochs are 30 steps in all, few to learn from; --set batch_size=8 makes them" in logged
-    )
-    assert "few to learn from" not in fine
+    assert "30 epochs are only 30 steps in all; --set batch_size=8 makes them" in logged
+    assert "steps in all" not in fine
 
 
 def test_the_summary_counts_labels_parameters_and_bytes(
@@ -214,8 +212,9 @@ def test_labels_out_of_balance_or_missing_are_reported_and_nothing_crashes(
     assert trained.code == 0, trained.err
     files = json.loads((run / "splits.json").read_text())
     most = sum(name.startswith("boot") for name in files["train"])
-    assert f"to train on: from 2 images (rare) to {most} (boot); --set class_weights=true" in (
-        trained.out
+    assert (
+        f"training images per label: from 2 (rare) to {most} (boot); --set class_weights=true"
+        in (trained.out)
     )
     for split in ("validation", "test"):
         lack = f"warning: no image for {split}: not measured: 1 of 3 labels (rare)"

@@ -48,7 +48,7 @@ def test_a_reproduced_run_comes_to_the_very_same_weights(command: Command, run: 
     finished = command(train_script, "--reproduce", run)
 
     assert finished.code == 0, finished.err
-    assert f"the last weights are those of {run}, bit for bit" in finished.out
+    assert f"the final weights are the same as those of {run}, bit for bit" in finished.out
     again = run.with_name("second-again")
     was, is_now = (
         torch.load(RunFolder(folder).last, weights_only=True)["state_dict"]
@@ -91,7 +91,7 @@ def test_a_run_is_not_reproduced_from_other_weights(
     finished = command(train_script, "--reproduce", run)
 
     assert finished.code == 1
-    assert "is not what the run began with, init.pth sha256:" in finished.err
+    assert "is not what the run started from, init.pth sha256:" in finished.err
 
 
 def test_first_weights_may_have_moved(command: Command, run: Path, tmp_path: Path) -> None:
@@ -101,10 +101,10 @@ def test_first_weights_may_have_moved(command: Command, run: Path, tmp_path: Pat
     found = command(train_script, "--reproduce", run, "--init", moved)
 
     assert lost.code == 1
-    assert "init.pth is not what the run began with, init.pth sha256:" in lost.err
-    assert lost.err.rstrip().endswith("; name that with --init.")
+    assert "init.pth is not what the run started from, init.pth sha256:" in lost.err
+    assert lost.err.rstrip().endswith("; name that one with --init.")
     assert found.code == 0, found.err
-    assert f"the last weights are those of {run}, bit for bit" in found.out
+    assert f"the final weights are the same as those of {run}, bit for bit" in found.out
 
 
 def test_what_differs_from_then_is_reported(command: Command, run: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_record_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> 
         read_record(tmp_path)
     (tmp_path / "run.json").write_text("no record")
 
-    with pytest.raises(CheckpointError, match=r"run.json cannot be read as a run's record"):
+    with pytest.raises(CheckpointError, match=r"run.json is not a valid record of a run"):
         read_record(tmp_path)
 
 
@@ -156,7 +156,7 @@ def test_a_run_of_an_earlier_recipe_is_evaluated_but_neither_resumed_nor_reprodu
     repeated = command(train_script, "--reproduce", run)
 
     assert evaluated.code == 0, evaluated.err
-    assert f"an earlier version wrote {run}; passed over: recipe.mutual" in evaluated.out
+    assert f"an earlier version wrote {run}; ignored fields: recipe.mutual" in evaluated.out
     assert (resumed.code, repeated.code) == (1, 1)
     for refused in (resumed, repeated):
         assert f"{run} was trained with recipe.mutual, which this version" in refused.err

@@ -43,7 +43,7 @@ def test_images_that_came_since_are_left_out(
     resumed = command(train_script, "--resume", "--out", stopped.path)
 
     assert resumed.code == 0, resumed.err
-    assert "1 files came since the run, and are in none of its splits" in resumed.out
+    assert "1 new files since the run started; they are not used" in resumed.out
     assert_same_run(stopped, train(dataset, RECIPE, tmp_path / "whole").folder)
 
 
@@ -80,8 +80,8 @@ def test_a_file_that_is_gone_is_named(
 
     assert refused.code == 1
     (error,) = refused.err.splitlines()
-    assert error.startswith(f"error: {dataset.source} lacks files that {stopped.path} began with")
-    assert f": {gone}. Put them back" in error
+    assert error.startswith(f"error: {dataset.source} lacks files of {stopped.path}")
+    assert f": {gone}. Restore them" in error
 
 
 def test_images_that_moved_are_found_where_they_are_said_to_be(

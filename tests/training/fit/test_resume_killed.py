@@ -147,4 +147,4 @@ def test_ctrl_c_before_the_first_epoch_is_over_says_that_there_are_no_weights(
 
     code, out, err = process.finish()
     assert code == 1, out
-    assert err.splitlines()[-1].startswith("error: Stopped before the first epoch was over")
+    assert err.splitlines()[-1].startswith("error: Stopped before the end of the first epoch")

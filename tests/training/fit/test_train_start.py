@@ -22,7 +22,7 @@ def test_a_folder_that_holds_another_run_is_refused(
 ) -> None:
     before = trained.folder.last.read_bytes()
 
-    with pytest.raises(TrainingError, match="holds a run already; add --resume"):
+    with pytest.raises(TrainingError, match="already contains a run; add --resume"):
         train(small_fashion, small_recipe, trained.folder.path)
 
     assert trained.folder.last.read_bytes() == before
@@ -33,7 +33,7 @@ def test_a_place_that_is_no_folder_is_refused_and_left_alone(
 ) -> None:
     (tmp_path / "notes").write_text("mine")
 
-    with pytest.raises(TrainingError, match="notes is no folder; name another with --out"):
+    with pytest.raises(TrainingError, match="notes is not a folder; name another one with --out"):
         train(small_fashion, small_recipe, tmp_path / "notes")
 
     assert (tmp_path / "notes").read_text() == "mine"
@@ -44,7 +44,7 @@ def test_a_folder_that_kept_only_its_figures_is_refused(
 ) -> None:
     (tmp_path / "metrics.csv").write_bytes(trained.folder.metrics.read_bytes())
 
-    with pytest.raises(TrainingError, match="holds a run already; delete it, or name another"):
+    with pytest.raises(TrainingError, match="already contains a run; delete it, or name another"):
         train(small_fashion, small_recipe, tmp_path)
 
 
@@ -98,7 +98,9 @@ def test_images_of_another_size_than_the_recipes_are_refused_before_anything_is_
 ) -> None:
     recipe = small_recipe.model_copy(update={"image_size": image_size})
 
-    with pytest.raises(TrainingError, match=f"read at 14 pixels; .* is {image_size}") as refused:
+    with pytest.raises(
+        TrainingError, match=f"read at 14 pixels, but .* is {image_size}"
+    ) as refused:
         train(small_fashion, recipe, tmp_path / "run")
 
     assert "\n" not in str(refused.value)

@@ -77,9 +77,12 @@ def test_the_last_change_of_a_field_counts() -> None:
         ("weight_decay=inf", "`--set weight_decay=inf`"),
         ("label_smoothing=1", "input should be less than 1"),
         ("optimizer=lion", "input should be 'adam'"),
-        ("momentum=0.8", "`momentum` counts only with optimizer sgd or muon, not adam"),
-        ("muon_lr=0.1", "`muon_lr` counts only with optimizer muon, not adam"),
-        ("warmup=0.1", "`warmup` counts only with schedule one_cycle or cosine, not plateau"),
+        ("momentum=0.8", "`momentum` has an effect only with optimizer sgd or muon, not adam"),
+        ("muon_lr=0.1", "`muon_lr` has an effect only with optimizer muon, not adam"),
+        (
+            "warmup=0.1",
+            "`warmup` has an effect only with schedule one_cycle or cosine, not plateau",
+        ),
         ("flip=perhaps", "input should be a valid boolean"),
         ("speed=9", "FIELD one of accumulate_steps, architecture, backbone_lr_scale"),
         ("epochs", "`--set epochs` must be FIELD=VALUE"),
@@ -102,7 +105,9 @@ def test_another_optimiser_drops_what_only_the_one_before_used() -> None:
 
 
 def test_a_recipe_made_by_hand_refuses_a_field_that_its_schedule_does_not_use() -> None:
-    with pytest.raises(ValidationError, match="`plateau_factor` counts only with schedule plateau"):
+    with pytest.raises(
+        ValidationError, match="`plateau_factor` has an effect only with schedule plateau"
+    ):
         Recipe.model_validate(get_recipe("fast").model_dump() | {"plateau_factor": 0.1})
 
 
@@ -121,8 +126,8 @@ def test_a_file_is_a_recipe_and_an_old_runs_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        ("{", "is no JSON"),
-        ("[]", "must hold one JSON object"),
+        ("{", "is not valid JSON"),
+        ("[]", "must contain one JSON object"),
         ('{"epochs": 1}', "`batch_size`: Field required"),
         ('{"speed": 1}', "Field required"),
     ],
@@ -139,7 +144,9 @@ def test_a_file_that_is_no_recipe_is_refused_in_one_line(
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"no recipe 'slow'; there are baseline, fast, default"):
+    with pytest.raises(
+        RecipeError, match=r"no recipe 'slow'; the recipes are baseline, fast, default"
+    ):
         get_recipe("slow")
 
 

@@ -88,7 +88,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
     target, path = tmp_path / "was-here", tmp_path / "evil.ckpt"
     torch.save({"state_dict": _Bomb(target), RECORD_KEY: "{}"}, path)
 
-    assert "cannot be read as a checkpoint" in _refusal(path)
+    assert "is not a readable checkpoint" in _refusal(path)
     assert not target.exists()
 
 
@@ -96,7 +96,7 @@ def test_code_in_a_plain_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     target, path = tmp_path / "was-here", tmp_path / "evil.ckpt"
     path.write_bytes(pickle.dumps(_Bomb(target)))
 
-    assert "cannot be read as a checkpoint" in _refusal(path)
+    assert "is not a readable checkpoint" in _refusal(path)
     assert not target.exists()
 
 
@@ -120,7 +120,7 @@ def test_a_file_of_torch_without_our_record_is_refused(tmp_path: Path, content: 
     path = tmp_path / "foreign.ckpt"
     torch.save(content, path)
 
-    assert "holds no record of a run" in _refusal(path)
+    assert "has no record of a run" in _refusal(path)
 
 
 def _write_record(trained: Outcome, folder: Path, change: Mapping[str, Any]) -> None:
@@ -155,7 +155,7 @@ def test_a_record_that_this_version_cannot_read_is_called_another_versions(
 
     for refusal in (_refusal(tmp_path / "best.ckpt"), _refusal(tmp_path, read_record)):
         assert f"a run's record of another version ({why}" in refusal
-        assert refusal.endswith("use the version that wrote it, commit 7bc23c0a7cb2.")
+        assert refusal.endswith("Use the version that wrote it, commit 7bc23c0a7cb2.")
 
 
 def test_a_record_of_an_earlier_version_is_read_as_far_as_it_goes(
@@ -166,7 +166,7 @@ def test_a_record_of_an_earlier_version_is_read_as_far_as_it_goes(
 
     for record in (read_checkpoint(tmp_path / "best.ckpt")[0], read_record(tmp_path)):
         (note,) = record.notes(tmp_path)
-        assert sorted(note.partition("passed over: ")[2].split(", ")) == [
+        assert sorted(note.partition("ignored fields: ")[2].split(", ")) == [
             "host",
             "recipe.momentum",
             "recipe.mutual",
@@ -226,7 +226,7 @@ def test_a_truncated_checkpoint_is_refused(trained: Outcome, tmp_path: Path, kep
     path = tmp_path / "cut.ckpt"
     path.write_bytes(trained.folder.best.read_bytes()[:kept])
 
-    assert "cannot be read as a checkpoint" in _refusal(path)
+    assert "is not a readable checkpoint" in _refusal(path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -81,7 +81,7 @@ def test_old_names_become_fields_of_the_recipe_and_are_none_themselves() -> None
 def test_a_renamed_field_whose_value_is_no_longer_allowed_is_named(tmp_path: Path) -> None:
     record = read_record(_copy(tmp_path, floor=7))
 
-    assert record.notes(tmp_path)[0].endswith("passed over: recipe.final_lr_ratio")
+    assert record.notes(tmp_path)[0].endswith("ignored fields: recipe.final_lr_ratio")
     with pytest.raises(CheckpointError, match=r"trained with recipe\.final_lr_ratio"):
         record.check_recipe_is_whole(tmp_path)
 
@@ -90,7 +90,7 @@ def test_a_field_under_both_names_is_named(tmp_path: Path) -> None:
     record = read_record(_copy(tmp_path, muon_lr=0.5))
 
     assert record.recipe.muon_lr == 0.5
-    assert record.notes(tmp_path)[0].endswith("passed over: recipe.turn")
+    assert record.notes(tmp_path)[0].endswith("ignored fields: recipe.turn")
 
 
 def test_a_record_of_this_version_may_not_have_old_names(tmp_path: Path) -> None:

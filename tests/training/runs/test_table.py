@@ -88,7 +88,7 @@ def test_a_run_of_another_version_is_named_beside_the_table(command: Command, ru
     assert finished.code == 0
     assert "deeper/cut" in finished.out
     (line,) = finished.err.splitlines()
-    assert line.startswith(f"unreadable: {runs / 'whole/run.json'} holds a run's record of another")
+    assert line.startswith(f"unreadable: {runs / 'whole/run.json'} has a run's record of another")
 
 
 def test_where_every_run_is_of_another_version_it_says_so(command: Command, runs: Path) -> None:
@@ -112,7 +112,7 @@ def test_where_there_is_no_run_it_says_so(command: Command, tmp_path: Path) -> N
     finished = command(main, tmp_path)
 
     assert finished.code == 1
-    assert finished.err == f"error: There is no run in {tmp_path}; `train-model` makes one.\n"
+    assert finished.err == f"error: There is no run in {tmp_path}; `train-model` creates one.\n"
 
 
 def test_the_table_is_sorted_and_the_best_run_is_last(command: Command, runs: Path) -> None:

@@ -185,7 +185,7 @@ def test_photographs_of_any_kind_are_read_and_broken_ones_are_left_out(tmp_path:
 def test_a_folder_without_images_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
-    with pytest.raises(DatasetError, match="holds no readable image"):
+    with pytest.raises(DatasetError, match="has no readable image"):
         ood_sets(SPEC, tmp_path / name)
 
 

@@ -108,12 +108,12 @@ class TerminateOnNaN(Callback):
         kept = (
             f"the last good checkpoint is {self.folder.last}"
             if self.folder.last.exists()
-            else "there was no checkpoint yet"
+            else "there is no checkpoint yet"
         )
         raise NotFiniteError(
-            f"{what} in epoch {epoch + 1}, step {step + 1}: stopped before it was written; {kept}. "
-            f"The batch {batch}. A lower learning rate often helps: start a new run, or one "
-            "with --init and that checkpoint."
+            f"{what} in epoch {epoch + 1}, step {step + 1}: stopped before it was "
+            f"written; {kept}. The batch {batch}. A lower learning rate often helps: "
+            "start a new run, or one with --init and that checkpoint."
         )
 
     def _write_batch(self, position: dict[str, float]) -> str:
