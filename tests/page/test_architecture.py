@@ -109,7 +109,7 @@ def test_alike_blocks_are_piled_and_unfolded(
 
     shown = page.locator("details.pile > summary .closed .inside").all_text_contents()
     assert shown == piles
-    page.click("text=Fold repeats")
+    page.click("text=Group equal blocks")
 
     assert page.locator("details.pile").count() == 0
     assert page.locator("details.block").count() == blocks
@@ -135,7 +135,7 @@ def test_sizes_by_parameters_grow_fourfold_per_stage(draw: Visit) -> None:
         ".map(one => Number(one.querySelector('.bar rect').dataset.part))"
     )
 
-    page.click("text=Fold repeats")
+    page.click("text=Group equal blocks")
     by_macs = page.evaluate(parts)
     page.check("[value=parameters]")
     by_parameters = page.evaluate(parts)
@@ -169,7 +169,7 @@ def test_the_keyboard_opens_a_block(draw: Visit) -> None:
 
     assert page.is_visible("[id='layer2.0.downsample.0']")
     assert page.get_attribute("[id='layer2.0'] > summary", "aria-label") == (
-        "Basic block, halves the picture, layer2.0. Projection shortcut 1×1 /2, to 64 channels. "
+        "Basic block, halves the size, layer2.0. Projection shortcut 1×1 /2, to 64 channels. "
         "Output 64×14×14. 57,728 parameters and 11.2 M multiply-adds."
     )
 

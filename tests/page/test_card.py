@@ -124,7 +124,7 @@ def test_reliability_is_drawn_with_its_counts(show: ShowCard) -> None:
     page = show(measured)
 
     chart = page.locator(".part-reliability svg")
-    assert "10,000 pictures; calibration error 0.60 %" in (chart.get_attribute("aria-label") or "")
+    assert "10,000 images; calibration error 0.60 %" in (chart.get_attribute("aria-label") or "")
     assert chart.locator(".count").count() == 15
     assert chart.locator(".gap").count() == 8
     assert chart.locator(".few").count() == 1

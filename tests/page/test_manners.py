@@ -116,7 +116,7 @@ def test_forced_colours_keep_the_drawing(visit: Visit) -> None:
 
 NAMES = (
     "fashion-mnist|mini_resnet|float32|float16|int8|calibration|refusal|cpu|ReLU|SVG|README|JSON|English|SHA|Softmax|ONNX|opset|"
-    "torch|ECE|logit|bilinear|default|test|conv|downsample|layer|bn|fc|Ctrl|make serve|"
+    "torch|Top|PSI|ECE|logit|bilinear|default|test|conv|downsample|layer|bn|fc|Ctrl|make serve|"
     "JPEG|PNG|WebP|GIF|BMP|MiB|MB|kB|dirty|md|MIT|record|CPU|x86_64|AVX512|bfloat16|best.ckpt|sha256"
 )
 
@@ -204,7 +204,7 @@ def test_tab_reaches_everything_in_reading_order_with_a_ring(visit: Visit) -> No
     assert reached[7:10] == ["Choose", "Paste", "Camera"]
     assert reached[10:12] == ["", ""]  # the map's slider and its cells, named by their labels
     assert reached[12] == "Show 10"
-    assert reached[13:] == ["What is this", "Same answer ", "JSON"]
+    assert reached[13:] == ["What does th", "Get the same", "JSON"]
 
 
 def test_focus_never_moves_by_itself(visit: Visit, boot: bytes) -> None:

@@ -32,7 +32,7 @@ def test_a_key_is_asked_for_kept_for_the_tab_and_forgotten_when_refused(
     page = visit(ready="empty", before=_locked)
     page.fill("#key", "wrong")
     page.keyboard.press("Enter")
-    page.wait_for_selector("dialog [role=alert]:text-is('That key was refused.')")
+    page.wait_for_selector("dialog [role=alert]:text-is('This key was rejected.')")
     assert page.evaluate("sessionStorage.getItem('resnet.key')") is None
     page.fill("#key", "right")
     page.keyboard.press("Enter")
@@ -115,7 +115,7 @@ def test_an_image_unlike_the_training_data_is_unknown(visit: Visit) -> None:
 
     assert heading(page) == "Unknown"
     assert page.locator(".large").count() == 0
-    assert page.inner_text(".unsure p") == "The network would say Ankle boot, 90.0 %."
+    assert page.inner_text(".unsure p") == "The network's answer would be Ankle boot, 90.0 %."
     assert page.text_content("#status") == "Unknown. Does not look like the training data."
 
 
@@ -134,7 +134,7 @@ def test_without_a_threshold_the_page_says_why_and_ticks_nothing(visit: Visit) -
         page.route("**/predict*", stub(0.9, score=0.1))
 
     page = visit(before=before)
-    assert page.inner_text(".trust").endswith("not said for this model: too few images")
+    assert page.inner_text(".trust").endswith("looks like the training data: too few images")
     assert "✓" not in page.inner_text("main")
     page.click("nav >> text=Model card")
     assert "Top-5" not in page.inner_text("#card dl.verdict")

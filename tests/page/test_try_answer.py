@@ -56,7 +56,7 @@ def test_it_says_whether_the_image_looks_like_the_training_data(visit: Visit) ->
             {"in_distribution": True, "score": 0.21, "threshold": 0.87},
             "Looks like the training data (score 0.21, threshold 0.87)",
         ),
-        ({"in_distribution": False, "score": 1.4}, "The figures below may mean nothing."),
+        ({"in_distribution": False, "score": 1.4}, "The figures below may be meaningless."),
     ):
         page.route("**/predict*", stub(0.9, **more))
         page.click(".thumb >> text=Bag")
@@ -70,7 +70,7 @@ def test_the_stages_of_the_server_are_told_apart(visit: Visit) -> None:
 
     assert re.search(
         r"decode [\d.]+.*preprocess [\d.]+.*queue [\d.]+.*infer [\d.]+.*"
-        r"= [\d.]+ ms server, \d+ ms in all",
+        r"= [\d.]+ ms on the server, \d+ ms in total",
         " ".join(page.inner_text(".times").split()),
     )
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def test_the_first_sample_is_answered_at_once(visit: Visit) -> None:
     page = visit()
 
-    assert page.inner_text(".hint") == "A sample. Now yours."
+    assert page.inner_text(".hint") == "This is a sample. Now try your own image."
     assert heading(page) == "T-shirt/top"
     assert re.match(
         r"T-shirt/top, (\d\d|more than 99) percent\.", page.text_content("#status") or ""
@@ -85,7 +85,7 @@ def test_a_pasted_image_is_answered_without_focus(visit: Visit, boot: bytes) -> 
 
     is_boot(page)
     page.click(".terminal summary")
-    assert page.is_visible("text=Save image.png for it")
+    assert page.is_visible("text=Save image.png first")
 
 
 def test_the_camera_gives_an_image_and_is_let_go(visit: Visit) -> None:
@@ -94,7 +94,7 @@ def test_the_camera_gives_an_image_and_is_let_go(visit: Visit) -> None:
     page.click("#camera")
     until(page, "document.querySelector('video')?.videoWidth > 0")
     page.evaluate("window.track = document.querySelector('video').srcObject.getTracks()[0]")
-    page.click("text=Take the picture")
+    page.click("text=Take a photo")
 
     page.wait_for_selector(".shot img[alt='camera.jpg']")
     page.wait_for_selector("main[data-state=answer]")
@@ -120,7 +120,7 @@ def test_a_refused_camera_leaves_the_other_doors(visit: Visit) -> None:
 
     page.click("#camera")
 
-    assert "The camera is not allowed for this page. Choose a file" in notice(page)
+    assert "This page may not use the camera. Choose a file" in notice(page)
 
 
 def test_without_a_secure_context_there_is_no_camera_button(visit: Visit) -> None:
@@ -145,4 +145,4 @@ def test_a_server_without_samples_invites(visit: Visit) -> None:
 
     page = visit(ready="empty", before=lambda page: page.route("**/card", card))
 
-    assert "Drop a picture anywhere, paste it (Ctrl+V)" in page.inner_text(".frame")
+    assert "Drop an image anywhere, paste it (Ctrl+V)" in page.inner_text(".frame")

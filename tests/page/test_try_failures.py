@@ -27,8 +27,8 @@ def test_a_link_a_text_and_nothing_are_three_sentences(visit: Visit, watch: Watc
     page.wait_for_selector("text=empty.png")
     said.append(notice(page))
 
-    assert "Save the picture first" in said[0]
-    assert "Unprocessable" in said[1]
+    assert "Save the image first" in said[0]
+    assert "This image cannot be read" in said[1]
     assert "The body is empty" in said[2]
     assert all("JPEG, PNG, WebP, GIF or BMP up to 1 MiB" in text for text in said[1:])
     assert len(set(said)) == 3
@@ -41,7 +41,7 @@ def test_a_paste_without_an_image_says_so(visit: Visit) -> None:
 
     paste(page, [])
 
-    assert "There is no picture on the clipboard." in notice(page)
+    assert "There is no image on the clipboard." in notice(page)
 
 
 def test_a_file_that_is_too_large_gets_the_limit(visit: Visit, watch: Watch) -> None:
@@ -61,7 +61,7 @@ def test_an_image_no_browser_can_show_gets_its_name_and_the_services_reason(
 
     choose(page, b"\0\0\0\x18ftypheic" + bytes(40), "phone.heic", "image/heic")
 
-    assert "phone.heic: Unprocessable" in notice(page)
+    assert "phone.heic: This image cannot be read" in notice(page)
     assert "not a JPEG, PNG, WEBP, GIF or BMP file" in notice(page)
 
 
@@ -85,7 +85,7 @@ def test_a_full_server_is_asked_again_as_it_says(visit: Visit, watch: Watch) -> 
 
     page.click(".thumb >> text=Ankle boot")
 
-    assert "The server is full. Trying again in 1 s" in notice(page)
+    assert "The server is busy. Trying again in 1 s" in notice(page)
     is_boot(page)
 
 
@@ -142,8 +142,8 @@ def test_a_server_that_is_gone_can_be_asked_again(visit: Visit, watch: Watch) ->
     page.click(".thumb >> text=Ankle boot")
 
     page.wait_for_selector("main[data-state=unreachable]")
-    assert "No server at 127.0.0.1:" in notice(page)
-    assert "No server" in (page.text_content("#status") or "")
+    assert "There is no server at 127.0.0.1:" in notice(page)
+    assert "There is no server" in (page.text_content("#status") or "")
     page.context.set_offline(False)
     page.click("text=Try again")
     is_boot(page)
@@ -158,7 +158,7 @@ def test_a_newer_image_aborts_the_older(visit: Visit) -> None:
     page.route("**/predict*", never_answer, times=1)
 
     page.click(".thumb >> text=Bag")
-    page.wait_for_selector("text=Asking fashion-mnist")
+    page.wait_for_selector("text=Sending to fashion-mnist")
     assert "stale" in (page.get_attribute(".answer", "class") or "")
     with page.expect_event("requestfailed"):
         page.click(".thumb >> text=Ankle boot")

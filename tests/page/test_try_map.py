@@ -87,7 +87,8 @@ def test_a_bar_shows_the_map_of_its_own_label(visit: Visit) -> None:
     canvas = page.locator("canvas.map")
     assert (canvas.count(), canvas.evaluate(strongest) // 16) == (1, 3)  # in the last row
     assert (
-        canvas.get_attribute("aria-label") == f"Where the picture speaks for {second.inner_text()}"
+        canvas.get_attribute("aria-label")
+        == f"Parts of the image that support {second.inner_text()}"
     )
     assert [each.get_attribute("aria-pressed") for each in (first, second)] == ["false", "true"]
 
@@ -102,4 +103,4 @@ def test_a_model_without_maps_says_so(visit: Visit) -> None:
 
     page = visit(before=without)
 
-    assert page.is_visible("text=Map of what counted: not recorded for this model.")
+    assert page.is_visible("text=Map of the parts that count: not recorded for this model.")
