@@ -96,7 +96,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     app = FastAPI(
         title="resnet-service",
         version=version("resnet-service"),
-        description="A residual network from an image to labels and probabilities.",
+        description="Classify images with a residual network.",
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page loads scripts from another host
         redoc_url=None,
@@ -148,8 +148,8 @@ def load_grpc(settings: Settings) -> Callable[[ServiceState], OtherServer] | Non
         from service.api.grpc.server import GrpcServer  # noqa: PLC0415  # an extra
     except ImportError as error:
         raise StartError(
-            f"RESNET_GRPC_PORT (={settings.grpc_port}) asks for gRPC, and {error.name} is not "
-            "installed. Install the extra `grpc`, or unset it."
+            f"RESNET_GRPC_PORT (={settings.grpc_port}) needs {error.name}, which is "
+            "not installed. Install the extra `grpc`, or unset it."
         ) from error
     return GrpcServer
 
@@ -192,8 +192,8 @@ def refusal_of(request: Request, error: Exception) -> ServiceError:
             return NotFoundError(f"There is no {request.url.path[:100]}. See /docs for the routes.")
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
             return MethodNotAllowedError(
-                f"{request.url.path[:100]} does not answer to {request.method[:16]}. "
-                "See /docs for the methods."
+                f"{request.url.path[:100]} does not accept {request.method[:16]}. See "
+                "/docs for the methods."
             )
         case HTTPException(status_code=status) if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return MalformedRequestError(f"{error.detail}.")

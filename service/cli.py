@@ -13,14 +13,21 @@ from service.settings import PREFIX
 
 def _serve(
     artifact: Annotated[
-        Path | None, typer.Argument(help="Folder <name>/<version>, or <name> for its newest.")
+        Path | None,
+        typer.Argument(help="Folder <name>/<version>, or <name> for its newest version."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the model, for its clients.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model in routes and answers.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
-    workers: Annotated[str | None, typer.Option(help="Processes: a number, or auto.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, float32, float16 or int8.")] = None,
-    provider: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 chooses a free one.")
+    ] = None,
+    workers: Annotated[str | None, typer.Option(help="Number of processes, or auto.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Precision: auto, float32, float16 or int8.")
+    ] = None,
+    provider: Annotated[str | None, typer.Option(help="Where to run: auto, cpu or cuda.")] = None,
 ) -> None:
     """Serve an artifact over HTTP until SIGTERM or Ctrl+C.
 

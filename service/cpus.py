@@ -56,9 +56,9 @@ def choose_precision(
         return PrecisionChoice("int8", f"the processor has {int8_instructions}")
     precision: Precision = "float32" if "float32" in available else next(iter(available))
     if cuda:
-        return PrecisionChoice(precision, "the artifact holds no float16")
+        return PrecisionChoice(precision, "the artifact has no float16")
     if int8_instructions:
-        return PrecisionChoice(precision, "the artifact holds no int8")
+        return PrecisionChoice(precision, "the artifact has no int8")
     return PrecisionChoice(precision, "the processor has neither VNNI nor AMX")
 
 

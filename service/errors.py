@@ -150,8 +150,8 @@ class TooManyImagesError(ServiceError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"The request carries more than {limit:,} images. Send several requests, "
-            "or raise RESNET_MAX_IMAGES."
+            f"The request has more than {limit:,} images. Send several requests, or "
+            "raise RESNET_MAX_IMAGES."
         )
 
 
@@ -207,7 +207,9 @@ class InternalError(ServiceError):
 
     def __init__(self) -> None:
         """Give no details: the cause may contain data of other clients."""
-        super().__init__("An error of the service, not of the request. The log has more.")
+        super().__init__(
+            "An internal error of the service; your request was not the cause. The log has details."
+        )
 
 
 class UnsupportedError(ServiceError):
@@ -246,8 +248,8 @@ class OutOfMemoryError(ServiceError):
     def __init__(self) -> None:
         """Have the client try again when other requests have been answered."""
         super().__init__(
-            "The service is short of memory at the moment. Try again in 1 s, or send fewer or "
-            "smaller images.",
+            "The service has too little memory at the moment. Try again in 1 s, or "
+            "send fewer or smaller images.",
             retry_after_s=1,
         )
 

@@ -53,17 +53,19 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
     uds: Path | None = Field(
-        None, description="Unix socket to listen on, in place of host and port."
+        None, description="Unix socket to listen on, instead of host and port."
     )
     metrics_port: int = Field(
-        0, ge=0, le=65_535, description="Port for `/metrics` and health alone; 0: the same port."
+        0, ge=0, le=65_535, description="Separate port for `/metrics` and health; 0: the same port."
     )
     tls_cert: Path | None = Field(None, description="PEM file of the certificate and its chain.")
     tls_key: Path | None = Field(
         None, description="PEM file of the certificate's key; none: it is in the same file."
     )
     tls_client_ca: Path | None = Field(
-        None, description="PEM file of authorities; clients need a certificate of one of them."
+        None,
+        description="PEM file of certificate authorities; clients then need a certificate from "
+        "one of them.",
     )
     grpc_port: int = Field(0, ge=0, le=65_535, description="Port for gRPC; 0: none.")
     artifact: Path = Field(
@@ -74,7 +76,7 @@ class Settings(BaseSettings):
         None, description="Name of the model for clients; none: the one in its manifest."
     )
     model_repository: Path | None = Field(
-        None, description="Folder whose every `<name>/<version>` is served beside the default."
+        None, description="Folder of models; every `<name>/<version>` in it is served."
     )
     versions_file: Path | None = Field(
         None,
@@ -84,30 +86,34 @@ class Settings(BaseSettings):
         5.0, ge=0, description="How often to check for new versions; 0 waits for SIGHUP."
     )
     precision: Literal["auto", "float32", "float16", "int8"] = Field(
-        "auto", description="Which of the artifact's models to load; `auto` asks the processor."
+        "auto", description="Which of the artifact's models to load; `auto` chooses by processor."
     )
     provider: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to run; `auto` takes CUDA if it is really there."
+        "auto", description="Where to run; `auto` takes CUDA if it is available."
     )
     provider_policy: Literal["require", "prefer"] = Field(
         "require",
-        description="If CUDA was asked for and is not there: refuse to start, or use the CPU.",
+        description="If `cuda` was set and is not available: refuse to start, or use the CPU.",
     )
     device_ids: CommaSeparated[NonNegativeInt] = Field(
-        (), description="GPUs by index, dealt out to the workers in turn; none: all of them."
+        (), description="GPUs by index, assigned to the workers in turn; none: all of them."
     )
     workers: Literal["auto"] | PositiveInt = Field(
         1,
-        description="Processes; `auto`: one a GPU, or one a core for small networks on the CPU.",
+        description="Processes; `auto`: one per GPU, or one per core for small networks on the "
+        "CPU.",
     )
     max_cores: int = Field(
         0, ge=0, le=1024, description="Cores to use at most; 0: all that the process may use."
     )
     concurrent_runs: int = Field(
-        0, ge=0, le=64, description="Runs side by side in a process; 0 means 2 where cores allow."
+        0,
+        ge=0,
+        le=64,
+        description="Runs side by side in a process; 0: 2 if there are enough cores.",
     )
     intra_op_threads: int = Field(
-        0, ge=0, le=1024, description="In each run; 0 shares the cores that may be used."
+        0, ge=0, le=1024, description="Threads in each run; 0: the cores are divided."
     )
     max_batch_size: int = Field(32, ge=1, le=4096, description="Images in one run of the engine.")
     max_in_flight: int = Field(
@@ -123,38 +129,39 @@ class Settings(BaseSettings):
         1.0,
         ge=0,
         le=3600,
-        description="After SIGTERM: how long requests are still accepted, not ready.",
+        description="After SIGTERM: how long requests are still accepted while not ready.",
     )
     max_connections: int = Field(
         2_000,
         ge=1,
-        description="Open at a time in a process; beyond it idle ones are closed.",
+        description="Open connections in a process, at most; beyond it idle ones are closed.",
     )
     keep_alive_timeout_s: float = Field(
         75.0, gt=0, le=86_400, description="How long an idle connection stays open."
     )
     header_timeout_s: float = Field(
-        10.0, gt=0, le=3600, description="For a request line and headers to arrive."
+        10.0, gt=0, le=3600, description="Time for request line and headers to arrive."
     )
-    body_timeout_s: float = Field(30.0, gt=0, le=3600, description="For a body to arrive.")
+    body_timeout_s: float = Field(30.0, gt=0, le=3600, description="Time for a body to arrive.")
     write_timeout_s: float = Field(
-        30.0, gt=0, le=3600, description="For a client to read some of its response."
+        30.0, gt=0, le=3600, description="Time for a client to read some of its response."
     )
     max_body_bytes: int = Field(10_485_760, ge=1, description="Of one request.")
     max_buffered_bytes: int = Field(
-        268_435_456, ge=1, description="Of all requests' bodies together, in one process."
+        268_435_456, ge=1, description="Bodies of all requests together, in one process."
     )
     min_receive_bytes_s: int = Field(
         1024,
         ge=0,
-        description="A body that comes more slowly is ended with 408; 0 allows any rate.",
+        description="A body that arrives more slowly gets 408; 0: any rate.",
     )
     max_images: int = Field(64, ge=1, description="In one request.")
     max_pixels: int = Field(
         25_000_000,
         ge=1,
         le=268_435_456,  # 16,384 x 16,384, the longest sides
-        description="Of one image as it is decoded; all of one request may have four times that.",
+        description="Pixels of one image, as they are decoded; all images of a request may have "
+        "four times as many.",
     )
     decode_isolation: Literal["none", "process"] = Field(
         "none", description="`process`: decode in child processes, with limits of their own."
@@ -169,19 +176,21 @@ class Settings(BaseSettings):
         None, description="File of API keys, a line `name: key` each; none: no key is needed."
     )
     public_routes: CommaSeparated[Literal["metrics", "page"]] = Field(
-        (), description="Of `metrics` and `page`, what needs no key."
+        (), description="What needs no key: `metrics`, `page` or both."
     )
     client_requests_s: float = Field(
-        0, ge=0, description="Requests a second of one client; 0: any number."
+        0, ge=0, description="Requests a second of one client; 0: no limit."
     )
     client_images_s: float = Field(
-        0, ge=0, description="Images a second of one client; 0: any number."
+        0, ge=0, description="Images a second of one client; 0: no limit."
     )
     client_max_in_flight: int = Field(
-        0, ge=0, description="Images of one client that are not yet answered; 0: any number."
+        0, ge=0, description="Images of one client in flight; 0: no limit."
     )
     trusted_proxies: CommaSeparated[str] = Field(
-        (), description="Networks of proxies whose `Forwarded` and `X-Forwarded-*` are believed."
+        (),
+        description="Networks of proxies whose `Forwarded` and `X-Forwarded-*` headers are "
+        "trusted.",
     )
     root_path: str = Field(
         "", pattern=r"^((/[A-Za-z0-9._~-]+)+)?$", description="Prefix that clients see."
@@ -190,9 +199,9 @@ class Settings(BaseSettings):
         (), description="Names that a `Host` header may have; none: any."
     )
     cors_origins: CommaSeparated[str] = Field(
-        (), description="Origins whose scripts may ask; `*` for all."
+        (), description="Origins whose scripts may send requests; `*` for all."
     )
-    access_log: bool = Field(True, description="Whether each request is a line in the log.")
+    access_log: bool = Field(True, description="Whether each request gets a line in the log.")
     access_log_sample: float = Field(
         1.0, gt=0, le=1, description="Share of successful requests that are logged."
     )
@@ -219,8 +228,8 @@ class Settings(BaseSettings):
         for each in origins:
             if each != "*" and not ORIGIN.fullmatch(each):
                 raise ValueError(
-                    f"{each!r} is no origin: write scheme, host and perhaps port, as in "
-                    "https://example.com, without a path"
+                    f"{each!r} is not an origin: write scheme, host and optionally "
+                    "port, as in https://example.com, without a path"
                 )
         return origins
 
@@ -238,8 +247,8 @@ class Settings(BaseSettings):
     def _one_model_has_the_name(self) -> Self:
         if self.model_name is not None and self.model_repository is not None:
             raise ValueError(
-                "RESNET_MODEL_NAME is for one model, and RESNET_MODEL_REPOSITORY has many: "
-                "models there are named by their manifests. Unset one of them"
+                "RESNET_MODEL_NAME cannot be combined with RESNET_MODEL_REPOSITORY, "
+                "where manifests name the models. Unset one of them"
             )
         return self
 
@@ -248,16 +257,19 @@ class Settings(BaseSettings):
         if self.tls_cert is None and (self.tls_key or self.tls_client_ca):
             raise ValueError("RESNET_TLS_KEY and RESNET_TLS_CLIENT_CA need RESNET_TLS_CERT")
         if self.tls_cert is not None and self.uds is not None:
-            raise ValueError("RESNET_UDS is for a proxy on this machine, which has RESNET_TLS_CERT")
+            raise ValueError(
+                "RESNET_UDS cannot be combined with RESNET_TLS_CERT: use TLS in the proxy "
+                "that connects to the socket"
+            )
         main_port = self.port if self.uds is None else 0
         if self.metrics_port and self.metrics_port == main_port:
             raise ValueError(
-                f"RESNET_METRICS_PORT (={self.metrics_port}) must be another than RESNET_PORT"
+                f"RESNET_METRICS_PORT (={self.metrics_port}) must differ from RESNET_PORT"
             )
         if self.grpc_port and self.grpc_port in {main_port, self.metrics_port}:
             raise ValueError(
-                f"RESNET_GRPC_PORT (={self.grpc_port}) must be another than RESNET_PORT and "
-                "RESNET_METRICS_PORT"
+                f"RESNET_GRPC_PORT (={self.grpc_port}) must differ from RESNET_PORT "
+                "and RESNET_METRICS_PORT"
             )
         return self
 

@@ -90,7 +90,7 @@ async def receive(
                 message = await next_message()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnectedError(
-                        "The client closed the connection within the body."
+                        "The client closed the connection before the end of the body."
                     )
                 chunk = message.get("body", b"")
                 more = message.get("more_body", False)

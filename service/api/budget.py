@@ -61,8 +61,9 @@ class BodyBudget:
         now, candidates = asyncio.get_running_loop().time(), self._evictable(upload, count)
         if sum(each.buffered for each in candidates) < missing:
             raise OverloadedError(
-                f"The requests in flight have sent {self.buffered:,} bytes; {self.limit:,} are "
-                f"allowed. Try again in {RETRY_S} s, or raise RESNET_MAX_BUFFERED_BYTES.",
+                f"The bodies of the requests in flight have {self.buffered:,} bytes; "
+                f"the limit is {self.limit:,}. Try again in {RETRY_S} s, or raise "
+                "RESNET_MAX_BUFFERED_BYTES.",
                 retry_after_s=RETRY_S,
             )
         # the largest use of the budget, in bytes and time, goes first
@@ -231,15 +232,16 @@ class Upload:
             )
         rate = self._budget.window_bytes / WINDOW_S
         return RequestTimeoutError(
-            f"{received:,} bytes of the body arrived, in the last {WINDOW_S:g} s fewer than "
-            f"{rate:,.0f} a second. Send it faster, or lower RESNET_MIN_RECEIVE_BYTES_S."
+            f"{received:,} bytes of the body arrived, in the last {WINDOW_S:g} s "
+            f"fewer than {rate:,.0f} a second. Send it faster, or lower "
+            "RESNET_MIN_RECEIVE_BYTES_S."
         )
 
     @staticmethod
     def _eviction_error() -> OverloadedError:
         return OverloadedError(
-            "There was no room for the bodies of other clients, and this one arrived too slowly "
-            f"or its client sent more than others. Try again in {RETRY_S} s, or raise "
+            "The memory for bodies is used up, and this body arrived too slowly, or "
+            f"its client sent more than others. Try again in {RETRY_S} s, or raise "
             "RESNET_MAX_BUFFERED_BYTES.",
             retry_after_s=RETRY_S,
         )

@@ -71,11 +71,15 @@ def decompress(body: bytes, coding: str, limit: int) -> bytes:
     try:
         whole = stream.decompress(body, limit + 1)
     except zlib.error as error:
-        raise MalformedRequestError(f"The body is no {coding} stream ({error}).") from error
+        raise MalformedRequestError(
+            f"The body is not a valid {coding} stream ({error})."
+        ) from error
     if len(whole) > limit:
-        raise BodyTooLargeError(limit, "It has them when it is unpacked.")
+        raise BodyTooLargeError(limit, "They count uncompressed.")
     if not stream.eof or stream.unused_data:
-        raise MalformedRequestError(f"The body is not one whole {coding} stream. Send all of it.")
+        raise MalformedRequestError(
+            f"The body is not one complete {coding} stream. Send all of it."
+        )
     return whole
 
 

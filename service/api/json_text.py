@@ -31,7 +31,7 @@ def as_utf8(text: bytes) -> bytes:
         return text.decode(encoding).lstrip("\ufeff").encode()
     except UnicodeError as error:
         raise MalformedRequestError(
-            f"The JSON begins as {encoding} and cannot be read as that. Send it in UTF-8."
+            f"The JSON starts like {encoding}, but is not valid. Send it in UTF-8."
         ) from error
 
 

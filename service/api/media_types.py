@@ -32,8 +32,8 @@ _TEXT = re.compile(
 )
 _TEXT_KINDS = {
     "json": "JSON. Send it with content type application/json.",
-    "form": "a form. Send it with content type multipart/form-data and the form's boundary; "
-    "most clients set both where no content type is given.",
+    "form": "a form. Send it with content type multipart/form-data and the form's boundary. "
+    "Most clients set both if you set no content type.",
     "base64": "an image in base64. Send the file's own bytes, or JSON: "
     '{"images": ["<base64>"]} with content type application/json.',
 }

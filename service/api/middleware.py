@@ -22,7 +22,7 @@ from service.api.state import SERVICE, ServiceState
 from service.cancellation import DISCONNECT
 from service.errors import NotReadyError
 
-CANCELLED = "The service ended before the request was answered. Send it elsewhere."
+CANCELLED = "The service ended before it answered the request. Send it elsewhere."
 """At the end of the drain timeout the server cancels the remaining requests."""
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 CLOSE = (b"connection", b"close")

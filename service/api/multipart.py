@@ -102,8 +102,8 @@ class _Parts:
 
     def _reject_name(self) -> None:
         raise MalformedRequestError(
-            f"A file's part is named {self._name[:100]!r}; each must be named 'file' and have one "
-            f"image, {_AS_CURL}."
+            f"A part with a file is named {self._name[:100]!r}; each must be named "
+            f"'file' and have one image, {_AS_CURL}."
         )
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
@@ -134,7 +134,7 @@ class _Parts:
         if self._purpose == "option" and (value := self._part.decode(errors="replace").strip()):
             if self._name in self.form.fields:
                 raise InvalidParameterError(
-                    f"form.{self._name}: the field is given more than once. Give it once."
+                    f"form.{self._name}: the field appears more than once. Send it once."
                 )
             self.form.fields[self._name] = value
 
@@ -154,7 +154,7 @@ class _Parts:
             return binascii.a2b_base64(self._part)
         except binascii.Error as error:
             raise MalformedRequestError(
-                f"Image {index} is not base64 ({error}), which its part says of it.", index=index
+                f"Image {index} is not base64 ({error}), but its part says so.", index=index
             ) from error
 
     def _end_form(self) -> None:
@@ -179,8 +179,8 @@ def read_form(
     boundary = parameters.get(b"boundary")
     if not boundary:
         raise MalformedRequestError(
-            "The content type multipart/form-data names no boundary. Leave the header to your "
-            "client, which knows the form's boundary."
+            "The content type multipart/form-data has no boundary. Let your client "
+            "set the header; it knows the form's boundary."
         )
     _check_boundaries(body, boundary)
     parts = _Parts(max_images, options)
@@ -190,11 +190,12 @@ def read_form(
         parser.finalize()
     except FormParserError as error:
         raise MalformedRequestError(
-            f"The body is no multipart/form-data: {error}. Send it whole, each part ended by "
-            "the boundary, and each line of boundaries and headers by CR and LF."
+            f"The body is not valid multipart/form-data: {error}. Send it completely, "
+            "with the boundary at the end of each part, and with CR and LF at the end "
+            "of boundary and header lines."
         ) from error
     if not parts.is_whole:  # the parser would drop an incomplete part
-        raise MalformedRequestError("The form ends before its last boundary. Send it whole.")
+        raise MalformedRequestError("The form ends before its last boundary. Send it completely.")
     if not parts.form.files:
         raise MalformedRequestError(
             f"The form has no part named 'file' with a file in it. Send at least one, {_AS_CURL}."
@@ -210,8 +211,8 @@ def _without_preamble(body: bytes, boundary: bytes) -> bytes:
     begin = body.find(b"\r\n" + line)
     if begin < 0:
         raise MalformedRequestError(
-            "No line of the body is the boundary that the content type names. Leave the header "
-            "to your client, which knows it; lines end in CR and LF."
+            "No line of the body is the boundary in the content type. Let your client "
+            "set the header; lines end in CR and LF."
         )
     return body[begin + 2 :]
 
@@ -225,5 +226,6 @@ def _check_boundaries(body: bytes, boundary: bytes) -> None:
     near = body.count(line) - body.count(line + b"\r\n") - body.count(line + b"--")
     if near > MAX_NEAR_BOUNDARIES:
         raise MalformedRequestError(
-            f"In the form {near:,} lines begin with the boundary and go on. Choose another one."
+            f"In the form {near:,} lines start with the boundary and continue after "
+            "it. Choose another boundary."
         )

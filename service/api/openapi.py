@@ -23,13 +23,13 @@ SCHEMES: Node = {
 }
 HEADERS: Node = {
     "X-Request-Id": {
-        "description": "As in the log; the client's own, if it sent one.",
+        "description": "As in the log: the client's own, if it sent one.",
         "schema": {"type": "string"},
     },
     "Retry-After": {"description": "In seconds.", "schema": {"type": "integer"}},
     "WWW-Authenticate": {"description": "RFC 6750.", "schema": {"type": "string"}},
     "Server-Timing": {
-        "description": "Milliseconds of each stage, and the batch size.",
+        "description": "Time of each stage in milliseconds, and the size of the batch.",
         "schema": {"type": "string"},
     },
 }

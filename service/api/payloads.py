@@ -22,8 +22,9 @@ SPARE_COMMAS = 100
 """Commas that JSON may have besides those between its images; checked before it is parsed, since
 10 MB of zeros made 4 GB of objects and errors."""
 _JSON_FORM = (
-    'Send {"images": ["<base64>", ...]}, each a whole image file in base64; options such as '
-    "`top_k` go into the query, and tensors to /v2/models/{name}/infer."
+    'Send {"images": ["<base64>", ...]}, with a complete image file in base64 in '
+    "each. Send options such as `top_k` in the query, and tensors to "
+    "/v2/models/{name}/infer."
 )
 
 

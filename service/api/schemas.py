@@ -32,7 +32,7 @@ class JsonImages(Schema):
     """Images as base64, for clients that can only send JSON."""
 
     images: Annotated[list[str], Field(min_length=1, fail_fast=True)] = Field(
-        description="Whole image files, each in base64.", examples=[[ONE_PIXEL]]
+        description="Complete image files, each in base64.", examples=[[ONE_PIXEL]]
     )
 
 
@@ -56,7 +56,7 @@ class Serving(Schema):
     instances: int = Field(description="Runs side by side in this process.")
     threads: int = Field(description="In each run.")
     max_batch_size: int = Field(
-        description="Images in a run, at most: the setting, or fewer where more would not pay."
+        description="Images in a run, at most: the setting, or fewer if more would not be faster."
     )
     batches: list[BatchTime]
 
@@ -69,14 +69,14 @@ class ArchitectureResponse(Schema):
     labels: tuple[str, ...]
     input: Input
     preprocessing: Preprocessing
-    parameters: int = Field(description="Of the network that was trained, norms included.")
+    parameters: int = Field(description="Parameters of the trained network, norms included.")
     macs: int = Field(description="Multiply-adds for one image.")
     stem: Section
     stages: tuple[Stage, ...]
     head: Section
     temperature: float | None
     files: dict[Precision, ModelFile]
-    metrics: Metrics | None = Field(description="None: the weights were never measured.")
+    metrics: Metrics | None = Field(description="Null: the weights were never measured.")
     calibration: Calibration | None
     refusal: OodDetector | None
     provenance: Provenance
@@ -86,16 +86,16 @@ class ArchitectureResponse(Schema):
 class ServedModel(ModelInfo):
     """A model by name: the version that answers, and which others are loaded."""
 
-    versions: list[str] = Field(description="All that are loaded, the oldest first.")
-    aliases: dict[str, str] = Field(description="Other names of versions.")
-    default: bool = Field(description="Whether routes without a name are this model's.")
+    versions: list[str] = Field(description="All loaded versions, the oldest first.")
+    aliases: dict[str, str] = Field(description="Aliases of versions.")
+    default: bool = Field(description="Whether routes without a name use this model.")
     architecture: str = Field(examples=["mini_resnet"])
-    labels: int = Field(description="How many; the card lists them.")
+    labels: int = Field(description="Number of labels; the card lists them.")
     input: Input
     parameters: int
-    bytes: int = Field(description="Of the file that is served.")
+    bytes: int = Field(description="Size of the served file.")
     since: datetime = Field(description="When this process loaded it.")
-    dataset: str | None = Field(description="What it was measured on; None: never measured.")
+    dataset: str | None = Field(description="Data set of its figures; null: never measured.")
 
 
 class ModelsResponse(Schema):
@@ -117,7 +117,7 @@ class FailedModel(Schema):
 class Sample(Schema):
     """An image from the artifact, and the label that it gets."""
 
-    path: str = Field(examples=["samples/0.png"], description="Relative to the page.")
+    path: str = Field(examples=["samples/0.png"], description="Path, relative to the page.")
     label: str
 
 
@@ -138,10 +138,11 @@ class CardResponse(Schema):
     )
     samples: list[Sample]
     are_samples_pictures: bool = Field(
-        description="False: the weights are random, and the samples are blots, not test images."
+        description="False: the weights are random, and the samples are generated images, not "
+        "test images."
     )
-    options: list[str] = Field(description="What `POST /predict` takes behind the question mark.")
-    routes: list[str] = Field(description="What this service answers, without asking in vain.")
+    options: list[str] = Field(description="The query parameters of `POST /predict`.")
+    routes: list[str] = Field(description="The routes of this service.")
     limits: Limits
 
 
@@ -150,7 +151,7 @@ class Health(Schema):
 
     status: Literal["ok"] = "ok"
     model: ModelInfo = Field(description="The default model.")
-    models: list[ModelInfo] = Field(description="All that are served, the default first.")
+    models: list[ModelInfo] = Field(description="All served models, the default first.")
     refused: list[FailedModel] = Field(description="Candidates that could not be loaded.")
 
 
@@ -161,6 +162,6 @@ class Problem(Schema):
     title: str = Field(examples=["Unprocessable Entity"])
     status: int = Field(examples=[422])
     detail: str = Field(description="What was seen, the rule, and the way out.")
-    code: str = Field(description="Stable name of the problem.", examples=["invalid_image"])
-    index: int | None = Field(None, description="Which image of the request it was, from 0.")
+    code: str = Field(description="Stable code of the problem.", examples=["invalid_image"])
+    index: int | None = Field(None, description="Index of the image in the request, from 0.")
     request_id: str | None = Field(None, description="As in `X-Request-Id`, and in the log.")

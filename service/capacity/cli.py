@@ -19,16 +19,31 @@ UNITS = {"ms": 1e-3, "s": 1.0}
 
 
 def _plan(
-    artifact: Annotated[Path, typer.Argument(help="Folder <name>/<version>, or <name>.")],
-    rate: Annotated[float, typer.Option(min=0.001, help="Images a second, of all replicas.")],
-    p99: Annotated[str, typer.Option(metavar="TIME", help="For 99 of 100 requests: 40ms, 0.5s.")],
+    artifact: Annotated[
+        Path, typer.Argument(help="Folder <name>/<version>, or <name> for its newest version.")
+    ],
+    rate: Annotated[
+        float, typer.Option(min=0.001, help="Images a second, for all replicas together.")
+    ],
+    p99: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Time within which 99 of 100 requests must be answered: 40ms, 0.5s.",
+        ),
+    ],
     image: Annotated[
-        Path | None, typer.Option(help="File like those of clients; else a golden image.")
+        Path | None,
+        typer.Option(
+            help="A typical image file of your clients. Default: a golden image of the artifact."
+        ),
     ] = None,
-    cores: Annotated[int, typer.Option(min=1, help="Of a replica.")] = 1,
-    precision: Annotated[str | None, typer.Option(help="auto, float32, float16 or int8.")] = None,
-    price: Annotated[float | None, typer.Option(min=0, help="Of a replica an hour.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    cores: Annotated[int, typer.Option(min=1, help="Cores of a replica.")] = 1,
+    precision: Annotated[
+        str | None, typer.Option(help="Precision: auto, float32, float16 or int8.")
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Price of a replica per hour.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say how many replicas a rate of requests needs, and how to set them up.
 
@@ -55,7 +70,9 @@ def _seconds(text: str) -> float:
     match = DURATION.fullmatch(text.strip())
     seconds = 0.0 if match is None else float(match[1]) * UNITS[match[2]]
     if seconds <= 0:
-        raise typer.BadParameter(f"`--p99 {text}` must be a time with its unit: 40ms or 0.5s.")
+        raise typer.BadParameter(
+            f"`--p99 {text}` must be a time with its unit, such as 40ms or 0.5s."
+        )
     return seconds
 
 

@@ -35,7 +35,7 @@ class Client:
         try:
             await asyncio.gather(*(self._one(end, latencies) for _ in range(connections)))
         except (OSError, EOFError) as error:
-            raise StartError(f"The service that was measured is gone: {error}.") from error
+            raise StartError(f"The measured service has ended: {error}.") from error
         return latencies
 
     async def _one(self, end: float, latencies: list[float]) -> None:
@@ -48,7 +48,7 @@ class Client:
                 body = await reader.readexactly(_content_length(head))
                 if not head.startswith(b"HTTP/1.1 200 "):
                     status = head[9:12].decode()
-                    raise StartError(f"The service answers {status}: {body[:500].decode()}")
+                    raise StartError(f"The service answered {status}: {body[:500].decode()}")
                 now = time.perf_counter()
                 latencies.append(now - began)
                 if now > end:

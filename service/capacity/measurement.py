@@ -69,8 +69,8 @@ def measure(settings: Mapping[str, object], image: bytes, cores: int) -> Measure
     usable = sorted(os.sched_getaffinity(0))
     if cores > len(usable):
         raise StartError(
-            f"--cores (={cores}) must be at most {len(usable)}, the cores of this machine that "
-            "may be used: a replica is measured as it will run."
+            f"--cores (={cores}) must be at most {len(usable)}, the usable cores of "
+            "this machine, because a replica is measured as it will run."
         )
     with started(settings, usable[:cores]) as service:
         return _measure(service, Client(service.port, image), cores)
@@ -80,8 +80,9 @@ def _measure(service: ServiceProcess, client: Client, cores: int) -> Measured:
     about = service.architecture()
     if about["model"]["provider"] != "cpu":
         raise StartError(
-            f"The service runs on {about['model']['provider']}, whose batches take no processor "
-            "time, which is what is measured. Set RESNET_PROVIDER=cpu to plan for processors."
+            f"The service runs on {about['model']['provider']}, but the plan measures "
+            "processor time, which its batches do not take. Set RESNET_PROVIDER=cpu "
+            "to plan for CPUs."
         )
     serving = about["serving"]
     runners, threads, limit = (serving[name] for name in ("instances", "threads", "max_batch_size"))

@@ -161,10 +161,10 @@ def _check(fit: Fit, rest_s: float, goal: Goal) -> None:
     if fit.high.seconds(1) + rest_s > goal.p99_s:
         each_ms, most_ms = (1000 * (cost.seconds(1) + rest_s) for cost in (fit.cost, fit.high))
         raise CapacityError(
-            f"A request takes {each_ms:.3g} ms with nothing else to do (up to {most_ms:.3g} ms "
-            f"within error bars), so no number of replicas keeps 99 of 100 within "
-            f"{1000 * goal.p99_s:g} ms. Allow more, give a replica more --cores, or take a "
-            "smaller network."
+            f"A request takes {each_ms:.3g} ms with nothing else to do (up to "
+            f"{most_ms:.3g} ms within error bars), so no number of replicas can "
+            f"answer 99 of 100 within {1000 * goal.p99_s:g} ms. Allow more time, give "
+            "a replica more --cores, or use a smaller network."
         )
 
 

@@ -79,13 +79,14 @@ def _warnings(measured: Measured) -> Iterator[str]:
     """Say what makes the plan less sure."""
     if measured.core_share < BUSY_MACHINE:
         yield (
-            f"The service got {measured.core_share:.0%} of its cores: something else ran on this "
-            "machine. Processor time is measured all the same; caches were shared."
+            f"The service got {measured.core_share:.0%} of its cores, because other "
+            "programs ran on this machine. Processor time is still right, except for "
+            "shared caches."
         )
     if measured.fit.residual > POOR_FIT:
         yield (
-            f"The fit misses the measurements by {measured.fit.residual:.0%}: measure again when "
-            "the machine is idle."
+            f"The fit differs from the measurements by {measured.fit.residual:.0%}: "
+            "measure again on an idle machine."
         )
 
 

@@ -51,7 +51,7 @@ class ServiceProcess:
         """Processor time of all of its threads so far, by POSIX's `clock_getcpuclockid`."""
         clock = ctypes.c_int()
         if self._libc.clock_getcpuclockid(self._process.pid, ctypes.byref(clock)):
-            raise StartError("The service that was measured has ended.")
+            raise StartError("The measured service has ended.")
         return time.clock_gettime(clock.value)
 
     def batches(self) -> tuple[int, int]:

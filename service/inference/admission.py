@@ -119,7 +119,7 @@ def queue_full(waiting: int, count: int, limit: int, wait_s: float) -> Overloade
         wait_s: Until enough are free.
     """
     return retry_later(
-        f"{waiting} images are in flight and {limit} are allowed; {count} do not fit.", wait_s
+        f"{waiting} images are in flight; the limit is {limit}, so {count} more do not fit.", wait_s
     )
 
 
@@ -164,7 +164,7 @@ def finishing_full(waiting: int, work: str, limit: int, wait_s: float) -> Overlo
         limit: Images that may wait for it.
         wait_s: Until few enough do.
     """
-    return retry_later(f"{waiting} images wait to be {work}, and {limit} are allowed.", wait_s)
+    return retry_later(f"{waiting} images wait to be {work}; the limit is {limit}.", wait_s)
 
 
 def finishing_too_late(waiting: int, work: str, need_s: float, timeout_s: float) -> OverloadedError:

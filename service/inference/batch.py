@@ -84,7 +84,7 @@ class Batch:
                     names |= request.outputs
                 outputs = run(batch, names) if names else run(batch)
                 if not len(outputs.logits) == len(outputs.probabilities) == count:
-                    raise InferenceFailedError("The engine answered another number of images.")
+                    raise InferenceFailedError("The engine gave a wrong number of answers.")
                 self.outputs = outputs
         except Exception as error:  # noqa: BLE001  # whatever it was, the next batch must run
             self.error = error  # `deliver` lets go of it: its traceback holds this frame

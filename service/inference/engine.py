@@ -78,8 +78,9 @@ class Engine:
             self._run_session = partial(run_with_io_binding, self._session)
         if provider == "cuda" and self.provider != "cuda" and policy == "require":
             raise StartError(
-                "CUDA was asked for and onnxruntime did not get it. Install the `gpu` extra and "
-                "NVIDIA's driver, or set RESNET_PROVIDER=cpu or RESNET_PROVIDER_POLICY=prefer."
+                "RESNET_PROVIDER is cuda, but onnxruntime cannot use CUDA. Install "
+                "the `gpu` extra and NVIDIA's driver, or set RESNET_PROVIDER=cpu or "
+                "RESNET_PROVIDER_POLICY=prefer."
             )
         self._check_signature()
         available = {node.name for node in self._session.get_outputs()}
@@ -103,7 +104,7 @@ class Engine:
             if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
                 raise OutOfMemoryError from error
             raise InferenceFailedError(
-                f"The engine failed on a batch of {len(images)}. The service goes on; try again."
+                f"The engine failed on a batch of {len(images)}. The service continues; try again."
             ) from error
         if any(len(array) != len(images) for array in arrays):
             raise InferenceFailedError(
@@ -131,9 +132,10 @@ class Engine:
         wrong = int((actual.argmax(1) != [answer.top1 for answer in golden]).sum())
         if not error <= tolerance or wrong:  # `not <=` also stops a NaN
             raise StartError(
-                f"The {self.precision} model gives {wrong} of {len(golden)} golden answers another "
-                f"label, and probabilities that differ by {error:.2g} (allowed: {tolerance:.2g}): "
-                f"the {self.provider} provider computes something else here than at export."
+                f"The {self.precision} model gives {wrong} of {len(golden)} golden "
+                f"answers a wrong label, and probabilities that differ by {error:.2g} "
+                f"(allowed: {tolerance:.2g}): the provider {self.provider} computes "
+                "other results than at export."
             )
 
     def _check_signature(self) -> None:
@@ -164,8 +166,9 @@ class Engine:
         }
         if actual != expected or fixed or wrong:
             raise StartError(
-                f"The model's inputs and outputs are {actual | wrong}, and must be {expected}, "
-                "each with a free batch size; export it anew with `export-model`."
+                f"The model's inputs and outputs are {actual | wrong}, but must be "
+                f"{expected}, each with a variable batch size. Export it again with "
+                "`export-model`."
             )
 
 

@@ -116,8 +116,8 @@ class PendingRequest:
         waited_s = time.perf_counter() - self.queued_at
         self.fail(
             DeadlineExceededError(
-                f"There was no answer after {waited_s:.3g} s, which is the deadline; the request "
-                "was dropped and nothing else was. Try again, or allow more time."
+                f"No answer after {waited_s:.3g} s, the deadline of this request. Try "
+                "again, or allow more time."
             )
         )
 

@@ -53,7 +53,7 @@ class Exposition(Collector):
         except (OSError, ValueError) as error:
             log.warning("metrics not read", extra={"fields": {"why": str(error)}})
             raise NotReadyError(
-                "The metrics cannot be read now; the log says why. Predictions are answered."
+                "The metrics cannot be read now; the log says why. Predictions are not affected."
             ) from error
 
     def _write(self) -> bytes:

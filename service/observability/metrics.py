@@ -87,7 +87,9 @@ class Telemetry:
         )
         self.images = BufferedCounter("resnet_images_total", "Images answered.", registry=registry)
         self.executed = BufferedCounter(
-            "resnet_images_executed_total", "Images that the engine was given.", registry=registry
+            "resnet_images_executed_total",
+            "Images that were run, answered or not.",
+            registry=registry,
         )
         stage_seconds = BufferedHistogram(
             "resnet_stage_duration_seconds",
@@ -106,7 +108,9 @@ class Telemetry:
         )
         self._buffered: list[BufferedCounter | BufferedHistogram] = [self.images, self.executed]
         self._buffered += [self.batch_size, *self._stages]
-        self.in_flight = _gauge("resnet_images_in_flight", "Images admitted, unanswered.", registry)
+        self.in_flight = _gauge(
+            "resnet_images_in_flight", "Images admitted and not yet answered.", registry
+        )
         self.queue = _gauge("resnet_queue_images", "Images that wait for a run.", registry)
         self._usage = Usage(registry)
         self._info = _model_info(registry)
@@ -213,7 +217,7 @@ def _gauge(name: str, text: str, registry: CollectorRegistry) -> Gauge:
 def _model_info(registry: CollectorRegistry) -> Gauge:
     return Gauge(
         "resnet_model_info",
-        "A model that is served, as labels; 1, or 0 after it was replaced.",
+        "A served model, as labels; 1, or 0 after it was replaced.",
         ("name", "version", "precision", "provider", "architecture"),
         multiprocess_mode="livemax",
         registry=registry,

@@ -86,8 +86,8 @@ def start_tracing(environment: Mapping[str, str] = os.environ) -> Tracing | None
         return Tracing(_provider(exporter or "otlp", environment))
     except ImportError as error:
         raise StartError(
-            f"OpenTelemetry's variables ask for traces, and {error.name} is not installed. "
-            "Install the extra `tracing`, or set OTEL_SDK_DISABLED=true."
+            f"OpenTelemetry's variables switch on traces, but {error.name} is not "
+            "installed. Install the extra `tracing`, or set OTEL_SDK_DISABLED=true."
         ) from error
 
 

@@ -29,18 +29,26 @@ INTERRUPTED = 130
 
 
 def _predict(
-    artifact: Annotated[Path, typer.Argument(help="Folder <name>/<version>, or <name>.")],
-    folder: Annotated[Path, typer.Argument(help="Of images, at any depth.")],
+    artifact: Annotated[
+        Path, typer.Argument(help="Folder <name>/<version>, or <name> for its newest version.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder of images, at any depth.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The CSV file.", show_default=False)],
-    top_k: Annotated[int, typer.Option(min=1, max=1000, help="Labels for each image.")] = 5,
+    top_k: Annotated[
+        int, typer.Option(min=1, max=1000, help="Number of labels for each image.")
+    ] = 5,
     coverage: Annotated[
         float | None,
         typer.Option(
-            min=LOWEST_COVERAGE, max=HIGHEST_COVERAGE, help="Of a prediction set for each image."
+            min=LOWEST_COVERAGE,
+            max=HIGHEST_COVERAGE,
+            help="Add a prediction set that contains the true label this often.",
         ),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, float32, float16 or int8.")] = None,
-    provider: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Precision: auto, float32, float16 or int8.")
+    ] = None,
+    provider: Annotated[str | None, typer.Option(help="Where to run: auto, cpu or cuda.")] = None,
 ) -> None:
     """Predict every image of a folder into a CSV file, on all cores, without a server.
 
@@ -58,7 +66,7 @@ def _predict(
         threads = usable_cores(at_most=settings.max_cores)
         _predict_folder(engine, options, ImageFolder(folder), out, settings.max_pixels, threads)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; the same command continues {out}", err=True)
+        typer.echo(f"interrupted; run the same command again to continue {out}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except (ArtifactError, ServiceError, StartError) as error:
         raise CommandError(str(error)) from error
@@ -89,7 +97,7 @@ def _predict_folder(
     }
     total = sum(1 for _ in folder.files())
     if not total:
-        raise CommandError(f"{folder.root} holds no image.{_left_out(folder)}")
+        raise CommandError(f"{folder.root} has no image.{_left_out(folder)}")
     with Results(out, predictor.columns, about) as results:
         begun = len(results.done)
         typer.echo(

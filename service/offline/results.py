@@ -80,8 +80,8 @@ class Results:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StartError(
-                f"{self.path} is being written by another predict-model. Wait for it, or name "
-                "another --out."
+                f"{self.path} is being written by another predict-model. Wait for it, "
+                "or use another --out."
             ) from error
 
     def _resume_or_begin(self, about: dict[str, Any]) -> None:
@@ -105,15 +105,16 @@ class Results:
             before = json.loads(record.read_bytes())
         except (OSError, ValueError) as error:
             raise StartError(
-                f"{self.path} is there already, and {record.name} beside it does not say which "
-                "model wrote it. Name another --out, or move it away."
+                f"{self.path} already exists, and {record.name} beside it does not "
+                "say which model wrote it. Use another --out, or move it away."
             ) from error
         changed = [name for name, value in about.items() if before.get(name) != value]
         if changed:
             name = changed[0]
             raise StartError(
-                f"{self.path} was begun with {name} {before.get(name)}; this is {name} "
-                f"{about[name]}. Use the same model and options to continue, or name another --out."
+                f"{self.path} was started with {name} {before.get(name)}; this is "
+                f"{name} {about[name]}. Use the same model and options to continue, "
+                "or use another --out."
             )
 
     def _read_rows(self) -> int:
@@ -129,7 +130,7 @@ class Results:
                 if header and row != self.columns:
                     raise StartError(
                         f"{self.path} has the columns {', '.join(row)}; they must be "
-                        f"{', '.join(self.columns)}. Name another --out."
+                        f"{', '.join(self.columns)}. Use another --out."
                     )
                 if not header:
                     self.done.add(row[0])
@@ -137,8 +138,8 @@ class Results:
                 end, header = position, False
             if any(_whole_rows(file, len(self.columns))):
                 raise StartError(
-                    f"{self.path} has a broken row at byte {end:,} with others after it. Repair "
-                    "it, or name another --out."
+                    f"{self.path} has a broken row at byte {end:,}, with others after "
+                    "it. Repair it, or use another --out."
                 )
         return end
 

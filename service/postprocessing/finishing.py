@@ -16,8 +16,8 @@ from service.threads import started_pool
 
 T = TypeVar("T")
 RENDERING = (
-    "the maps were drawn. Allow more time, send fewer or smaller images, or ask for "
-    "`explain=true`, whose map is numbers alone."
+    "the maps were drawn. Allow more time, send fewer or smaller images, or use "
+    "`explain=true`, which has only numbers."
 )
 SERIALISING = "the answer was written. Allow more time, or ask for fewer labels."
 

@@ -24,7 +24,7 @@ class ModelInfo(Schema):
     name: str = Field(examples=["fashion-mnist"])
     version: str = Field(examples=["1"])
     precision: Precision
-    provider: Literal["cpu", "cuda"] = Field(description="What the engine really runs on.")
+    provider: Literal["cpu", "cuda"] = Field(description="Where the engine really runs.")
 
 
 @with_config(extra="forbid")
@@ -55,7 +55,7 @@ class Explanation(Schema):
     )
     maps: list[list[list[float]]] = Field(
         description="One for each of the likeliest labels, in the order of `predictions`, at most "
-        "five; the first is `map`. Earlier artifacts have no other."
+        "five; the first is `map`. Artifacts of earlier versions have only that one."
     )
     logit: float = Field(description="Of the top label, before calibration.")
     bias: float | None = Field(None, description="Of that label; left out if not recorded.")
@@ -77,15 +77,15 @@ class Result(TypedDict):
             bool,
             Field(
                 description="False: unlike the training images. Also false for about 5 of 100 "
-                "ordinary images, most of which have the right label: have those looked at, do "
-                "not discard them."
+                "good images, most of which have the right label: let a person check "
+                "such images, do not discard them."
             ),
         ]
     ]
     score: NotRequired[
         Annotated[
             float,
-            Field(description="The higher, the more like the training images; no fixed range."),
+            Field(description="Higher for images more like the training images; no fixed range."),
         ]
     ]
     prediction_set: NotRequired[
@@ -101,7 +101,7 @@ class Result(TypedDict):
     features: NotRequired[
         Annotated[
             list[float],
-            Field(description="With `features`: what the head reads, for search and clustering."),
+            Field(description="With `features`: the input of the head, for search and clustering."),
         ]
     ]
 
@@ -109,17 +109,22 @@ class Result(TypedDict):
 class Quantity(Schema):
     """How far the distribution of one quantity is from the reference."""
 
-    psi: float = Field(ge=0, description="Population stability index, less what chance gives.")
-    by_chance: float = Field(description="What was taken off: expected if nothing changed.")
+    psi: float = Field(
+        ge=0, description="Population stability index, less the value that chance alone gives."
+    )
+    by_chance: float = Field(
+        description="What was subtracted: the value expected if nothing changed."
+    )
     status: Literal["unknown", "steady", "moving", "changed"] = Field(
-        description="Under 0.1, under 0.25, above; unknown under 200 images."
+        description="`steady` under 0.1, `moving` under 0.25, `changed` above; `unknown` under "
+        "200 images."
     )
 
 
 class DriftResponse(Schema):
     """The last images of this process, compared with the artifact's reference."""
 
-    window: int = Field(description="Images that are remembered at most.")
+    window: int = Field(description="Size of the window.")
     pictures: int = Field(description="Images in the window now.")
-    reference_pictures: int | None = Field(description="None: the artifact has no reference.")
+    reference_pictures: int | None = Field(description="Null: the artifact has no reference.")
     quantities: dict[str, Quantity]

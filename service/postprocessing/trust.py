@@ -73,8 +73,9 @@ class Trust:
         """
         if options.coverage is not None and self.file.prediction_sets is None:
             raise InvalidParameterError(
-                "`coverage`: this artifact has no thresholds for prediction sets. Leave it out, "
-                "or serve one that `export-model` made with data."
+                "`coverage`: this artifact has no thresholds for prediction sets. "
+                "Leave it out, or serve an artifact that `export-model` made with "
+                "data."
             )
         self._validate_coverage(options.coverage)
         if options.per_label:
@@ -82,8 +83,8 @@ class Trust:
         missing = options.outputs - self.available
         if missing:
             raise InvalidParameterError(
-                f"This artifact's graph has no {' and no '.join(sorted(missing))}. Leave `explain` "
-                "and `features` out, or export the artifact anew."
+                f"This artifact's graph has no {' and no '.join(sorted(missing))}. "
+                "Leave `explain` and `features` out, or export the artifact again."
             )
 
     def _validate_coverage(self, coverage: float | None) -> None:
@@ -101,13 +102,14 @@ class Trust:
         sets = self.file.prediction_sets
         if coverage is None:
             raise InvalidParameterError(
-                "`per_label` needs `coverage`: how often each label is to be in its sets."
+                "`per_label` needs `coverage`: how often each label must be in its sets."
             )
         own = sets.per_label if sets is not None else None
         if own is None:
             raise InvalidParameterError(
-                "`per_label`: this artifact has no thresholds for each label: an earlier version "
-                "exported it, or some labels had too few images. Leave it out, or export again."
+                "`per_label`: this artifact has no thresholds for each label, because "
+                "an earlier version exported it, or because some labels had too few "
+                "images. Leave it out, or export again."
             )
         if coverage > own.coverages[-1] + 1e-9:
             fewest = min(range(len(own.n)), key=own.n.__getitem__)
@@ -135,7 +137,7 @@ class Trust:
             not np.isfinite(getattr(answers, name)[row]).all() for name in outputs
         ):
             raise InferenceFailedError(
-                "The network's outputs have numbers that are not finite. Try another image.",
+                "The network's outputs are not finite. Try another image.",
                 index=index,
             )
 

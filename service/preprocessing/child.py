@@ -28,7 +28,7 @@ SPARE_BYTES = 134_217_728
 """For the file itself, and for the interpreter."""
 KEPT_BYTES = 33_554_432
 """Of freed memory, for the next image."""
-TOO_MUCH_MEMORY = "The image takes too much memory to decode. Save it anew, or send a smaller one."
+TOO_MUCH_MEMORY = "The image needs too much memory to decode. Save it again, or send a smaller one."
 MAX_FILES = 32
 """Open ones; Python needs a few to import a module late."""
 

@@ -81,7 +81,7 @@ def open_image(
         ImageTooLargeError: If its pixels, longer side or aspect ratio exceed the limit.
     """
     if not payload:
-        raise InvalidImageError("The image has 0 bytes. Send a whole image file.", index=index)
+        raise InvalidImageError("The image has 0 bytes. Send a complete image file.", index=index)
     try:
         image = open_image_file(payload, io.BytesIO if len(payload) <= TINY_BYTES else _File)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -89,7 +89,7 @@ def open_image(
         raise ImageTooLargeError(_too_large(seen, max_pixels), index=index) from error
     except UnidentifiedImageError as error:
         raise InvalidImageError(
-            f"The file sent ({len(payload):,} bytes) is {error}", index=index
+            f"The file ({len(payload):,} bytes) is {error}", index=index
         ) from error
     except DECODE_ERRORS as error:
         raise _broken(error, index) from error
@@ -166,7 +166,7 @@ def _check_scans(payload: bytes, index: int) -> None:
     scans = _count_scans(payload)
     if scans > MAX_SCANS:
         raise InvalidImageError(
-            f"The JPEG has {scans:,} scans; the limit is {MAX_SCANS}. Save it anew.", index=index
+            f"The JPEG has {scans:,} scans; the limit is {MAX_SCANS}. Save it again.", index=index
         )
 
 
@@ -187,7 +187,8 @@ def _broken(error: BaseException, index: int) -> ServiceError:
         return OutOfMemoryError()  # for any file
     cause = " ".join(str(error).split())[:120] or type(error).__name__
     return InvalidImageError(
-        f"The image cannot be decoded ({cause}). Send a whole, undamaged file, or save it anew.",
+        f"The image cannot be decoded ({cause}). Send a complete, undamaged file, or "
+        "save it again.",
         index=index,
     )
 

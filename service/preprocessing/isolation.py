@@ -71,7 +71,9 @@ class Decoders:
             first = Child(self._command, self._timeout_s)
             first.wait_until_ready()
         except OutOfMemoryError as error:
-            raise StartError("No process that decodes images starts. The log has more.") from error
+            raise StartError(
+                "The processes that decode images do not start. The log has details."
+            ) from error
         self._idle.put(first)
 
     def count_pixels(self, payload: bytes, index: int) -> int:
@@ -133,7 +135,7 @@ class Decoders:
 def _breaks(signal_number: int) -> str:
     """Say what a file did to its child."""
     if signal_number in {0, signal.SIGXCPU}:
-        what = "takes too long to decode, or ends the decoder"
+        what = "takes too long to decode, or makes the decoder crash"
     else:
-        what = f"ends the decoder ({signal.Signals(signal_number).name})"
-    return f"The image {what}. Save it anew, or send a smaller one."
+        what = f"makes the decoder crash ({signal.Signals(signal_number).name})"
+    return f"The image {what}. Save it again, or send a smaller one."

@@ -120,7 +120,9 @@ class ModelControl:
             await asyncio.to_thread(self._file.write, before)
             self._peers.announce(name)
         await self.reload()
-        raise LoadRefusedError(f"A worker did not follow, so all go back to what it was: {why}")
+        raise LoadRefusedError(
+            f"A worker could not load what another one could, so all went back: {why}"
+        )
 
     async def _change_here(
         self, name: str, change: Callable[[Entry], Entry]
@@ -156,13 +158,13 @@ class ModelControl:
     def _check(self, name: str, entry: Entry, wanted: set[Path]) -> None:
         if missing := entry.missing(int(folder.name) for folder in wanted):
             raise LoadRefusedError(
-                f"{name} has no version {', '.join(map(str, missing))}, or version_policy leaves "
-                "it out, but the load names it."
+                f"{name} has no version {', '.join(map(str, missing))}, or "
+                "version_policy leaves it out, but the request names it."
             )
         if not wanted and self._models.find().info.name == name:
             raise LoadRefusedError(
-                f"{name} is the default model: RESNET_ARTIFACT names it, and /predict answers with "
-                "it. Load another version of it instead."
+                f"{name} is the default model: RESNET_ARTIFACT names it, and /predict "
+                "answers with it. Load another version of it instead."
             )
 
     async def _load(self, folder: Path) -> Served | None:

@@ -20,8 +20,8 @@ def find_devices(settings: Settings) -> tuple[int, ...]:
     for device in settings.device_ids:
         if device >= count:
             raise StartError(
-                f"RESNET_DEVICE_IDS names GPU {device}, and this process sees {count}, counted "
-                "from 0. Name one of those, or make more visible (CUDA_VISIBLE_DEVICES, the "
-                "container's devices)."
+                f"RESNET_DEVICE_IDS names GPU {device}, but this process sees "
+                f"{count}, counted from 0. Name one of those, or make more GPUs "
+                "visible (CUDA_VISIBLE_DEVICES, the container's devices)."
             )
     return settings.device_ids or tuple(range(count))

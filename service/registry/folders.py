@@ -118,9 +118,9 @@ def check_folder_name(folder: Path, settings: Settings) -> None:
     name, version = manifest.name, manifest.version
     if (folder.parent.name, folder.name) != (name, version):
         raise StartError(
-            f"{folder} contains {name} {version}; a folder under RESNET_MODEL_REPOSITORY must be "
-            f"named as its manifest says, {name}/{version}. Move it there, or export the model to "
-            "where it is."
+            f"{folder} contains {name} {version}; a folder in RESNET_MODEL_REPOSITORY "
+            f"must have the name and version of its manifest, {name}/{version}. Move "
+            "it there, or export the model again."
         )
 
 

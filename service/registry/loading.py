@@ -55,7 +55,7 @@ def load_classifier(
         _log_ignored_settings(settings, engine.provider)
     if artifact.passed_over:
         which, why = ", ".join(artifact.passed_over), f"An earlier version wrote {artifact.folder}."
-        log.warning("manifest fields passed over", extra={"fields": {"which": which, "why": why}})
+        log.warning("manifest fields ignored", extra={"fields": {"which": which, "why": why}})
     log.info(
         "measured",
         extra={
@@ -145,7 +145,7 @@ def _log_ignored_settings(settings: Settings, provider: str) -> None:
         "RESNET_INTRA_OP_THREADS": settings.intra_op_threads,
     }
     if names := " and ".join(name for name, value in asked.items() if value):
-        why = f"On {provider.upper()} one batch runs at a time, by the GPU. Leave them out."
+        why = f"On {provider.upper()} the GPU runs one batch at a time. Leave these settings out."
         log.warning("settings ignored", extra={"fields": {"which": names, "why": why}})
 
 

@@ -60,7 +60,7 @@ class ModelRegistry:
         try:
             versions = discover_versions(settings)
         except OSError as error:
-            why = f"is no folder that can be read: {error.strerror}."
+            why = f"is not a readable folder: {error.strerror}."
             raise StartError(
                 f"RESNET_MODEL_REPOSITORY (={settings.model_repository}) {why}"
             ) from error

@@ -52,7 +52,7 @@ class TrialLoad:
                 raise StartError(f"{folder} did not load within {TRIAL_TIMEOUT_S:g} s.") from error
         code, self._child = self._child.returncode, None
         if code < 0:
-            raise StartError(f"{folder} ended its process with signal {-code}.")
+            raise StartError(f"{folder} made its process end with signal {-code}.")
         if code:
             lines = [line for line in stderr.splitlines() if line.strip()]
             last = lines[-1] if lines else f"{folder} failed to load."

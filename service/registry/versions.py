@@ -80,7 +80,7 @@ class Selection(_Config):
         VersionPolicy(all=All()), description="Which versions are loaded."
     )
     default_version: Version | None = Field(
-        None, description="Answers where no version is named; none: the newest."
+        None, description="Answers if the request names no version; none: the newest."
     )
     aliases: dict[Alias, Version] = Field(
         {},

@@ -59,9 +59,9 @@ def read_certificates(settings: Settings) -> ssl.SSLContext:
         context.load_cert_chain(cert, key, password=lambda: "")  # or OpenSSL asks at a terminal
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise StartError(
-            f"RESNET_TLS_CERT (={str(cert)!r}) and RESNET_TLS_KEY (={str(key or cert)!r}) cannot "
-            f"be used: {_why(error)}. Give PEM files that belong together, the key without a "
-            "password."
+            f"RESNET_TLS_CERT (={str(cert)!r}) and RESNET_TLS_KEY "
+            f"(={str(key or cert)!r}) cannot be used: {_why(error)}. Use PEM files "
+            "that belong together, with a key without a password."
         ) from error
     if client_ca is not None:
         _check_readable("TLS_CLIENT_CA", client_ca)
@@ -69,8 +69,8 @@ def read_certificates(settings: Settings) -> ssl.SSLContext:
             context.load_verify_locations(client_ca)
         except (OSError, ValueError) as error:
             raise StartError(
-                f"RESNET_TLS_CLIENT_CA (={str(client_ca)!r}) cannot be used: {_why(error)}. Give "
-                "a PEM file of certificates."
+                f"RESNET_TLS_CLIENT_CA (={str(client_ca)!r}) cannot be used: "
+                f"{_why(error)}. Use a PEM file of certificates."
             ) from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context

@@ -59,7 +59,7 @@ class Connections(ServerState):
         """Close the connections idle for longest; return False if there are still too many."""
         if (times := self._is_full.count()) is not None:
             fields = {"limit": self.limits.connections, "times": times}
-            log.warning("too many connections; idle ones are closed", extra={"fields": fields})
+            log.warning("too many connections: closing idle ones", extra={"fields": fields})
         for _ in range(min(MAX_CHECKED, len(self.idle))):
             oldest = next(iter(self.idle))
             if oldest is newest or not self.are_too_many:
@@ -94,5 +94,7 @@ def limits(settings: Settings, max_files: int) -> Limits:
     if 0 <= max_files < connections + OTHER_FILES:
         connections = max(max_files - OTHER_FILES, max_files // 3)
         fields = {"connections": connections, "open_files": max_files}
-        log.warning("fewer connections: few files can be open", extra={"fields": fields})
+        log.warning(
+            "fewer connections, because the process may open few files", extra={"fields": fields}
+        )
     return Limits(connections, settings.header_timeout_s, settings.write_timeout_s)

@@ -27,8 +27,10 @@ class HeadError(ValueError):
 INVALID = Fault(HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")
 INCOMPLETE = Fault(HTTPStatus.BAD_REQUEST, "The request ended before it was complete.")
 NO_TUNNEL = Fault(HTTPStatus.BAD_REQUEST, "CONNECT is not supported.")
-NO_TLS = Fault(HTTPStatus.BAD_REQUEST, "This port speaks TLS. Ask with https://.")
-NO_MEMORY = Fault(HTTPStatus.SERVICE_UNAVAILABLE, "There is no memory left. Try again in 1 s.")
+NO_TLS = Fault(HTTPStatus.BAD_REQUEST, "This port needs TLS. Use https://.")
+NO_MEMORY = Fault(
+    HTTPStatus.SERVICE_UNAVAILABLE, "The service has no memory left. Try again in 1 s."
+)
 TOO_MANY_CONNECTIONS = Fault(
     HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections are in use. Try again in 1 s."
 )

@@ -32,7 +32,7 @@ def check_head(version: str, headers: Iterable[tuple[bytes, bytes]]) -> int:
         if name == b"host":
             hosts += 1
             if not HOST.fullmatch(value):
-                raise _bad("The Host header must be a name or an address, perhaps with a port.")
+                raise _bad("The Host header must be a name or an address, optionally with a port.")
         elif name == b"content-length":
             length = int(value)
         elif name == b"transfer-encoding":

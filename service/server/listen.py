@@ -53,7 +53,7 @@ def _take_inherited() -> socket.socket:
     """
     count = os.environ.get("LISTEN_FDS")
     if count != "1":
-        raise StartError(f"LISTEN_FDS (={count!r}) must be 1: hand over one socket.")
+        raise StartError(f"LISTEN_FDS (={count!r}) must be 1: pass exactly one socket.")
     why = "it does not listen for connections"
     try:
         sock = socket.socket(fileno=INHERITED_FD)
@@ -81,8 +81,8 @@ def _bind_path(path: Path) -> Iterator[socket.socket]:
             ours = _identity(path)
         except OSError as error:
             raise StartError(
-                f"RESNET_UDS (={str(path)!r}) cannot be bound: {error.strerror or error}. "
-                "Choose another path."
+                f"RESNET_UDS (={str(path)!r}) cannot be used: "
+                f"{error.strerror or error}. Choose another path."
             ) from error
         try:
             yield sock
@@ -135,8 +135,9 @@ def _bind_port(settings: Settings, port: int) -> socket.socket:
         sock = socket.socket(family, kind)
     except (OSError, UnicodeError) as error:
         raise StartError(
-            f"RESNET_HOST (={settings.host!r}) is not known: {_why(error)}. Give an address of "
-            "this machine with RESNET_HOST or --host, as 127.0.0.1 or ::1; 0.0.0.0 or :: for all."
+            f"RESNET_HOST (={settings.host!r}) is not known: {_why(error)}. Set an "
+            "address of this machine with RESNET_HOST or --host, such as 127.0.0.1 or "
+            "::1, or 0.0.0.0 or :: for all."
         ) from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -145,8 +146,8 @@ def _bind_port(settings: Settings, port: int) -> socket.socket:
         sock.close()
         if error.errno == errno.EADDRNOTAVAIL:
             raise StartError(
-                f"RESNET_HOST (={settings.host!r}) is no address of this machine. Choose another "
-                "with RESNET_HOST or --host; 0.0.0.0 or :: for all."
+                f"RESNET_HOST (={settings.host!r}) is not an address of this machine. "
+                "Choose another with RESNET_HOST or --host; 0.0.0.0 or :: for all."
             ) from error
         settings_by_port = {
             settings.grpc_port: "RESNET_GRPC_PORT",
@@ -154,8 +155,8 @@ def _bind_port(settings: Settings, port: int) -> socket.socket:
             settings.port: "RESNET_PORT or --port",
         }
         raise StartError(
-            f"Port {port} of {settings.host} cannot be taken: {error.strerror}. "
-            f"Choose another with {settings_by_port[port]}."
+            f"Port {port} of {settings.host} cannot be used: {error.strerror}. Choose "
+            f"another with {settings_by_port[port]}."
         ) from error
     return sock
 
@@ -167,7 +168,7 @@ def _resolve(host: str, port: int) -> _Address:
 
 
 def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or "it is no valid host name"
+    return getattr(error, "strerror", None) or "it is not a valid host name"
 
 
 def is_listening(sock: socket.socket) -> bool:

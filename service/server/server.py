@@ -120,7 +120,7 @@ class Server(uvicorn.Server):
         except Exception:
             if not self._is_over:
                 raise
-            log.warning("ended; not everything was cleaned up", exc_info=True)
+            log.warning("ended without cleaning up everything", exc_info=True)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: check for the exit, refresh gauges, reload models when it is time.

@@ -9,10 +9,10 @@ from service.api.v2.tensors import DYNAMIC, ModelSignature, Tensor
 
 OUTPUTS = (Tensor("logits", "FP32", (DYNAMIC, 3)), Tensor("probabilities", "FP32", (DYNAMIC, 3)))
 TENSORS = ModelSignature(
-    "m", Tensor("images", "UINT8", (DYNAMIC, 2, 2, 1)), OUTPUTS, 4, "For image files ask 'm-image'."
+    "m", Tensor("images", "UINT8", (DYNAMIC, 2, 2, 1)), OUTPUTS, 4, "For image files use 'm-image'."
 )
 FILES = ModelSignature(
-    "m-image", Tensor("images", "BYTES", (DYNAMIC, 1)), OUTPUTS, 4, "For tensors ask 'm'."
+    "m-image", Tensor("images", "BYTES", (DYNAMIC, 1)), OUTPUTS, 4, "For tensors use 'm'."
 )
 LABELS = ("cat", "dog", "cow")
 NUMBERS = list(range(8))

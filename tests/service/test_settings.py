@@ -241,11 +241,11 @@ def test_an_address_may_stand_in_brackets(
     [
         ({"tls_key": "k"}, "RESNET_TLS_KEY and RESNET_TLS_CLIENT_CA need RESNET_TLS_CERT"),
         ({"tls_client_ca": "c"}, "RESNET_TLS_KEY and RESNET_TLS_CLIENT_CA need RESNET_TLS_CERT"),
-        ({"tls_cert": "c", "uds": "s"}, "RESNET_UDS is for a proxy on this machine"),
-        ({"port": 9, "metrics_port": 9}, "RESNET_METRICS_PORT (=9) must be another than"),
-        ({"port": 9, "grpc_port": 9}, "RESNET_GRPC_PORT (=9) must be another than"),
-        ({"metrics_port": 9, "grpc_port": 9}, "RESNET_GRPC_PORT (=9) must be another than"),
-        ({"model_name": "a", "model_repository": "b"}, "RESNET_MODEL_NAME is for one model"),
+        ({"tls_cert": "c", "uds": "s"}, "RESNET_UDS cannot be combined with RESNET_TLS_CERT"),
+        ({"port": 9, "metrics_port": 9}, "RESNET_METRICS_PORT (=9) must differ from"),
+        ({"port": 9, "grpc_port": 9}, "RESNET_GRPC_PORT (=9) must differ from"),
+        ({"metrics_port": 9, "grpc_port": 9}, "RESNET_GRPC_PORT (=9) must differ from"),
+        ({"model_name": "a", "model_repository": "b"}, "RESNET_MODEL_NAME cannot be combined with"),
     ],
 )
 def test_settings_that_contradict_each_other_are_one_line(given: dict[str, Any], why: str) -> None:

@@ -78,9 +78,11 @@ class Gate:
         server = scope.get("server")
         is_metrics_port = server is not None and server[1] == self._metrics_port
         if is_metrics_port and path not in UNLIMITED:
-            raise NotFoundError(f"There is no {path[:100]} on this port, which is for metrics.")
+            raise NotFoundError(
+                f"There is no {path[:100]} on this port, which is only for metrics and health."
+            )
         if path == METRICS and not is_metrics_port:
-            raise NotFoundError("Metrics are on another port (RESNET_METRICS_PORT).")
+            raise NotFoundError("Metrics are on another port, RESNET_METRICS_PORT.")
 
     def admit(self, scope: Scope, record: RequestRecord) -> None:
         """Note key and client of a request in its record, whatever host it asks for.

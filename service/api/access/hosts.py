@@ -30,7 +30,7 @@ class AllowedHosts:
         if host in self._names or (self._suffixes and host.endswith(self._suffixes)):
             return
         raise MalformedRequestError(
-            f"The host {host[:100]!r} is not served here. Ask for a name in RESNET_ALLOWED_HOSTS."
+            f"The host {host[:100]!r} is not served here. Use a name in RESNET_ALLOWED_HOSTS."
         )
 
 

@@ -21,7 +21,7 @@ MAX_FILE_BYTES = 1_000_000
 OTHERS = stat.S_IROTH | stat.S_IWOTH
 _LINE = re.compile(r"(?P<name>[A-Za-z0-9_.-]{1,64})[ \t]*:[ \t]*(?P<key>[!-~]+)(?P<scopes>.*)")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-_FORM = "`name: key` or `name: sha256:<64 hexadecimal digits>`, then perhaps scopes"
+_FORM = "`name: key` or `name: sha256:<64 hexadecimal digits>`, optionally followed by scopes"
 
 
 class ApiKey(NamedTuple):
@@ -84,7 +84,8 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
         raise StartError(f"{what} cannot be read: {error.strerror}.") from error
     if mode & OTHERS:
         raise StartError(
-            f"{what} may be read or written by others (mode {stat.S_IMODE(mode):o}): chmod 640 it."
+            f"{what} may be read or written by others (mode {stat.S_IMODE(mode):o}); "
+            "run chmod 640 on it."
         )
     if len(content) > MAX_FILE_BYTES:
         raise StartError(f"{what} has more than {MAX_FILE_BYTES:,} bytes.")

@@ -66,9 +66,9 @@ class Client:
         """
         if self._max_in_flight and self.in_flight and self.in_flight + count > self._max_in_flight:
             raise RateLimitedError(
-                f"{self.in_flight} images of this client are in flight, and this request has "
-                f"{count}; one client may have {self._max_in_flight}. Wait for answers before you "
-                "send more.",
+                f"{self.in_flight} images of this client are in flight, and this "
+                f"request has {count}; one client may have {self._max_in_flight}. "
+                "Wait for answers before you send more.",
                 1,
             )
         if self.image_rate is not None:
@@ -134,8 +134,8 @@ class ClientLimits:
             "RateLimit": f'"{what}";r=0;t={retry_after_s}',
         }
         return RateLimitedError(
-            f"This client sends too many {what}: {rate:g} a second are allowed. "
-            f"Try again in {retry_after_s} s.",
+            f"This client sends too many {what}; the limit is {rate:g} a second. Try "
+            f"again in {retry_after_s} s.",
             retry_after_s,
             headers,
         )

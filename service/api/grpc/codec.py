@@ -110,7 +110,7 @@ def _read(request: Any, tensor: RequestTensor, signature: ModelSignature) -> Ima
         return _read_contents(request.inputs[0].contents, tensor, signature)
     if len(raw) > 1:
         raise MalformedRequestError(
-            f"There are {len(raw)} `raw_input_contents` for one input. Send one for each."
+            f"There are {len(raw)} `raw_input_contents` for one input. Send one per input."
         )
     return read_images(tensor, raw[0] if raw else b"", signature)
 

@@ -83,8 +83,8 @@ class Receiver:
     def _error(self, *, is_evicted: bool) -> OverloadedError | RequestTimeoutError:
         if is_evicted:
             return OverloadedError(
-                "Others waited for the place of this message, which arrived slowly. Try again in "
-                f"{RETRY_S} s, or raise RESNET_MAX_BUFFERED_BYTES.",
+                "Other messages waited for this one, which arrived slowly. Try again "
+                f"in {RETRY_S} s, or raise RESNET_MAX_BUFFERED_BYTES.",
                 retry_after_s=RETRY_S,
             )
         return RequestTimeoutError(

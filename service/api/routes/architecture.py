@@ -23,14 +23,14 @@ class ArchitectureQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal["json", "svg"] = Field("json", description="Data, or a drawing of them.")
+    format: Literal["json", "svg"] = Field("json", description="JSON data, or an SVG drawing.")
 
 
 @model_route(
     router,
     "GET",
     "/architecture",
-    summary="Describe the network that is loaded",
+    summary="Describe the loaded network",
     statuses=(400,),
     responses={200: {"content": {SVG: {}}}},
     response_model=ArchitectureResponse,

@@ -26,15 +26,13 @@ TEXT: dict[int | str, dict[str, Any]] = {
 }
 PNG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {}}},
-    304: {"description": "Not Modified: the client has this image"},
+    304: {"description": "Not Modified: the client already has this image"},
 }
 
 router = APIRouter()
 
 
-@model_route(
-    router, "GET", "/card", summary="Say what the model is for and what it was measured to be worth"
-)
+@model_route(router, "GET", "/card", summary="The model card: intended use, figures and data")
 async def model_card(request: Request) -> CardResponse:
     """Return the manifest, without layers and golden probabilities, and the request's options."""
     classifier = classifier_of(request)
@@ -63,7 +61,7 @@ async def model_card(request: Request) -> CardResponse:
     router,
     "GET",
     "/card.md",
-    summary="The same as a README in Hugging Face's format",
+    summary="The model card as a README in Hugging Face's format",
     responses=TEXT,
     response_class=Response,
 )
@@ -81,7 +79,7 @@ async def model_card_markdown(request: Request) -> Response:
     router,
     "GET",
     "/samples/{index}.png",
-    summary="An image whose answer is known",
+    summary="A sample image whose answer is known",
     statuses=(400, 404),
     responses=PNG,
     response_class=Response,
@@ -91,7 +89,9 @@ async def sample(request: Request, index: Annotated[int, Path(ge=0)]) -> Respons
     classifier = classifier_of(request)
     golden, spec = classifier.manifest.golden, classifier.manifest.preprocessing
     if index >= len(golden):
-        raise NotFoundError(f"There are {len(golden)} samples, from 0; there is no {index}.")
+        raise NotFoundError(
+            f"There are {len(golden)} samples, numbered from 0; there is no sample {index}."
+        )
     png = classifier.rendered(f"{index}.png", lambda: sample_png(golden[index].png, spec))
     headers = {
         "ETag": f'"{hashlib.sha256(png).hexdigest()[:32]}"',

@@ -9,7 +9,7 @@ from service.postprocessing.schemas import DriftResponse
 router = APIRouter()
 
 
-@model_route(router, "GET", "/drift", summary="Compare the last images with the reference")
+@model_route(router, "GET", "/drift", summary="Compare the last images with the validation split")
 async def drift(request: Request) -> DriftResponse:
     """Population stability index of each quantity, over this process's last images."""
     return classifier_of(request).drift.report()

@@ -15,7 +15,7 @@ router = APIRouter()
 @router.get(
     "/livez",
     summary="Is the process alive?",
-    description="No means: start it anew.",
+    description="503 means: restart the process.",
     response_model=Health,
     responses=problems(503),
 )
@@ -24,8 +24,8 @@ async def livez(request: Request) -> Health:
     models = service_of(request).models
     if any(classifier.is_stalled for classifier in models.all()):
         raise EngineStalledError(
-            f"A run of the engine has lasted for over {STALL_TIMEOUT_S:g} s, or its thread has "
-            "ended. Start the service anew."
+            f"A run of the engine has lasted for over {STALL_TIMEOUT_S:g} s, or its "
+            "thread has ended. Restart the service."
         )
     return Health(
         model=models.find().info,
@@ -37,7 +37,7 @@ async def livez(request: Request) -> Health:
 @router.get(
     "/readyz",
     summary="May requests be sent here?",
-    description="No means: send them elsewhere.",
+    description="503 means: send requests elsewhere.",
     response_model=Health,
     responses=problems(503),
 )

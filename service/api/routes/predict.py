@@ -44,20 +44,21 @@ class PredictQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    top_k: int = Field(5, ge=1, le=1000, description="Labels wanted for each image.")
+    top_k: int = Field(5, ge=1, le=1000, description="Number of labels for each image.")
     coverage: float | None = Field(
         None,
         ge=LOWEST_COVERAGE,
         le=HIGHEST_COVERAGE,
-        description="Ask for a set of labels that contains the true label this often.",
+        description="Add a set of labels that contains the true label this often.",
     )
     per_label: bool = Field(
-        False, description="With `coverage`: this often for each label, not on average over all."
+        False, description="With `coverage`: this often for each label, not only on average."
     )
     explain: Literal["false", "true", "png"] = Field(
-        "false", description="Ask where the network saw the top label; `png` adds an overlay image."
+        "false",
+        description="Add the class activation maps; `png` also adds an image to lay over yours.",
     )
-    features: bool = Field(False, description="Ask for the embedding before the head.")
+    features: bool = Field(False, description="Add the embedding before the head.")
 
     def options(self) -> PredictOptions:
         """Return the options for the pipeline."""
@@ -120,9 +121,9 @@ def _parameters() -> list[dict[str, Any]]:
     "POST",
     "/predict",
     summary="Classify images",
-    description=f"The body is one image, a form with one or more parts named `file`, or JSON with "
-    f"base64. Content types: {', '.join(f'`{name}`' for name in ACCEPTED)}; other names of images "
-    "are taken, too. A form's text fields may be options, as in the query.",
+    description="The body is one image, a form with one or more parts named `file`, or JSON with "
+    f"base64. Content types: {', '.join(f'`{name}`' for name in ACCEPTED)}, and other "
+    "names for images. Text fields of a form may be options, as in the query.",
     response_model=PredictResponse,
     statuses=(400, 408, 413, 415, 422, 500, 503, 504),
     openapi_extra={"requestBody": _BODY, "parameters": _parameters()},
@@ -181,7 +182,7 @@ async def _unpack(body: bytes, content_type: str | None, limits: Settings) -> Pa
 def _read_query(request: Request) -> PredictQuery:
     given = request.query_params.multi_items()
     if len({name for name, _ in given}) < len(given):
-        raise InvalidParameterError("A query parameter is given more than once. Give each once.")
+        raise InvalidParameterError("A query parameter appears more than once. Send each once.")
     try:
         return PredictQuery.model_validate(dict(given))
     except ValidationError as error:
@@ -204,7 +205,7 @@ def with_fields(query: PredictQuery, fields: Mapping[str, str]) -> PredictQuery:
     for name in query.model_fields_set & set(wanted):
         if getattr(query, name) != wanted[name]:
             raise InvalidParameterError(
-                f"form.{name}: the query has another value for it. Give it once."
+                f"form.{name}: the query has another value for it. Send it once."
             )
     return query.model_copy(update=wanted)
 

@@ -32,8 +32,8 @@ DATATYPE = re.compile(rb'"datatype"\s{0,9}+:\s{0,9}+"([^"]{1,20}+)"')
 SHAPE = re.compile(rb'"shape"\s{0,9}+:\s{0,9}+\[([\d,\s]{1,200}+)\]')
 NUMBER = re.compile(rb"\d+")
 OTHER_FORMS = (
-    "An image file as it is needs the header Inference-Header-Content-Length: 0. Forms and "
-    '{"images": [...]} go to /predict.'
+    "A plain image file needs the header Inference-Header-Content-Length: 0. Forms "
+    'and {"images": [...]} go to /predict.'
 )
 NUMBER_BYTES, LIST_BYTES = 64, 192
 """Memory that the parser needs for each, at most, besides the text: 48 and 175 were measured."""

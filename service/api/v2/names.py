@@ -62,9 +62,9 @@ def alias_of(classifier: Classifier, suffix: str = "") -> ModelAlias:
     )
     outputs = tuple(Tensor(name, "FP32", (DYNAMIC, classes)) for name in kind.outputs)
     hint = (
-        f"For tensors ask '{manifest.name}'."
+        f"For tensors use '{manifest.name}'."
         if kind.takes_files
-        else f"Channels come last. For image files ask '{manifest.name}{FILES}'."
+        else f"Channels are last. For image files use '{manifest.name}{FILES}'."
     )
     most = classifier.settings.max_images
     signature = ModelSignature(manifest.name + suffix, taken_input, outputs, most, hint)

@@ -105,7 +105,13 @@ def _duration(count: int, seconds: float) -> Duration:
     return Duration(count=count, ns=round(1e9 * seconds))
 
 
-@model_route(router, "GET", "/config", summary="A model as Triton has it", answer=ModelConfig)
+@model_route(
+    router,
+    "GET",
+    "/config",
+    summary="A model's configuration, as Triton has it",
+    answer=ModelConfig,
+)
 async def model_config(request: Request) -> Response:
     """The part of Triton's model configuration that clients read."""
     alias = requested_alias(request)
@@ -213,11 +219,12 @@ def _changeable(request: Request) -> str:
     if not record_of(request.scope).is_admin or root is None:
         lacks = "RESNET_MODEL_REPOSITORY" if root is None else "a key of scope `admin`"
         raise UnsupportedError(
-            f"Model '{name[:64]}' cannot be loaded or unloaded over HTTP without {lacks}: the "
-            "service follows the folder RESNET_MODEL_REPOSITORY and SIGHUP. See docs/v2.md."
+            f"Model '{name[:64]}' cannot be loaded or unloaded over HTTP without "
+            f"{lacks}: models change only with the folder RESNET_MODEL_REPOSITORY and "
+            "SIGHUP. See docs/v2.md."
         )
     if service.draining:
-        raise NotReadyError("The service is shutting down. Load the model when it is back.")
+        raise NotReadyError("The service is shutting down. Load the model after the restart.")
     return name
 
 

@@ -37,7 +37,7 @@ class RequestTensor(RequestSchema):
     datatype: Name
     shape: list[Dimension] = Field(min_length=1, max_length=8)
     parameters: NoneIsEmpty = Field(default={})
-    data: list[Any] | None = Field(None, description="Nested or flat, row by row.")
+    data: list[Any] | None = Field(None, description="Nested or flat, in row-major order.")
 
 
 class RequestOutput(RequestSchema):
@@ -45,7 +45,7 @@ class RequestOutput(RequestSchema):
 
     name: Name
     parameters: NoneIsEmpty = Field(
-        default={}, description="`binary_data` (bool), `classification` (labels wanted)."
+        default={}, description="`binary_data` (bool), `classification` (number of labels)."
     )
 
 
@@ -206,8 +206,8 @@ class LoadParameters(Schema):
 
     config: Annotated[Selection | None, BeforeValidator(_unpacked)] = Field(
         None,
-        description="An object, or a string with its JSON: `version_policy` as Triton has it, "
-        "`default_version`, `aliases`. Without it they stay as they are.",
+        description="An object, or a string with its JSON: `version_policy` as in Triton, "
+        "`default_version`, `aliases`. Without it the entry stays.",
     )
 
 

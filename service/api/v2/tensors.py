@@ -199,7 +199,7 @@ def _numbers(tensor: RequestTensor, count: int) -> bytes:
 def not_uint8(tensor: RequestTensor) -> InvalidParameterError:
     """Say that a tensor has other numbers than UINT8."""
     return InvalidParameterError(
-        f"input '{tensor.name}': `data` must hold whole numbers from 0 to 255 for UINT8."
+        f"input '{tensor.name}': `data` must contain whole numbers from 0 to 255 for UINT8."
     )
 
 
@@ -208,8 +208,8 @@ def _texts(tensor: RequestTensor, count: int) -> list[bytes]:
     content_type = tensor.parameters.get("content_type", "base64")
     if content_type != "base64" or set(map(type, items)) != {str}:
         raise InvalidParameterError(
-            f"input '{tensor.name}': `data` must hold image files as text in base64 "
-            "(`content_type` base64), since JSON cannot carry their bytes."
+            f"input '{tensor.name}': `data` must contain image files as base64 text "
+            "(`content_type` base64), because JSON cannot hold their bytes."
         )
     return [from_base64(text, index) for index, text in enumerate(items)]
 
@@ -222,8 +222,9 @@ def _elements(binary: bytes, count: int) -> list[bytes]:
         end = begin + LENGTH.size + (LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0)
         if len(head) < LENGTH.size or end > len(binary):
             raise MalformedRequestError(
-                f"element {index} of the BYTES tensor goes beyond its {len(binary):,} bytes. "
-                "Each must be its length as a little-endian uint32, followed by that many bytes.",
+                f"element {index} of the BYTES tensor goes beyond its {len(binary):,} "
+                "bytes. Each must be its length as a little-endian uint32, followed "
+                "by that many bytes.",
                 index=index,
             )
         elements.append(binary[begin + LENGTH.size : end])

@@ -147,7 +147,7 @@ def test_other_bytes_with_zeros_are_not_taken_for_text_of_another_encoding() -> 
 
 
 def test_json_that_breaks_its_encoding_is_malformed_and_names_it() -> None:
-    with pytest.raises(MalformedRequestError, match=r"begins as utf-16.*Send it in UTF-8"):
+    with pytest.raises(MalformedRequestError, match=r"starts like utf-16.*Send it in UTF-8"):
         payloads(as_json([TEXT]).decode().encode("utf-16") + b"x", "application/json", 1)
 
 

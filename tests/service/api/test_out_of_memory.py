@@ -95,7 +95,7 @@ FAILURES: dict[str, tuple[Post, str, Any]] = {
 def assert_retry_later(response: httpx.Response) -> None:
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
-    assert "short of memory" in response.text
+    assert "too little memory" in response.text
 
 
 @pytest.mark.parametrize("failure", FAILURES)

@@ -86,4 +86,4 @@ def test_a_busy_machine_and_a_poor_fit_are_told(plan: Plan) -> None:
     report = Report.of(one, read_manifest(SHIPPED), GOAL, plan)
 
     assert "got 40% of its cores" in report.warnings[0]
-    assert "misses the measurements by 20%" in report.warnings[1]
+    assert "differs from the measurements by 20%" in report.warnings[1]

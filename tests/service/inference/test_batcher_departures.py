@@ -79,7 +79,7 @@ async def test_a_request_that_was_cancelled_or_expired_says_so() -> None:
 
         with pytest.raises(ClientDisconnectedError):
             await leaving.future
-        with pytest.raises(DeadlineExceededError, match="no answer after"):
+        with pytest.raises(DeadlineExceededError, match="No answer after"):
             await late.future
 
     assert batcher.executed == 1

@@ -58,7 +58,7 @@ async def test_a_run_that_gives_another_number_of_rows_fails_and_the_next_one_ru
         return outputs_of(np.zeros((rows if len(images) == 2 else len(images), 2), np.float32))
 
     async with started(run) as batcher:
-        with pytest.raises(InferenceFailedError, match="another number"):
+        with pytest.raises(InferenceFailedError, match="wrong number"):
             await ask(batcher, 1, 2)
 
         assert len(await ask(batcher, 3)) == 1

@@ -94,7 +94,7 @@ def test_the_golden_answers_come_out(engine: Engine, artifact: Artifact) -> None
 @pytest.mark.parametrize(
     ("model", "cause"),
     [
-        (graphs.swapped(), "1 of 1 golden answers another label"),
+        (graphs.swapped(), "1 of 1 golden answers a wrong label"),
         (graphs.nan_always(), "differ by nan"),
     ],
 )

@@ -100,8 +100,8 @@ def test_what_cannot_be_done_is_one_line(
     artifact, out = make_artifact(), tmp_path / "results.csv"
     (tmp_path / "empty").mkdir()
     calls = {
-        "holds no artifact": (tmp_path / "none", images, "--out", out),
-        "holds no image": (artifact, tmp_path / "empty", "--out", out),
+        "is not an artifact": (tmp_path / "none", images, "--out", out),
+        "has no image": (artifact, tmp_path / "empty", "--out", out),
         "No such file or directory": (artifact, tmp_path / "none", "--out", out),
         "Is a directory": (artifact, images, "--out", tmp_path),
         "has no int8 model": (artifact, images, "--out", out, "--precision", "int8"),
@@ -157,7 +157,7 @@ def test_ctrl_c_keeps_the_rows_and_says_how_to_continue(
     finished = command(cli.predict, make_artifact(), images, "--out", out)
 
     assert finished.code == 130
-    assert finished.err == f"interrupted; the same command continues {out}\n"
+    assert finished.err == f"interrupted; run the same command again to continue {out}\n"
 
 
 def test_a_log_gets_a_line_every_half_minute(

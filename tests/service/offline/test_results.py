@@ -78,7 +78,7 @@ def test_rows_of_other_options_or_of_unknown_origin_are_refused(tmp_path: Path) 
     before = path.read_bytes()
     foreign.write_text("path,label\n", encoding="utf-8")
 
-    with pytest.raises(StartError, match="begun with top_k 2; this is top_k 3"):
+    with pytest.raises(StartError, match="started with top_k 2; this is top_k 3"):
         Results(path, COLUMNS, {**ABOUT, "top_k": 3})
     with pytest.raises(StartError, match="has the columns path, label, error"):
         Results(path, [*COLUMNS[:2], "fault"], ABOUT)

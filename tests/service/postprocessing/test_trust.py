@@ -45,7 +45,11 @@ def test_sets_for_each_label_need_thresholds_for_each_and_images_enough() -> Non
     for trust, coverage, message in (
         (with_own, None, "needs `coverage`"),
         (with_own, 0.97, r"at most 0\.95 with `per_label`: the 19 images of '.+' that set"),
-        (_trust(prediction_sets=SETS), 0.9, "no thresholds for each label: an earlier version"),
+        (
+            _trust(prediction_sets=SETS),
+            0.9,
+            "no thresholds for each label, because an earlier version",
+        ),
     ):
         with pytest.raises(InvalidParameterError, match=message):
             trust.validate(PredictOptions(coverage=coverage, per_label=True))

@@ -69,7 +69,7 @@ def test_a_truncated_image_is_refused_or_read_but_breaks_nothing(file_format: st
 def test_a_truncated_image_says_which_it_was_and_what_to_send() -> None:
     payload = encode(striped(), "JPEG")[:-200]
 
-    with pytest.raises(InvalidImageError, match="Send a whole, undamaged file") as refused:
+    with pytest.raises(InvalidImageError, match="Send a complete, undamaged file") as refused:
         decode(payload, index=7)
 
     assert refused.value.index == 7

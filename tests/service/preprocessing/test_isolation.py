@@ -64,9 +64,9 @@ async def test_children_decode_and_refuse_as_the_service_itself_does(
 @pytest.mark.parametrize(
     ("payload", "why"),
     [
-        (b"much memory", "takes too much memory"),
+        (b"much memory", "needs too much memory"),
         (b"much time", "takes too long to decode"),
-        (b"crash", r"ends the decoder \(SIGSEGV\)"),
+        (b"crash", r"makes the decoder crash \(SIGSEGV\)"),
     ],
 )
 def test_a_file_that_breaks_its_child_is_refused_and_the_next_is_decoded(
@@ -74,7 +74,7 @@ def test_a_file_that_breaks_its_child_is_refused_and_the_next_is_decoded(
 ) -> None:
     began, before = time.perf_counter(), pid_of(decoders)
 
-    with pytest.raises(InvalidImageError, match=f"^The image {why}.*Save it anew.*") as caught:
+    with pytest.raises(InvalidImageError, match=f"^The image {why}.*Save it again.*") as caught:
         decoders.decode(payload, 3)
 
     assert caught.value.index == 3

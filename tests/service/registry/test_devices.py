@@ -44,7 +44,7 @@ def test_no_gpu_is_counted_by_an_onnxruntime_for_the_cpu(monkeypatch: pytest.Mon
 def test_a_gpu_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     of_machine(2, monkeypatch)
 
-    with pytest.raises(StartError, match="names GPU 2, and this process sees 2") as refused:
+    with pytest.raises(StartError, match="names GPU 2, but this process sees 2") as refused:
         find_devices(Settings(device_ids=(0, 2)))
 
     assert str(refused.value).isprintable()

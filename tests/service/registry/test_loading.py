@@ -63,7 +63,7 @@ def broken_manifest(folder: Path) -> None:
         (tampered, "SHA-256"),
         (longer, "bytes; the manifest says"),
         (without_model, "cannot be read"),
-        (without_manifest, "holds no artifact"),
+        (without_manifest, "is not an artifact"),
         (broken_manifest, "manifest.json: "),
     ],
 )

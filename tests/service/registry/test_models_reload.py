@@ -175,7 +175,7 @@ async def test_a_candidate_that_crashes_its_trial_is_refused(
     make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(folder: Path) -> None:
-        raise StartError(f"{folder} ended its process with signal 11.")
+        raise StartError(f"{folder} made its process end with signal 11.")
 
     async with serving_from(make_artifact().parent) as service:
         make_artifact(version="2")

@@ -94,8 +94,8 @@ async def test_a_folder_that_is_not_named_as_its_manifest_says_is_refused_alone(
 
     assert served == ["tiny 1", "good 1"]
     assert reason == (
-        f"{copy} contains good 1; a folder under RESNET_MODEL_REPOSITORY must be named as its "
-        "manifest says, good/1. Move it there, or export the model to where it is."
+        f"{copy} contains good 1; a folder in RESNET_MODEL_REPOSITORY must have the name and "
+        "version of its manifest, good/1. Move it there, or export the model again."
     )
     assert trials == [good]  # which takes a second each
 
@@ -136,7 +136,9 @@ async def test_a_model_is_loaded_once_however_its_folder_is_named(
 def test_a_root_that_is_no_folder_is_refused(make_artifact: MakeArtifact) -> None:
     settings = Settings(artifact=make_artifact(), model_repository=Path("nowhere"))
 
-    with pytest.raises(StartError, match=r"RESNET_MODEL_REPOSITORY \(=nowhere\) is no folder"):
+    with pytest.raises(
+        StartError, match=r"RESNET_MODEL_REPOSITORY \(=nowhere\) is not a readable folder"
+    ):
         create_app(settings)
 
 

@@ -22,9 +22,7 @@ def test_what_is_passed_over_in_an_older_manifest_is_logged(
         loaded = load_classifier(Settings(artifact=folder, intra_op_threads=1))
 
     assert loaded.info.name == "tiny"
-    (line,) = [
-        record for record in caplog.records if record.message == "manifest fields passed over"
-    ]
+    (line,) = [record for record in caplog.records if record.message == "manifest fields ignored"]
     assert vars(line)["fields"] == {
         "which": "comment",
         "why": f"An earlier version wrote {folder}.",

@@ -30,7 +30,7 @@ def test_a_bad_candidate_is_refused_in_its_own_words(make_artifact: MakeArtifact
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("kill -SEGV $$", "ended its process with signal 11"),
+        ("kill -SEGV $$", "made its process end with signal 11"),
         ("echo 'Traceback'; echo 'the last line' >&2; exit 1", "the last line"),
         (r"printf 'torn \377\376' >&2; exit 1", "torn \ufffd\ufffd"),
         ("exit 3", "failed to load"),
@@ -83,7 +83,7 @@ def test_a_trial_that_hangs_can_be_ended(tmp_path: Path, monkeypatch: pytest.Mon
         while load._child is None:
             time.sleep(0.01)
         load.stop()
-        with pytest.raises(StartError, match="ended its process with signal 9"):
+        with pytest.raises(StartError, match="made its process end with signal 9"):
             loading.result(10)
 
 

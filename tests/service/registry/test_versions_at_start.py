@@ -50,7 +50,7 @@ async def test_a_version_that_crashes_its_trial_does_not_crash_the_start(
 ) -> None:
     def crash(_: TrialLoad, folder: Path) -> None:
         if folder.name == "2":
-            raise StartError(f"{folder} ended its process with signal 11.")
+            raise StartError(f"{folder} made its process end with signal 11.")
 
     monkeypatch.setattr(TrialLoad, "__call__", crash)
     folder = make_artifact().parent
@@ -142,7 +142,7 @@ def test_workers_are_chosen_by_the_newest_good_version(
     def trial(folder: Path) -> None:
         tried.append(folder)
         if folder.name == "4":
-            raise StartError(f"{folder} ended its process with signal 11.")
+            raise StartError(f"{folder} made its process end with signal 11.")
         if folder.name == "3":
             raise OSError(12, "Cannot allocate memory")
 

@@ -217,8 +217,8 @@ def test_sighup_brings_certificate_and_version_to_every_worker(
     [
         ({"tls_cert": "none.crt"}, "RESNET_TLS_CERT (='none.crt'): No such file or directory."),
         ({"tls_key": "none.key"}, "RESNET_TLS_KEY (='none.key'): No such file or directory."),
-        ({"tls_key": "client.key"}, "cannot be used: key values mismatch. Give PEM files that"),
-        ({"tls_key": None}, "cannot be used: something is missing. Give PEM files that"),
+        ({"tls_key": "client.key"}, "cannot be used: key values mismatch. Use PEM files that"),
+        ({"tls_key": None}, "cannot be used: something is missing. Use PEM files that"),
         ({"tls_cert": "text", "tls_key": "first.key"}, "cannot be used: "),
         ({"tls_client_ca": "none.crt"}, "RESNET_TLS_CLIENT_CA (='none.crt'): No such file"),
         ({"tls_client_ca": "text"}, "RESNET_TLS_CLIENT_CA (='text') cannot be used: "),

@@ -49,7 +49,7 @@ def test_a_host_is_listened_on(host: str, listens: str) -> None:
         ("[::1", "is not known"),
         ("127.0.0.1:8000", "is not known"),
         ("a" * 70, "is not known"),
-        ("192.0.2.1", "is no address of this machine"),
+        ("192.0.2.1", "is not an address of this machine"),
     ],
 )
 def test_a_host_that_cannot_be_listened_on_is_what_the_error_names(host: str, why: str) -> None:
@@ -64,7 +64,7 @@ def test_a_port_that_is_taken_is_what_the_error_names() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        why = f"^Port {port} of 127.0.0.1 cannot be taken: .*PORT"
+        why = f"^Port {port} of 127.0.0.1 cannot be used: .*PORT"
         with pytest.raises(StartError, match=why), bind(Settings(port=port)):
             pass
 
@@ -102,7 +102,7 @@ def test_a_unix_socket_that_is_left_over_is_replaced_and_one_in_use_is_not(tmp_p
 
     with bind(Settings(uds=path)) as [sock]:
         sock.listen()
-        why = f"RESNET_UDS .='{path}'. cannot be bound: Address already in use. Choose another path"
+        why = f"RESNET_UDS .='{path}'. cannot be used: Address already in use. Choose another path"
         with pytest.raises(StartError, match=why), bind(Settings(uds=path)):
             pass
         assert address(sock) == f"unix:{path}"
@@ -154,7 +154,7 @@ def test_a_path_that_cannot_be_bound_is_what_the_error_names(
     with pytest.raises(StartError) as refused, bind(Settings(uds=tmp_path / path)):
         pass
 
-    assert str(refused.value).startswith(f"RESNET_UDS (={str(tmp_path / path)!r}) cannot be bound:")
+    assert str(refused.value).startswith(f"RESNET_UDS (={str(tmp_path / path)!r}) cannot be used:")
     assert why in str(refused.value)
 
 
@@ -200,7 +200,7 @@ def test_an_inherited_socket_is_shared_by_workers() -> None:
 @pytest.mark.parametrize(
     ("kind", "count", "why"),
     [
-        (socket.SOCK_STREAM, "2", "LISTEN_FDS (='2') must be 1: hand over one socket."),
+        (socket.SOCK_STREAM, "2", "LISTEN_FDS (='2') must be 1: pass exactly one socket."),
         (socket.SOCK_STREAM, "1", "cannot be used: it does not listen for connections."),
         (socket.SOCK_DGRAM, "1", "cannot be used: it does not listen for connections."),
     ],
@@ -259,6 +259,6 @@ def test_a_port_for_metrics_that_is_taken_is_what_the_error_names() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        why = f"^Port {port} of 127.0.0.1 cannot be taken: .*RESNET_METRICS_PORT"
+        why = f"^Port {port} of 127.0.0.1 cannot be used: .*RESNET_METRICS_PORT"
         with pytest.raises(StartError, match=why), bind(Settings(port=0, metrics_port=port)):
             pass

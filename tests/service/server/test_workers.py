@@ -265,7 +265,7 @@ def test_a_port_that_is_taken_is_one_line_before_a_model_is_loaded(running: Runn
 
     assert run.returncode == 1
     assert re.fullmatch(
-        rf"error: Port {running.port} of 127\.0\.0\.1 cannot be taken: .*\. Choose another with "
+        rf"error: Port {running.port} of 127\.0\.0\.1 cannot be used: .*\. Choose another with "
         r"RESNET_PORT or --port\.\n",
         run.stderr,
     )

@@ -72,7 +72,7 @@ def test_a_file_that_others_may_read_or_write_is_refused(mode: int, file: Path) 
     file.write_text("shop: first")
     file.chmod(mode)
 
-    with pytest.raises(StartError, match=rf"mode {mode:o}\): chmod 640"):
+    with pytest.raises(StartError, match=rf"mode {mode:o}\); run chmod 640"):
         read_keys(file)
 
 

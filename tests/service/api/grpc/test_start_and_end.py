@@ -121,7 +121,7 @@ def test_without_its_extra_the_setting_stops_the_start_with_one_line(
         create_app(Settings(artifact=make_artifact(), grpc_port=8001))
 
     assert str(stopped.value) == (
-        "RESNET_GRPC_PORT (=8001) asks for gRPC, and grpc is not installed. Install the extra "
+        "RESNET_GRPC_PORT (=8001) needs grpc, which is not installed. Install the extra "
         "`grpc`, or unset it."
     )
 

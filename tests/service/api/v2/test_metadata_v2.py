@@ -133,7 +133,7 @@ async def test_statistics_count_requests_images_and_runs() -> None:
         ("POST", "/v2/models/nope/infer", 404, "unknown model"),
         ("GET", "/v2/nope", 404, "no /v2/nope"),
         ("GET", "/v2/systemsharedmemory/status", 404, "no /v2/systemsharedmemory"),
-        ("GET", INFER, 405, "does not answer to GET"),
+        ("GET", INFER, 405, "does not accept GET"),
         ("POST", "/v2/repository/models/fashion-mnist/load", 501, "SIGHUP"),
         ("POST", "/v2/repository/models/fashion-mnist/unload", 501, "SIGHUP"),
     ],

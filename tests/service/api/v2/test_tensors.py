@@ -168,7 +168,7 @@ def test_more_images_than_allowed_are_refused() -> None:
         read(binary([5, 2, 2, 1], bytes(20)), bytes(20))
 
 
-EXPECTED = r"UINT8 of shape \[-1, 2, 2, 1\]. For image files ask 'm-image'"
+EXPECTED = r"UINT8 of shape \[-1, 2, 2, 1\]. For image files use 'm-image'"
 
 
 @pytest.mark.parametrize("item", [b"0,", b"[],", b"{}", b'""'])
@@ -253,7 +253,7 @@ def test_what_is_no_request_of_the_protocol_is_told_the_right_place(body: bytes)
 
 def test_tensors_for_the_model_of_files_are_told_the_right_model() -> None:
     with pytest.raises(
-        InvalidParameterError, match=r"BYTES of shape \[-1, 1\]. For tensors ask 'm'"
+        InvalidParameterError, match=r"BYTES of shape \[-1, 1\]. For tensors use 'm'"
     ):
         read(asking([1, 2, 2, 1], data=[0] * 4), signature=FILES)
 
