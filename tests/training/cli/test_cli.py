@@ -183,7 +183,7 @@ def test_evaluation_on_images_that_do_not_fit_fails_in_one_line(
 
     finished = command(evaluate_script, run, "--data", others)
 
-    _assert_failed(finished, "its labels are bag, hat; the model's labels are boot, coat.")
+    _assert_failed(finished, "Its labels are bag, hat; the model's labels are boot, coat.")
 
 
 def test_evaluation_takes_data_with_only_some_of_the_runs_labels(

@@ -66,7 +66,7 @@ def test_the_exit_code_says_whether_what_is_required_is_met(
 
     assert (met.code, met.err) == (0, "")
     assert missed.code == 3
-    assert missed.err.startswith("not met: n is 20, and must be at least 21\nnot met: nll is ")
+    assert missed.err.startswith("not met: n is 20; it must be at least 21\nnot met: nll is ")
     assert bad.code == 2
     assert "with one of top1, top5" in bad.err
 
