@@ -137,5 +137,7 @@ def test_a_command_that_failed_ends_the_measurement_with_its_code(
 def test_a_refusal_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmarks.train", "accuracy", "slow"])
 
-    with pytest.raises(SystemExit, match=r"^error: There is no recipe 'slow'; the recipes are .*\.$"):
+    with pytest.raises(
+        SystemExit, match=r"^error: There is no recipe 'slow'; the recipes are .*\.$"
+    ):
         app()

@@ -51,7 +51,7 @@ def _make(path: Path, *names: str) -> Path:
         ([], "", "it is empty"),
         ([], "nothing", "there is no such file or folder"),
         ([], "resnet18.pth", "--weights {path}/resnet18.pth --out artifacts/NAME/1"),
-        ([], "model.onnx", "there is no such file or folder. Besides, an ONNX file alone"),
+        ([], "model.onnx", "there is no such file or folder. Also, an ONNX file alone"),
         ([], "runs/mine", "export-model {path}/runs/mine --out artifacts/NAME/1"),
     ],
 )

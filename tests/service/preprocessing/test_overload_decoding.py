@@ -151,7 +151,7 @@ async def test_places_come_free_as_soon_as_the_slower_stage_lets_them(
     with (
         admitted(admission, 100, 1_000),
         admission.decode_slot(undecoded, 1_000),
-        pytest.raises(OverloadedError, match="5 do not fit") as refused,
+        pytest.raises(OverloadedError, match="5 more do not fit") as refused,
     ):
         admission.acquire(5, 1_000)
 

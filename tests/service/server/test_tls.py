@@ -223,4 +223,4 @@ def test_a_client_without_tls_is_told_so(echoing: Echoing) -> None:
         answer = client.recv(1000)
 
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert answer.endswith(b"This port speaks TLS. Ask with https://.")
+    assert answer.endswith(b"This port needs TLS. Use https://.")
