@@ -28,8 +28,8 @@ export function reliabilityChart({ after, before, ece }) {
     bars, before ? outline(before, width, up) : [],
     s("path", { class: "diagonal", d: `M${LEFT} ${up(0)}L${LEFT + SIDE} ${up(1)}` }),
     counts, axis,
-    s("text", { x: LEFT + 8, y: TOP + 18 }, `ECE ${ece === null ? t("none") : share(ece, 2)}`),
-    s("text", { x: LEFT + 8, y: TOP + 36 }, `n ${number(total)}`),
+    s("text", { x: LEFT + 8, y: TOP + 18, class: "over" }, `ECE ${ece === null ? t("none") : share(ece, 2)}`),
+    s("text", { x: LEFT + 8, y: TOP + 36, class: "over" }, `n ${number(total)}`),
     s("text", { x: LEFT + SIDE / 2, y: TOP + SIDE + COUNTS + 48, class: "middle" }, t("reliability.x")),
     s("text", { x: 12, y: TOP + SIDE / 2, class: "middle", transform: `rotate(-90 12 ${TOP + SIDE / 2})` }, t("reliability.y")));
 }
