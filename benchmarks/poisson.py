@@ -8,7 +8,7 @@ request was due.
 import select
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -87,7 +87,10 @@ def send(ports: Sequence[int], request: bytes, due: Seconds) -> Answers:
         request: As it goes over the wire.
         due: Seconds from now, ascending.
     """
-    free = [[_Connection(port, at) for _ in range(CONNECTIONS)] for at, port in enumerate(ports)]
+    # In rotation: the server closes a connection on which nothing comes.
+    free = [
+        deque(_Connection(port, at) for _ in range(CONNECTIONS)) for at, port in enumerate(ports)
+    ]
     busy: set[_Connection] = set()
     answers, began, number = Answers(), time.perf_counter(), 0
     moments = (began + due).tolist()
@@ -95,7 +98,7 @@ def send(ports: Sequence[int], request: bytes, due: Seconds) -> Answers:
         now = time.perf_counter()
         while number < len(moments) and moments[number] <= now:
             at = number % len(ports)
-            connection = free[at].pop() if free[at] else _Connection(ports[at], at)
+            connection = free[at].popleft() if free[at] else _Connection(ports[at], at)
             connection.due = moments[number]
             connection.socket.sendall(request)
             answers.late.append(time.perf_counter() - connection.due)
