@@ -22,9 +22,9 @@ SETTINGS = (
     "batch_size=24",
     "class_weights=true",
     "epochs=4",
-    "image_size=8",
+    "image_size=14",
     "optimizer=sgd",
-    "learning_rate=0.05",
+    "learning_rate=0.002",
     "precision=float32",
 )
 PLAIN = ("flip=false", "random_erasing=0", "random_shift=0", "resolution_start=1")

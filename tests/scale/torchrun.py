@@ -84,7 +84,7 @@ class Ended:
         return [line for line in self.err.splitlines() if line.startswith("error: ")]
 
 
-def make_images(folder: Path, labels: Mapping[str, int], size: int = 8) -> Path:
+def make_images(folder: Path, labels: Mapping[str, int], size: int = 14) -> Path:
     """Write grey images, brighter from label to label; so many of each."""
     random = np.random.default_rng(0)
     for place, (label, count) in enumerate(labels.items()):
