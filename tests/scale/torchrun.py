@@ -158,6 +158,8 @@ def _torchrun(processes: int, number: int, hosts: int) -> list[str]:
         "--rdzv-endpoint=10.77.0.1:29400",
         "--rdzv-id=test",
         f"--local-addr=10.77.0.{number + 1}",
+        # torchrun would compare the address with those that the host's name has.
+        f"--rdzv-conf=is_host={int(number == 0)}",
     ]
 
 

@@ -132,10 +132,10 @@ class RunRecord(BaseModel):
         """Name what decides the weights, last bits aside: all processes of a run have the same."""
         names = (
             "recipe",
-            "architecture",
             "labels",
-            "preprocessing",
             "dataset_sha256",
+            "preprocessing",
+            "architecture",
             "seed",
             "weights",
             "loss_weights",
