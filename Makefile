@@ -124,8 +124,8 @@ bench-trust: install
 	$(RUN)/python -m benchmarks.coverage runs/trust/*-[0-9]
 	[ -z "$(PHOTOS)" ] || $(RUN)/python -m benchmarks.networks runs/trust --data "$(PHOTOS)" $(ON_PHOTOS)
 	$(RUN)/python -m benchmarks.calibrators runs/trust/*-[0-9]
-	$(RUN)/python -m benchmarks.strangers runs/trust/left-out --leave-out Shirt --leave-out Sandal
-	[ -z "$(CIFAR10)" ] || $(RUN)/python -m benchmarks.strangers runs/trust/left-out --data "$(CIFAR10)" $(ON_CIFAR10) \
+	$(RUN)/python -m benchmarks.ood_detection runs/trust/left-out --leave-out Shirt --leave-out Sandal
+	[ -z "$(CIFAR10)" ] || $(RUN)/python -m benchmarks.ood_detection runs/trust/left-out --data "$(CIFAR10)" $(ON_CIFAR10) \
 	    $(patsubst %,--leave-out %,bird cat deer ship truck)
 	$(RUN)/python -m benchmarks.explanations
 

@@ -3,7 +3,7 @@
     python -m benchmarks.networks RUNS [--data FOLDER] [--images 10000] [--seeds 3]
 
 A run that is finished is read again. Labels can be left out of training (`--leave-out`): their
-images are then near strangers, of the same source and format. Fewer training images make the
+images are then near-OOD, of the same source and format. Fewer training images make the
 training short, and leave the other splits whole.
 """
 
@@ -54,12 +54,12 @@ class Network:
     """A trained network, its images, and those of the labels that it did not learn.
 
     Attributes:
-        strangers: Test images of the labels that were left out, uint8 (N, S, S, C).
+        left_out_images: Test images of the labels that were left out, uint8 (N, S, S, C).
     """
 
     trained: TrainedNetwork
     dataset: Dataset
-    strangers: Tensor
+    left_out_images: Tensor
 
 
 def networks(  # noqa: PLR0913, PLR0917  # where, of what, how
@@ -87,7 +87,7 @@ def networks(  # noqa: PLR0913, PLR0917  # where, of what, how
     if images is not None:
         dataset = replace(dataset, train=sample(dataset.train, images))
     gone = [whole.labels.index(label) for label in leave_out]
-    strangers = whole.test[_positions(whole.test, gone)].images
+    left_out_images = whole.test[_positions(whole.test, gone)].images
     names = [label.replace("/", "-") for label in leave_out]
     names += [] if images is None else [str(images)]
     for seed in range(seeds):
@@ -97,7 +97,7 @@ def networks(  # noqa: PLR0913, PLR0917  # where, of what, how
             train(dataset, chosen, run.path, seed=seed)
         if read_record(run.path).calibration_images != len(dataset.calibration):
             raise ValueError(f"{run.path} is of an earlier version, or of other images.")
-        yield Network(load_network(run.path), dataset, strangers)
+        yield Network(load_network(run.path), dataset, left_out_images)
 
 
 class Outputs(NamedTuple):

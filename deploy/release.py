@@ -1,6 +1,6 @@
 """Build a release from the last commit, and check each part of it as a user would first use it.
 
-`make release` calls this after `make sbom`. Nothing is published: what was built lies in `dist/`.
+`make release` calls this after `make sbom`. Nothing is published: the files are in `dist/`.
 The wheel is built twice, from the source tree and from the sdist, and must be the same. It is
 installed in a fresh environment, away from the sources. The image runs without rights.
 """
@@ -93,7 +93,7 @@ def environment() -> dict[str, str]:
 
 
 def export_commit(target: Path) -> Path:
-    """Write the files of the last commit, without anything that lies beside them."""
+    """Write the files of the last commit, without uncommitted ones."""
     demand(not run("git", "status", "--porcelain"), "commit first: a release is of a commit")
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:

@@ -16,8 +16,8 @@ class WeightedMean(MeanMetric):
         """Add the mean of a batch.
 
         Args:
-            value: Of the batch.
-            weight: Images in it.
+            value: Mean loss of the batch, a scalar.
+            weight: Number of images in it, a scalar.
         """
         self.mean_value = self.mean_value + value * weight
         self.weight = self.weight + weight

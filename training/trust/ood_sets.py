@@ -2,8 +2,8 @@
 
 Noise, inverted and shuffled images of the validation split choose the score. Other kinds are
 reported: scikit-learn's digits, letters in matplotlib's fonts, parts of scikit-learn's two
-photographs, and the user's own folder. Symbols are near strangers of small grey images, parts of
-photographs those of colour images.
+photographs, and the user's own folder. Symbols are near-OOD for networks of small grey images,
+parts of photographs for those of colour images.
 """
 
 from collections.abc import Iterable, Iterator

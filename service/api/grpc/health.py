@@ -35,9 +35,15 @@ class Health:
     async def check(self, _: Call, message: bytes) -> bytes:
         """Serving until SIGTERM, unless an engine is stalled: as `/readyz`.
 
+        Args:
+            message: A serialised `HealthCheckRequest`.
+
+        Returns:
+            A serialised `HealthCheckResponse`.
+
         Raises:
             NotFoundError: If another service is asked for.
-            MalformedRequestError: If the message is none.
+            MalformedRequestError: If the message cannot be parsed.
         """
         try:
             name = StringValue.FromString(message).value

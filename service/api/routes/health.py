@@ -21,16 +21,16 @@ router = APIRouter()
 )
 async def livez(request: Request) -> Health:
     """Alive unless an engine is stalled."""
-    models = service_of(request).models
-    if any(classifier.is_stalled for classifier in models.all()):
+    service = service_of(request)
+    if service.is_stalled:
         raise EngineStalledError(
             f"A run of the engine has lasted for over {STALL_TIMEOUT_S:g} s, or its "
             "thread has ended. Restart the service."
         )
     return Health(
-        model=models.find().info,
-        models=[classifier.info for classifier in models.all()],
-        refused=[FailedModel()] * len(models.failed()),
+        model=service.models.find().info,
+        models=[classifier.info for classifier in service.models.all()],
+        refused=[FailedModel()] * len(service.models.failed()),
     )
 
 

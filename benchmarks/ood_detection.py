@@ -1,9 +1,9 @@
 """How well scores tell images that a network was not trained for: near and far, with intervals.
 
-    python -m benchmarks.strangers RUNS --leave-out Shirt --leave-out Sandal [--seeds 3]
-    python -m benchmarks.strangers RUNS --data CIFAR10 --recipe cifar10 --leave-out bird ...
+    python -m benchmarks.ood_detection RUNS --leave-out Shirt --leave-out Sandal [--seeds 3]
+    python -m benchmarks.ood_detection RUNS --data CIFAR10 --recipe cifar10 --leave-out bird ...
 
-Near strangers are the labels that were left out of training, and images of the same format; far
+Near-OOD images are the labels that were left out of training, and images of the same format; far
 ones are everything else. A score is chosen, as an export does it, on noise, inverted and shuffled
 images of the validation split. Nothing of that kind is reported. The threshold is the
 calibration split's.
@@ -43,7 +43,7 @@ LEFT_OUT = "labels left out"
 
 
 def measure(network: Network) -> dict[str, Any]:
-    """Measure every score against every set of strangers."""
+    """Measure every score against every set of OOD images."""
     trained, dataset = network.trained, network.dataset
     head = trained.network.classifier
 
@@ -59,9 +59,9 @@ def measure(network: Network) -> dict[str, Any]:
     )
     distorted = distort(sample(dataset.validation, MAX_DISTORTED).images).values()
     chooses = [seen(images) for images in distorted]
-    strangers = {LEFT_OUT: ("near", seen(sample_of(network.strangers)))}
+    foreign = {LEFT_OUT: ("near", seen(sample_of(network.left_out_images)))}
     for name, one in ood_sets(dataset.preprocessing, None).items():
-        strangers[name] = (one.kind, seen(one.images))
+        foreign[name] = (one.kind, seen(one.images))
     found = {}
     for name, score in scores.items():
         known, inside = score(*test), score(*validation)
@@ -72,7 +72,7 @@ def measure(network: Network) -> dict[str, Any]:
             "flagged": float((known < threshold).double().mean()),
             "sets": {
                 which: {"kind": kind, **_against(known, score(*images), threshold)}
-                for which, (kind, images) in strangers.items()
+                for which, (kind, images) in foreign.items()
             },
         }
     return {"run": trained.path.name, "seed": trained.record.seed, "scores": found}
@@ -83,14 +83,14 @@ def sample_of(images: Tensor) -> Tensor:
     return images[:: max(1, len(images) // MAX_DISTORTED)]
 
 
-def _against(known: Tensor, strangers: Tensor, threshold: float) -> dict[str, Any]:
-    count = int((strangers < threshold).sum())
+def _against(known: Tensor, foreign: Tensor, threshold: float) -> dict[str, Any]:
+    count = int((foreign < threshold).sum())
     return {
-        "n": len(strangers),
-        "auroc": auroc(known, strangers),
-        "auroc_interval": auroc_interval(known, strangers),
-        "flagged": count / len(strangers),
-        "flagged_interval": share_interval(count, len(strangers)),
+        "n": len(foreign),
+        "auroc": auroc(known, foreign),
+        "auroc_interval": auroc_interval(known, foreign),
+        "flagged": count / len(foreign),
+        "flagged_interval": share_interval(count, len(foreign)),
     }
 
 
@@ -131,7 +131,7 @@ def main(  # noqa: PLR0913, PLR0917  # an option each
             measured.append({"dataset": network.dataset.name, **measure(network)})
     for line in table(measured):
         typer.echo(f"| {' | '.join(line)} |")
-    name = f"strangers-{measured[0]['dataset']}"
+    name = f"ood-detection-{measured[0]['dataset']}"
     typer.echo(str(write_result(name, {"left_out": leave_out, "networks": measured})))
 
 
