@@ -10,6 +10,8 @@ from training.evaluation.predict import Predictions
 
 AT_LEAST = ("top1", "top5", "balanced", "worst_label", "n")
 AT_MOST = ("nll", "ece", "brier")
+LARGEST = {"n": math.inf, "nll": math.inf, "brier": 2.0}
+"""What a figure can be at most; all others are shares."""
 
 
 class Requirement(NamedTuple):
@@ -30,20 +32,24 @@ def read_requirements(given: Sequence[str]) -> list[Requirement]:
     """Read NAME=VALUE pairs.
 
     Raises:
-        ValueError: If a name is not known, or a value is no number that the figure can have.
+        ValueError: If a name is not known, or a value is none that the figure can have.
     """
     found = []
     for pair in given:
-        name, _, text = pair.partition("=")
+        name, _, text = (part.strip() for part in pair.partition("="))
+        if name not in AT_LEAST + AT_MOST:
+            names = ", ".join(AT_LEAST + AT_MOST)
+            raise ValueError(f"{pair!r} must be NAME=VALUE, such as top1=0.9; names are {names}")
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if name not in AT_LEAST + AT_MOST or not value >= 0:
-            names = ", ".join(AT_LEAST + AT_MOST)
-            raise ValueError(f"{pair}: must be NAME=VALUE, with one of {names}: top1=0.9")
-        if value > 1 and name not in ("nll", "n", "brier"):
-            raise ValueError(f"{pair}: {name} is a share between 0 and 1: {name}={value / 100:g}")
+        most = LARGEST.get(name, 1.0)
+        if not (0 <= value <= most and math.isfinite(value)):
+            bounds = f"between 0 and {most:g}" if math.isfinite(most) else "of 0 or more"
+            is_percent = most == 1 and 1.5 <= value <= 100
+            hint = f", not a percentage: {name}={value / 100:g}" if is_percent else ""
+            raise ValueError(f"{pair!r}: {name} must be a number {bounds}{hint}")
         found.append(Requirement(name, value))
     return found
 

@@ -16,7 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from model.network.resnet import ResNet, build_parts
 from training.data.dataset import Batch
 from training.distributed import processes
-from training.fit.position import resumed_within_epoch
+from training.fit.lightning_internals import resumed_within_epoch
 from training.fit.process_group import by_rank
 from training.fit.weighted_mean import WeightedMean
 from training.recipe.augment import augment, image_size_at, mix

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from model.artifact.durable import sync_folder
 from training.data.dataset import Batch
 from training.data.loader import EpochOrder
-from training.fit.position import resumed_within_epoch, steps_done
+from training.fit.lightning_internals import resumed_within_epoch, steps_done
 from training.runs.folder import RunFolder
 
 

@@ -6,7 +6,9 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from training.fit.lightning_internals import averaged_model
 
 WARMUP_STEPS = 10
 """After n steps at most (1 + n) / (10 + n) of the average is kept, as in TensorFlow's EMA."""
@@ -47,8 +49,8 @@ class MovingAverage(WeightAveraging):
         """
         pl_module.to(trainer.strategy.root_device)
         super().setup(trainer, pl_module, stage)
-        average = self._average_model  # Lightning has no public way to it
-        if isinstance(average, AveragedModel):
+        average = averaged_model(self)
+        if average is not None:
             average.n_averaged = average.n_averaged.cpu()
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:  # noqa: ARG002
