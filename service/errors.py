@@ -21,6 +21,7 @@ Errors:
     ├── UnsupportedMediaTypeError   415  a content type that no route reads
     ├── InvalidImageError           422  no readable image
     ├── RateLimitedError            429  more than one client may ask for
+    ├── HeadersTooLargeError        431  too many bytes beside the body
     ├── InferenceFailedError        500  the engine failed, or its outputs are not finite
     ├── InternalError               500  a bug in the service
     ├── UnsupportedError            501  in the protocol, but not supported
@@ -28,7 +29,8 @@ Errors:
     ├── EngineStalledError          503  a run of the engine does not end
     ├── OverloadedError             503  the queue is full
     ├── OutOfMemoryError            503  too little memory at the moment
-    └── DeadlineExceededError       504  no response within the deadline
+    ├── DeadlineExceededError       504  no response within the deadline
+    └── HttpVersionError            505  a version of HTTP other than 1.0 and 1.1
 """
 
 from collections.abc import Mapping
@@ -194,6 +196,12 @@ class RateLimitedError(ServiceError):
         self.headers = headers
 
 
+class HeadersTooLargeError(ServiceError):
+    """The request has too many bytes beside its body."""
+
+    code = "headers_too_large"
+
+
 class InferenceFailedError(ServiceError):
     """The engine failed, or its outputs are not finite."""
 
@@ -260,6 +268,12 @@ class DeadlineExceededError(ServiceError):
     code = "deadline_exceeded"
 
 
+class HttpVersionError(ServiceError):
+    """The request has a version of HTTP other than 1.0 and 1.1."""
+
+    code = "http_version_not_supported"
+
+
 STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
     {
         MalformedRequestError: HTTPStatus.BAD_REQUEST,
@@ -278,6 +292,7 @@ STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
         UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         InvalidImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
         RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
+        HeadersTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         InferenceFailedError: HTTPStatus.INTERNAL_SERVER_ERROR,
         InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
         UnsupportedError: HTTPStatus.NOT_IMPLEMENTED,
@@ -286,6 +301,7 @@ STATUS: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType(
         OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
         OutOfMemoryError: HTTPStatus.SERVICE_UNAVAILABLE,
         DeadlineExceededError: HTTPStatus.GATEWAY_TIMEOUT,
+        HttpVersionError: HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
     }
 )
 

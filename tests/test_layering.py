@@ -25,6 +25,7 @@ GROUND: Mapping[str, frozenset[str]] = MappingProxyType(
                 "service.cancellation",
                 "service.cpus",
                 "service.errors",
+                "service.fault",
                 "service.log",
                 "service.memory",
                 "service.settings",

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.direct import ERROR, DirectRoute
 from service.api.equivalents import Equivalents
+from service.api.failures import as_error
 from service.api.record import RECORD, RequestRecord
 from service.api.recorder import Recorder, RequestIds
 from service.api.rejection import Rejection
@@ -21,6 +22,7 @@ from service.api.shedding import LoadShedder
 from service.api.state import SERVICE, ServiceState
 from service.cancellation import DISCONNECT
 from service.errors import NotReadyError
+from service.fault import FAULT
 
 CANCELLED = "The service ended before it answered the request. Send it elsewhere."
 """At the end of the drain timeout the server cancels the remaining requests."""
@@ -128,6 +130,8 @@ class RequestMiddleware:
         rejection = None if gate is None else gate.check(scope, record)
         if rejection is not None:
             self.service.telemetry.failures.labels(rejection.code).inc()
+        elif FAULT in scope:
+            raise as_error(scope[FAULT])
         elif scope["method"] == "POST":
             rejection = self._shedder.check(record.path, record.headers)
         return rejection

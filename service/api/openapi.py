@@ -39,12 +39,11 @@ OF_STATUS = {
     "429": ("Retry-After",),
     "503": ("Retry-After",),
 }
-ANY, OF_KEYS, OF_LIMITS = (400, 500, 503), (401, 403), (429,)
+ANY, OF_KEYS, OF_LIMITS = (400, 431, 500, 503), (401, 403), (429,)
 PLAIN: Node = {"text/plain": {"schema": {"type": "string"}}}
 BY_THE_SERVER = frozenset({"400", "431", "503"})
-"""Also answered in plain text, before a route is chosen: a head that breaks the rules of HTTP or
-is too large, and too many connections."""
-TOO_LARGE: Node = {"431": {"description": "Request Header Fields Too Large", "content": {}}}
+"""Also answered in plain text, by the server: a body whose frames break the rules of HTTP or are
+too large, and a lack of memory."""
 
 
 def complete_document(app: FastAPI, settings: Settings) -> None:
@@ -102,10 +101,7 @@ def _responses(path: str, own: Node) -> Node:
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorV2"}}}
         common = {status: each | {"content": content} for status, each in common.items()}
     own = {status: each for status, each in own.items() if "HTTPValidationError" not in str(each)}
-    return {
-        status: _in_full(status, each)
-        for status, each in sorted((TOO_LARGE | common | own).items())
-    }
+    return {status: _in_full(status, each) for status, each in sorted((common | own).items())}
 
 
 def _in_full(status: str, response: Node) -> Node:

@@ -1,19 +1,15 @@
-"""Requests that are not read: why, and the response that says so."""
+"""Requests that are not read: why, and the response that says so where no application can."""
 
 from http import HTTPStatus
-from typing import NamedTuple
+
+import httptools
+
+from service.fault import Fault
 
 MAX_OVERHEAD_BYTES = 65_536
 """Of one request without its body: request line, headers, the frames of chunks, trailers."""
 BODY_PER_OVERHEAD = 8
 """So many bytes of a body allow one byte more: a long upload has more frames."""
-
-
-class Fault(NamedTuple):
-    """Why a request is not read."""
-
-    status: HTTPStatus
-    text: str
 
 
 class HeadError(ValueError):
@@ -39,6 +35,14 @@ TOO_LARGE = Fault(
     f"The request has more than {MAX_OVERHEAD_BYTES:,} bytes beside its body, "
     f"plus one for every {BODY_PER_OVERHEAD} of the body.",
 )
+
+
+def fault_of(error: httptools.HttpParserError) -> Fault:
+    """Say what is wrong with what a parser could not read."""
+    cause = error.__context__
+    if isinstance(cause, HeadError):
+        return cause.fault
+    return NO_MEMORY if isinstance(cause, MemoryError) else INVALID
 
 
 def max_bytes(body: int) -> int:

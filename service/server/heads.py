@@ -4,7 +4,10 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from service.server.faults import Fault, HeadError
+import httptools
+
+from service.fault import Fault
+from service.server.faults import HeadError
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z.:_~%-]+\])(?::[0-9]*)?")
 """RFC 3986, 3.2.2: a name, an IPv4 address, or an IPv6 address in brackets; then perhaps a port."""
@@ -44,6 +47,14 @@ def check_head(version: str, headers: Iterable[tuple[bytes, bytes]]) -> int:
     if codings:
         _check_codings(version, codings)
     return length
+
+
+def has_path(url: bytes) -> bool:
+    """Tell whether a request's target can be read, and has a path."""
+    try:
+        return url.isascii() and bool(httptools.parse_url(url).path)
+    except httptools.HttpParserInvalidURLError:
+        return False
 
 
 def _check_codings(version: str, codings: bytes) -> None:

@@ -64,7 +64,8 @@ class HttpProtocol(ReceivingProtocol):
         active = self._active
         if active is None or active.more_body:
             if self._stage != BETWEEN:
-                self._reject(INCOMPLETE)
+                self._refuse(INCOMPLETE)
+                return self._active is not None and not self._lingering.is_closing()
             return False
         self._stage, self._last_response = BETWEEN, b""
         if self.pipeline and self.pipeline[0][0].more_body:  # it will never be complete
@@ -105,6 +106,7 @@ class HttpProtocol(ReceivingProtocol):
             self._active = None
         self._idle_since = self.loop.time()
         if self._lingering.is_closing():
+            self.server_state.idle[self] = None  # what it still sends is dropped
             return
         if self.flow.read_paused:
             self.flow.resume_reading()

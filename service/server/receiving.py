@@ -6,27 +6,29 @@ The half of the protocol that reads what a client sends; `service.server.protoco
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.fault import FAULT, Fault
 from service.log import LogThrottle
 from service.server.closing import LingeringTransport
 from service.server.connections import Connections
 from service.server.faults import (
-    INVALID,
     NO_MEMORY,
     NO_TUNNEL,
     TOO_LARGE,
     TOO_MANY_CONNECTIONS,
-    Fault,
     HeadError,
+    fault_of,
     max_bytes,
     render,
 )
-from service.server.heads import check_head
+from service.server.heads import check_head, has_path
 from service.server.timeouts import NEVER, LazyTimeout
 from service.server.upgrade import strip_upgrade
 
 PIECE_BYTES = 4_096
 """Of heads and chunks, parsed at a time: some 150 of the shortest requests, 2 KB each."""
 PROBES = frozenset({b"/livez", b"/readyz", b"/metrics"})
+UNREAD = b"*"
+"""In place of a path or method that cannot be read."""
 BETWEEN, HEAD, BODY = range(3)
 """What is being received: nothing, a request's head, or its body."""
 
@@ -101,16 +103,17 @@ class ReceivingProtocol(HttpToolsProtocol):
                 break
             except httptools.HttpParserUpgrade as upgrade:
                 if self.parser.get_method() == b"CONNECT":
-                    self._reject(NO_TUNNEL)
+                    self._refuse(NO_TUNNEL)
                     return
                 piece = self._head_without_upgrade() + piece[upgrade.args[0] :]
             except httptools.HttpParserError as error:
-                self._reject(_fault_of(error))
+                is_read = isinstance(error.__context__, HeadError)
+                self._refuse(fault_of(error), is_read=is_read)
                 return
         if self._stage != BETWEEN:
             self._fed += len(piece)
             if self._fed > max_bytes(self._body_received):
-                self._reject(TOO_LARGE)
+                self._refuse(TOO_LARGE)
                 return
         if self._active is None and self._timeout.deadline == NEVER:
             self._start_timeout()
@@ -127,29 +130,62 @@ class ReceivingProtocol(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
         return strip_upgrade(method, self.url, version, self.headers)
 
-    def _reject(self, fault: Fault) -> None:
-        """Answer what never becomes a complete request, in its turn, and end the connection."""
-        if fault is INVALID and (times := _invalid_requests.count()) is not None:
-            self.logger.warning(INVALID.text, extra={"fields": {"times": times}})
+    def _refuse(self, fault: Fault, *, is_read: bool = False) -> None:
+        """End the connection; the application answers what it has a head of, in its turn.
+
+        It judges the key first. One that has begun already has done so.
+
+        Args:
+            fault: Why the rest is not read.
+            is_read: Whether all headers are.
+        """
         if self._lingering.is_closing():
             return
-        earlier, response = self._active, render(fault)
-        if self._stage == BODY:  # of a request that was passed on
-            if earlier is None:  # and answered
-                response = b""
-            elif earlier is not self.cycle:
-                self.pipeline.popleft()
-            elif earlier.response_started:
-                response = b""
-            else:
-                earlier = None
-        if earlier is None:
-            self._ignores_input = True
-            self.transport.write(response)
+        if self._stage == HEAD and fault is not NO_MEMORY:
+            self._begin_refused(is_read=is_read)
+        self._ignore_input()
+        if self._stage != BODY:
+            self._reject(fault)
+        elif self._active is None:  # it is answered
             self.transport.close()
         else:
-            self._last_response = response
-            self._ignore_input()
+            self.cycle.scope[FAULT] = fault  # type: ignore[literal-required]
+            self.cycle.keep_alive = False
+            if self._active is self.cycle:
+                self.loop.call_soon(self._reject_begun, fault)
+
+    def _begin_refused(self, *, is_read: bool) -> None:
+        """Have the application begin with a head that is not, or only in part, what it seems."""
+        if not is_read:
+            self.headers.clear()
+        has_method = bool(self.url)
+        if not has_path(self.url):
+            self.url = UNREAD
+        self._begin()
+        if not has_method:
+            self.scope["method"] = UNREAD.decode()
+
+    def _reject_begun(self, fault: Fault) -> None:
+        """Answer a request that the application still reads; one that is answered is over."""
+        if self._lingering.is_closing():
+            return
+        active = self._active
+        if active is not None and active.response_started:
+            self._last_response = b""
+            return
+        if active is not None:
+            self.transport.write(render(fault))
+        self.transport.close()
+
+    def _reject(self, fault: Fault) -> None:
+        """Answer what is no request, in its turn, and end the connection."""
+        if (times := _invalid_requests.count()) is not None:
+            self.logger.warning(fault.text, extra={"fields": {"times": times}})
+        if self._active is None:
+            self.transport.write(render(fault))
+            self.transport.close()
+        else:
+            self._last_response = render(fault)
 
     def on_message_begin(self) -> None:
         """Count anew."""
@@ -159,7 +195,7 @@ class ReceivingProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Check the head, and start the request; the body has a timeout of its own.
+        """Check the head, and start the request; its body has a timeout of its own.
 
         Raises:
             HeadError: For the parser, whose caller answers.
@@ -167,15 +203,19 @@ class ReceivingProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():  # it is parsed again
             return
         self._body_length = check_head(self.parser.get_http_version(), self.headers)
-        state = self.server_state
-        if self._is_extra and self.url not in PROBES and state.are_too_many:
+        if self._is_extra and self.url not in PROBES and self.server_state.are_too_many:
             raise HeadError(TOO_MANY_CONNECTIONS)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start the request."""
         self._timeout.deadline = NEVER
         super().on_headers_complete()
+        self.headers = []  # of trailers, which are no headers of the request (RFC 9110, 6.5.1)
         self._stage = BODY
         if self._active is None:
             self._active = self.cycle
-            state.idle.pop(self, None)
+            self.server_state.idle.pop(self, None)
 
     def on_body(self, body: bytes) -> None:
         """Count the bytes."""
@@ -206,10 +246,3 @@ class ReceivingProtocol(HttpToolsProtocol):
         self._unparsed = b""
         self._lingering.is_held = False
         self._lingering.resume_reading()
-
-
-def _fault_of(error: httptools.HttpParserError) -> Fault:
-    cause = error.__context__
-    if isinstance(cause, HeadError):
-        return cause.fault
-    return NO_MEMORY if isinstance(cause, MemoryError) else INVALID

@@ -21,7 +21,7 @@ ATTRIBUTES: dict[type, str] = {
     "server_state timeout_keep_alive transport connection_made connection_lost data_received "
     "eof_received on_message_begin on_headers_complete on_body on_message_complete "
     "on_response_complete pause_writing resume_writing shutdown _start_asgi_task",
-    RequestResponseCycle: "body disconnected message_event more_body response_complete "
+    RequestResponseCycle: "body disconnected keep_alive message_event more_body response_complete "
     "response_started scope",
     FlowControl: "read_paused resume_reading",
     ServerState: "connections tasks total_requests",
@@ -37,7 +37,8 @@ USES: dict[tuple[type, str], str] = {
     "_start_asgi_task",
     (HttpToolsProtocol, "on_message_begin"): "headers url",
     (RequestResponseCycle, "run_asgi"): "on_response",
-    (RequestResponseCycle, "send"): "on_response disconnected response_complete response_started",
+    (RequestResponseCycle, "send"): "on_response disconnected keep_alive response_complete "
+    "response_started",
     (RequestResponseCycle, "receive"): "body disconnected message_event more_body",
     (Server, "_serve"): "lifespan main_loop startup shutdown",
     (Server, "main_loop"): "on_tick",

@@ -42,6 +42,7 @@ def test_only_our_own_failures_are_server_errors() -> None:
         "overloaded",
         "out_of_memory",
         "deadline_exceeded",
+        "http_version_not_supported",  # 505, of HTTP itself
         "unsupported",  # 501, which Triton's clients expect for what a server does not have
     }
 

@@ -11,6 +11,7 @@ from starlette.types import Scope
 
 from service.api.access.keys import ApiKey, KeyRing, KeyScope
 from service.errors import ForbiddenError, UnauthorizedError
+from service.fault import FAULT
 
 HEALTH = frozenset({"/livez", "/readyz"})
 METRICS = "/metrics"
@@ -83,6 +84,8 @@ def _read_key(scope: Scope) -> bytes:
         elif name == b"authorization":
             match = _BEARER.fullmatch(value) if len(value) <= 2 * MAX_KEY_BYTES else None
             found.append(match[1] if match else b"")
+    if not found and FAULT in scope:
+        raise UnauthorizedError(f"This service needs a key, and found none. {scope[FAULT].text}")
     if not found:
         raise UnauthorizedError(f"This service needs a key. {_HOW}.")
     if len(found) > 1:

@@ -54,17 +54,17 @@ class Gate:
             How to reject a client that asks for too much; None if the request may continue.
 
         Raises:
-            MalformedRequestError: If another host is asked for.
             UnauthorizedError: If there is no valid key.
             ForbiddenError: If the key lacks a scope.
+            MalformedRequestError: If another host is asked for.
             NotFoundError: If another port serves the path.
         """
-        if self._hosts is not None and record.path not in UNLIMITED:
-            self._hosts.check(scope)
         try:
             self.admit(scope, record)
         except RateLimitedError as error:
             return self._repeated(record.path, error)
+        if self._hosts is not None and record.path not in UNLIMITED:
+            self._hosts.check(scope)
         if self._metrics_port:
             self._check_port(scope, record.path)
         return None

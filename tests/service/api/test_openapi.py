@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import STATUS, LoadRefusedError, MethodNotAllowedError
+from service.errors import STATUS, HttpVersionError, LoadRefusedError, MethodNotAllowedError
 from tests.service.conftest import Service
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +47,7 @@ async def test_every_problem_is_declared_with_its_status(shipped: Service) -> No
     assert wanted - declared == {
         (405, MethodNotAllowedError.code),  # of no method that is declared
         (409, LoadRefusedError.code),  # of routes that need a key and a repository
+        (505, HttpVersionError.code),  # of no version that its clients send
     }
 
 
