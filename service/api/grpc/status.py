@@ -30,6 +30,7 @@ CODES: Mapping[type[ServiceError], StatusCode] = MappingProxyType(
         errors.UnsupportedMediaTypeError: StatusCode.INVALID_ARGUMENT,
         errors.InvalidImageError: StatusCode.INVALID_ARGUMENT,
         errors.RateLimitedError: StatusCode.RESOURCE_EXHAUSTED,
+        errors.HeadersTooLargeError: StatusCode.RESOURCE_EXHAUSTED,
         errors.InferenceFailedError: StatusCode.INTERNAL,
         errors.InternalError: StatusCode.INTERNAL,
         errors.UnsupportedError: StatusCode.UNIMPLEMENTED,
@@ -38,6 +39,7 @@ CODES: Mapping[type[ServiceError], StatusCode] = MappingProxyType(
         errors.OverloadedError: StatusCode.UNAVAILABLE,
         errors.OutOfMemoryError: StatusCode.UNAVAILABLE,
         errors.DeadlineExceededError: StatusCode.DEADLINE_EXCEEDED,
+        errors.HttpVersionError: StatusCode.UNIMPLEMENTED,
     }
 )
 
