@@ -1,9 +1,10 @@
 """The plan against reality: latencies that `plan-capacity` predicts, and those that are measured.
 
-`python -m benchmarks.plan [ARTIFACT] [SECONDS]`, on an idle machine with two cores or more. The
-service is measured as `plan-capacity` does it. Then one replica on a core of its own, and two
-behind a balancer that deals requests out in turn, are sent requests that arrive by chance, at 40,
-60 and 80 % of their capacity; the same arrivals are simulated. Medians over the rounds.
+`python -m benchmarks.plan [ARTIFACT] [SECONDS]`, on an idle machine with two cores or more. One
+replica on a core of its own, and two behind a balancer that deals requests out in turn, are
+measured as `plan-capacity` does it, before each round: a virtual machine is not always equally
+fast. Then they are sent requests that arrive by chance, at 40, 60 and 80 % of their capacity; the
+same arrivals are simulated. Medians over the rounds.
 
 How to read the table: `p99` and `mean` are predicted and measured, in ms, and measured over
 predicted; the goal is 0.8 to 1.2. `waited` is the share of the time that the replicas were ready to
@@ -18,9 +19,10 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.request import urlopen
 
 import numpy as np
@@ -32,11 +34,12 @@ from benchmarks.poisson import arrivals, send
 from benchmarks.process import Process, ours, pin_to, serving, write_result
 from model.artifact.folder import read
 from model.cli import script
-from service.capacity.measurement import Measured, measure
+from service.capacity.measurement import Measured, measure_running
+from service.capacity.service_process import ServiceProcess
 from service.capacity.simulation import Replica, serve
 
 LOADS = (0.4, 0.6, 0.8)
-ROUNDS = 3
+ROUNDS = 5
 GOAL = 0.2
 DISTURBED = 0.02
 """Share of the time that replicas may wait for their core."""
@@ -56,11 +59,23 @@ class System(NamedTuple):
     servers: Sequence[Process]
     measured: Measured
 
+    @classmethod
+    def of(cls, servers: Sequence[Process]) -> Self:
+        """Measure the first replica as it runs."""
+        service = ServiceProcess(servers[0].started, servers[0].port, BytesIO())
+        return cls(servers, measure_running(service, make_image(28), cores=1))
+
     @property
     def replica(self) -> Replica:
         """As it is simulated."""
         measured = self.measured
-        return Replica(measured.fit.cost, measured.max_batch_size, measured.runners)
+        return Replica(
+            measured.fit.cost,
+            measured.max_batch_size,
+            measured.runners,
+            idle_s=measured.idle_s,
+            stalls=measured.stalls,
+        )
 
 
 def counts(servers: Sequence[Process]) -> dict[str, float]:
@@ -89,6 +104,14 @@ def one_round(system: System, load: float, seconds: float, seed: int) -> Row:
     simulated = [serve(replica, due[at::number]) for at in range(number)]
     latencies = np.concatenate([each.latencies for each in simulated]) + rest_s
     return {
+        "fixed_ms": 1000 * replica.cost.fixed_s,
+        "image_ms": 1000 * replica.cost.image_s,
+        "idle_ms": 1000 * replica.idle_s,
+        "fit_residual": system.measured.fit.residual,
+        "round_trip_ms": 1000 * rest_s,
+        "mean_stall_ms": 1000 * float(np.mean(replica.stalls)),
+        "p99_stall_ms": 1000 * float(np.percentile(replica.stalls, 99)),
+        "core_share": system.measured.core_share,
         "per_second": len(due) / float(due[-1]),
         "p99_ms": answers.percentile_ms(99),
         "predicted_p99_ms": 1000 * float(np.percentile(latencies, 99)),
@@ -104,9 +127,12 @@ def one_round(system: System, load: float, seconds: float, seed: int) -> Row:
     }
 
 
-def rows(system: System, seconds: float) -> list[dict[str, object]]:
+def rows(servers: Sequence[Process], seconds: float) -> list[dict[str, object]]:
     """Measure all loads in turns, and print a line for each."""
-    rounds = [[one_round(system, load, seconds, seed) for load in LOADS] for seed in range(ROUNDS)]
+    rounds = []
+    for seed in range(ROUNDS):
+        system = System.of(servers)
+        rounds.append([one_round(system, load, seconds, seed) for load in LOADS])
     found: list[dict[str, object]] = []
     for load, own in zip(LOADS, zip(*rounds, strict=True), strict=True):
         row = {name: median(each[name] for each in own) for name in own[0]}
@@ -116,7 +142,7 @@ def rows(system: System, seconds: float) -> list[dict[str, object]]:
         }
         is_met = abs(ratios["p99"] - 1) <= GOAL and not row["not_answered"]
         verdict = "disturbed" if row["waited"] > DISTURBED else "met" if is_met else "missed"
-        replicas = len(system.servers)
+        replicas = len(servers)
         print(
             f"{replicas:8} {load:5.0%} {row['per_second']:9.0f}"
             f" {row['predicted_p99_ms']:8.2f} {row['p99_ms']:8.2f} {ratios['p99']:5.2f}"
@@ -137,25 +163,14 @@ def rows(system: System, seconds: float) -> list[dict[str, object]]:
     return found
 
 
-def check(artifact: Path, precision: str, seconds: float) -> dict[str, object]:
-    """Measure one replica, then compare one and two with the simulation."""
-    settings = {"ARTIFACT": artifact, "PRECISION": precision}
-    measured = measure(settings, make_image(28), cores=1)
-    cost = measured.fit.cost
+def check(artifact: Path, precision: str, seconds: float) -> list[dict[str, object]]:
+    """Compare one replica and two with the simulation."""
     print(
-        f"\n{precision}: a batch takes {1000 * cost.fixed_s:.3f} ms + {1000 * cost.image_s:.3f} ms "
-        f"an image, up to {measured.max_batch_size}; a lone request {measured.round_trip_s:.6f} s "
-        f"more; the fit misses by {measured.fit.residual:.1%}; the service got "
-        f"{measured.core_share:.0%} of its core\n"
+        f"\n{precision}\n"
         "replicas  load requests/s  p99: predicted measured ratio  mean: predicted measured ratio"
         "  refused  waited   late  goal"
     )
-    command, environment = ours(
-        artifact=str(artifact),
-        precision=precision,
-        max_batch_size=str(measured.max_batch_size),
-        drain_delay_s="0",
-    )
+    command, environment = ours(artifact=str(artifact), precision=precision, drain_delay_s="0")
     found: list[dict[str, object]] = []
     cores = sorted(os.sched_getaffinity(0))
     for replicas in (1, 2):
@@ -166,18 +181,8 @@ def check(artifact: Path, precision: str, seconds: float) -> dict[str, object]:
                 for core in cores[:replicas]
             ]
             pin_to(set(cores[replicas:] or cores))
-            system = System(servers, measured)
-            one_round(system, LOADS[0], 0.5, seed=ROUNDS)  # what is paid once
-            found += rows(system, seconds)
-    return {
-        "fixed_ms": round(1000 * cost.fixed_s, 4),
-        "image_ms": round(1000 * cost.image_s, 4),
-        "residual": round(measured.fit.residual, 4),
-        "round_trip_ms": round(1000 * measured.round_trip_s, 4),
-        "max_batch_size": measured.max_batch_size,
-        "core_share": round(measured.core_share, 3),
-        "rows": found,
-    }
+            found += rows(servers, seconds)
+    return found
 
 
 def main(artifact: ArtifactFolder = SHIPPED, seconds: Seconds = 10) -> None:

@@ -1,6 +1,7 @@
 """A closed loop of requests over HTTP, to measure what they cost the service."""
 
 import asyncio
+import random
 import time
 
 from service.errors import StartError
@@ -22,8 +23,13 @@ class Client:
         )
         self._request = head.encode() + image
 
-    async def ask(self, connections: int, seconds: float) -> list[float]:
+    async def ask(self, connections: int, seconds: float, pause_s: float = 0.0) -> list[float]:
         """Ask on so many connections, each at least once, and again when it has its answer.
+
+        Args:
+            connections: Side by side.
+            seconds: Until when a connection asks again.
+            pause_s: Before it does, by chance, on average.
 
         Returns:
             The seconds that each answer took.
@@ -33,12 +39,12 @@ class Client:
         """
         end, latencies = time.perf_counter() + seconds, list[float]()
         try:
-            await asyncio.gather(*(self._one(end, latencies) for _ in range(connections)))
+            await asyncio.gather(*(self._one(end, pause_s, latencies) for _ in range(connections)))
         except (OSError, EOFError) as error:
             raise StartError(f"The measured service has ended: {error}.") from error
         return latencies
 
-    async def _one(self, end: float, latencies: list[float]) -> None:
+    async def _one(self, end: float, pause_s: float, latencies: list[float]) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
             while True:
@@ -53,6 +59,8 @@ class Client:
                 latencies.append(now - began)
                 if now > end:
                     return
+                if pause_s:
+                    await asyncio.sleep(random.expovariate(1 / pause_s))
         finally:
             writer.close()
 

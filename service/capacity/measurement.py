@@ -2,7 +2,9 @@
 
 The network is not the only cost: with a small one HTTP, decoding and Python take longer than the
 engine. So the service itself is started and asked on more and more connections. Processor time
-counts, not the clock's: it is the same whatever else the machine does.
+counts, not the clock's: it is the same whatever else the machine does. What the clock adds to it
+now and then (a core that slept, an interrupt, the machine beneath a virtual one) is measured with
+lone requests.
 """
 
 import asyncio
@@ -21,6 +23,8 @@ ROUNDS, ROUND_S = 3, 0.3
 MIN_BATCHES = 8
 """Of each point, so that the mean of their sizes means something."""
 MAX_CONNECTIONS = 128
+LONE_S = 4.0
+"""For lone requests: with a small network stalls of one in a hundred are seen often enough."""
 
 
 class Measured(NamedTuple):
@@ -31,7 +35,10 @@ class Measured(NamedTuple):
         engine: Of a batch, to the times of the engine alone that the service measured at its start.
         runners: Batches that run side by side.
         max_batch_size: That the service uses for this network here.
+        idle_s: What a batch that begins on an idle runner costs beyond others.
         round_trip_s: What a lone request takes beyond its batch: the network and the client.
+            Median.
+        stalls: How much longer each lone request took than the median; of some, how much shorter.
         core_share: Of its cores, what the service got when it was asked for all that it can.
         model: Name, version, precision, provider.
     """
@@ -43,6 +50,8 @@ class Measured(NamedTuple):
     round_trip_s: float
     core_share: float
     model: Mapping[str, str]
+    idle_s: float = 0.0
+    stalls: tuple[float, ...] = ()
 
 
 class _Point(NamedTuple):
@@ -50,8 +59,8 @@ class _Point(NamedTuple):
 
     batch_size: float  # mean
     cpu_s: float  # of a batch
-    latency_s: float  # of the fastest tenth: others may have waited for a core
     cores: float  # that it used
+    latencies: list[float]
 
 
 def measure(settings: Mapping[str, object], image: bytes, cores: int) -> Measured:
@@ -73,10 +82,12 @@ def measure(settings: Mapping[str, object], image: bytes, cores: int) -> Measure
             "this machine, because a replica is measured as it will run."
         )
     with started(settings, usable[:cores]) as service:
-        return _measure(service, Client(service.port, image), cores)
+        return measure_running(service, image, cores)
 
 
-def _measure(service: ServiceProcess, client: Client, cores: int) -> Measured:
+def measure_running(service: ServiceProcess, image: bytes, cores: int) -> Measured:
+    """Measure a service that runs already; see `measure`."""
+    client = Client(service.port, image)
     about = service.architecture()
     if about["model"]["provider"] != "cpu":
         raise StartError(
@@ -95,24 +106,29 @@ def _measure(service: ServiceProcess, client: Client, cores: int) -> Measured:
     fit = Fit.to(
         [point.batch_size for point in points], [point.cpu_s / threads for point in points]
     )
+    lone = _ask(service, client, 1, LONE_S, pause_s=alone_s)
+    usual_s = median(lone.latencies)
+    after_idle_s = max(fit.cost.seconds(1), lone.cpu_s / threads)
     engine = [(each["images"], each["ms"] / 1000) for each in serving["batches"]]
     return Measured(
         fit,
         Fit.to(*zip(*engine, strict=True)),
         runners,
         limit,
-        max(0.0, median(each[0].latency_s for each in rounds) - fit.cost.seconds(1)),
+        max(0.0, usual_s - after_idle_s),
         max(point.cores for point in points) / cores,
         about["model"],
+        after_idle_s - fit.cost.seconds(1),
+        tuple(each - usual_s for each in lone.latencies),
     )
 
 
-def _ask(service: ServiceProcess, client: Client, connections: int, seconds: float) -> _Point:
+def _ask(
+    service: ServiceProcess, client: Client, connections: int, seconds: float, pause_s: float = 0.0
+) -> _Point:
     """Ask for so long, and read before and after what the service did."""
     before, began_cpu_s, began = service.batches(), service.cpu_s(), time.perf_counter()
-    latencies = asyncio.run(client.ask(connections, seconds))
+    latencies = asyncio.run(client.ask(connections, seconds, pause_s))
     took_s, cpu_s = time.perf_counter() - began, service.cpu_s() - began_cpu_s
     batches, images = (now - then for now, then in zip(service.batches(), before, strict=True))
-    return _Point(
-        images / batches, cpu_s / batches, sorted(latencies)[len(latencies) // 10], cpu_s / took_s
-    )
+    return _Point(images / batches, cpu_s / batches, cpu_s / took_s, latencies)

@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable
 from typing import Annotated, NamedTuple, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.functional_serializers import PlainSerializer
 
-from service.capacity.cost import Cost, Fit
+from service.capacity.cost import Cost
 from service.capacity.measurement import Measured
 from service.capacity.simulation import Replica, Simulated, simulate
 
@@ -106,11 +107,11 @@ def make_plan(measured: Measured, goal: Goal) -> Plan:
     fit, rest_s = measured.fit, measured.round_trip_s
     costs = fit.cost, fit.low, fit.high
     within_s = goal.p99_s - rest_s
-    _check(fit, rest_s, goal)
+    _check(measured, goal)
     size = _batch_size(fit.cost, measured.max_batch_size, within_s)
 
     def replica(cost: Cost) -> Replica:
-        return Replica(cost, size, measured.runners)
+        return Replica(cost, size, measured.runners, idle_s=measured.idle_s, stalls=measured.stalls)
 
     def limit(cost: Cost) -> float:
         return highest_rate(replica(cost), lambda found: found.percentile_s(99) <= within_s)
@@ -156,14 +157,18 @@ def highest_rate(replica: Replica, is_met: Callable[[Simulated], bool]) -> float
     return low
 
 
-def _check(fit: Fit, rest_s: float, goal: Goal) -> None:
+def _check(measured: Measured, goal: Goal) -> None:
     """Refuse a goal that even a lone request would miss, or that is too close to tell."""
-    if fit.high.seconds(1) + rest_s > goal.p99_s:
-        each_ms, most_ms = (1000 * (cost.seconds(1) + rest_s) for cost in (fit.cost, fit.high))
+    stall_s = float(np.percentile(measured.stalls or (0.0,), 99))
+    usual_s, most_s = (
+        cost.seconds(1) + measured.idle_s + measured.round_trip_s
+        for cost in (measured.fit.cost, measured.fit.high)
+    )
+    if most_s + stall_s > goal.p99_s:
         raise CapacityError(
-            f"A request takes {each_ms:.3g} ms with nothing else to do (up to "
-            f"{most_ms:.3g} ms within error bars), so no number of replicas can "
-            f"answer 99 of 100 within {1000 * goal.p99_s:g} ms. Allow more time, give "
+            f"A request takes {1000 * usual_s:.3g} ms with nothing else to do (1 of 100 up to "
+            f"{1000 * (most_s + stall_s):.3g} ms, error bars included), so no number of replicas "
+            f"can answer 99 of 100 within {1000 * goal.p99_s:g} ms. Allow more time, give "
             "a replica more --cores, or use a smaller network."
         )
 

@@ -1,7 +1,8 @@
 """A replica as a batch-service queue, simulated event by event.
 
 Requests of one image arrive by chance (Poisson). A runner that is free takes all that wait, up to
-the limit, and answers them together: M/D(b)/c with the policy of `service.inference.batcher`.
+the limit, and answers them together: M/G(b)/c with the policy of `service.inference.batcher`. Work
+takes its cost and, now and then, a stall as it was measured (`Replica.stalls`).
 It knows times alone; `service.capacity.plan` asks it at which rate a percentile is met.
 
 Source:
@@ -23,6 +24,8 @@ from service.capacity.cost import Cost
 Seconds = NDArray[np.float64]
 WARM_UP = 0.1
 """Share of the requests that are simulated and not counted, since the first ones find no queue."""
+STALLS_SEED = 1
+"""Apart from the arrivals': with one seed they would depend on each other."""
 
 
 class Replica(NamedTuple):
@@ -34,6 +37,10 @@ class Replica(NamedTuple):
         runners: Batches that run side by side.
         max_in_flight: A request that finds so many unanswered is refused.
         deadline_s: A request that has waited longer is not run.
+        idle_s: What a batch that begins on an idle runner costs beyond others: caches are cold.
+        stalls: What batches of one image took beyond their cost, in seconds, one measurement each;
+            empty: nothing. They are drawn again by chance, one for the time that such a batch
+            takes, so that a longer batch has more of them.
     """
 
     cost: Cost
@@ -41,11 +48,16 @@ class Replica(NamedTuple):
     runners: int = 1
     max_in_flight: float = math.inf
     deadline_s: float = math.inf
+    idle_s: float = 0.0
+    stalls: tuple[float, ...] = ()
 
     @property
     def capacity(self) -> float:
         """Images a second in full batches; no queue is stable at this rate."""
-        return self.runners * self.max_batch_size / self.cost.seconds(self.max_batch_size)
+        took_s = self.cost.seconds(self.max_batch_size)
+        if self.stalls:
+            took_s *= 1 + sum(self.stalls) / len(self.stalls) / self.cost.seconds(1)
+        return self.runners * self.max_batch_size / took_s
 
 
 class Simulated(NamedTuple):
@@ -96,6 +108,27 @@ def serve(replica: Replica, arrivals: Seconds) -> Simulated:
     return _Queue(replica).serve(arrivals)
 
 
+class _Durations:
+    """What batches take, one after another.
+
+    Args:
+        replica: What runs them.
+        images: In all batches together, at most.
+    """
+
+    def __init__(self, replica: Replica, images: int) -> None:
+        self._cost, self._unit_s = replica.cost, replica.cost.seconds(1)
+        drawn = np.random.default_rng(STALLS_SEED).choice(replica.stalls or (0.0,), images + 1)
+        self._stalled = [0.0, *np.cumsum(drawn).tolist()]  # seconds after so many units of work
+        self._worked = 0.0  # in units; no batch takes more of them than it has images
+
+    def take(self, images: int) -> float:
+        """Return the seconds of the next batch."""
+        cost_s, before = self._cost.seconds(images), int(self._worked)
+        self._worked += cost_s / self._unit_s
+        return cost_s + self._stalled[int(self._worked)] - self._stalled[before]
+
+
 class _Queue:
     """The state of a simulation: who waits, and when runners are free."""
 
@@ -106,10 +139,11 @@ class _Queue:
         self._in_flight = 0
         self._latencies: list[tuple[float, float]] = []  # arrival, latency
         self._refused: list[float] = []  # arrivals
-        self._batches: list[tuple[float, int]] = []  # start, images
+        self._batches: list[tuple[float, int, float]] = []  # start, images, seconds
 
     def serve(self, arrivals: Seconds) -> Simulated:
         """Serve requests in the order of their arrival."""
+        self._durations = _Durations(self._replica, len(arrivals))
         for now in arrivals.tolist():
             if self._running and self._running[0][0] <= now:
                 self._advance(now)
@@ -119,7 +153,7 @@ class _Queue:
             self._waiting.append(now)
             self._in_flight += 1
             if len(self._running) < self._replica.runners:
-                self._start(now)
+                self._start(now, self._replica.idle_s)
         self._advance(math.inf)
         return self._counted(arrivals)
 
@@ -130,7 +164,7 @@ class _Queue:
             self._in_flight -= images
             self._start(ended)
 
-    def _start(self, now: float) -> None:
+    def _start(self, now: float, extra_s: float = 0.0) -> None:
         """Run what waits; those that have waited for too long are refused."""
         replica, batch = self._replica, list[float]()
         while self._waiting and len(batch) < replica.max_batch_size:
@@ -141,9 +175,10 @@ class _Queue:
                 self._refused.append(arrival)
                 self._in_flight -= 1
         if batch:
-            end = now + replica.cost.seconds(len(batch))
+            took_s = self._durations.take(len(batch)) + extra_s
+            end = now + took_s
             self._latencies += [(arrival, end - arrival) for arrival in batch]
-            self._batches.append((now, len(batch)))
+            self._batches.append((now, len(batch), took_s))
             heappush(self._running, (end, len(batch)))
 
     def _counted(self, arrivals: Seconds) -> Simulated:
@@ -151,13 +186,13 @@ class _Queue:
         begin, end = arrivals[int(WARM_UP * len(arrivals))], arrivals[-1]
         latencies = np.array([took for arrival, took in self._latencies if arrival >= begin])
         refused = sum(arrival >= begin for arrival in self._refused)
-        sizes = [images for start, images in self._batches if begin <= start <= end]
-        busy_s = sum(map(self._replica.cost.seconds, sizes))
+        counted = [each for each in self._batches if begin <= each[0] <= end]
+        busy_s = sum(took_s for _, _, took_s in counted)
         span_s = end - begin
         return Simulated(
             latencies,
             refused / (refused + len(latencies)),
-            float(np.mean(sizes)),
+            float(np.mean([images for _, images, _ in counted])),
             min(1.0, float(busy_s / span_s) / self._replica.runners),
             float(latencies.sum()) / span_s,
         )

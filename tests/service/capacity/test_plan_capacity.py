@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from statistics import median
 from types import SimpleNamespace
 
 import pytest
@@ -41,6 +42,7 @@ def test_a_service_is_measured_with_all_that_a_request_costs(
     monkeypatch.setenv("RESNET_API_KEYS_FILE", "/nowhere")  # would stand in the way
     monkeypatch.setattr(measurement, "ROUNDS", 1)
     monkeypatch.setattr(measurement, "ROUND_S", 0.02)
+    monkeypatch.setattr(measurement, "LONE_S", 0.1)
     image = base64.b64decode(read_manifest(SHIPPED).golden[0].png)
 
     found = measure({"ARTIFACT": SHIPPED, "MAX_BATCH_SIZE": 4}, image, cores=1)
@@ -49,6 +51,7 @@ def test_a_service_is_measured_with_all_that_a_request_costs(
     assert (found.runners, found.max_batch_size) == (1, 4)
     assert 1e-4 < found.fit.cost.seconds(1) < 0.1
     assert 0 < found.core_share <= 1.1
+    assert median(found.stalls) == pytest.approx(0, abs=1e-9)
 
 
 def test_an_engine_that_takes_no_processor_time_is_not_measured(

@@ -28,6 +28,27 @@ def test_single_images_wait_as_in_an_m_d_1_queue(busy: float) -> None:
     assert found.busy == pytest.approx(busy, rel=0.02)
 
 
+def test_stalls_make_images_wait_as_pollaczek_and_khinchine_say() -> None:
+    rate, often, long = 0.4, 0.1, 5.0
+    stalls = (long,) + (0.0,) * round(1 / often - 1)
+
+    found = simulate(Replica(Cost(0, 1), 1, stalls=stalls), rate, requests=100_000)
+
+    mean, square = 1 + often * long, (1 - often) + often * (1 + long) ** 2
+    waited = rate * square / 2 / (1 - rate * mean)
+    assert found.mean_s == pytest.approx(mean + waited, rel=0.05)
+    assert found.busy == pytest.approx(rate * mean, rel=0.02)
+
+
+def test_a_long_batch_has_as_many_stalls_as_it_takes_longer() -> None:
+    busy = Replica(Cost(0, 1), 4, stalls=(0.5,))
+
+    found = simulate(busy, 1_000 * busy.capacity, requests=4_000)
+
+    assert busy.capacity == pytest.approx(1 / 1.5)
+    assert found.latencies.max() == pytest.approx(4_000 * 1.5, rel=0.01)
+
+
 @pytest.mark.parametrize("fixed", [0.2, 1.0, 5.0])
 @pytest.mark.parametrize("busy", [0.2, 0.8])
 def test_batches_take_as_long_as_inoues_closed_form(fixed: float, busy: float) -> None:
