@@ -47,7 +47,7 @@ def _plan(
 ) -> None:
     """Say how many replicas a rate of requests needs, and how to set them up.
 
-    Starts the service on cores of this machine for some ten seconds and measures what a request
+    Starts the service on cores of this machine for some twenty seconds and measures what a request
     costs, HTTP and decoding included. docs/scaling.md tells the model.
 
     Example: plan-capacity artifacts/fashion-mnist/1 --rate 20000 --p99 40ms

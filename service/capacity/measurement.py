@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from statistics import median
 from typing import NamedTuple
 
+import numpy as np
+
 from service.capacity.client import Client
 from service.capacity.cost import Fit
 from service.capacity.service_process import ServiceProcess, started
@@ -23,7 +25,7 @@ ROUNDS, ROUND_S = 3, 0.3
 MIN_BATCHES = 8
 """Of each point, so that the mean of their sizes means something."""
 MAX_CONNECTIONS = 128
-LONE_S = 4.0
+LONE_S = 10.0
 """For lone requests: with a small network stalls of one in a hundred are seen often enough."""
 
 
@@ -52,6 +54,11 @@ class Measured(NamedTuple):
     model: Mapping[str, str]
     idle_s: float = 0.0
     stalls: tuple[float, ...] = ()
+
+    @property
+    def stall_p99_s(self) -> float:
+        """The stall that one of a hundred requests exceeds."""
+        return float(np.percentile(self.stalls or (0.0,), 99))
 
 
 class _Point(NamedTuple):

@@ -48,6 +48,10 @@ class Report(Part):
         description="Images a second of the engine where the model was exported; None: unknown."
     )
     round_trip_ms: Figure = Field(description="Of a lone request, beyond its batch.")
+    idle_ms: Figure = Field(description="What a batch costs more that finds the engine idle.")
+    stall_p99_ms: Figure = Field(
+        description="How much longer than the median 1 of 100 lone requests took."
+    )
     core_share: Figure = Field(description="Of its cores, what the service got when at its limit.")
     plan: Plan
     warnings: tuple[str, ...]
@@ -69,6 +73,8 @@ class Report(Part):
             engine=BatchCost.of(measured.engine),
             exported_per_s=None if speed is None else speed.images_per_second,
             round_trip_ms=1000 * measured.round_trip_s,
+            idle_ms=1000 * measured.idle_s,
+            stall_p99_ms=1000 * measured.stall_p99_s,
             core_share=measured.core_share,
             plan=plan,
             warnings=tuple(_warnings(measured)),
@@ -117,6 +123,11 @@ def _lines(report: Report) -> Iterator[tuple[str, str]]:
         "",
         f"of which the engine {engine[0]:.3g} ms + {engine[1]:.3g} ms{exported}; the rest is HTTP, "
         "decoding and Python",
+    )
+    yield (
+        "",
+        f"after a pause {report.idle_ms:.3g} ms more; 1 of 100 lone requests takes "
+        f"{report.stall_p99_ms:.3g} ms longer than usual",
     )
     yield (
         "a replica",

@@ -2,11 +2,13 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from model.artifact.folder import read_manifest
+from service.capacity import plan as planning
 from service.capacity.cost import Cost, Fit
 from service.capacity.measurement import Measured
 from service.capacity.plan import CapacityError, Goal, Plan, make_plan
@@ -66,6 +68,22 @@ def test_a_goal_under_the_time_of_one_image_is_refused_in_one_line() -> None:
 def test_a_goal_within_the_error_bars_of_one_image_is_refused() -> None:
     with pytest.raises(CapacityError, match=r"up to 6\.6 ms"):
         make_plan(measured(spread=0.1), GOAL._replace(p99_s=0.0065))
+
+
+def test_a_goal_that_one_lone_request_in_25_misses_is_refused() -> None:
+    now_and_then = measured()._replace(stalls=2 * (0.01,) + 48 * (0.0,))
+
+    with pytest.raises(CapacityError, match=r"1 of 100 up to 16\.1 ms"):
+        make_plan(now_and_then, GOAL._replace(p99_s=0.012))
+
+
+def test_stalls_and_cold_caches_ask_for_more_replicas(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "simulate", partial(simulate, requests=2_000))
+    slower = measured()._replace(idle_s=2e-3, stalls=(0.02,) + 99 * (0.0,))
+
+    assert make_plan(slower, GOAL).replicas.value > 1.1 * plan.replicas.value
 
 
 def test_a_report_is_json_with_every_part_and_text_with_every_setting(plan: Plan) -> None:
