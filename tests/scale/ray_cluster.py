@@ -22,10 +22,12 @@ SERVE = Path(sysconfig.get_path("scripts")) / "serve"
 OBJECT_STORE_BYTES = 80 * 2**20
 PATIENCE_S = 240.0
 """On a machine that is busy with other things."""
-FAST = {  # by default replicas report every 10 s, and a node drains for 30 s
+FAST = {  # by default replicas report every 10 s
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
-    "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
+    # The proxy of a node without replicas ends after 30 s, when the balancer has left it. Here the
+    # kernel deals connections out to both proxies, whatever their health checks say.
+    "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "3600",
     "RAY_health_check_failure_threshold": "30",  # a node that is slow today is not dead
     "PYTHONPATH": str(ROOT),
 }
