@@ -3,12 +3,15 @@
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from service.fault import FAULT, Fault
 from service.preprocessing import decode
 from service.registry import classifier
 from tests.service import graphs
@@ -166,6 +169,25 @@ async def not_ready(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
     service = await serve()
     service.app.state.service.draining = True
     return await service.client.get("/readyz")
+
+
+def refused(service: Service, status: HTTPStatus) -> Awaitable[httpx.Response]:
+    """Ask with a head that the server refuses; here, where there is no server, it says so."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await service.app({**scope, FAULT: Fault(status, "It is refused.")}, receive, send)
+
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x").get("/card")
+
+
+@case
+async def headers_too_large(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
+    return await refused(await serve(), HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+
+@case
+async def http_version_not_supported(serve: Serve, _: pytest.MonkeyPatch) -> httpx.Response:
+    return await refused(await serve(), HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
 
 
 @case
