@@ -19,6 +19,8 @@ from model.artifact.card_figures import (
     bullets,
     evaluation,
     few_images,
+    has_top5,
+    literal,
     precisions,
     trust,
 )
@@ -92,7 +94,7 @@ def _metadata(manifest: Manifest) -> str:
                 f"          - {{type: {kind}, name: {json.dumps(name)}, value: {value:.6f}}}"
                 for kind, name, value in (
                     ("accuracy", "top-1", metrics.top1),
-                    ("accuracy", "top-5", metrics.top5),
+                    *((("accuracy", "top-5", metrics.top5),) if has_top5(manifest) else ()),
                     ("loss", "cross-entropy", metrics.loss),
                     ("ece", "expected calibration error", metrics.ece),
                 )
@@ -118,7 +120,7 @@ def _image(manifest: Manifest) -> str:
 
 
 def _uses(manifest: Manifest) -> str:
-    labels = ", ".join(manifest.labels[:20])
+    labels = ", ".join(map(literal, manifest.labels[:20]))
     more = len(manifest.labels) - 20
     source = manifest.metrics.dataset if manifest.metrics else None
     kind = f"of the kind in {source}" if source else "of the kind it was trained on"
@@ -183,9 +185,12 @@ def _recipe(provenance: Provenance) -> str:
 
 
 def _cost(cost: Cost, first_weights: str | None) -> str:
+    minutes = cost.seconds / 60
+    time = f"{minutes:,.0f} minutes" if minutes >= 10 else f"{minutes:.1f} minutes"
     return (
-        f"{cost.epochs} epochs, {cost.seconds / 60:,.0f} minutes, {cost.cpu_seconds:,.0f} CPU "
-        f"seconds, {cost.threads} threads of {cost.processor}"
+        f"{cost.epochs} {'epoch' if cost.epochs == 1 else 'epochs'}, {time}, "
+        f"{cost.cpu_seconds:,.0f} CPU seconds, {cost.threads} "
+        f"{'thread' if cost.threads == 1 else 'threads'} of {cost.processor}"
         f"{', after what the first weights had cost' if first_weights else ''}"
     )
 

@@ -4,6 +4,7 @@ What was never measured is printed as "not recorded".
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -49,7 +50,11 @@ def evaluation(manifest: Manifest) -> str:
         return f"## Evaluation\n\n{NOT_RECORDED}: the weights were never measured."
     rows = [
         ("top-1", f"{metrics.top1:.2%}", _interval(metrics.top1, metrics.n)),
-        ("top-5", f"{metrics.top5:.2%}", _interval(metrics.top5, metrics.n)),
+        *(
+            [("top-5", f"{metrics.top5:.2%}", _interval(metrics.top5, metrics.n))]
+            if has_top5(manifest)
+            else []
+        ),
         ("cross-entropy", f"{metrics.loss:.4f}", NOT_RECORDED),
         ("expected calibration error, 15 bins", f"{metrics.ece:.2%}", NOT_RECORDED),
     ]
@@ -67,13 +72,13 @@ def evaluation(manifest: Manifest) -> str:
 
 
 def few_images(manifest: Manifest) -> str | None:
-    """Warn where the figures stand on few images; None: they do not, or there are none."""
+    """Warn where few images were measured; None: they were many, or none."""
     metrics = manifest.metrics
     if metrics is None or metrics.n >= FEW_IMAGES:
         return None
     return (
-        f"**All figures stand on only {metrics.n:,} images** (split `{metrics.split}`): top-1 is "
-        f"{metrics.top1:.1%}, and with 95 % confidence anything from "
+        f"**All figures were measured on only {metrics.n:,} images** (split `{metrics.split}`): "
+        f"top-1 is {metrics.top1:.1%}, with a 95 % confidence interval from "
         f"{_interval(metrics.top1, metrics.n)}."
     )
 
@@ -171,7 +176,7 @@ def _coverage(one: Coverage, split: str, labels: Sequence[str]) -> str:
     known = [(share, label) for share, label in shares if share is not None]
     if known:
         share, label = min(known)
-        text += f"; lowest of a label {share:.1%} ({label})"
+        text += f"; lowest of a label {share:.1%} ({literal(label)})"
     return text
 
 
@@ -228,6 +233,16 @@ def _in_distribution(manifest: Manifest, found: OodFigures) -> str:
 
 def _range(ends: tuple[float, float], digits: int = 1) -> str:
     return f"{ends[0]:.{digits}%} to {ends[1]:.{digits}%}"
+
+
+def has_top5(manifest: Manifest) -> bool:
+    """Whether the share of answers in the first five says anything: of two labels it is 100 %."""
+    return len(manifest.labels) > 5
+
+
+def literal(text: str) -> str:
+    """Escape what Markdown or HTML would not show as it is written."""
+    return re.sub(r"([\\`*<\[\]])", r"\\\1", text)
 
 
 def bullets(values: Mapping[str, object]) -> str:

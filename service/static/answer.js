@@ -76,7 +76,8 @@ function trust({ trust: found }, card) {
   const limit = found?.limit ?? limitOf(card?.manifest, card?.model?.precision);
   if (!found) {
     const reason = leftOutOf(card?.manifest, card?.model?.precision);
-    return h("p", { class: "trust unknown" }, reason ? [t("trust.leftOut"), " ", h("span", { lang: "en" }, reason)] : t("trust.unknown"));
+    return h("div", { class: "trust unknown" }, h("p", {}, t(reason ? "trust.leftOut" : "trust.unknown")),
+      reason ? h("details", {}, h("summary", {}, t("trust.why")), h("p", { lang: "en" }, reason)) : null);
   }
   const figures = found.score === null ? "" : ` (${t(limit === null ? "trust.score" : "trust.scoreLimit", { score: number(found.score, 2), limit: limit === null ? "" : number(limit, 2) })})`;
   return h("div", { class: `trust ${found.fits ? "fits" : "strange"}` },

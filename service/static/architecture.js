@@ -7,7 +7,7 @@ import { noAnswer } from "./keys.js";
 import { blocksOf, rowsOf, walk } from "./rows.js";
 import { saveSvg } from "./save.js";
 import { count, number, share, t } from "./text.js";
-import { partName, pathOf, rowName, shapeText, spoken } from "./words.js";
+import { operationNames, partName, pathOf, rowName, shapeText, spoken } from "./words.js";
 
 const narrow = matchMedia("(max-width: 40rem)");
 const view = { root: null, network: null, by: "macs", fold: true, open: new Set(), place: null, parts: {} };
@@ -131,9 +131,10 @@ function line(element, row, context) {
   element.classList.add("row", `is-${row.type}`);
   style(element, { "--h": size.heights[row.type] });
   const cost = row[view.by];
+  const [name, ...then] = row.layers ? operationNames(row, view.network) : [rowName(row, view.network)];
   element.append(
     gutter(row, size, { block }),
-    h("span", { class: "what" }, h("span", { class: "words" }, rowName(row, view.network)), " ", pathOf(row) ? h("code", {}, pathOf(row)) : null),
+    h("span", { class: "what" }, h("span", { class: "words" }, name, then.length ? h("span", { class: "then" }, then.map((one) => ` · ${one}`)) : null), " ", pathOf(row) ? h("code", {}, pathOf(row)) : null),
     h("span", { class: "shape" }, row.shape.length === 3 ? sizeMark(row.shape[1]) : null, shapeText(row.shape)),
     cost === undefined ? h("span", { class: "cost" }) : h("span", { class: "cost" }, bar(cost / most, row), h("span", { class: "figure" }, row.type === "add" && !cost ? "" : count(cost))),
   );

@@ -4,9 +4,10 @@ import { confusionChart, largestConfusions, reliabilityChart } from "./charts.js
 import { h } from "./dom.js";
 import { notLoaded } from "./keys.js";
 import { confusionOf, driftOf, labelsOf, precisionsOf, reliabilityOf, restOf, under, wilson } from "./facts.js";
-import { bytes, number, share, t } from "./text.js";
+import { bytes, has, number, share, t } from "./text.js";
 
 const MANY = 20;
+const FEW = 8; // fields that are listed at once
 
 export function showCard(root, card) {
   const manifest = card?.manifest;
@@ -29,6 +30,7 @@ export function showCard(root, card) {
   );
 }
 
+const splitName = (name) => (has(`split.${name}`) ? t(`split.${name}`) : name);
 const none = () => h("span", { class: "none" }, t("none"));
 const section = (name, ...children) => h("section", { "aria-labelledby": `card-${name}`, class: `part-${name}` }, h("h2", { id: `card-${name}` }, t(`card.${name}`)), children);
 
@@ -40,7 +42,7 @@ function verdict({ metrics, labels: names }) {
     figure("card.top1", metrics && share(metrics.top1), around && t("card.interval", { low: share(around.low), high: share(around.high) })),
     names.length > 5 ? figure("card.top5", metrics && share(metrics.top5, 2)) : null,
     figure("card.ece", metrics && share(metrics.ece)),
-    figure("card.n", metrics && number(metrics.n), metrics && `${metrics.dataset}, ${metrics.split}`));
+    figure("card.n", metrics && number(metrics.n), metrics && `${metrics.dataset}, ${splitName(metrics.split)}`));
 }
 
 function uses(manifest) {
@@ -66,10 +68,11 @@ function precisions(manifest, card) {
   ]));
 }
 
+const scrolls = (name, ...children) => h("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": t(`card.${name}`) }, children);
+
 const table = (name, columns, rows) =>
-  h("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": t(`card.${name}`) },
-    h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, t(`col.${column}`))))),
-      h("tbody", {}, rows.map((cells) => h("tr", {}, cells)))));
+  scrolls(name, h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, t(`col.${column}`))))),
+    h("tbody", {}, rows.map((cells) => h("tr", {}, cells)))));
 
 function reliability(manifest) {
   const found = reliabilityOf(manifest);
@@ -86,22 +89,21 @@ function confusions(manifest) {
 function labels(manifest) {
   const rows = labelsOf(manifest);
   if (rows.every((row) => row.recall === null)) {
-    return [h("p", {}, t("card.labels.unmeasured"), " ", none()), h("ol", { class: "names", start: "0" }, manifest.labels.slice(0, 100).map((label) => h("li", {}, label))),
-      manifest.labels.length > 100 ? h("p", { class: "note" }, t("card.more", { n: number(manifest.labels.length - 100) })) : null];
+    return [h("p", {}, t("card.labels.unmeasured"), " ", none()), scrolls("labels", h("ol", { class: "names", start: "0" }, manifest.labels.map((label) => h("li", {}, label))))];
   }
   const cell = (value) => h("td", {}, value === null ? none() : share(value));
   const sorted = rows.toSorted((a, b) => (a.recall ?? 2) - (b.recall ?? 2));
-  return table("labels", ["label", "support", "precision.label", "recall", "f1", "confused"], sorted.map((row) => [
+  return [h("p", { class: "note" }, t("card.labels.order")), table("labels", ["label", "support", "precision.label", "recall", "f1", "confused"], sorted.map((row) => [
     h("th", { scope: "row" }, row.label), h("td", {}, row.support === null ? none() : number(row.support)),
     cell(row.precision), cell(row.recall), cell(row.f1), h("td", { class: "words" }, row.confused ?? "–"),
-  ]));
+  ]))];
 }
 
 const data = ({ metrics, provenance: origin, preprocessing: spec, ...manifest }) => [
   ["data.name", metrics?.dataset],
   ["data.licence", manifest.data?.licence],
   ["data.sha256", origin?.dataset_sha256, "code"],
-  ["data.splits", manifest.data && Object.entries(manifest.data.splits).map(([name, n]) => `${t(`split.${name}`)} ${number(n)}`).join(" · ")],
+  ["data.splits", manifest.data && Object.entries(manifest.data.splits).map(([name, n]) => `${splitName(name)} ${number(n)}`).join(" · ")],
   ["data.input", `${manifest.input.size}×${manifest.input.size}×${manifest.input.channels}`],
   ["data.preprocessing", `${spec.interpolation}, ${spec.resize} → ${spec.crop}`],
   ["data.mean", spec.mean.map((value) => number(value, 3)).join(" · ")],
@@ -110,12 +112,18 @@ const data = ({ metrics, provenance: origin, preprocessing: spec, ...manifest })
 
 const recipe = ({ provenance: origin, metrics, temperature, ...manifest }) => [
   ["recipe.name", origin?.recipe],
-  ...(Object.keys(origin?.changes ?? {}).length ? [["recipe.changes", Object.entries(origin.changes).map(([name, value]) => `${name}=${value}`).join(", "), "code"]] : []),
+  ...(Object.keys(origin?.changes ?? {}).length ? [["recipe.changes", changed(Object.entries(origin.changes))]] : []),
   ["recipe.seed", origin?.seed],
-  ["recipe.cost", origin?.cost && t("recipe.cost.text", { epochs: number(origin.cost.epochs), minutes: number(origin.cost.seconds / 60), cpu: number(origin.cost.cpu_seconds), threads: number(origin.cost.threads), processor: origin.cost.processor })],
+  ["recipe.cost", origin?.cost && t("recipe.cost.text", { epochs: number(origin.cost.epochs), minutes: number(origin.cost.seconds / 60, origin.cost.seconds < 600 ? 1 : 0), cpu: number(origin.cost.cpu_seconds), threads: number(origin.cost.threads), processor: origin.cost.processor })],
   ["recipe.loss", metrics && number(metrics.loss, 4)],
   ...(manifest.calibration && typeof temperature !== "number" ? [] : [["recipe.temperature", typeof temperature === "number" ? number(temperature, 4) : null]]),
 ];
+
+/** Most recipes change few fields; `auto` chooses all of them. */
+function changed(fields) {
+  const code = h("code", {}, fields.map(([name, value]) => `${name}=${value}`).join(", "));
+  return fields.length > FEW ? h("details", {}, h("summary", {}, number(fields.length)), code) : code;
+}
 
 const provenance = ({ provenance: origin, files, ...manifest }) => [
   ["provenance.version", `${manifest.name} ${manifest.version}`],
@@ -129,7 +137,7 @@ const provenance = ({ provenance: origin, files, ...manifest }) => [
 
 const pairs = (entries) =>
   h("dl", { class: "pairs" }, entries.map(([key, value, tag = "span", name = ""]) => [
-    h("dt", {}, t(key, { name })), h("dd", {}, value === null || value === undefined || value === "" ? none() : h(tag, {}, String(value)))]));
+    h("dt", {}, t(key, { name })), h("dd", {}, value === null || value === undefined || value === "" ? none() : value instanceof Node ? value : h(tag, {}, String(value)))]));
 
 const QUANTITIES = ["labels", "confidence", "brightness", "side", "out_of_distribution"];
 

@@ -31,7 +31,7 @@ export function reliabilityChart({ after, before, ece }) {
     s("text", { x: LEFT + 8, y: TOP + 18, class: "over" }, `ECE ${ece === null ? t("none") : share(ece, 2)}`),
     s("text", { x: LEFT + 8, y: TOP + 36, class: "over" }, `n ${number(total)}`),
     s("text", { x: LEFT + SIDE / 2, y: TOP + SIDE + COUNTS + 48, class: "middle" }, t("reliability.x")),
-    s("text", { x: 12, y: TOP + SIDE / 2, class: "middle", transform: `rotate(-90 12 ${TOP + SIDE / 2})` }, t("reliability.y")));
+    s("text", { x: 12, y: TOP + 0.75 * SIDE, class: "middle", transform: `rotate(-90 12 ${TOP + 0.75 * SIDE})` }, t("reliability.y")));
 }
 
 function reliabilityBar(bin, index, { width, up, count }) {
@@ -58,10 +58,10 @@ export function confusionChart(matrix, labels) {
   return h("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": t("card.confusions") },
     h("table", { class: "confusion" },
       h("caption", {}, t("confusion.caption")),
-      h("thead", {}, h("tr", {}, h("td", {}), labels.map((label) => h("th", { scope: "col" }, h("span", {}, label))))),
+      h("thead", {}, h("tr", {}, h("td", {}), labels.map((label) => h("th", { scope: "col", title: label }, h("span", {}, label))))),
       h("tbody", {}, matrix.map((row, truth) => {
         const sum = row.reduce((total, n) => total + n, 0);
-        return h("tr", {}, h("th", { scope: "row" }, labels[truth]), row.map((n, answered) => cell(n, truth, answered, sum)));
+        return h("tr", {}, h("th", { scope: "row", title: labels[truth] }, labels[truth]), row.map((n, answered) => cell(n, truth, answered, sum)));
       }))));
 }
 

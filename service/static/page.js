@@ -39,7 +39,7 @@ function write() {
   Object.assign(byId("language"), { textContent: SHORT[other], lang: other });
   byId("language").setAttribute("aria-label", `${SHORT[other]}, ${LANGUAGES[other]}`);
   theme(recall("theme") ?? "auto");
-  buildTry(byId("try"), card, () => place().view !== "try" && (location.hash = "#/"));
+  buildTry(byId("try"), card, { arrive: () => place().view !== "try" && (location.hash = "#/"), changed: lookAgain });
   show();
   ready();
 }
@@ -61,6 +61,9 @@ async function ready() {
   byId("ready").dataset.ready = String(answered);
   byId("ready").textContent = t(answered ? "ready" : "notReady");
 }
+
+/** A server that does not answer, or answers again, is not what the header says. */
+const lookAgain = (state) => (["unreachable", "draining"].includes(state) || byId("ready").dataset.ready === "false") && ready();
 
 /** Where there are several models or versions: take what the address names, and offer the others. */
 function offerModels(listed) {

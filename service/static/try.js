@@ -11,11 +11,11 @@ import { COARSE, mapControls, shot, showMap } from "./picture.js";
 import { bytes, has, number, t } from "./text.js";
 
 const FEW = 10; // labels that are named
-const view = { root: null, asking: null, parts: null, rendered: null };
+const view = { root: null, changed: null, asking: null, parts: null, rendered: null };
 
 /** Build the view, anew in each language; its machine and its doors are made once. */
-export function buildTry(root, card, arrive) {
-  view.root = root;
+export function buildTry(root, card, { arrive, changed }) {
+  Object.assign(view, { root, changed });
   if (!view.asking) {
     view.asking = new Asking(card, update);
     openDoors(() => view.asking, { arrive, several });
@@ -67,16 +67,17 @@ function gallery(card) {
   const found = samples(card);
   if (!found.length) return null;
   const items = found.map((sample) =>
-    h("li", {}, h("button", { type: "button", class: "thumb", "data-path": sample.path, onclick: () => view.asking.ask(fromSample(sample)) },
+    h("li", {}, h("button", { type: "button", class: "thumb", title: sample.label, "data-path": sample.path, onclick: () => view.asking.ask(fromSample(sample)) },
       source(h("img", { alt: "", loading: "lazy", class: card.manifest.preprocessing.resize <= COARSE ? "coarse" : "" }), sample.path), h("span", {}, sample.label))));
   return h("div", { class: "samples" }, h("h2", { id: "samples" }, t("samples")), h("ul", { "aria-labelledby": "samples" }, items),
-    h("p", { class: "note" }, t(card.are_samples_pictures ? "samples.test" : "samples.blots")));
+    h("p", { class: "note" }, t(!card.are_samples_pictures ? "samples.blots" : card.manifest.metrics?.split === "test" ? "samples.test" : "samples.validation")));
 }
 
 /** Bring the page to the machine's state; runs after every change of it. */
 function update(asking) {
   const { parts } = view;
   document.getElementById("content").dataset.state = asking.state;
+  view.changed(asking.state);
   if (!parts) return;
   const waits = ["reading", "sending", "busy"].includes(asking.state);
   const picture = waits && asking.pending ? asking.pending : asking.shown?.picture;

@@ -21,8 +21,11 @@ export function rowName(row, network) {
     case "pile": return t("net.pile", { kind: kindName(row), n: row.rows.length });
     case "block": return row.stride > 1 ? t("net.halves", { kind: kindName(row) }) : kindName(row);
   }
-  return [operationName(row, network), ...row.layers.slice(1).map((layer) => t(`net.${layer.kind}`))].join(" · ");
+  return operationNames(row, network).join(" · ");
 }
+
+/** An operation, then the norm and the activation that follow it. */
+export const operationNames = (row, network) => [operationName(row, network), ...row.layers.slice(1).map((layer) => t(`net.${layer.kind}`))];
 
 export const kindName = (row) => t(`net.${row.kind}`);
 

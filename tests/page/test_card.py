@@ -85,7 +85,7 @@ def test_the_data_and_the_cost_of_training_are_shown(show: ShowCard) -> None:
 
     assert "MIT" in text
     assert "train 55,000 · test 10,000" in text
-    assert "85 epochs, 100 minutes, 11,000 CPU seconds on 2 threads (AVX)" in text
+    assert "100 min · epochs: 85 · CPU seconds: 11,000 · threads: 2 (AVX)" in text
 
 
 def test_only_weights_that_nobody_trained_are_called_random(show: ShowCard) -> None:
@@ -118,6 +118,9 @@ def measured(manifest: dict[str, Any]) -> None:
     matrix[6][6], matrix[6][0] = 700, 300
     manifest["metrics"]["reliability"] = {"ece": 0.006, "bins": bins}
     manifest["metrics"]["confusion"] = matrix
+    manifest["labels"][5] = (
+        "A label that somebody gave a name of eighty characters, in a folder or in a table"
+    )
 
 
 def test_reliability_is_drawn_with_its_counts(show: ShowCard) -> None:
@@ -133,12 +136,15 @@ def test_reliability_is_drawn_with_its_counts(show: ShowCard) -> None:
 def test_labels_come_worst_recall_first_with_what_they_are_taken_for(show: ShowCard) -> None:
     page = show(measured)
 
+    parts = ("labels", "confusions")
     rows = page.locator(".part-labels tbody tr").all_inner_texts()
     assert rows[0].split("\t") == [
         "Shirt", "1,000", "100.0 %", "70.0 %", "82.4 %", "T-shirt/top",
     ]  # fmt: skip
     assert page.locator(".confusion [data-depth='0']").first.inner_text() == ""
     assert page.locator(".confusion .diagonal").count() == 10
+    spare = "box => box.clientWidth - box.scrollWidth"
+    assert [page.locator(f".part-{one} .scrolls").evaluate(spare) for one in parts] == [0, 0]
 
 
 def test_drift_is_shown_where_the_service_measures_it(visit: Visit) -> None:

@@ -116,7 +116,7 @@ def test_forced_colours_keep_the_drawing(visit: Visit) -> None:
 
 NAMES = (
     "fashion-mnist|mini_resnet|float32|float16|int8|calibration|refusal|cpu|ReLU|SVG|README|JSON|English|SHA|Softmax|ONNX|opset|"
-    "torch|Top|PSI|ECE|logit|bilinear|default|test|conv|downsample|layer|bn|fc|Ctrl|make serve|"
+    "torch|Top|PSI|ECE|logit|bilinear|default|test|conv|downsample|layer|bn|fc|Ctrl|"
     "JPEG|PNG|WebP|GIF|BMP|MiB|MB|kB|dirty|md|MIT|record|CPU|x86_64|AVX512|bfloat16|best.ckpt|sha256"
 )
 

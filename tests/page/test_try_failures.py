@@ -142,11 +142,13 @@ def test_a_server_that_is_gone_can_be_asked_again(visit: Visit, watch: Watch) ->
     page.click(".thumb >> text=Ankle boot")
 
     page.wait_for_selector("main[data-state=unreachable]")
-    assert "There is no server at 127.0.0.1:" in notice(page)
-    assert "There is no server" in (page.text_content("#status") or "")
+    assert "does not answer. Is the service still running?" in notice(page)
+    assert "does not answer" in (page.text_content("#status") or "")
+    page.wait_for_selector("#ready >> text=not ready")
     page.context.set_offline(False)
     page.click("text=Try again")
     is_boot(page)
+    page.wait_for_selector("#ready[data-ready=true]")
 
 
 def test_a_newer_image_aborts_the_older(visit: Visit) -> None:

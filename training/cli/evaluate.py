@@ -102,9 +102,10 @@ def _write(folder: Path, figures: Evaluation, measured: Measured) -> tuple[Path,
 
 def _print(figures: Evaluation) -> None:
     split = "" if figures.split == "all" else f"{figures.split} "
+    top5 = f"top-5 {figures.top5:.2%}, " if len(figures.per_label) > 5 else ""
     typer.echo(
         f"{figures.dataset}, {figures.n:,} {split}images: loss {figures.loss:.4f}, "
-        f"top-1 {figures.top1:.2%}, top-5 {figures.top5:.2%}, ECE {figures.ece:.2%}"
+        f"top-1 {figures.top1:.2%}, {top5}ECE {figures.ece:.2%}"
     )
     if figures.split == "validation":
         typer.echo(
