@@ -56,7 +56,7 @@ def test_swagger_ui_asks_for_the_key_and_works_under_its_policy(visit: Visit, wa
     page.fill("#key", "right")
     page.keyboard.press("Enter")
 
-    page.wait_for_selector("text=Classify images")
+    page.wait_for_selector("text=Classify images", timeout=30_000)  # two megabytes of script
 
 
 def test_without_a_key_the_page_says_that_it_needs_one(visit: Visit, watch: Watch) -> None:
