@@ -4,8 +4,11 @@
 
 The folder is made of some thousand distinct JPEGs, each written again with another comment, so
 that no two files have the same bytes. Pillow alone decodes such files and resizes them to the
-network's size, in as many processes as there are cores. Both are measured in turns; the ratio
-counts. The first step is that of `train-model` without an option, in a process of its own.
+network's size, in as many processes as there are cores. Both are measured in turns: the images
+that they give in a second, and the processor time that an image takes, which other work on the
+machine changes less. Each ratio is that of Pillow alone to the loader, or the other way round, so
+that 1 is as good as Pillow. The first step is that of `train-model` without an option, in a process
+of its own.
 """
 
 import io
@@ -20,7 +23,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -37,7 +40,7 @@ DISTINCT = 2_000
 LABELS = 10
 BATCH_SIZE = 128
 ROUNDS = 5
-IMAGES_A_ROUND = 40 * BATCH_SIZE
+BATCHES_A_ROUND = 40
 SETTLE_S = 2.0
 """Until the workers have decoded ahead, and leave the cores to Pillow."""
 TRAIN = """
@@ -138,37 +141,67 @@ def compare(root: Path, size: int) -> dict[str, float]:
         raise RuntimeError(f"{len(split):,} images of {size} pixels are held in memory: take more.")
     batches = loader(split, BATCH_SIZE, 0)
     stream, order = iter(batches), np.random.default_rng(0).permutation(len(split))
-    paths = iter([split.paths[position] for position in order[: (ROUNDS + 1) * IMAGES_A_ROUND]])
+    needed = (ROUNDS + 1) * BATCHES_A_ROUND * BATCH_SIZE
+    paths = iter([split.paths[position] for position in order[:needed]])
     ours, alone = [], []
     with multiprocessing.get_context("fork").Pool(max(1, batches.num_workers)) as pool:
         for _ in range(ROUNDS + 1):  # the first one warms up
-            ours.append(_rate(lambda: _take(stream, IMAGES_A_ROUND // BATCH_SIZE)))
-            _take(stream, 0)
-            some = list(islice(paths, IMAGES_A_ROUND))
+            ours.append(_measure(partial(_take, stream), ahead=2 * batches.num_workers + 1))
+            some = list(islice(paths, BATCHES_A_ROUND * BATCH_SIZE))
             decode = partial(_decode, size=size)
-            alone.append(_rate(lambda: pool.map(decode, some, chunksize=64)))  # noqa: B023  # at once
-            _take(stream, 2 * batches.num_workers + 1)  # decoded while nobody counted
-    ratios = [one / other for one, other in zip(ours[1:], alone[1:], strict=True)]
+            alone.append(_measure(lambda count: count and pool.map(decode, some, 64)))  # noqa: B023
+    ours, alone = ours[1:], alone[1:]
+    pairs = list(zip(ours, alone, strict=True))
     return {
-        "loader_images_s": round(median(ours[1:])),
-        "pillow_images_s": round(median(alone[1:])),
-        "ratio": round(median(ratios), 3),
+        "loader_images_s": round(median(each.images_s for each in ours)),
+        "pillow_images_s": round(median(each.images_s for each in alone)),
+        "ratio": round(median(one.images_s / other.images_s for one, other in pairs), 3),
+        "loader_cpu_ms": round(median(each.cpu_ms for each in ours), 3),
+        "pillow_cpu_ms": round(median(each.cpu_ms for each in alone), 3),
+        "cpu_ratio": round(median(other.cpu_ms / one.cpu_ms for one, other in pairs), 3),
         "workers": batches.num_workers,
     }
 
 
-def _rate(work: Callable[[], object]) -> float:
+class _Measured(NamedTuple):
+    """A round: images a second, and the processor's milliseconds for an image."""
+
+    images_s: float
+    cpu_ms: float
+
+
+def _measure(work: Callable[[int], object], ahead: int = 0) -> _Measured:
+    """Measure a round, from one time when nothing is being decoded to the next.
+
+    Args:
+        work: Does so many batches.
+        ahead: Batches that are ready when the round begins, and one more: their time does not
+            count.
+    """
+    cpu = _cpu_seconds()
+    work(ahead)
     began = time.perf_counter()
-    work()
-    return IMAGES_A_ROUND / (time.perf_counter() - began)
+    work(BATCHES_A_ROUND)
+    seconds = time.perf_counter() - began
+    time.sleep(SETTLE_S)
+    images = BATCHES_A_ROUND * BATCH_SIZE
+    cpu = (_cpu_seconds() - cpu) / (images + ahead * BATCH_SIZE)
+    return _Measured(images / seconds, 1e3 * cpu)
+
+
+def _cpu_seconds() -> float:
+    """Sum the processor time of this process and those that it started, which still run."""
+    ticks = 0
+    for each in (os.getpid(), *_children(os.getpid())):
+        fields = Path(f"/proc/{each}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # user and system, fields 14 and 15 of the file
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _take(stream: Iterator[Any], count: int) -> None:
-    """Take so many batches; the workers go on until enough are ready, which takes a moment."""
+    """Take so many batches; the workers go on until enough are ready."""
     for _ in range(count):
         next(stream)
-    if not count:
-        time.sleep(SETTLE_S)
 
 
 def main(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from model.images.image_file import DECODE_ERRORS, open_image_file
 from model.preprocessing import Pixels, Preprocessing, preprocess, shrink_on_load, upright
@@ -53,8 +54,15 @@ class Paths:
 
     def __getitem__(self, position: int) -> Path:
         """Return one of them."""
-        name = self._names[self._starts[position] : self._ends[position]]
-        return Path(os.fsdecode(name))
+        return Path(os.fsdecode(self._name(position)))
+
+    def read(self, position: int) -> bytes:
+        """Read a file: in a third of the time that `Path` takes."""
+        with open(self._name(position), "rb", buffering=0) as file:  # noqa: PTH123
+            return file.readall()
+
+    def _name(self, position: int) -> bytes:
+        return self._names[self._starts[position] : self._ends[position]]
 
     def chosen(self, indices: slice | Sequence[int] | NDArray[np.int64]) -> "Paths":
         """Select some of the files."""
@@ -184,26 +192,26 @@ class StreamedSplit:
             keys: `epoch * len(split) + position` of each.
         """
         spec = self.spec
-        images = np.zeros((len(keys), spec.crop, spec.crop, spec.channels), np.uint8)
+        images: list[Tensor] = []
         broken: list[str] = []
         lost = ""
-        for row, key in enumerate(keys):
+        for key in keys:
             epoch, position = divmod(key, len(self))
             pixels = self._read(epoch, position, broken)
             if pixels is None:
                 lost = f"No readable image can replace {plain(self.paths[position])}."
-            else:
-                images[row] = pixels
-        return Loaded(torch.from_numpy(images), tuple(broken), lost)
+                pixels = np.zeros((spec.crop, spec.crop, spec.channels), np.uint8)
+            images.append(torch.from_numpy(pixels))
+        # In a worker it stacks them in the memory that is shared: one copy instead of two.
+        return Loaded(default_collate(images), tuple(broken), lost)
 
     def _read(self, epoch: int, position: int, broken: list[str]) -> Pixels | None:
         """Decode an image, or the next readable one of its label; None if there is none."""
         for candidate in self._candidates(position):
-            path = self.paths[candidate]
             try:
-                return self._decode(path.read_bytes(), epoch, position)
+                return self._decode(self.paths.read(candidate), epoch, position)
             except DECODE_ERRORS as error:
-                broken.append(reason(LabelledFile(path, 0), error))
+                broken.append(reason(LabelledFile(self.paths[candidate], 0), error))
         return None
 
     def _candidates(self, position: int) -> Iterator[int]:
