@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from model.images.deep_png import reopen_lower, strips
 from model.images.orientation import TURNS, orientation
 from model.limits import ImageSize, Share
 
@@ -41,7 +42,7 @@ class Preprocessing(BaseModel):
     std: tuple[Share, ...] = Field(description="Per channel, in [0, 1]; applied in the graph.")
     grey_bits: Literal[8, 10, 12, 14, 16] = Field(
         16,
-        description="Bits that greys of 16 bits use: 12 if the camera that saved them has 12.",
+        description="Bits that images of 16 bits use: 12 if the camera that saved them has 12.",
         exclude_if=lambda bits: bits == 16,  # as most have, and all before there was this field
     )
 
@@ -77,20 +78,24 @@ def shrinking(size: tuple[int, int], spec: Preprocessing) -> int:
 def upright(image: Image.Image, grey_bits: int = 16) -> Image.Image:
     """Bring any image that our formats can hold to RGB or L, upright.
 
-    Alpha goes over white, 16-bit greys keep the upper eight of the bits that are used (Pillow's
-    own conversion would clip them to white), CMYK is converted, the EXIF rotation is applied.
+    Alpha goes over white, images of 16 bits keep the upper eight of the bits that are used
+    (Pillow's own conversion would clip greys to white, and colours to black), CMYK is converted,
+    the EXIF rotation is applied.
 
     Args:
         image: Just opened.
-        grey_bits: Bits that greys of 16 bits use; larger values become white.
+        grey_bits: Bits that images of 16 bits use; larger values become white.
 
     Raises:
         OSError: If the image's data is broken (decoding happens here).
         ValueError: If the mode is one that no accepted format has.
     """
+    lower = None if grey_bits == 16 else reopen_lower(image)  # of 16, Pillow keeps the upper eight
     image.load()  # a PNG may have its orientation after the pixels
     turn = TURNS.get(orientation(image.info))
-    if image.mode in ("RGB", "L") and "transparency" not in image.info:  # most often
+    if lower is not None:
+        flat = _high_colours(image, lower, grey_bits)
+    elif image.mode in ("RGB", "L") and "transparency" not in image.info:  # most often
         flat = image
     else:
         flat = _to_rgb_or_grey(image, grey_bits)
@@ -142,11 +147,29 @@ def _strip_over_white(image: Image.Image, mode: str) -> Image.Image:
 def _high_bytes(image: Image.Image, grey_bits: int) -> Image.Image:
     """Greys of 16 bits -> L, the upper eight of the bits that are used; what is above is white."""
     values = np.asarray(image)  # uint16, or int32 for mode I
-    high_bytes = values >> (grey_bits - 8)
-    grey = high_bytes.clip(0, 255, out=high_bytes).astype(np.uint8)
+    grey = _upper_eight(values, grey_bits)
     if "transparency" in image.info:
         grey[values == image.info["transparency"]] = 255
     return Image.fromarray(grey)
+
+
+def _high_colours(image: Image.Image, lower: Image.Image, grey_bits: int) -> Image.Image:
+    """Colours of 16 bits -> RGB, as `_high_bytes` does; alpha goes over white."""
+    flat = Image.new("RGB", image.size)
+    top, key = 0, image.info.get("transparency")
+    for values, alpha in strips(image, lower):  # (H, W, 3), (H, W)
+        seen = alpha if key is None else np.where((values == key).all(-1), np.uint8(0), alpha)
+        rgba = np.dstack((_upper_eight(values, grey_bits), seen))
+        strip = Image.fromarray(rgba)
+        flat.paste(_strip_over_white(strip, "RGBA"), (0, top))
+        top += strip.height
+    return flat
+
+
+def _upper_eight(values: NDArray[np.integer], bits: int) -> Pixels:
+    """Scale values of so many bits to 8; larger ones become 255."""
+    scaled = values >> (bits - 8)
+    return scaled.clip(0, 255, out=scaled).astype(np.uint8)
 
 
 def lies_down(image: Image.Image) -> bool:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from model.preprocessing import Preprocessing, preprocess, upright
+from tests.service.images import png_of_16_bits
 
 GREY = Preprocessing(resize=16, crop=16, channels=1, mean=(0.5,), std=(0.25,))
 SLOPE = np.linspace(20, 235, 16, dtype=np.uint8)[None].repeat(16, 0)
@@ -73,6 +74,35 @@ def test_the_same_image_gives_the_same_pixels_from_every_encoder(
     pixels = preprocess(upright(image), GREY)
 
     assert np.abs(pixels[..., 0].astype(int) - SLOPE).max() <= 3
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (6, 4), (4, 2)])
+def test_colours_of_16_bits_keep_the_upper_eight_of_the_bits_that_are_used(
+    kind: int, channels: int
+) -> None:
+    """Of 300 rows: more than are scaled at once."""
+    values = np.random.default_rng(0).integers(0, 5000, (300, 300, channels), dtype=np.uint16)
+    if channels != 3:
+        values[..., -1] = np.where(values[..., -1] < 2500, 0, 65_535)  # alpha
+    image = Image.open(io.BytesIO(png_of_16_bits(values, kind)))
+
+    pixels = np.asarray(upright(image, 12)).astype(int)
+
+    expected = np.minimum(values // 16, 255).astype(int)
+    if channels != 3:
+        expected = np.where(values[..., -1:] == 0, 255, expected[..., :-1])
+    assert np.array_equal(pixels, np.broadcast_to(expected, pixels.shape))
+
+
+def test_the_transparent_colour_of_16_bits_becomes_white() -> None:
+    values = np.full((1, 3, 3), 1000, np.uint16)
+    values[0, 1] = values[0, 2] = (1000, 1000, 2000)
+    values[0, 2, 2] += 1  # of 8 bits it would be the same
+    key = (b"tRNS", np.array([1000, 1000, 2000], ">u2").tobytes())
+
+    pixels = np.asarray(upright(Image.open(io.BytesIO(png_of_16_bits(values, 2, key))), 12))
+
+    assert pixels.tolist() == [[[62, 62, 62], [255, 255, 255], [62, 62, 125]]]
 
 
 def test_an_image_of_one_bit_becomes_black_and_white() -> None:

@@ -78,3 +78,19 @@ def chunk(name: bytes, content: bytes) -> bytes:
     """Write a chunk of a PNG."""
     checksum = zlib.crc32(name + content)
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+def png_of_16_bits(values: NDArray[np.uint16], kind: int, *extra: tuple[bytes, bytes]) -> bytes:
+    """Write a PNG of 16 bits a channel, which Pillow cannot do in colour.
+
+    Args:
+        values: (H, W, C).
+        kind: PNG's colour type: 2 RGB, 4 grey and alpha, 6 RGBA.
+        extra: Further chunks.
+    """
+    height, width = values.shape[:2]
+    about = struct.pack(">2I5B", width, height, 16, kind, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    pixels = (b"IDAT", zlib.compress(rows))
+    chunks = [chunk(*one) for one in ((b"IHDR", about), *extra, pixels, (b"IEND", b""))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

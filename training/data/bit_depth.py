@@ -1,4 +1,4 @@
-"""How many bits greys of 16 bits use: many cameras and microscopes save 10, 12 or 14.
+"""How many bits images of 16 bits use: many cameras and microscopes save 10, 12 or 14.
 
 Such images would come out nearly black if they were read as 16 bits.
 """
@@ -6,7 +6,9 @@ Such images would come out nearly black if they were read as 16 bits.
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
+from model.images.deep_png import reopen_lower, strips
 from model.images.image_file import DECODE_ERRORS, open_image_path
 from training.data.splits import LabelledFile
 
@@ -19,7 +21,7 @@ def used_bits(files: Sequence[LabelledFile]) -> tuple[int, str]:
     """Find the number of bits that holds the largest value of some images.
 
     Args:
-        files: Of 16-bit greys.
+        files: Of images of 16 bits a channel, grey or in colour.
 
     Returns:
         The number, and what to say of it; nothing if all 16 are used.
@@ -28,7 +30,7 @@ def used_bits(files: Sequence[LabelledFile]) -> tuple[int, str]:
     for file in files[:: -(-len(files) // SAMPLE) or 1]:
         try:
             with open_image_path(file.path) as image:
-                largest = max(largest, int(np.asarray(image).max()))
+                largest = max(largest, _largest(image))
                 looked_at += 1
         except DECODE_ERRORS:  # named when all images are decoded
             continue
@@ -40,3 +42,12 @@ def used_bits(files: Sequence[LabelledFile]) -> tuple[int, str]:
         f"largest value in {looked_at:,} of them is {largest:,}. They are scaled by "
         f"{1 << (16 - bits)}, here and in the artifact; larger values become white"
     )
+
+
+def _largest(image: Image.Image) -> int:
+    """Find the largest grey or colour of a file just opened; alpha does not count."""
+    lower = reopen_lower(image)
+    if lower is None:
+        return int(np.asarray(image).max())
+    image.load()
+    return max(int(values.max()) for values, _ in strips(image, lower))

@@ -238,4 +238,4 @@ def _check_no_split_is_empty(
 
 def _first(reasons: Sequence[str]) -> str:
     more = f"; and {len(reasons) - 1:,} more such lines" if len(reasons) > 1 else ""
-    return f" Left out: {reasons[0]}{more}" if reasons else ""
+    return f" Left out: {reasons[0].rstrip('.')}{more}." if reasons else ""

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from model.images.deep_png import is_deep
 from model.images.image_file import DECODE_ERRORS, open_image_path
 from model.preprocessing import Preprocessing
 from training.data.splits import LabelledFile, plain
@@ -13,7 +14,7 @@ SMALL = 64
 
 
 class Header(NamedTuple):
-    """The shorter side of an image in pixels, whether it has one channel, and that of 16 bits."""
+    """The shorter side of an image in pixels, whether it is grey, and whether it has 16 bits."""
 
     shorter_side: int
     is_grey: bool
@@ -31,9 +32,8 @@ def read_headers(files: Iterable[LabelledFile]) -> tuple[dict[LabelledFile, Head
     for file in files:
         try:
             with open_image_path(file.path) as image:
-                is_deep = image.mode.startswith("I")
-                is_grey = is_deep or image.mode in ("1", "L", "LA")
-                headers[file] = Header(min(image.size), is_grey, is_deep)
+                is_grey = image.mode.startswith("I") or image.mode in ("1", "L", "LA")
+                headers[file] = Header(min(image.size), is_grey, is_deep(image))
         except DECODE_ERRORS as error:
             unreadable.append(reason(file, error))
     return headers, unreadable
@@ -41,6 +41,8 @@ def read_headers(files: Iterable[LabelledFile]) -> tuple[dict[LabelledFile, Head
 
 def reason(file: LabelledFile, error: BaseException) -> str:
     """Say in one line why a file cannot be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{plain(file.path)}: {error.strerror}"
     said = str(error).replace(repr(str(file.path)), "").split(str(file.path))[0]
     detail = " ".join(said.split()).strip(" '\"") or type(error).__name__
     return f"{plain(file.path)}: {detail}"

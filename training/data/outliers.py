@@ -3,7 +3,8 @@
 They are looked at as thumbnails of what is decoded anyway. Near-duplicates are found exactly, not
 by chance: thumbnails are vectors of length one, and two that are alike are near each other on
 every axis. So those far apart on the first principal axis are never compared, and the others
-on few axes first.
+on few axes first. Mirroring changes the sign of the axes that are odd across the image, and
+nothing else: their absolute values find mirror images in the same search.
 """
 
 from collections import defaultdict
@@ -120,8 +121,7 @@ def _alike(thumbnails: Tensor) -> Iterator[tuple[int, int]]:
     if len(kept) < 2:
         return
     vectors = vectors[kept]
-    _, axes = torch.linalg.eigh(torch.cov(vectors.T))  # the widest axis is the last
-    near = vectors @ axes[:, -AXES:]  # (N, 32)
+    near = _on_axes(vectors)
     order = near[:, -1].argsort()
     near, kept, vectors = near[order], kept[order], vectors[order]
     thumbnails = thumbnails[kept]
@@ -143,15 +143,43 @@ def _alike(thumbnails: Tensor) -> Iterator[tuple[int, int]]:
                 return
 
 
+def _on_axes(vectors: Tensor) -> Tensor:
+    """Project thumbnails on principal axes, the widest last; the same for mirror images.
+
+    Args:
+        vectors: (N, 256).
+
+    Returns:
+        (N, 32): no two are farther apart than the thumbnails, or one of them and the other's
+        mirror image.
+    """
+    left, right = vectors.reshape(-1, THUMBNAIL, 2, THUMBNAIL // 2).unbind(2)  # (N, 16, 8) each
+    found = []
+    for part in (left + right.flip(2), left - right.flip(2)):
+        half = part.flatten(1) / 2**0.5  # (N, 128)
+        spread, axes = torch.linalg.eigh(torch.cov(half.T))
+        found.append((spread, half @ axes))
+    spreads, places = (torch.cat(each, -1) for each in zip(*found, strict=True))
+    places[:, vectors.shape[1] // 2 :].abs_()
+    return places[:, spreads.argsort()[-AXES:]]
+
+
 def _checked(
     left: Tensor, right: Tensor, vectors: Tensor, thumbnails: Tensor
 ) -> Iterator[tuple[int, int]]:
     """Yield the pairs that are alike on all axes, and in brightness, but no copies."""
     for some, others in zip(torch.split(left, 65_536), torch.split(right, 65_536), strict=True):
-        cosine = (vectors[some] * vectors[others]).sum(1)
-        difference = (thumbnails[some] - thumbnails[others]).abs().mean(1)
-        good = (cosine >= ALIKE) & (difference <= MAX_DIFFERENCE) & (difference > 0)
+        good = torch.zeros(len(some), dtype=torch.bool)
+        for seen in (lambda flat: flat, _mirrored):
+            cosine = (vectors[some] * seen(vectors[others])).sum(1)
+            difference = (thumbnails[some] - seen(thumbnails[others])).abs().mean(1)
+            good |= (cosine >= ALIKE) & (difference <= MAX_DIFFERENCE)
+        good &= (thumbnails[some] != thumbnails[others]).any(1)
         yield from zip(some[good].tolist(), others[good].tolist(), strict=True)
+
+
+def _mirrored(flat: Tensor) -> Tensor:
+    return flat.reshape(-1, THUMBNAIL, THUMBNAIL).flip(2).flatten(1)
 
 
 def _groups(pairs: Iterator[tuple[int, int]]) -> list[list[int]]:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from training.data.dataset import DatasetError
 from training.data.splits import plain
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
 OTHER_IMAGES = frozenset(
-    {".avif", ".cr2", ".dcm", ".dng", ".heic", ".heif", ".jfif", ".jp2", ".nef", ".pgm", ".ppm"}
+    {".avif", ".cr2", ".dcm", ".dng", ".heic", ".heif", ".jp2", ".nef", ".pgm", ".ppm"}
     | {".svg", ".tif", ".tiff"}
 )
 """Of images that are not read."""

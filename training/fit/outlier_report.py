@@ -62,7 +62,7 @@ def _found_lines(dataset: Dataset, found: Outliers) -> Iterator[str]:
         )
         doubts = f", {len(mixed):,} under two labels" if mixed else ""
         yield (
-            "warning: near-duplicates: groups of images that are almost the same: "
+            "warning: near-duplicates: groups of images that are almost the same, or mirrored: "
             f"{len(groups):,}{leaks}{doubts}, such as {example}. Delete all but one "
             "of each group, or keep a group in one split with --group-by"
         )

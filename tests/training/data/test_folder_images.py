@@ -12,7 +12,7 @@ from PIL import Image
 
 from model.preprocessing import Preprocessing
 from tests.conftest import MakeImages
-from tests.service.images import chunk
+from tests.service.images import chunk, png_of_16_bits
 from tests.training.data.splits import sizes_of
 from training.data.folder import read_image_folder
 
@@ -133,6 +133,19 @@ def test_greys_of_16_bits_are_scaled_by_the_bits_that_they_use(
     whitest = max(int(split.images.max()) for split in dataset.splits.values() if len(split))
     assert whitest == largest >> (bits - 8)
     assert ("grey_bits" in dataset.preprocessing.model_dump()) == (bits < 16)
+
+
+def test_colours_of_16_bits_are_scaled_like_greys(make_images: MakeImages) -> None:
+    root = make_images(labels={"boot": 3, "coat": 3})
+    for path in root.rglob("*.png"):
+        values = np.full((28, 28, 3), 4095 - int(path.stem), np.uint16)
+        path.write_bytes(png_of_16_bits(values, 2))
+
+    dataset = read_image_folder(root)
+
+    assert dataset.preprocessing.grey_bits == 12
+    assert any("6 images have 16 bits, of which 12 are used" in note for note in dataset.notes)
+    assert int(dataset.train.images.min()) == 4095 >> 4
 
 
 def test_images_for_a_network_that_is_there_are_resized_and_scaled_as_it_expects(

@@ -43,7 +43,7 @@ def test_broken_files_are_left_out_and_named_with_the_reason(
     dataset = read_image_folder(root)
 
     others, *named = dataset.unreadable
-    read = ".bmp, .gif, .jpeg, .jpg, .png, .webp"
+    read = ".bmp, .gif, .jfif, .jpe, .jpeg, .jpg, .png, .webp"
     assert others == f"{root}: 1 file of kind .txt is not read; images are {read}"
     reasons = dict(reason.split(": ", 1) for reason in named)
     assert {Path(path).name for path in reasons} == {"text.png", "empty.jpg", "cut.png", "cut.jpg"}
@@ -171,7 +171,7 @@ def test_a_folder_with_broken_files_alone_is_refused_with_the_first(
 
     assert "has no readable image" in refusal
     assert f"Left out: {root / 'boot' / '0.png'}" in refusal
-    assert refusal.endswith("; and 19 more such lines")
+    assert refusal.endswith("Send an image file; and 19 more such lines.")
 
 
 def test_a_folder_whose_images_break_while_they_are_decoded_is_refused(
@@ -184,7 +184,7 @@ def test_a_folder_whose_images_break_while_they_are_decoded_is_refused(
     refusal = _refusal(root)
 
     assert "has no readable images for" in refusal
-    assert refusal.endswith("; and 19 more such lines")
+    assert refusal.endswith("image file is truncated; and 19 more such lines.")
 
 
 def test_too_few_images_to_hold_any_out_are_refused(make_images: MakeImages) -> None:

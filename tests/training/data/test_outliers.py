@@ -35,6 +35,9 @@ def dataset(fashion: Dataset) -> Dataset:
     scenes[8].paste(_scene(8, 12), (3, 3))
     scenes[20] = scenes[200].resize((30, 30)).resize((48, 48))  # blurred, in the other split
     scenes[30] = scenes[31]  # a copy is none
+    scenes[40] = scenes[41].resize((36, 36)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    scenes[40] = scenes[40].resize((48, 48))
+    scenes[50] = scenes[250].transpose(Image.Transpose.FLIP_LEFT_RIGHT)  # without any loss
     scenes[21] = scenes[22].point(lambda value: min(255, value + 5))
     pixels = torch.from_numpy(np.stack([np.asarray(scene) for scene in scenes]))
     targets = torch.arange(300) % 2
@@ -58,6 +61,8 @@ def test_blank_images_and_near_duplicates_are_found(dataset: Dataset) -> None:
     assert set(found.alike) == {
         (Place("train", 20), Place("test", 50)),
         (Place("train", 21), Place("train", 22)),
+        (Place("train", 40), Place("train", 41)),
+        (Place("train", 50), Place("test", 100)),
     }
     assert found.looked_at == 300
     assert find_outliers(dataset, most=60).looked_at == 60
@@ -80,13 +85,13 @@ def test_what_was_found_is_told_in_a_few_lines_and_listed(dataset: Dataset, tmp_
     assert "fewer than ten images of 1 labels: dog 9." in few
     assert "1 image constant: 7.png. Delete" in constant
     assert "1 image nearly white: 8.png" in white
-    assert "almost the same: 2, 1 in two splits (this makes the accuracy too good)" in alike
-    assert "1 under two labels, such as 21.png ~ 22.png" in alike
+    assert "or mirrored: 4, 2 in two splits (this makes the accuracy too good)" in alike
+    assert "2 under two labels, such as 21.png ~ 22.png" in alike
     assert str(folder.outliers) in everything
     rows = folder.outliers.read_text().splitlines()
     assert rows[0] == "kind,group,split,label,file"
     assert "near-duplicate,1,train,cat,20.png" in rows
-    assert len(rows) == 7
+    assert len(rows) == 11
 
 
 def test_a_clean_folder_leaves_no_file_and_no_line(make_images: MakeImages, tmp_path: Path) -> None:
