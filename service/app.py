@@ -15,10 +15,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from service.api.access.cors import cors_options
+from service.api.access.cors import Cors, cors_options
 from service.api.access.gate import read_gate
 from service.api.access.proxies import ProxyHeaders
 from service.api.budget import BodyBudget
@@ -125,7 +124,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         routes=predict.router.routes if tracing is None else (),  # FastAPI makes the spans
     )
     if settings.cors_origins:
-        app.add_middleware(CORSMiddleware, **cors_options(settings.cors_origins))
+        app.add_middleware(Cors, **cors_options(settings.cors_origins))
     if settings.trusted_proxies or settings.root_path:
         app.add_middleware(
             ProxyHeaders, proxies=settings.trusted_proxies, root_path=settings.root_path
