@@ -14,7 +14,10 @@ CheckpointArgument = Annotated[
     Path | None, typer.Argument(help="A .ckpt file, or a run folder.", show_default=False)
 ]
 OutOption = Annotated[
-    Path, typer.Option(metavar="FOLDER", help="artifacts/<name>/<version>.", show_default=False)
+    Path,
+    typer.Option(
+        metavar="FOLDER", help="The artifact: artifacts/<name>/<version>.", show_default=False
+    ),
 ]
 ArchitectureOption = Annotated[
     str | None, typer.Option(help="Network of the family; with --weights or --random.")

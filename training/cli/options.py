@@ -15,8 +15,7 @@ DataOption = Annotated[
         "--data",
         metavar="FOLDER",
         help="Images as <label>/*.jpg or {train,val,test}/<label>/*.jpg, or the four files "
-        "of Fashion-MNIST. Default: the run's own data, or for a new run "
-        "Fashion-MNIST, if installed.",
+        "of Fashion-MNIST. Default: the run's own data; for a new run Fashion-MNIST, if installed.",
     ),
 ]
 LabelsCsvOption = Annotated[

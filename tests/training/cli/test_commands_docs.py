@@ -28,16 +28,27 @@ USE = re.compile(rf"({'|'.join(COMMANDS)}) ((?:\\\n|[^`\n|&;#])*)")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_docs_list_exactly_what_a_command_takes(name: str, command: Command) -> None:
+def test_the_docs_say_of_each_option_what_help_says(name: str, command: Command) -> None:
     page = (ROOT / "docs/commands.md").read_text()
     _, _, section = page.partition(f"\n## {name}\n")
-    rows = re.findall(r"^\| (`.+?) \|", section.partition("\n## ")[0], re.M)
-    documented = {each for row in rows for each in re.findall(r"`([\w-]+)`", row)}
+    rows = re.findall(r"^\| `([\w-]+)`[^|]* \| (.+) \|$", section.partition("\n## ")[0], re.M)
+    without_links = ((name, re.sub(r"\[(.+?)\]\(.+?\)", r"\1", text)) for name, text in rows)
+    documented = {name: "".join(text.replace("`", "").split()) for name, text in without_links}
 
     shown = command(COMMANDS[name], "--help").out
 
-    taken = set(re.findall(r"^  (--[\w-]+|[a-z]+(?= <))", shown, re.M))
-    assert documented == taken - {"--help"}
+    _, listed = re.split(r"^(?:Arguments|Options):", shown, maxsplit=1, flags=re.M)
+    entry = r"^  (--[\w-]+|[a-z]+)(?: (?:<[^>]+>|\S+))?((?: *\S.*)?(?:\n {4,}\S.*)*)"
+    taken = {name: _meaning(text) for name, text in re.findall(entry, listed, re.M)}
+    del taken["--help"]
+    assert documented == taken
+
+
+def _meaning(text: str) -> str:
+    """Return the words of `--help` without blanks, its default and `required` as sentences."""
+    text = re.sub(r"\[default: ([^];]+)[^]]*\]$", r"Default: \1.", " ".join(text.split()))
+    text = re.sub(r"\[([^]]*; )?required\]$", "Required.", text)
+    return "".join(re.sub(r"\[[^]]*[<>]=[^]]*\]$", "", text).split())
 
 
 def test_no_page_uses_an_option_that_is_not_there(command: Command) -> None:
