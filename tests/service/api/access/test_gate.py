@@ -43,7 +43,7 @@ def every_path(service: Service) -> set[tuple[str, str]]:
 
 
 async def test_nothing_but_health_answers_without_a_valid_key(keyed: Keyed) -> None:
-    service = await keyed()
+    service = await keyed(allowed_hosts=("example.com",))  # the host is judged after the key
     wrong: list[Mapping[str, Any] | list[tuple[str, str]]] = [
         {},
         bearer(""),

@@ -10,7 +10,7 @@ import pytest
 
 from tests.service.api.access.conftest import KEY
 from tests.service.conftest import MakeArtifact
-from tests.service.listening import Listening, listen
+from tests.service.listening import Listening, listen, wait_until
 from tests.service.process import read_answer
 
 WITH_KEY = f"X-API-Key: {KEY}".encode()
@@ -78,34 +78,41 @@ def test_a_head_that_cannot_be_read_to_its_end_gets_401(keyed_server: Listening)
     assert b"found none. The request has more than 65,536 bytes" in answers["large bearer", 0]
 
 
-@pytest.mark.parametrize(
-    ("request_", "status", "code"),
-    [
-        (
-            UNREADABLE["two hosts"].replace(b"\r\n", b"\r\n" + WITH_KEY + b"\r\n", 1),
-            400,
-            "malformed_request",
-        ),
-        (
-            UNREADABLE["another version"].replace(b"\r\n", b"\r\n" + WITH_KEY + b"\r\n", 1),
-            505,
-            "http_version_not_supported",
-        ),
-        (
-            UNREADABLE["another coding"].replace(b"\r\n", b"\r\n" + WITH_KEY + b"\r\n", 1),
-            501,
-            "unsupported",
-        ),
-        (b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + LARGE + b"\r\n\r\n", 431, "headers_too_large"),
-        (b"GET /livez HTTP/1.1\r\n\r\n", 400, "malformed_request"),
-    ],
-)
-def test_what_is_wrong_is_told_to_a_client_with_a_key_and_where_none_is_needed(
-    request_: bytes, status: int, code: str, keyed_server: Listening
-) -> None:
-    head, _, body = ask(keyed_server, request_).partition(b"\r\n\r\n")
+def with_key(request: bytes) -> bytes:
+    return request.replace(b"\r\n", b"\r\n" + WITH_KEY + b"\r\n", 1)
 
-    assert head.startswith(b"HTTP/1.1 %d " % status)
-    assert b"\r\nconnection: close" in head
-    assert json.loads(body)["code"] == code
-    assert json.loads(body)["request_id"].encode() in head
+
+TOLD = {
+    with_key(UNREADABLE["two hosts"]): (400, "malformed_request"),
+    with_key(UNREADABLE["another version"]): (505, "http_version_not_supported"),
+    with_key(UNREADABLE["another coding"]): (501, "unsupported"),
+    b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + LARGE + b"\r\n\r\n": (431, "headers_too_large"),
+    b"GET /livez HTTP/1.1\r\n\r\n": (400, "malformed_request"),
+}
+
+
+def test_what_is_wrong_is_told_to_a_client_with_a_key_and_where_none_is_needed(
+    keyed_server: Listening,
+) -> None:
+    for request, (status, code) in TOLD.items():
+        head, _, body = ask(keyed_server, request).partition(b"\r\n\r\n")
+
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nconnection: close" in head
+        assert json.loads(body)["code"] == code
+        assert json.loads(body)["request_id"].encode() in head
+
+
+def test_the_key_is_judged_before_the_number_of_connections(
+    make_artifact: MakeArtifact, keys: Path
+) -> None:
+    start = listen(make_artifact(), api_keys_file=keys, max_connections=1)
+    with start as listening, listening.connect() as busy:
+        busy.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n" + WITH_KEY)
+        busy.sendall(b"\r\n\r\nx")
+        state = listening.server.server_state
+        wait_until(lambda: len(state.connections) == 1 and not state.idle)
+        answers = [ask(listening, CARD + key + b"\r\n") for key in (b"", WITH_KEY + b"\r\n")]
+
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 401", b"HTTP/1.1 503"]
+    assert b"\r\nretry-after: 1\r\n" in answers[1]
