@@ -11,6 +11,7 @@ from service.log import LogThrottle
 from service.server.closing import LingeringTransport
 from service.server.connections import Connections
 from service.server.faults import (
+    MAX_FIELDS,
     NO_MEMORY,
     NO_TUNNEL,
     TOO_LARGE,
@@ -112,7 +113,7 @@ class ReceivingProtocol(HttpToolsProtocol):
                 return
         if self._stage != BETWEEN:
             self._fed += len(piece)
-            if self._fed > max_bytes(self._body_received):
+            if self._fed > max_bytes(self._body_received) or len(self.headers) > MAX_FIELDS:
                 self._refuse(TOO_LARGE)
                 return
         if self._active is None and self._timeout.deadline == NEVER:
@@ -202,6 +203,8 @@ class ReceivingProtocol(HttpToolsProtocol):
         """
         if self.parser.should_upgrade():  # it is parsed again
             return
+        if len(self.headers) > MAX_FIELDS:
+            raise HeadError(TOO_LARGE)
         self._body_length = check_head(self.parser.get_http_version(), self.headers)
         if self._is_extra and self.url not in PROBES and self.server_state.are_too_many:
             raise HeadError(TOO_MANY_CONNECTIONS)

@@ -56,7 +56,7 @@ def test_frames_that_outweigh_the_body_are_told_so(frames: bytes, listening: Lis
         answer = read_answer(connection)
 
     assert answer.startswith(b"HTTP/1.1 431 ")
-    assert b"bytes beside its body, plus one for every 8 of the body." in answer
+    assert b"bytes beside its body, plus one for every 8 of the body" in answer
     assert answer.count(b"HTTP/1.1 ") == 1
 
 

@@ -23,6 +23,7 @@ UNREADABLE = {
     "large key behind a valid one": CARD + WITH_KEY + b"\r\nX-API-Key: " + LARGE + b"\r\n\r\n",
     "large name": CARD + LARGE + b": x\r\n\r\n",
     "many fields": CARD + 7_000 * b"Cookie: a\r\n" + b"\r\n",
+    "many short fields, a key among them": CARD + WITH_KEY + b"\r\n" + 2_000 * b"a:b\r\n" + b"\r\n",
     "large URL": b"GET /card?" + LARGE + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     "large path of a route without key": b"GET /livez/" + LARGE + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     "large chunk extension": CHUNKED + b"1;" + LARGE + b"\r\nx\r\n0\r\n\r\n",
@@ -87,6 +88,8 @@ TOLD = {
     with_key(UNREADABLE["another version"]): (505, "http_version_not_supported"),
     with_key(UNREADABLE["another coding"]): (501, "unsupported"),
     b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + LARGE + b"\r\n\r\n": (431, "headers_too_large"),
+    b"GET /livez HTTP/1.1\r\nHost: x\r\n" + 256 * b"a:b\r\n" + b"\r\n": (431, "headers_too_large"),
+    b"GET /livez HTTP/1.1\r\nHost: x\r\n" + 2_000 * b"a:b\r\n": (431, "headers_too_large"),
     b"GET /livez HTTP/1.1\r\n\r\n": (400, "malformed_request"),
 }
 
