@@ -34,6 +34,8 @@ from model.artifact.onnx_file import OnnxFormatError, inspect
 from model.preprocessing import Pixels
 from model.validation import first_fault
 
+AGAIN = "The file is damaged or from another export; copy or export the artifact again."
+
 
 class ArtifactError(Exception):
     """An artifact cannot be read or written; the message is one line that says why."""
@@ -99,12 +101,13 @@ class Artifact:
             raise FileMissingError(f"{path} cannot be read: {error.strerror}.") from error
         if length != entry.bytes:
             raise FileDamagedError(
-                f"{path} has {length:,} bytes; the manifest says {entry.bytes:,}."
+                f"{path} has {length:,} bytes; the manifest says {entry.bytes:,}. {AGAIN}"
             )
         digest = hashlib.sha256(content).hexdigest()
         if digest != entry.sha256:
             raise FileDamagedError(
-                f"{path} has SHA-256 {digest[:16]}...; the manifest says {entry.sha256[:16]}...."
+                f"{path} has SHA-256 {digest[:16]}...; the manifest says {entry.sha256[:16]}.... "
+                f"{AGAIN}"
             )
         if digest not in self._inspected:  # the same bytes have the same digest
             _refuse_external_data(path, content)

@@ -94,7 +94,7 @@ def open_image_file(data: bytes, as_file: Callable[[bytes], IO[bytes]] = io.Byte
         raise UnidentifiedImageError(
             f"{kind.name}, {NONE_OF_OURS}. {kind.advice}"
             if kind
-            else f"{NONE_OF_OURS}. Send one of those, whole and unpacked."
+            else f"{NONE_OF_OURS}. Send the complete image file, not an archive of it."
         )
     bare, info = without_metadata(data, found)
     try:

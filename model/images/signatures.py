@@ -162,4 +162,4 @@ def _as_text(head: bytes) -> Kind | None:
         if re.match(pattern, text, re.IGNORECASE):
             return kind
     is_readable = all(sign.isprintable() or sign.isspace() for sign in text)
-    return Kind("a text", NO_IMAGE) if text and is_readable and "\ufffd" not in text else None
+    return Kind("a text file", NO_IMAGE) if text and is_readable and "\ufffd" not in text else None

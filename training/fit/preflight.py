@@ -225,7 +225,8 @@ def _step_lines(summary: Summary, record: RunRecord) -> Iterator[str]:
     size = max(8, 1 << (wanted.bit_length() - 1))  # a power of two, not above it
     if steps < MIN_STEPS and size < min(recipe.batch_size, images):
         yield (
-            f"warning: {recipe.epochs} epochs are only {steps} steps in all; --set "
+            f"warning: {recipe.epochs} {'epoch is' if recipe.epochs == 1 else 'epochs are'} only "
+            f"{steps} steps in all; --set "
             f"batch_size={size} makes them {recipe.epochs * -(-images // size):,}"
         )
 

@@ -201,11 +201,12 @@ def _parse_change(change: str) -> tuple[str, str | None]:
     field, separator, value = change.partition("=")
     fields = set(Recipe.model_fields) - {"name"}
     if not separator or field not in fields:
-        near = difflib.get_close_matches(field, fields, n=1)
+        near = difflib.get_close_matches(field, fields, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
+        seen = f"; there is no field `{field}`" if separator else ""
         raise RecipeError(
-            f"`--set {change}` must be FIELD=VALUE, with FIELD one of "
-            f"{', '.join(sorted(fields))}.{hint}"
+            f"`--set {change}` must be FIELD=VALUE{seen}.{hint} "
+            "`train-model --show RECIPE` prints all fields."
         )
     is_null = value == "null" or (value == "none" and not _takes_none_as_a_value(field))
     return field, None if is_null else value

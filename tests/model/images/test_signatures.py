@@ -63,8 +63,8 @@ FILES = {
     "a PNG that was": PNG.decode("utf-8", "replace").encode(),
     "a PNG that": PNG.decode("latin-1").encode(),
     "a JPEG that was changed": b"\xff\xd8\xff\xe0".decode("latin-1").encode(),
-    "a text": "Schöne Grüße".encode(),
-    "text,": 2_000 * "€".encode(),
+    "a text file": "Schöne Grüße".encode(),
+    "text file,": 2_000 * "€".encode(),
     "an empty": b"",
 }
 

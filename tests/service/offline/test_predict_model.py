@@ -66,7 +66,7 @@ async def test_answers_are_those_of_the_server(
         assert row["error"] == ""
     assert rows[2]["label"] == "Ankle boot"
     reasons = [row["error"] for row in rows]
-    assert "a text, not a JPEG, PNG, WEBP, GIF or BMP file" in reasons[1]
+    assert "a text file, not a JPEG, PNG, WEBP, GIF or BMP file" in reasons[1]
     assert "cannot be decoded" in reasons[3]
     assert reasons[4] == "The file cannot be read: No such file or directory."
     assert {row["label"] for row in (rows[1], rows[3], rows[4])} == {""}

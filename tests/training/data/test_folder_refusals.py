@@ -47,7 +47,7 @@ def test_broken_files_are_left_out_and_named_with_the_reason(
     assert others == f"{root}: 1 file of kind .txt is not read; images are {read}"
     reasons = dict(reason.split(": ", 1) for reason in named)
     assert {Path(path).name for path in reasons} == {"text.png", "empty.jpg", "cut.png", "cut.jpg"}
-    assert reasons[str(root / "boot" / "text.png")].startswith("a text, not a JPEG, PNG, ")
+    assert reasons[str(root / "boot" / "text.png")].startswith("a text file, not a JPEG, PNG, ")
     assert reasons[str(root / "boot" / "empty.jpg")].startswith("an empty file, not a JPEG, ")
     assert all(reason for reason in reasons.values())
     assert sum(sizes_of(dataset)) == 24

@@ -84,7 +84,7 @@ def test_the_last_change_of_a_field_counts() -> None:
             "`warmup` has an effect only with schedule one_cycle or cosine, not plateau",
         ),
         ("flip=perhaps", "input should be a valid boolean"),
-        ("speed=9", "FIELD one of accumulate_steps, architecture, backbone_lr_scale"),
+        ("speed=9", "FIELD=VALUE; there is no field `speed`. `train-model --show"),
         ("epochs", "`--set epochs` must be FIELD=VALUE"),
         ("name=mine", "`--set name=mine` must be FIELD=VALUE"),
     ],

@@ -174,7 +174,7 @@ def test_refusals_reach_the_caller_with_their_words(client: Any) -> None:
     cases: list[tuple[Any, tuple[Any, ...], str]] = [
         (refused, (client, "nope", [tensor(pixels())]), "Request for unknown model: 'nope'"),
         (refused, (client, NAME, [files([1], png())]), "expects 'UINT8'"),
-        (refused, (client, NAME + "-image", [files([1], b"junk")]), "is a text, not a JPEG"),
+        (refused, (client, NAME + "-image", [files([1], b"junk")]), "is a text file, not a JPEG"),
         (type(client).get_model_metadata, (client, "nope"), "Request for unknown model"),
         (type(client).load_model, (client, NAME), "SIGHUP"),
         (type(client).unload_model, (client, NAME), "SIGHUP"),
