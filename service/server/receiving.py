@@ -132,9 +132,7 @@ class ReceivingProtocol(HttpToolsProtocol):
         return strip_upgrade(method, self.url, version, self.headers)
 
     def _refuse(self, fault: Fault, *, is_read: bool = False) -> None:
-        """End the connection; the application answers what it has a head of, in its turn.
-
-        It judges the key first. One that has begun already has done so.
+        """End the connection; the application answers, in its turn, and judges the key first.
 
         Args:
             fault: Why the rest is not read.
