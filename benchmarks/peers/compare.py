@@ -1,9 +1,9 @@
 """Ours beside other servers: the same model, the same requests, alternating in one run.
 
-`python -m benchmarks.peers.compare [ARTIFACT] [SECONDS] [--peer NAME]`: mosec with raw bodies,
-LitServe with forms, Triton's Python backend with the V2 protocol's binary tensors. Each gets an
-environment of its own, such as `.venv-mosec`, made at the first call. Servers on one core, load on
-another, 16 connections. A peer that does not start here is named and left out.
+`python -m benchmarks.peers.compare [ARTIFACT] [SECONDS] [--peer NAME]`: mosec and Ray Serve with
+raw bodies, LitServe and BentoML with forms, Triton's Python backend with the V2 protocol's binary
+tensors. Each gets an environment of its own, such as `.venv-mosec`, made at the first call. Servers
+on one core, load on another, 16 connections. A peer that does not start here is named and left out.
 """
 
 import json
@@ -98,6 +98,24 @@ PEERS = (
         "/v2/models/fashion-mnist-image/infer",
         _tensor,
     ),
+    Peer(
+        "bentoml",
+        ("bentoml", "onnxruntime", "pillow", "numpy"),
+        sys.executable,
+        "benchmarks/peers/bentoml_app.py",
+        "/readyz",
+        "/predict",
+        _form,
+    ),
+    Peer(
+        "rayserve",
+        ("ray[serve]", "onnxruntime", "pillow", "numpy"),
+        sys.executable,
+        "benchmarks/peers/ray_app.py",
+        "/predict",
+        "/predict",
+        _raw,
+    ),
 )
 
 
@@ -113,7 +131,8 @@ def interpreter(peer: Peer) -> str:
 
 def installed(peer: Peer) -> dict[str, str]:
     """Give the versions of a peer's Python and packages."""
-    packages = (*peer.packages, "numpy", "tritonclient")
+    names = (package.partition("[")[0] for package in peer.packages)
+    packages = (*names, "numpy", "tritonclient")
     command = [interpreter(peer), "benchmarks/installed.py", *packages]
     found: dict[str, str] = json.loads(subprocess.check_output(command))
     return found
