@@ -23,7 +23,7 @@ help:
 	@echo "make fix     format the code, and fix lint where possible"
 	@echo "make bench   measure the service on this machine"
 	@echo "make bench-trust   train networks and measure coverage, calibration, OOD detection and maps; hours"
-	@echo "make bench-peers   compare it with mosec, LitServe and Triton, which are downloaded first"
+	@echo "make bench-peers   compare it with mosec, LitServe, BentoML, Ray Serve and Triton, which are downloaded first"
 	@echo "make bench-ray   measure what Ray Serve adds to the cost of a request; five minutes"
 	@echo "make fuzz    send random hostile input, and compare the answers with the OpenAPI document"
 	@echo "make gpu     measure serving and training on this machine's GPU; five minutes"

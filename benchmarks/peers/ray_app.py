@@ -26,7 +26,6 @@ BATCH, WAIT_MS = int(os.environ.get("PEER_BATCH", "16")), int(os.environ.get("PE
 SIZE, CHANNELS = MANIFEST["input"]["size"], MANIFEST["input"]["channels"]
 
 
-@serve.deployment(max_ongoing_requests=4 * BATCH)
 class Classifier:
     """Decode, stack, run, rank."""
 
@@ -37,7 +36,9 @@ class Classifier:
         providers = ["CPUExecutionProvider"]
         self.session = ort.InferenceSession(str(model), options, providers=providers)
 
-    @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=WAIT_MS / 1000)
+    @serve.batch(  # type: ignore[untyped-decorator]
+        max_batch_size=BATCH, batch_wait_timeout_s=WAIT_MS / 1000
+    )
     async def classify(self, bodies: list[bytes]) -> list[dict[str, Any]]:
         """Classify the bodies of several requests together."""
         images = [
@@ -72,5 +73,6 @@ if __name__ == "__main__":
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     place = {"host": "127.0.0.1", "port": int(os.environ["RESNET_PORT"])}
     serve.start(http_options=place)
-    serve.run(Classifier.bind(), route_prefix="/predict")
+    deployment = serve.deployment(Classifier).options(max_ongoing_requests=4 * BATCH)
+    serve.run(deployment.bind(), route_prefix="/predict")
     asyncio.run(asyncio.Event().wait())
