@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +18,7 @@ ROW = {
     "mean_ms": 2.0,
     "predicted_mean_ms": 2.0,
     "not_answered": 0.0,
-    "waited": 0.0,
+    "others": 0.0,
     "late_p99_ms": 0.1,
 }
 
@@ -30,15 +29,16 @@ ROW = {
         ({}, "met"),
         ({"p99_ms": 13.0}, "missed"),
         ({"not_answered": 0.01}, "missed"),
-        ({"p99_ms": 30.0, "waited": 0.5}, "disturbed"),
+        ({"p99_ms": 30.0, "others": 0.5}, "disturbed"),
     ],
 )
 def test_a_row_is_judged_by_its_p99_unless_others_had_the_cores(
     monkeypatch: pytest.MonkeyPatch, seen: dict[str, float], verdict: str
 ) -> None:
     monkeypatch.setattr(plan, "one_round", lambda *_, **__: ROW | seen)
+    monkeypatch.setattr(plan.System, "of", lambda _: None)
 
-    found = plan.rows(cast(Any, SimpleNamespace(servers=[None])), 1)
+    found = plan.rows([cast(Any, None)], 1)
 
     assert [row["verdict"] for row in found] == 3 * [verdict]
     assert json.loads(json.dumps(found)) == found
