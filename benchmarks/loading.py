@@ -29,7 +29,7 @@ import numpy as np
 import typer
 from PIL import Image
 
-from benchmarks.process import write_result
+from benchmarks.process import cpu_s, processes_from, write_result
 from model.cli import script
 from training.data.folder import read_image_folder
 from training.data.loader import loader
@@ -112,21 +112,13 @@ def first_step(root: Path) -> dict[str, float]:
 def _memory(pid: int) -> int:
     """Sum the memory of a process and its workers; what they share counts once."""
     total = 0
-    for each in (pid, *_children(pid)):
+    for each in processes_from(pid):
         try:
             lines = Path(f"/proc/{each}/smaps_rollup").read_text(encoding="utf-8").splitlines()
         except OSError:  # ended
             continue
         total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8")
-    except OSError:
-        return []
-    return [int(child) for child in listed.split()]
 
 
 def _decode(path: Path, size: int) -> None:
@@ -178,24 +170,15 @@ def _measure(work: Callable[[int], object], ahead: int = 0) -> _Measured:
         ahead: Batches that are ready when the round begins, and one more: their time does not
             count.
     """
-    cpu = _cpu_seconds()
+    cpu = cpu_s(processes_from(os.getpid()))
     work(ahead)
     began = time.perf_counter()
     work(BATCHES_A_ROUND)
     seconds = time.perf_counter() - began
     time.sleep(SETTLE_S)
     images = BATCHES_A_ROUND * BATCH_SIZE
-    cpu = (_cpu_seconds() - cpu) / (images + ahead * BATCH_SIZE)
+    cpu = (cpu_s(processes_from(os.getpid())) - cpu) / (images + ahead * BATCH_SIZE)
     return _Measured(images / seconds, 1e3 * cpu)
-
-
-def _cpu_seconds() -> float:
-    """Sum the processor time of this process and those that it started, which still run."""
-    ticks = 0
-    for each in (os.getpid(), *_children(os.getpid())):
-        fields = Path(f"/proc/{each}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])  # user and system, fields 14 and 15 of the file
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _take(stream: Iterator[Any], count: int) -> None:

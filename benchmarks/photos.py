@@ -92,7 +92,7 @@ def main(artifact: ArtifactFolder, seconds: Seconds = 4) -> None:
     """Measure and print."""
     payload, measured = make_image(500, "JPEG", 100_000), {}
     floor = [sys.executable, "-m", "benchmarks.peers.floor"]
-    litserve = [interpreter(LITSERVE), LITSERVE.program]
+    litserve = [interpreter(LITSERVE), "-m", LITSERVE.module]
     one_thread = {"RESNET_INTRA_OP_THREADS": "1", "PEER_WORKERS": str(usable_cores())}
     for precision in ("float32", "int8"):
         command, environment = ours(artifact=str(artifact), precision=precision)

@@ -31,7 +31,7 @@ from benchmarks.arguments import SHIPPED, ArtifactFolder, Seconds
 from benchmarks.client import prepare
 from benchmarks.images import make_image
 from benchmarks.poisson import arrivals, send
-from benchmarks.process import Process, ours, pin_to, serving, write_result
+from benchmarks.process import TICK, Process, ours, pin_to, serving, write_result
 from model.artifact.folder import read
 from model.cli import script
 from service.capacity.measurement import Measured, measure_running
@@ -43,7 +43,6 @@ ROUNDS = 5
 GOAL = 0.2
 DISTURBED = 0.03
 """Share of the time that others may have the replicas' cores."""
-TICK = os.sysconf("SC_CLK_TCK")
 COUNTS = re.compile(
     r"^(resnet_batch_size_images_(?:count|sum)|resnet_request_duration_seconds_sum"
     r'\{route="/predict"\}) (\S+)',

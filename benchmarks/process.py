@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,25 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu", "fastapi", "uvicorn", "pillow", "n
 START_S = 300.0
 """For a server to answer; Ray takes a minute on a busy machine."""
 TICK = os.sysconf("SC_CLK_TCK")
+
+
+def processes_from(pid: int) -> list[int]:
+    """List a process, its children, theirs and so on."""
+    found = [pid]
+    for each in found:  # it grows meanwhile
+        with contextlib.suppress(OSError):  # the process has ended
+            for children in Path(f"/proc/{each}/task").glob("*/children"):
+                found += map(int, children.read_text().split())
+    return found
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """Add up the processor seconds of processes so far; see proc(5), `stat`."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])  # user and system
+    return ticks / TICK
 
 
 class Process:
@@ -45,29 +64,14 @@ class Process:
         """Give the address of a route."""
         return f"http{'s' if self.context else ''}://127.0.0.1:{self.port}{path}"
 
-    def _pids(self) -> list[int]:
-        found, new = [], [self.started.pid]
-        while new:
-            found += new
-            new = [
-                int(child)
-                for pid in new
-                for children in Path(f"/proc/{pid}/task").glob("*/children")
-                for child in children.read_text().split()
-            ]
-        return found
-
     def cpu_s(self) -> float:
         """Processor seconds of all processes so far."""
-        ticks = 0
-        for pid in self._pids():
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / TICK
+        return cpu_s(processes_from(self.started.pid))
 
     def resident_bytes(self) -> int:
         """Resident memory of all processes, shared pages counted in each."""
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._pids())
+        pids = processes_from(self.started.pid)
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -197,7 +197,7 @@ class RateLimitedError(ServiceError):
 
 
 class HeadersTooLargeError(ServiceError):
-    """The request has too many bytes beside its body."""
+    """The request has too many bytes beside its body, or too many header fields."""
 
     code = "headers_too_large"
 

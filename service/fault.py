@@ -1,6 +1,6 @@
 """What is wrong with a request that the server cannot take, for the application to answer.
 
-The server finds it, and the application judges the request's key before it is told.
+The server finds it. The application judges the request's key first, and then answers.
 """
 
 from http import HTTPStatus

@@ -34,7 +34,7 @@ class Peer(NamedTuple):
     name: str
     packages: tuple[str, ...]
     maker: str  # of its environment: an interpreter
-    program: str
+    module: str
     ready_path: str
     path: str
     request: Callable[[str], bytes]
@@ -72,7 +72,7 @@ MOSEC = Peer(
     "mosec",
     ("mosec", "onnxruntime", "pillow", "numpy"),
     sys.executable,
-    "benchmarks/peers/mosec_app.py",
+    "benchmarks.peers.mosec_app",
     "/",
     "/predict",
     _raw,
@@ -81,7 +81,7 @@ LITSERVE = Peer(
     "litserve",
     ("litserve", "onnxruntime", "pillow", "numpy", "python-multipart"),
     sys.executable,
-    "benchmarks/peers/litserve_app.py",
+    "benchmarks.peers.litserve_app",
     "/health",
     "/predict",
     _form,
@@ -93,7 +93,7 @@ PEERS = (
         "triton",
         ("nvidia-pytriton", "onnxruntime", "pillow"),
         "/usr/bin/python3",
-        "benchmarks/peers/triton_app.py",
+        "benchmarks.peers.triton_app",
         "/v2/models/fashion-mnist-image/ready",
         "/v2/models/fashion-mnist-image/infer",
         _tensor,
@@ -102,7 +102,7 @@ PEERS = (
         "bentoml",
         ("bentoml", "onnxruntime", "pillow", "numpy"),
         sys.executable,
-        "benchmarks/peers/bentoml_app.py",
+        "benchmarks.peers.bentoml_app",
         "/readyz",
         "/predict",
         _form,
@@ -111,7 +111,7 @@ PEERS = (
         "rayserve",
         ("ray[serve]", "onnxruntime", "pillow", "numpy"),
         sys.executable,
-        "benchmarks/peers/ray_app.py",
+        "benchmarks.peers.ray_app",
         "/predict",
         "/predict",
         _raw,
@@ -147,7 +147,7 @@ def ask(server: Process, peer: Peer, seconds: float) -> Round:
 def measure(peer: Peer, artifact: str, precision: str, seconds: float) -> dict[str, Round]:
     """Alternate ours and the peer; medians of both, and of the ratios."""
     command, environment = ours(artifact=artifact, precision=precision)
-    other = [interpreter(peer), peer.program]
+    other = [interpreter(peer), "-m", peer.module]
     with (
         serving(command, environment, cores={0}) as us,
         serving(other, environment, cores={0}, ready_path=peer.ready_path) as them,

@@ -93,7 +93,16 @@ def measure(settings: Mapping[str, object], image: bytes, cores: int) -> Measure
 
 
 def measure_running(service: ServiceProcess, image: bytes, cores: int) -> Measured:
-    """Measure a service that runs already; see `measure`."""
+    """Measure a service that runs already, on so many cores of its own.
+
+    Args:
+        service: Nobody else may ask it meanwhile.
+        image: A file as clients send it.
+        cores: That it may use.
+
+    Raises:
+        StartError: If it refuses the image, has ended, or its engine is not a processor.
+    """
     client = Client(service.port, image)
     about = service.architecture()
     if about["model"]["provider"] != "cpu":

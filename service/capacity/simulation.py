@@ -119,10 +119,8 @@ class _Durations:
     def __init__(self, replica: Replica, images: int) -> None:
         self._cost, self._unit_s = replica.cost, replica.cost.seconds(1)
         drawn = np.random.default_rng(STALLS_SEED).choice(replica.stalls or (0.0,), images + 1)
-        self._stalled: list[float] = [
-            0.0,
-            *np.cumsum(drawn).tolist(),
-        ]  # seconds after so many units of work
+        # seconds of stalls after so many units of work
+        self._stalled: list[float] = [0.0, *np.cumsum(drawn).tolist()]
         self._worked = 0.0  # in units; no batch takes more of them than it has images
 
     def take(self, images: int) -> float:

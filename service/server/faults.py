@@ -9,7 +9,7 @@ from service.fault import Fault
 MAX_OVERHEAD_BYTES = 65_536
 """Of one request without its body: request line, headers, the frames of chunks, trailers."""
 MAX_FIELDS = 256
-"""Header fields of one request: 13,000 short ones of 64 KB took 1.1 MB of memory."""
+"""Header fields of one request: 13,000 short ones, 64 KB in all, took 1.1 MB of memory."""
 BODY_PER_OVERHEAD = 8
 """So many bytes of a body allow one byte more: a long upload has more frames."""
 

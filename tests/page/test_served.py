@@ -85,6 +85,13 @@ def test_no_modules_import_each_other() -> None:
     assert rest == {}
 
 
+@pytest.mark.parametrize("path", sorted(STATIC.glob("text.*.json")), ids=lambda path: path.name)
+def test_no_text_is_given_twice(path: Path) -> None:
+    names = [name for name, _ in json.loads(path.read_text(), object_pairs_hook=list)]
+
+    assert len(names) == len(set(names))
+
+
 def test_both_languages_have_the_same_keys_and_placeholders() -> None:
     assert ENGLISH.keys() == CHINESE.keys()
     for key, text in ENGLISH.items():
