@@ -98,7 +98,7 @@ def measure(url: str, samples: Samples) -> tuple[dict[str, float], NDArray[np.in
     figures = {
         "top-1 %": 100 * float(right.mean()),
         "ECE, points": 100 * expected_calibration_error(confidence, right),
-        "ECE of honest answers, points": 100 * error_of_honest_answers(confidence),
+        "ECE if perfectly calibrated, points": 100 * error_of_honest_answers(confidence),
     }
     for wanted in COVERAGES:
         sets = [
@@ -147,10 +147,12 @@ def _explanations(url: str, images: Images) -> dict[str, float]:
         ]
         fallen[name] = float(np.mean(drops))
     return {
-        "map against logit": float(np.abs(maps.mean((1, 2)) + biases - logits).max()),
-        "fall, top tenth covered": fallen["top"],
-        "fall, random tenth covered": fallen["random"],
-        "fall, as many random lit cells covered": fallen["random lit"],
+        "largest difference of map and logit": float(
+            np.abs(maps.mean((1, 2)) + biases - logits).max()
+        ),
+        "loss of probability, top tenth covered": fallen["top"],
+        "loss of probability, random tenth covered": fallen["random"],
+        "loss of probability, random bright cells covered": fallen["random lit"],
     }
 
 
@@ -162,13 +164,15 @@ def _probability(result: dict[str, Any], index: int) -> float:
 def missed(figures: dict[str, float]) -> list[str]:
     """Name the goals that a precision's figures miss."""
     goals = {
-        "at most 0.2 points of top-1 lost": figures.get("lost, points", 0) <= 0.2 + 1e-9,
+        "at most 0.2 points of top-1 lost": figures.get("loss of top-1, points", 0) <= 0.2 + 1e-9,
         "ECE under 1 point": figures["ECE, points"] < 1,
         "coverage within 1.5 points at 0.95": abs(figures["coverage at 0.95 %"] - 95) <= 1.5,
         "AUROC of at least 0.95": min(figures["AUROC digits"], figures["AUROC noise"]) >= 0.95,
-        "the map's mean plus bias is the logit": figures["map against logit"] <= 1e-4,
+        "the map's mean plus bias is the logit": figures["largest difference of map and logit"]
+        <= 1e-4,
         "covering the top tenth costs more than a random tenth": (
-            figures["fall, top tenth covered"] > figures["fall, random tenth covered"]
+            figures["loss of probability, top tenth covered"]
+            > figures["loss of probability, random tenth covered"]
         ),
     }
     return [goal for goal, is_met in goals.items() if not is_met]
@@ -196,7 +200,7 @@ def main(
             full = top if full is None else full
             measured[precision]["same label as float32 %"] = 100 * float((top == full).mean())
             float32 = measured["float32"]["top-1 %"]
-            measured[precision]["lost, points"] = float32 - measured[precision]["top-1 %"]
+            measured[precision]["loss of top-1, points"] = float32 - measured[precision]["top-1 %"]
     _print_table(measured)
     misses = {name: missed(figures) for name, figures in measured.items()}
     for name, goals in misses.items():
