@@ -7,14 +7,14 @@ arrive, so that never more than the limit is buffered. `service.api.payloads` pa
 import io
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
 from service.api.budget import BodyBudget, Upload
 from service.api.compression import read_codings, unpack
-from service.api.record import record_of
+from service.api.record import RequestRecord
 from service.errors import BodyTooLargeError, ClientDisconnectedError, MalformedRequestError
 from service.settings import Settings
 
@@ -29,13 +29,13 @@ class Received(NamedTuple):
 
 
 async def read_body(
-    request: Request, headers: Mapping[bytes, bytes], limits: Settings, upload: Upload
+    request: Request, record: RequestRecord, limits: Settings, upload: Upload
 ) -> Received:
     """Receive a request's body and undo its Content-Encoding.
 
     Args:
         request: Its body is still to be read.
-        headers: Of the request, names in lower case.
+        record: Has the headers; notes the bytes received.
         limits: Of size and time.
         upload: Charges the bytes to the budget of all requests.
 
@@ -44,12 +44,13 @@ async def read_body(
         ServiceError: As `receive` and `unpack` raise.
     """
     codings: list[str] = []
+    headers = record.headers
     if b"content-encoding" in headers:
         codings = read_codings(request.headers.getlist("content-encoding"))
     declared, limit = headers.get(b"content-length"), limits.max_body_bytes
     body = await receive(request.receive, declared, limit, limits.body_timeout_s, upload)
     at = time.perf_counter()
-    record_of(request.scope).bytes_in = len(body)
+    record.bytes_in = len(body)
     if codings:
         body = await unpack(body, codings, limit, upload.charge)
     return Received(body, at)

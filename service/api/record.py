@@ -78,7 +78,7 @@ class RequestRecord:
         """Count images for their client, who may not have too many in flight.
 
         Raises:
-            RateLimitedError: If it has, when the context is entered.
+            RateLimitedError: If it has.
         """
         return UNLIMITED if self.usage is None else self.usage.images(images)
 

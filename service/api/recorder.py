@@ -43,8 +43,10 @@ class Recorder:
     def __init__(self, service: ServiceState) -> None:
         self._telemetry = service.telemetry
         self._settings = service.settings
+        self._logs_all = service.settings.access_log and service.settings.access_log_sample == 1
         self._unlogged = 0.0  # requests, by their share
         self._metric_children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        self._key_counters: dict[str, Any] = {}
 
     def record(
         self, route: str, method: str, status: int, seconds: float, record: RequestRecord
@@ -66,9 +68,12 @@ class Recorder:
         children[0].more += 1
         children[1].values.append(seconds)
         if record.key:
-            self._telemetry.key_requests.labels(record.key).inc()
+            counter = self._key_counters.get(record.key)
+            if counter is None:
+                counter = self._key_counters[record.key] = self._telemetry.key_counter(record.key)
+            counter.more += 1
         level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
-        if log.isEnabledFor(level) and self._is_logged(status):
+        if log.isEnabledFor(level) and (self._logs_all or self._is_logged(status)):
             log_request(
                 level,
                 {
@@ -85,7 +90,7 @@ class Recorder:
         """Decide whether a request is a line in the log: every failure, and a share of the rest."""
         if not self._settings.access_log:
             return False
-        if status >= HTTPStatus.BAD_REQUEST or self._settings.access_log_sample == 1:
+        if status >= HTTPStatus.BAD_REQUEST:
             return True
         self._unlogged += self._settings.access_log_sample
         if self._unlogged < 1:

@@ -12,34 +12,34 @@ from service.inference.outputs import ImageOutput
 
 
 class DeadlineTimer:
-    """Expires requests at their deadlines: one timer for all of them; belongs to the event loop."""
+    """Expires requests at their deadlines: one timer for all of them; belongs to the event loop.
+
+    Attributes:
+        pending: Requests that are not answered yet.
+        due: When they are looked at, on `time.perf_counter`'s clock.
+    """
 
     def __init__(self) -> None:
         self.pending: set[PendingRequest] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._due = math.inf
+        self.due = math.inf
 
-    def watch(self, request: "PendingRequest") -> None:
-        """Expire a request at its deadline, unless it is taken out of `pending` before."""
-        self.pending.add(request)
-        if request.deadline < self._due:
-            self._arm(request.deadline)
-
-    def _arm(self, due: float) -> None:
+    def arm(self, due: float) -> None:
+        """Look at all pending requests at that time."""
         if self._timer is not None:
             self._timer.cancel()
-        self._due = due
+        self.due = due
         delay_s = due - time.perf_counter()
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._expire)
 
     def _expire(self) -> None:
-        self._timer, self._due, now = None, math.inf, time.perf_counter()
+        self._timer, self.due, now = None, math.inf, time.perf_counter()
         for request in self.pending:
             if request.deadline <= now:
                 request.expire()
         left = [request.deadline for request in self.pending if request.deadline > now]
         if left:
-            self._arm(min(left))
+            self.arm(min(left))
 
 
 class PendingRequest:
@@ -105,11 +105,14 @@ class PendingRequest:
             ClientDisconnectedError: If `cancel` is called first.
             Exception: What the engine raised for a batch with one of the images.
         """
-        self._timer.watch(self)
+        timer = self._timer
+        timer.pending.add(self)
+        if self.deadline < timer.due:
+            timer.arm(self.deadline)
         try:
             return await self.future
         finally:
-            self._timer.pending.discard(self)
+            timer.pending.discard(self)
 
     def expire(self) -> None:
         """End the request because its deadline has passed."""

@@ -42,12 +42,6 @@ class Statistics:
         self.failures = Tally()
         self.batches: defaultdict[int, Tally] = defaultdict(Tally)
 
-    def record_batch(self, images: int, seconds: float) -> None:
-        """Count a run of the engine."""
-        tally = self.batches[images]
-        tally.count += 1
-        tally.seconds += seconds
-
     def record_request(self, outcome: Outcome, output_s: float) -> None:
         """Count a request that was answered.
 

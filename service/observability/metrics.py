@@ -79,7 +79,7 @@ class Telemetry:
         )
         for kind in STATUS:
             self.failures.labels(kind.code)  # now, so that Prometheus sees the step from 0 to 1
-        self.key_requests = Counter(
+        self.key_requests = BufferedCounter(
             "resnet_key_requests_total",
             "Requests with a valid API key, by the key's name.",
             ("key",),
@@ -147,6 +147,12 @@ class Telemetry:
         self._buffered += found
         return found
 
+    def key_counter(self, key: str) -> BufferedCounter:
+        """Give what counts the requests with a key, by its name; call it once for each."""
+        found = self.key_requests.labels(key)
+        self._buffered.append(found)
+        return found
+
     def flush(self) -> None:
         """Count what is buffered: other workers read it only then."""
         with contextlib.suppress(OSError):  # the disk with several workers' files is full
@@ -160,7 +166,7 @@ class Telemetry:
 
     def record_batch(self, classifier: Classifier, images: int, seconds: float) -> None:
         """Count a run of the engine."""
-        self.statistics[classifier].record_batch(images, seconds)
+        self.statistics[classifier].batches[images].add(seconds)
         self.executed.more += images
         self.batch_size.values.append(images)
 

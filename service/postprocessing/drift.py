@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.artifact.trust import Reference
-from service.postprocessing.batch import BatchAnswers
 from service.postprocessing.schemas import DriftResponse, Quantity
 from service.postprocessing.window import BRIGHTNESS, CONFIDENCE, SIDE_COLUMN, Window
 
@@ -48,18 +47,6 @@ class Observation(NamedTuple):
     in_distribution: float
     brightness: float
     side: float
-
-
-def observation_of(answers: BatchAnswers, row: int, side: float) -> Observation:
-    """Summarise one image of a batch; `side` as in `Observation`."""
-    flags = answers.in_distribution
-    return Observation(
-        answers.top[row],
-        answers.confidence[row],
-        UNKNOWN if flags is None else float(flags[row]),
-        answers.brightness[row],
-        side,
-    )
 
 
 class Drift:

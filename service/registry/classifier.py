@@ -19,7 +19,7 @@ from service.inference.cost import CostModel
 from service.inference.engine import Engine
 from service.inference.outputs import ImageOutput
 from service.postprocessing.batch import BatchAnswers, label_heads, read_batch
-from service.postprocessing.drift import UNKNOWN, Drift, observation_of
+from service.postprocessing.drift import UNKNOWN, Drift, Observation
 from service.postprocessing.finishing import RENDERING, SERIALISING, Finishing
 from service.postprocessing.schemas import ModelInfo, Result
 from service.postprocessing.trust import DEFAULT, NO_OUTPUTS, PredictOptions, Trust
@@ -256,8 +256,15 @@ class Classifier:
     def _observe(self, outputs: Sequence[ImageOutput], prepared: Sequence[PreparedImage]) -> None:
         """Add the answered images to the window of drift."""
         for index, output in enumerate(outputs):
-            side = min(prepared[index].size) if prepared else UNKNOWN
-            observation = observation_of(output.batch_outputs, output.row, side)
+            answers: BatchAnswers = output.batch_outputs
+            row, flags = output.row, answers.in_distribution
+            observation = Observation(
+                answers.top[row],
+                answers.confidence[row],
+                UNKNOWN if flags is None else float(flags[row]),
+                answers.brightness[row],
+                min(prepared[index].size) if prepared else UNKNOWN,
+            )
             self.drift.observe(observation)
             self._on_image(self.drift, observation)
 

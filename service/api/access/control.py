@@ -64,10 +64,8 @@ class AccessControl:
 
 def needed_scopes(method: str, path: str) -> tuple[KeyScope, ...]:
     """Tell which scopes allow a request, one of which is enough; the usual one first."""
-    if _LOAD.fullmatch(path):
-        return ("admin",)
     if path.startswith(REPOSITORY):
-        return ("read", "admin")
+        return ("admin",) if _LOAD.fullmatch(path) else ("read", "admin")
     return ("read",) if method in {"GET", "HEAD", "OPTIONS"} else ("predict",)
 
 

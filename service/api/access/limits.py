@@ -8,8 +8,6 @@ debt is paid: so a request of many images is slow, but never impossible.
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import AddressValueError, IPv6Address, IPv6Network
 
 from service.errors import RateLimitedError
@@ -57,8 +55,7 @@ class Client:
         self.in_flight = 0
         self._max_in_flight = settings.client_max_in_flight
 
-    @contextmanager
-    def images(self, count: int) -> Iterator[None]:
+    def images(self, count: int) -> "ImagesInFlight":
         """Count the images of a request while they are in flight.
 
         Raises:
@@ -73,11 +70,24 @@ class Client:
             )
         if self.image_rate is not None:
             self.image_rate.take(count)
-        self.in_flight += count
-        try:
-            yield
-        finally:
-            self.in_flight -= count
+        return ImagesInFlight(self, count)
+
+
+class ImagesInFlight:
+    """Counts images of a client as in flight: a context manager."""
+
+    __slots__ = ("_client", "_count")
+
+    def __init__(self, client: Client, count: int) -> None:
+        self._client, self._count = client, count
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._client.in_flight += self._count
+
+    def __exit__(self, *_: object) -> None:
+        """End, whatever happened."""
+        self._client.in_flight -= self._count
 
 
 class ClientLimits:

@@ -23,10 +23,10 @@ from service.api.media_types import (
 )
 from service.api.model_routes import model_route
 from service.api.payloads import Payloads, read_payloads
-from service.api.record import record_of
+from service.api.record import RECORD, RequestRecord
 from service.api.schemas import JsonImages, PredictResponse
 from service.api.shedding import TIMEOUT, TIMEOUT_HEADER
-from service.api.state import service_of
+from service.api.state import SERVICE, ServiceState
 from service.cancellation import DISCONNECT, Disconnect
 from service.errors import InvalidParameterError
 from service.postprocessing.trust import DEFAULT, PredictOptions
@@ -134,19 +134,22 @@ async def predict(request: Request) -> JsonResponse:
     Raises:
         ServiceError: The first refusal; see `service.errors`.
     """
-    scope, service, record = request.scope, service_of(request), record_of(request.scope)
+    scope = request.scope
+    service: ServiceState = scope[SERVICE]
+    record: RequestRecord = scope[RECORD]
     limits, headers = service.settings, record.headers
     content_type = headers.get(b"content-type", b"").decode("latin-1") or None
     kind = body_kind(content_type)
     name, version = request.path_params.get("name"), request.path_params.get("version")
-    service.models.find(name, version)  # an unknown model is rejected before the body is read
+    if name is not None:  # an unknown model is rejected before the body is read
+        service.models.find(name, version)
     query = _read_query(request) if scope["query_string"] else NO_QUERY
     timeout_s = limits.deadline_s
     if TIMEOUT in headers:
         timeout_s = min(timeout_s, read_timeout_s(headers[TIMEOUT]))
     disconnect = scope[DISCONNECT] = Disconnect()
     with Upload(service.budget, scope.get("client")) as upload:
-        body, received = await read_body(request, headers, limits, upload)
+        body, received = await read_body(request, record, limits, upload)
         if kind == "raw":
             check_not_text(body, content_type)
             images = [body]

@@ -157,7 +157,8 @@ async def infer(request: Request) -> Response:
 async def _infer(request: Request, alias: ModelAlias) -> Response:
     """Read, classify, write: the same limits and counters as `POST /predict`."""
     scope, service = request.scope, service_of(request)
-    limits, headers = service.settings, dict(scope["headers"])
+    limits, record = service.settings, record_of(scope)
+    headers = record.headers
     timeout_s = limits.deadline_s
     if TIMEOUT in headers:
         timeout_s = min(timeout_s, read_timeout_s(headers[TIMEOUT]))
@@ -165,7 +166,7 @@ async def _infer(request: Request, alias: ModelAlias) -> Response:
     json_bytes = _json_bytes(headers.get(_JSON_BYTES))
     with Upload(service.budget, scope.get("client")) as upload:
         try:
-            body, received = await read_body(request, headers, limits, upload)
+            body, received = await read_body(request, record, limits, upload)
         except BodyTooLargeError:  # most often a tensor that does not fit the model
             raise BodyTooLargeError(limits.max_body_bytes, alias.signature.expects()) from None
         is_small, read_by = len(body) <= INLINE_BODY_BYTES, None
@@ -178,7 +179,7 @@ async def _infer(request: Request, alias: ModelAlias) -> Response:
         read_s = time.perf_counter() - received
         del body  # what was read of it is in `call`
         deadline = received + min(timeout_s, call.timeout_s or timeout_s)
-        with record_of(scope).in_flight(len(call.images)):
+        with record.in_flight(len(call.images)):
             outcome = await classify(alias, call, deadline, disconnect)
     return await _respond(request, alias, call, with_reading(outcome, read_s))
 

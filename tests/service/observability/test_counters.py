@@ -39,9 +39,9 @@ def test_requests_runs_and_failures_are_counted_in_nanoseconds() -> None:
     statistics = Statistics()
     timings = Timings(decode=0.003, preprocess=0.001, queue=0.002, infer=0.005)
 
-    statistics.record_batch(4, 0.008)
-    statistics.record_batch(2, 0.004)
-    statistics.record_batch(2, 0.004)
+    statistics.batches[4].add(0.008)
+    statistics.batches[2].add(0.004)
+    statistics.batches[2].add(0.004)
     statistics.record_request(Outcome([OUTPUT] * 3, timings), output_s=0.001)
     statistics.record_failure(0.5)
 
