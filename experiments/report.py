@@ -12,8 +12,7 @@ from experiments.run import read_rows
 HEAD = """# Experiments
 
 This page measures claims about residual networks from well-known papers.
-`python -m experiments` writes each section from the CSV file beside its figure; no figure was
-typed by hand.
+`python -m experiments` writes the whole page, from the CSV files beside the plots.
 
 ```console
 $ python -m experiments all --out runs/experiments    # every experiment, on Fashion-MNIST
@@ -23,7 +22,8 @@ $ python -m experiments NAME --seeds 1 --epochs 2 --limit 2000 --out runs/quick
 
 Errors are shares of wrong answers in evaluation mode, with the standard deviation over the seeds
 after ±. A claim is *confirmed* or *contradicted* if two means differ by more than two standard
-errors of their difference; otherwise it is *inconclusive*.
+errors of their difference; otherwise it is *inconclusive*. Each row of a table is one kind of
+network, or one way of training it.
 """
 
 WIDTH = 120
@@ -42,7 +42,7 @@ def _section(experiment: Experiment, folder: Path) -> str:
         f"**Claim.** {experiment.claim}",
         f"**Method.** {experiment.done}",
         f"**Command.** `python -m experiments {experiment.name}`: "
-        f"{experiment.seeds} seeds, {experiment.epochs} epochs, "
+        f"{_number(experiment.seeds, 'seed')}, {_number(experiment.epochs, 'epoch')}, "
         f"{experiment.limit or 'all'} training images; expected: {experiment.cost}.",
     ]
     rows = read_rows(folder / f"{experiment.name}.csv")
@@ -55,6 +55,10 @@ def _section(experiment: Experiment, folder: Path) -> str:
         f"![{experiment.title}]({folder.name}/{experiment.name}.png)\n",
     ]
     return "\n\n".join(map(_wrapped, lines))
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count} {of}" if count == 1 else f"{count} {of}s"
 
 
 def _wrapped(text: str) -> str:
@@ -73,8 +77,9 @@ def _fill(line: str) -> str:
 
 def _provenance(record: dict[str, Any]) -> str:
     plan = record["plan"]
+    epochs = _number(plan["epochs"], "epoch")
     return (
-        f"{plan['dataset']}, {plan['pictures']:,} training images, {plan['epochs']} epochs, "
+        f"{plan['dataset']}, {plan['pictures']:,} training images, {epochs}, "
         f"{record['cpu_seconds'] / 60:.0f} minutes of CPU time on {record['processor']}, "
         f"torch {record['torch']}, commit {record['commit']}, {record['finished']}."
     )

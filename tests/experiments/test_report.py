@@ -36,7 +36,7 @@ def test_an_experiment_writes_its_rows_a_figure_and_its_section(
     page = (tmp_path / "experiments.md").read_text()
     assert page.count("Not run yet") == len(EXPERIMENTS) - 1
     assert f"](experiments/{name}.png)" in page
-    assert "48 training images, 1 epochs" in page
+    assert "48 training images, 1 epoch," in page
 
 
 def test_a_limit_takes_images_of_all_labels_of_a_folder(small_fashion: Dataset) -> None:
@@ -70,6 +70,14 @@ def test_a_claim_is_judged_by_means_and_their_standard_errors(
 
     assert line.startswith(f"- Error of a {relation} than of b: ")
     assert line.endswith(f" against 20.00 ± 1.00 %: {outcome}.")
+
+
+def test_the_page_of_the_docs_is_what_the_measurements_give(tmp_path: Path) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+
+    write_page(EXPERIMENTS.values(), docs / "experiments", tmp_path / "experiments.md")
+
+    assert (tmp_path / "experiments.md").read_text() == (docs / "experiments.md").read_text()
 
 
 def test_the_page_says_what_was_not_run(tmp_path: Path) -> None:
