@@ -31,6 +31,7 @@ ERRORS = {
     "smooth_ece": "without bins, points",
     "classwise_ece": "classwise, points",
 }
+TITLES = ("data", "calibrator", "runs", "NLL", *ERRORS.values(), "chosen")
 
 
 def measure(run: Path) -> dict[str, object]:
@@ -95,8 +96,7 @@ def _figures(one: Mapping[str, object], method: str) -> Reliability:
 def main(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
     """Print the table, and write the result."""
     measured = [measure(run) for run in runs]
-    titles = ("data", "calibrator", "runs", "NLL", *ERRORS.values(), "chosen")
-    for line in (titles, ("---",) * len(titles), *table(measured)):
+    for line in (TITLES, ("---",) * len(TITLES), *table(measured)):
         typer.echo(f"| {' | '.join(line)} |")
     typer.echo(str(write_result("calibrators", measured)))
 

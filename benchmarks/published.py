@@ -6,7 +6,8 @@
 command. It is collected from the results of `benchmarks.train accuracy`, of `benchmarks.trust`
 and the manifest of the included artifact. Between `<!-- results: NAME -->` and
 `<!-- end of results -->` a page shows what is written here. A test fails if a page does not, or
-if it shows an accuracy that is not in the file.
+if it shows an accuracy that is not in the file. The other tables of docs/trust.md are written
+from `benchmarks/results`, see `benchmarks.trust_tables`.
 """
 
 import json
@@ -18,6 +19,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.process import RESULTS
+from benchmarks.trust_tables import TABLES
 from model.artifact.card_figures import table, wilson
 from model.artifact.manifest import parse_manifest
 from training.export.report import trust_table
@@ -133,12 +135,17 @@ def _over_http(figures: Mapping[str, Any]) -> str:
     return table(("figure", *found), lines)
 
 
+def _from_results(write: Callable[[Path], str], _: Mapping[str, Any]) -> str:
+    return write(RESULTS)
+
+
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "recipes": recipes,
     "recipes_zh": partial(recipes, titles=TITLES_ZH),
     "included": _manifest_tables,
     "verdict": _verdict,
     "over_http": _over_http,
+    **{name: partial(_from_results, write) for name, write in TABLES.items()},
 }
 
 

@@ -1,16 +1,18 @@
 """What calibration and the OOD threshold are worth on runs with few images: a line for each run.
 
-The trust head is fitted as an export does it, in torch; nothing is written.
+The trust head is fitted as an export does it, in torch; only the result is written.
 
     python -m benchmarks.small_sets RUN [RUN ...]
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from benchmarks.networks import outputs
+from benchmarks.process import write_result
 from model.cli import script
 from training.data.dataset import Dataset
 from training.evaluation.metrics import reliability, worse_than_softmax
@@ -33,7 +35,7 @@ TITLES = (
 )
 
 
-def row(trained: TrainedNetwork, dataset: Dataset) -> tuple[str, ...]:
+def measure(trained: TrainedNetwork, dataset: Dataset) -> dict[str, Any]:
     """Measure one run."""
     seed = trained.record.seed
     fitted = fit_trust_head(trained.normalize, trained.network, dataset, seed=seed)
@@ -57,33 +59,50 @@ def row(trained: TrainedNetwork, dataset: Dataset) -> tuple[str, ...]:
         split,
     )
     record = fitted.chosen.record
+    return {
+        "run": trained.path.name,
+        "validation": record.n,
+        "wrong": record.wrong,
+        "test": len(dataset.test),
+        "calibrator": record.method,
+        "left_out": record.left_out,
+        "nll_before": before,
+        "nll_after": after,
+        "largest": float(probabilities.max()),
+        "flagged": None if ood.accepted is None else 1 - ood.accepted,
+        "flagged_interval": ood.flagged_interval_measured,
+        "auroc": sum(each.auroc for each in ood.sets.values()) / len(ood.sets),
+    }
+
+
+def row(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write the line of a run."""
+    share, ends = found["flagged"], found["flagged_interval"]
     return (
-        trained.path.name,
-        f"{record.n:,} ({record.wrong:,})",
-        f"{len(dataset.test):,}",
-        f"{record.method}{' (left out)' if record.left_out else ''}",
-        f"{before:.4f}",
-        f"{after:.4f}",
-        f"{float(probabilities.max()):.4f}",
-        _flagged(ood.accepted, ood.flagged_interval_measured),
-        f"{sum(each.auroc for each in ood.sets.values()) / len(ood.sets):.2f}",
+        found["run"],
+        f"{found['validation']:,} ({found['wrong']:,})",
+        f"{found['test']:,}",
+        f"{found['calibrator']}{' (left out)' if found['left_out'] else ''}",
+        f"{found['nll_before']:.4f}",
+        f"{found['nll_after']:.4f}",
+        f"{found['largest']:.4f}",
+        "not offered"
+        if share is None
+        else f"{100 * share:.1f} ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})",
+        f"{found['auroc']:.2f}",
     )
 
 
-def _flagged(accepted: float | None, interval: tuple[float, float] | None) -> str:
-    if accepted is None or interval is None:
-        return "not offered"
-    return f"{100 * (1 - accepted):.1f} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
-
-
 def main(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
-    """Print the table."""
+    """Print the table, and write the result."""
+    measured = []
     for line in (TITLES, ("---",) * len(TITLES)):
         typer.echo(f"| {' | '.join(line)} |")
     for run in runs:
         trained = load_network(run)
-        dataset = dataset_to_evaluate(trained.record, None, run)
-        typer.echo(f"| {' | '.join(row(trained, dataset))} |")
+        measured.append(measure(trained, dataset_to_evaluate(trained.record, None, run)))
+        typer.echo(f"| {' | '.join(row(measured[-1]))} |")
+    typer.echo(str(write_result("small-sets", measured)))
 
 
 if __name__ == "__main__":
