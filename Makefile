@@ -8,8 +8,9 @@ COMMA = ,
 EXTRA_LOCKS = $(patsubst %,requirements/%.txt,$(subst $(COMMA), ,$(EXTRA)))
 LOCKED_BY = --no-deps --require-hashes $(patsubst %,-r %,requirements/build.txt $(filter requirements/%,$^))
 RUN = .venv-dev/bin
-ON_CIFAR10 = --recipe cifar10 --set architecture=resnet20 --set epochs=8
-ON_PHOTOS = $(ON_CIFAR10) --set image_size=64 --set batch_size=16
+ON_FASHION = --recipe fast --images 10000 --set architecture=resnet20 --set image_size=14 --set epochs=6
+ON_CIFAR10 = --recipe cifar10 --images 10000 --set architecture=resnet20 --set image_size=16 --set epochs=8
+ON_PHOTOS = --recipe cifar10 --set architecture=resnet20 --set image_size=64 --set batch_size=16 --set epochs=8
 
 .PHONY: help serve install test coverage check chromium proxies fashion-mnist fix bench bench-peers bench-trust bench-ray gpu train experiments \
     test-scale lock audit audit-code audit-container audit-advisories sbom clean
@@ -22,7 +23,7 @@ help:
 	@echo "make check   format, lint and types, without changing anything"
 	@echo "make fix     format the code, and fix lint where possible"
 	@echo "make bench   measure the service on this machine"
-	@echo "make bench-trust   train networks and measure coverage, calibration, OOD detection and maps; hours"
+	@echo "make bench-trust   train networks and measure coverage, calibration, OOD detection and maps; an hour"
 	@echo "make bench-peers   compare it with mosec, LitServe, BentoML, Ray Serve and Triton, which are downloaded first"
 	@echo "make bench-ray   measure what Ray Serve adds to the cost of a request; five minutes"
 	@echo "make fuzz    send random hostile input, and compare the answers with the OpenAPI document"
@@ -117,17 +118,20 @@ bench-ray: .venv-ray/.installed
 gpu: .venv-gpu/.installed
 	.venv-gpu/bin/python -m benchmarks.gpu --out runs/gpu
 
-# Hours. CIFAR10=FOLDER and PHOTOS=FOLDER: folders of labelled images, `cifar10` and a small set.
+# Small networks, an hour. CIFAR10=FOLDER and PHOTOS=FOLDER: folders of labelled images, `cifar10` and a small set.
 bench-trust: install
-	$(RUN)/python -m benchmarks.networks runs/trust
+	$(RUN)/python -m benchmarks.networks runs/trust $(ON_FASHION)
 	[ -z "$(CIFAR10)" ] || $(RUN)/python -m benchmarks.networks runs/trust --data "$(CIFAR10)" $(ON_CIFAR10)
 	$(RUN)/python -m benchmarks.coverage runs/trust/*-[0-9]
 	[ -z "$(PHOTOS)" ] || $(RUN)/python -m benchmarks.networks runs/trust --data "$(PHOTOS)" $(ON_PHOTOS)
 	$(RUN)/python -m benchmarks.calibrators runs/trust/*-[0-9]
-	$(RUN)/python -m benchmarks.ood_detection runs/trust/left-out --leave-out Shirt --leave-out Sandal
+	$(RUN)/python -m benchmarks.ood_detection runs/trust/left-out $(ON_FASHION) --leave-out Shirt --leave-out Sandal
 	[ -z "$(CIFAR10)" ] || $(RUN)/python -m benchmarks.ood_detection runs/trust/left-out --data "$(CIFAR10)" $(ON_CIFAR10) \
 	    $(patsubst %,--leave-out %,bird cat deer ship truck)
 	$(RUN)/python -m benchmarks.explanations
+	[ -z "$(CIFAR10)" ] || $(RUN)/export-model runs/trust/*-10000-cifar10-*-0 --out runs/trust/artifacts/cifar10/1 \
+	    --precision float32 --overwrite
+	[ -z "$(CIFAR10)" ] || $(RUN)/python -m benchmarks.explanations runs/trust/artifacts/cifar10/1 --data "$(CIFAR10)"
 
 # The other servers get environments of their own, such as .venv-mosec, from PyPI.
 bench-peers: install

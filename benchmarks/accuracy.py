@@ -123,6 +123,7 @@ def _figures(run: RunFolder, seed: int) -> dict[str, Any]:
         "torch": record.torch,
         "processor": here and here.processor,
         "threads": here and here.threads,
+        "n": evaluation["n"],
         "test_top1": evaluation["top1"],
         "mirrored_top1": evaluation["mirrored_top1"],
         "cpu_seconds": epochs[-1][0],
