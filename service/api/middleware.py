@@ -103,6 +103,8 @@ class RequestMiddleware:
                 await refusal(scope, receive, send_with_headers)
         finally:
             scope.pop(DISCONNECT, None)  # an idle connection keeps the scope
+            if record.usage is not None:
+                record.end()
             route = getattr(scope.get("route"), "path", route)
             seconds = time.perf_counter() - began
             self._recorder.record(route, method, record.status or 500, seconds, record)

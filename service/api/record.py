@@ -1,7 +1,6 @@
 """What the log line of a request says beside its path and status."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 
 from starlette.types import Scope
@@ -10,7 +9,6 @@ from service.api.access.limits import Client
 from service.postprocessing.schemas import ModelInfo
 from service.registry.outcome import Outcome, Timings
 
-UNLIMITED = nullcontext()
 NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 RECORD = "resnet.record"
 """Where ASGI's scope has it; `service.api.middleware` makes one for each request."""
@@ -29,6 +27,7 @@ class RequestRecord:
         key: Name of the API key; empty without one.
         is_admin: Whether that key has the scope `admin`.
         usage: What the client has asked for lately; None if there are no limits.
+        in_flight: Images that are counted for that client.
         model: Name and version of the model that answered; empty if no image was classified.
         images: How many were classified.
         batch_size: Of the largest batch with one of them.
@@ -47,6 +46,7 @@ class RequestRecord:
         "code",
         "headers",
         "images",
+        "in_flight",
         "is_admin",
         "key",
         "model",
@@ -66,6 +66,7 @@ class RequestRecord:
         self.is_admin = False
         self.usage: Client | None = None
         self.timings: Timings | None = None
+        self.in_flight = 0
         self.images = self.batch_size = self.bytes_in = self.bytes_out = self.status = 0
 
     def answered(self, model: ModelInfo, outcome: Outcome) -> None:
@@ -74,13 +75,21 @@ class RequestRecord:
         self.images, self.batch_size = len(outcome.outputs), outcome.batch_size
         self.timings = outcome.timings
 
-    def in_flight(self, images: int) -> AbstractContextManager[None]:
-        """Count images for their client, who may not have too many in flight.
+    def begin_images(self, count: int) -> None:
+        """Count images for their client until the end of the request.
 
         Raises:
-            RateLimitedError: If it has.
+            RateLimitedError: If the client has too many in flight.
         """
-        return UNLIMITED if self.usage is None else self.usage.images(images)
+        if self.usage is not None:
+            self.usage.begin(count)
+            self.in_flight = count
+
+    def end(self) -> None:
+        """Count the images for their client no longer; the request has ended."""
+        if self.usage is not None:
+            self.usage.in_flight -= self.in_flight
+            self.usage = None
 
     def fields(self) -> dict[str, str | int | float]:
         """Return what is known, by name; times in milliseconds."""

@@ -55,8 +55,8 @@ class Client:
         self.in_flight = 0
         self._max_in_flight = settings.client_max_in_flight
 
-    def images(self, count: int) -> "ImagesInFlight":
-        """Count the images of a request while they are in flight.
+    def begin(self, count: int) -> None:
+        """Count the images of a request as in flight; the caller subtracts them at its end.
 
         Raises:
             RateLimitedError: If the client has too many in flight.
@@ -70,24 +70,7 @@ class Client:
             )
         if self.image_rate is not None:
             self.image_rate.take(count)
-        return ImagesInFlight(self, count)
-
-
-class ImagesInFlight:
-    """Counts images of a client as in flight: a context manager."""
-
-    __slots__ = ("_client", "_count")
-
-    def __init__(self, client: Client, count: int) -> None:
-        self._client, self._count = client, count
-
-    def __enter__(self) -> None:
-        """Begin."""
-        self._client.in_flight += self._count
-
-    def __exit__(self, *_: object) -> None:
-        """End, whatever happened."""
-        self._client.in_flight -= self._count
+        self.in_flight += count
 
 
 class ClientLimits:
@@ -133,7 +116,8 @@ class ClientLimits:
             self._clients.move_to_end(name)
         if client.request_rate is not None and (wait_s := client.request_rate.take(1)):
             raise self._refusal("requests", self._settings.client_requests_s, wait_s)
-        if client.image_rate is not None and (wait_s := client.image_rate.take(0)):
+        image_rate = client.image_rate  # looked at only if the last request left none
+        if image_rate is not None and image_rate.tokens < 1 and (wait_s := image_rate.take(0)):
             raise self._refusal("images", self._settings.client_images_s, wait_s)
         return client
 

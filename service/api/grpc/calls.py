@@ -112,6 +112,7 @@ class Calls:
                 status = STATUS[type(refusal)]
                 report(error, refusal, call.record, self._service.telemetry)
             finally:
+                call.record.end()
                 seconds = time.perf_counter() - began
                 self._recorder.record(path, "POST", status, seconds, call.record)
             await _abort(call, refusal)

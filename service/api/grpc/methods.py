@@ -108,8 +108,8 @@ class Methods:
         deadline = min(
             received + min(own_s, self._service.settings.deadline_s), now + call.timeout_s
         )
-        with call.record.in_flight(len(asked.images)):
-            outcome = await classify(alias, asked, deadline, call.disconnect)
+        call.record.begin_images(len(asked.images))
+        outcome = await classify(alias, asked, deadline, call.disconnect)
         return await self._respond(call, alias, asked, with_reading(outcome, now - received))
 
     async def _respond(

@@ -160,8 +160,9 @@ async def predict(request: Request) -> JsonResponse:
         del body  # the images are copies
         classifier = service.models.find(name, version)  # a reload may have replaced it meanwhile
         options = DEFAULT if query is NO_QUERY else query.options()
-        with record.in_flight(len(images)):
-            outcome = await classifier.predict(images, received + timeout_s, disconnect, options)
+        if record.usage is not None:
+            record.begin_images(len(images))
+        outcome = await classifier.predict(images, received + timeout_s, disconnect, options)
     del images
     results = classifier.default_results(outcome) if options is DEFAULT else None
     if results is None:

@@ -179,8 +179,8 @@ async def _infer(request: Request, alias: ModelAlias) -> Response:
         read_s = time.perf_counter() - received
         del body  # what was read of it is in `call`
         deadline = received + min(timeout_s, call.timeout_s or timeout_s)
-        with record.in_flight(len(call.images)):
-            outcome = await classify(alias, call, deadline, disconnect)
+        record.begin_images(len(call.images))
+        outcome = await classify(alias, call, deadline, disconnect)
     return await _respond(request, alias, call, with_reading(outcome, read_s))
 
 
