@@ -2,7 +2,9 @@
 PYTHON ?= python3
 # `make serve` takes onnxruntime for NVIDIA where a driver answers; EXTRA=cpu or gpu overrides.
 EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
-# Python compiles what it imports; all of torch would take a minute.
+# Python compiles what it imports; all of torch would take a minute. It keeps the bytecode, also where the
+# environment says otherwise, as many containers' do: else each start of a server compiles its sources again.
+export PYTHONDONTWRITEBYTECODE =
 PIP = -m pip install --quiet --disable-pip-version-check --no-compile
 COMMA = ,
 EXTRA_LOCKS = $(patsubst %,requirements/%.txt,$(subst $(COMMA), ,$(EXTRA)))

@@ -7,6 +7,7 @@ neither queues nor HTTP.
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Literal
@@ -137,6 +138,20 @@ class Engine:
                 f"(allowed: {tolerance:.2g}): the provider {self.provider} computes "
                 "other results than at export."
             )
+
+    def shrink(self) -> None:
+        """Return to the system what the largest batches took; a later one takes it again.
+
+        On a CPU only: a GPU's memory is the service's own.
+        """
+        if self.provider != "cpu":  # pragma: no cover
+            return
+        size, channels = self.manifest.input.size, self.manifest.input.channels
+        images = np.zeros((1, size, size, channels), np.uint8)
+        options = ort.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        with suppress(Exception):  # a build without an arena, which keeps nothing
+            self._session.run(REQUIRED, {"images": images}, options)
 
     def _check_signature(self) -> None:
         """Compare the session's real inputs and outputs with what the manifest promises."""

@@ -113,6 +113,7 @@ def _measured(artifact: Artifact, settings: Settings) -> tuple[Engine, CostModel
     engine, cores = _load_for_cores(artifact, settings, usable)
     example = artifact.golden_images()[0]
     seconds = measure(engine.run, example, batch_sizes(settings.max_batch_size))
+    engine.shrink()
     if engine.provider != "cpu":
         return engine, CostModel(seconds)
     inline = suits_inline(cores, usable, seconds)

@@ -1,5 +1,8 @@
 """What a run of the engine answers, golden answers included, and how it fails."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -124,3 +127,22 @@ def test_golden_probabilities_may_differ_by_the_manifests_tolerance(
             engine.check_golden(filled(255))
     else:
         engine.check_golden(filled(255))
+
+
+def test_memory_of_a_large_batch_is_returned_and_the_next_one_answers_the_same(
+    engine: Engine,
+) -> None:
+    size, channels = engine.manifest.input.size, engine.manifest.input.channels
+    images = np.random.default_rng(0).integers(0, 256, (64, size, size, channels), np.uint8)
+    before = engine.run(images).probabilities
+    taken = _resident_bytes()
+
+    engine.shrink()
+
+    assert taken - _resident_bytes() > 5_000_000
+    np.testing.assert_allclose(engine.run(images[:8]).probabilities, before[:8], atol=1e-5)
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
