@@ -1,6 +1,8 @@
 """The accuracies of READMEs and docs are those of one file, and that is what was measured."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +15,9 @@ from model.artifact.folder import read
 
 LOGS = {"training-log.md", "experiments.md"}
 """Of runs that are gone: their figures stand where they were measured, and nowhere else."""
+WITHOUT_RESULTS = {"Large files", "Other precisions", "What keys and limits cost"}
+"""Sections of docs/performance.md whose figures are in no file, or only in part."""
+FIGURE = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?!\w)")
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +76,36 @@ def test_seeds_are_averaged_and_their_spread_is_shown() -> None:
     line = recipes({"recipes": [row]}).splitlines()[-1]
 
     assert line == "| `fast` | 92.70 ± 0.16 % | 3 | clothes: 10,000 | 279 | a machine | abc |"
+
+
+def test_a_figure_of_the_page_of_measurements_is_in_a_file_of_results() -> None:
+    """Of three digits or more, in tables: shorter ones would be found by chance."""
+    files = (ROOT / "benchmarks/results").glob("*.json")
+    measured = {number for file in files for number in numbers(json.loads(file.read_bytes()))}
+    sections = re.split(r"^## (.+)$", (ROOT / "docs/performance.md").read_text(), flags=re.M)
+
+    shown = {
+        figure
+        for title, text in zip(sections[1::2], sections[2::2], strict=True)
+        if title not in WITHOUT_RESULTS
+        for row in re.findall(r"^\|[^|]*\|(.*)$", text, re.M)
+        for figure in FIGURE.findall(row)
+        if len(re.sub(r"\D", "", figure).lstrip("0")) > 2
+    }
+    assert len(shown) > 100
+    assert not {figure for figure in shown if not is_one_of(figure, measured)}
+
+
+def numbers(found: Any) -> Iterator[float]:
+    """Yield all numbers of a file of results."""
+    if isinstance(found, dict | list):
+        for each in found.values() if isinstance(found, dict) else found:
+            yield from numbers(each)
+    elif isinstance(found, int | float):
+        yield float(found)
+
+
+def is_one_of(figure: str, measured: set[float]) -> bool:
+    """Whether a number is the figure, rounded as the figure is."""
+    value, decimals = float(figure.replace(",", "")), len(figure.partition(".")[2])
+    return any(abs(value - number) <= 0.5001 * 10**-decimals for number in measured)

@@ -1,11 +1,13 @@
 """What the documents name is there."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from service.registry.versions import Entry
 from service.settings import Settings
 from tests.service.process import ROOT
 from tests.test_layering import KNOWS
@@ -15,6 +17,11 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), ROOT / "exampl
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md" and "decisions" not in page.parts]
 """Decision records and the changelog keep the names of their time."""
 CODE = re.compile(r"^```.*?^```$", re.M | re.S)
+OTHERS = {
+    *("cd", "chmod", "curl", "docker", "echo", "export", "kubectl", "make", "node", "openssl"),
+    *("pip", "python", "sbatch", "source", "sudo", "torchrun"),
+}
+"""Commands that pages show and that are not the project's."""
 MAKE = re.compile(r"(?:`|\$ |&& )(?:\w+=\S+ )?make ([a-z][a-z-]*)")
 
 
@@ -86,10 +93,13 @@ def test_the_table_of_contents_has_every_page_and_no_other() -> None:
 
 @pytest.mark.parametrize("page", CURRENT, ids=name_of)
 def test_a_file_that_a_page_names_is_there(page: Path) -> None:
-    roots = "model|service|training|tests|benchmarks|experiments|docs"
-    named = re.findall(rf"`((?:{roots})/[\w./-]+)`", page.read_text())
+    text = page.read_text()
+    roots = "model|service|training|tests|benchmarks|experiments|docs|deploy|examples|requirements"
+    named = re.findall(rf"`((?:{roots})/[a-z0-9_./-]+)`", text)
+    typed = "\n".join(re.findall(r"^\$ (.*)$", text, re.M))
+    named += re.findall(r"(?<![\w./-])((?:deploy|examples|docs)/[\w./-]*\w)", typed)
     modules = re.findall(
-        r"python -m ((?:service|training|benchmarks|experiments)[\w.]*)", page.read_text()
+        r"python -m ((?:service|training|benchmarks|experiments|deploy|fuzz)[\w.]*)", text
     )
 
     assert not [path for path in named if not (ROOT / path).exists()]
@@ -106,6 +116,49 @@ def test_a_setting_or_target_of_make_that_a_page_names_is_there(page: Path) -> N
 
     assert not named - settings
     assert not set(MAKE.findall(text)) - targets
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=name_of)
+def test_a_metric_or_command_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    metrics = set(re.findall(r"^\| `(resnet_\w+)` \|", (DOCS / "operations.md").read_text(), re.M))
+    named = set(re.findall(r"(?<![\w.])(?:ray_)?(resnet_(?!client)[a-z_]*[a-z])\b(?!_?\*)", text))
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    typed = re.findall(r"^\$ \(?((?:\w+=\S+ )*)(\S+)", text.replace("\\\n", " "), re.M)
+
+    assert not {re.sub(r"_(bucket|count|sum)$", "", name) for name in named} - metrics
+    assert not {command for _, command in typed if "/" not in command} - {*scripts, *OTHERS}
+
+
+@pytest.mark.parametrize(
+    ("page", "folder", "pattern"),
+    [("examples/README.md", "examples", "*"), ("docs/page.md", "service/static", "*.js")],
+)
+def test_a_table_of_files_has_every_file_and_no_other(page: str, folder: str, pattern: str) -> None:
+    rows = re.findall(r"^\| (`[\w*]+\..*?) \|", (ROOT / page).read_text(), re.M)
+    listed = {name for row in rows for name in re.findall(r"`([\w.*]+)`", row)}
+
+    files = {path.name for path in (ROOT / folder).glob(pattern) if path.suffix != ".md"}
+    assert files <= listed
+    assert all(any((ROOT / folder).glob(name)) for name in listed)
+
+
+def test_the_longest_time_to_end_is_the_sum_of_its_parts() -> None:
+    rows = re.findall(r"^\| ([+=] )?(\d+) \| (.*) \|$", (DOCS / "kubernetes.md").read_text(), re.M)
+
+    *parts, total = [int(seconds) for _, seconds, _ in rows]
+    grace = re.search(r"`terminationGracePeriodSeconds` is (\d+)", rows[-1][2])
+    assert sum(parts) == total
+    assert grace is not None
+    pod = (ROOT / "deploy/kubernetes/base/deployment.yaml").read_text()
+    assert f"terminationGracePeriodSeconds: {grace[1]}" in pod
+
+
+def test_the_file_of_versions_that_a_page_shows_can_be_read() -> None:
+    [shown] = re.findall(r"^```json\n(.*?)^```$", (DOCS / "operations.md").read_text(), re.M | re.S)
+
+    entries = [Entry.model_validate(each) for each in json.loads(shown).values()]
+    assert {entry.unloaded for entry in entries} == {True, False}
 
 
 @pytest.mark.parametrize("page", CURRENT, ids=name_of)

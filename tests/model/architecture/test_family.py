@@ -1,5 +1,8 @@
 """Every member's cost against what was published, or against a count written down here."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from model.architecture.family import ARCHITECTURES, get_architecture
@@ -186,3 +189,15 @@ def test_a_plain_block_plan_keeps_the_shape_unnamed() -> None:
     plan = BlockPlan("a", "basic", 8, 8, 8, 1, rule="none")
 
     assert plan.shortcut == "none"
+
+
+def test_the_docs_list_every_member_and_the_parameters_of_the_first_of_a_row() -> None:
+    page = (Path(__file__).parents[3] / "docs/family.md").read_text(encoding="utf-8")
+    table = page.partition("\n## ")[0]
+    rows = re.findall(r"^\| (`\w+`.*?) \| .* \| ([\d,]+) \|", table, re.M)
+
+    for names, parameters in rows:
+        spec = get_architecture(re.findall(r"`(\w+)`", names)[0])
+        counted = summarize(spec, spec.image_size, spec.image_size).parameters
+        assert f"{counted:,}" == parameters, spec.name
+    assert len(rows) == table.count("\n| `")

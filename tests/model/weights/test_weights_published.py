@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -103,3 +104,12 @@ def test_a_file_comes_before_a_name_and_a_path_is_no_name(
 def test_an_unknown_name_is_told_with_the_nearest() -> None:
     with pytest.raises(WeightsError, match=r"Did you mean resnet50\? Known: resnet18, "):
         find_weights("resnet5")
+
+
+def test_the_docs_list_every_name_of_published_weights_and_no_other() -> None:
+    page = (Path(__file__).parents[3] / "docs/family.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*) \| (\d+), 224 \|$", page, re.M)
+
+    listed = {name: int(resize) for row, resize in rows for name in re.findall(r"`(\w.*?)`", row)}
+    listed |= {f"{name}-v1": resize for name, resize in listed.items() if "-" not in name}
+    assert listed == {name: each.resize for name, each in PUBLISHED.items()}

@@ -1,28 +1,36 @@
 """The application inside other software: more middleware, a prefix, other error handlers."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
-from starlette.middleware.cors import CORSMiddleware
 
 from service.app import create_app
 from service.errors import InvalidImageError
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact, serving
 from tests.service.images import WHITE
+from tests.service.process import ROOT
 
 pytestmark = pytest.mark.anyio
 ORIGIN = "https://shop.example"
 
 
-async def test_middleware_can_be_added(make_artifact: MakeArtifact) -> None:
-    app = create_app(Settings(artifact=make_artifact(), intra_op_threads=1))
-    app.add_middleware(CORSMiddleware, allow_origins=[ORIGIN], allow_methods=["POST"])
+async def test_middleware_can_be_added_as_the_docs_show(
+    make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    monkeypatch.setenv("RESNET_ARTIFACT", str(make_artifact()))
+    monkeypatch.setenv("RESNET_INTRA_OP_THREADS", "1")
 
-    async with serving(app) as service:
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102  # a page of ours
+    async with serving(names["app"]) as service:
         service.client.headers["Origin"] = ORIGIN
         good = await service.client.post("/predict", content=WHITE)
         bad = await service.client.post("/predict", content=b"junk")

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,13 @@ BOOT = Path(__file__).parents[3] / "docs/images/boot.png"
 def read_rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def documented_columns() -> set[str]:
+    page = (BOOT.parents[1] / "offline.md").read_text(encoding="utf-8")
+    table = page.partition("## Columns\n")[2].partition("\n## ")[0]
+    firsts = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    return {name for first in firsts for name in re.findall(r"`(\w+)`", first)}
 
 
 @pytest.fixture
@@ -49,6 +57,7 @@ async def test_answers_are_those_of_the_server(
     assert "5 rows, 3 of them with an error" in finished.out
     assert "left out: 1 files of kind .txt" in finished.out
     rows = read_rows(out)
+    assert {name for name in rows[0] if not name.endswith("_3")} == documented_columns()
     paths = ["a/white.png", "a/words.jpg", "boot.png", "cut.png", "gone.png"]
     assert [row["path"] for row in rows] == paths
     for row in (rows[0], rows[2]):

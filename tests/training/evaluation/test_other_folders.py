@@ -1,6 +1,7 @@
 """`evaluate-model` on folders that a model was not made from, and of artifacts."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,12 @@ from tests.conftest import FASHION_MNIST, Command, MakeImages
 from tests.service.conftest import SHIPPED
 from training.cli.main import evaluate_script
 from training.data.fashion_mnist import read_fashion_mnist
-from training.evaluation.requirements import Requirement, read_requirements
+from training.evaluation.requirements import (
+    AT_LEAST,
+    AT_MOST,
+    Requirement,
+    read_requirements,
+)
 
 
 @pytest.fixture
@@ -161,3 +167,11 @@ def test_a_requirement_is_met_up_to_its_value(
     requirement: Requirement, found: float, is_met: bool
 ) -> None:
     assert (requirement.failure({requirement.name: found}) == "") is is_met
+
+
+def test_the_docs_list_every_figure_that_can_be_required_and_no_other() -> None:
+    page = (Path(__file__).parents[3] / "docs/artifact.md").read_text(encoding="utf-8")
+    table = page.partition("| `--require` | met if |")[2].partition("\n\n")[0]
+
+    listed = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row[:40])}
+    assert listed == {*AT_LEAST, *AT_MOST}

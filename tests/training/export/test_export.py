@@ -245,6 +245,12 @@ def test_the_file_alone_says_what_it_reads_and_what_its_outputs_are(exported: Ar
     about = session.get_modelmeta()
     said = about.custom_metadata_map
 
+    page = (Path(__file__).parents[3] / "docs/artifact.md").read_text(encoding="utf-8")
+    table = page.partition("| key | value |")[2].partition("\n\n")[0]
+    firsts = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    documented = {name for first in firsts for name in re.findall(r"`(\w+)`", first)}
+
+    assert documented == set(said)
     assert tuple(json.loads(said["labels"])) == manifest.labels
     assert (said["name"], said["version"], about.version) == ("small-fashion", "3", 3)
     assert (said["crop"], said["resize"], said["channels"]) == ("14", "14", "1")
