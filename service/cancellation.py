@@ -16,12 +16,9 @@ class Disconnect:
         leave_queue: Takes the request out of the queue of the engine; None before it is queued.
     """
 
-    __slots__ = ("decode_timeout", "disconnected", "leave_queue")
-
-    def __init__(self) -> None:
-        self.disconnected = False
-        self.decode_timeout: asyncio.Timeout | None = None
-        self.leave_queue: Callable[[], None] | None = None
+    disconnected = False
+    decode_timeout: asyncio.Timeout | None = None
+    leave_queue: Callable[[], None] | None = None
 
     def __call__(self) -> None:
         """Stop waiting for the decoding, and leave the queue."""

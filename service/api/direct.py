@@ -41,8 +41,8 @@ class JsonResponse(NamedTuple):
 class DirectRoute(APIRoute):
     """Calls its endpoint with the request alone; other parameters are for OpenAPI.
 
-    `service.api.middleware` calls `answer` itself where the path has no parameters. If that raises,
-    the error is raised once more by `app`, inside of the application's error handlers.
+    `service.api.middleware` calls the endpoint itself where the path has no parameters. If that
+    raises, the error is raised once more by `app`, inside of the application's error handlers.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -54,12 +54,8 @@ class DirectRoute(APIRoute):
         endpoint: Endpoint = self.endpoint
         return endpoint
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the endpoint, and send its response."""
-        response: ASGIApp = await self.endpoint(Request(scope, receive, send))
-        await response(scope, receive, send)
-
     async def _answer_or_raise(self, scope: Scope, receive: Receive, send: Send) -> None:
         if ERROR in scope:
             raise scope.pop(ERROR)
-        await self.answer(scope, receive, send)
+        response: ASGIApp = await self.endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)

@@ -117,7 +117,8 @@ class RequestMiddleware:
         if method == "POST" and (route := self._direct.get(path)) is not None:
             scope["route"] = route
             try:
-                await route.answer(scope, receive, send)
+                response = await route.endpoint(Request(scope, receive, send))
+                await response(scope, receive, send)
                 return
             except Exception as error:
                 if record.status:

@@ -74,18 +74,20 @@ class LoadShedder:
         else:
             return None
         classifier = target.classifier
-        timeout_s = _number(headers[TIMEOUT]) / 1000 or None if TIMEOUT in headers else None
+        timeout_s = classifier.settings.deadline_s
+        if has_own_limit := TIMEOUT in headers and _number(headers[TIMEOUT]) > 0:
+            timeout_s = min(timeout_s, _number(headers[TIMEOUT]) / 1000)
         file_bytes = _number(headers.get(b"content-length", b"")) if target.takes_files else 0
-        verdict = classifier.verdict(file_bytes, timeout_s)
+        verdict = classifier.admission.verdict(1, timeout_s, file_bytes=file_bytes)
         if verdict is None:
             return None
         key, now = (id(classifier), target.route), time.perf_counter()
         written = self._written.get(key)
-        if written is None or written.until < now or timeout_s is not None:
+        if written is None or written.until < now or has_own_limit:
             rejection = Rejection(target.route, path, verdict())
             counter = self._telemetry.failures.labels(rejection.code)
             written = _Written(now + REUSE_S, rejection, counter)
-            if timeout_s is None:
+            if not has_own_limit:
                 self._written = {key: written}
         written.counter.inc()
         if target.route.startswith(V2):

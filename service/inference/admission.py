@@ -27,30 +27,40 @@ class Admission:
         cost: Times of the engine and of decoding.
         max_in_flight: Images that may be in flight.
         deadline_s: The longest that a request can have.
+        pooled_bytes: Larger files are decoded in the decode pool.
 
     Attributes:
         in_flight: Images that were admitted and are not answered.
         decoding_images: Those that the decode pool has yet to decode.
     """
 
-    def __init__(self, cost: CostModel, max_in_flight: int, deadline_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        cost: CostModel,
+        max_in_flight: int,
+        deadline_s: float = math.inf,
+        pooled_bytes: int = 0,
+    ) -> None:
         self.cost = cost
         self.max_in_flight = max_in_flight
         self.deadline_s = deadline_s
+        self.pooled_bytes = pooled_bytes
         self.in_flight = self.decoding_images = 0
 
-    def verdict(self, count: int, timeout_s: float, *, to_decode: int = 0) -> Rejection | None:
+    def verdict(self, count: int, timeout_s: float, *, file_bytes: int = 0) -> Rejection | None:
         """Tell why images are not admitted now; None if they are.
 
         Args:
             count: Images.
             timeout_s: Seconds until the request's deadline.
-            to_decode: Of the images, those that surely go to the decode pool.
+            file_bytes: Of a body of image files that is still to be read.
         """
         cost, waiting, is_idle = self.cost, self.in_flight, not self.in_flight
         if waiting + count > self.max_in_flight:
             return partial(self._queue_full, count, timeout_s)
-        decoding = self.decoding_images + to_decode if self.decoding_images and to_decode else 0
+        decoding = self.decoding_images
+        if decoding:  # an image that does not go to the decode pool does not wait for it
+            decoding = decoding + 1 if file_bytes > self.pooled_bytes else 0
         need_s = cost.estimate_wait_s(waiting + count, decoding, is_idle=is_idle)
         if need_s <= timeout_s or (is_idle and not cost.is_credible(self.deadline_s)):
             return None

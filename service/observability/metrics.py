@@ -166,7 +166,9 @@ class Telemetry:
 
     def record_batch(self, classifier: Classifier, images: int, seconds: float) -> None:
         """Count a run of the engine."""
-        self.statistics[classifier].batches[images].add(seconds)
+        tally = self.statistics[classifier].batches[images]
+        tally.count += 1
+        tally.seconds += seconds
         self.executed.more += images
         self.batch_size.values.append(images)
 

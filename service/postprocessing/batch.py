@@ -65,22 +65,19 @@ class BatchAnswers(BatchOutputs):
             return None
         top = self.order[:, :DEFAULT_TOP_K]  # (N, k)
         found = self.probabilities[np.arange(len(top))[:, None], top]
-        shown = np.minimum(np.maximum(found, 0), 1).tolist()
-        texts = to_json(shown)[2:-2].split(b"],[")
+        texts = to_json(np.minimum(np.maximum(found, 0), 1).tolist())[2:-2].split(b"],[")
+        endings = [b"}"] * len(top)
+        if self.in_distribution is not None and self.score is not None:
+            flags = to_json(self.in_distribution)[1:-1].split(b",")
+            scores = to_json(self.score.tolist())[1:-1].split(b",")
+            each = zip(flags, scores, strict=True)
+            endings = [b',"in_distribution":%b,"score":%b}' % pair for pair in each]
         results = []
-        for labels, text in zip(top.tolist(), texts, strict=True):
-            each = zip(labels, text.split(b","), strict=True)
-            predictions = b"},".join([self.heads[label] + number for label, number in each])
-            results.append(b'{"predictions":[%b}]' % predictions)
-        return [start + end for start, end in zip(results, self._endings(), strict=True)]
-
-    def _endings(self) -> list[bytes]:
-        if self.in_distribution is None or self.score is None:
-            return [b"}"] * len(self.probabilities)
-        flags = to_json(self.in_distribution)[1:-1].split(b",")
-        scores = to_json(self.score.tolist())[1:-1].split(b",")
-        each = zip(flags, scores, strict=True)
-        return [b',"in_distribution":%b,"score":%b}' % pair for pair in each]
+        for labels, text, ending in zip(top.tolist(), texts, endings, strict=True):
+            shown = zip(labels, text.split(b","), strict=True)
+            predictions = b"},".join([self.heads[label] + number for label, number in shown])
+            results.append(b'{"predictions":[%b}]%b' % (predictions, ending))
+        return results
 
 
 def read_batch(

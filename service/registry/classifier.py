@@ -13,7 +13,7 @@ from model.artifact.folder import Artifact
 from model.preprocessing import Pixels
 from service.cancellation import Disconnect
 from service.errors import ClientDisconnectedError, DeadlineExceededError
-from service.inference.admission import Admission, Rejection
+from service.inference.admission import Admission
 from service.inference.batcher import Batcher
 from service.inference.cost import CostModel
 from service.inference.engine import Engine
@@ -69,7 +69,7 @@ class Classifier:
         )
         self.info_json = self.info.model_dump_json().encode()
         self.trust = Trust(self.manifest, engine.precision, engine.optional)
-        self.admission = Admission(cost, settings.max_in_flight, settings.deadline_s)
+        self.admission = Admission(cost, settings.max_in_flight, settings.deadline_s, POOLED_BYTES)
         self.batcher = Batcher(
             # no bound method: see `Batcher.stop`
             partial(_run, engine, self.trust.threshold, label_heads(self.manifest.labels)),
@@ -118,17 +118,6 @@ class Classifier:
         if name not in self._rendered:
             self._rendered[name] = render()
         return self._rendered[name]
-
-    def verdict(self, file_bytes: int, timeout_s: float | None) -> Rejection | None:
-        """Decide whether to reject a request before its body is read; None if it may continue.
-
-        Args:
-            file_bytes: Length of its body, if that contains image files.
-            timeout_s: The client's time limit; the service's own is the upper limit.
-        """
-        limit_s = self.settings.deadline_s
-        timeout_s = limit_s if timeout_s is None else min(timeout_s, limit_s)
-        return self.admission.verdict(1, timeout_s, to_decode=int(file_bytes > POOLED_BYTES))
 
     async def predict(
         self,

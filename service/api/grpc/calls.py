@@ -150,7 +150,7 @@ class Calls:
             self._service.gate.admit(call.scope, call.record)
         if call.scope["method"] == "POST":
             timeout_s = min(call.timeout_s, self._service.settings.deadline_s)
-            verdicts = [each.verdict(0, timeout_s) for each in self._service.models.all()]
+            verdicts = [each.admission.verdict(1, timeout_s) for each in self._service.models.all()]
             if verdicts and all(verdicts) and (first := verdicts[0]) is not None:
                 raise first()
 
