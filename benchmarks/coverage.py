@@ -54,15 +54,15 @@ def measure(run: Path) -> dict[str, Any]:
     assert threshold is not None  # noqa: S101  # likewise
     sets, test = measure_sets(sets, served["test"]), served["test"]
     counts = len(scores["calibration"]), len(scores["test"])
-    top1 = float((test.probabilities.argmax(1) == test.targets).mean())
     is_flagged = (scores["test"] < threshold).numpy()
     is_right = test.probabilities.argmax(1) == test.targets
     return {
         "run": run.name,
         "seed": trained.record.seed,
         "dataset": trained.record.dataset,
+        "architecture": trained.record.architecture.name,
         "images": dict(zip(("calibration", "test"), counts, strict=True)),
-        "top1": top1,
+        "top1": {name: _top1(answers) for name, answers in served.items()},
         "sets": [one.model_dump() for one in sets.measured],
         "sets_per_label": [one.model_dump() for one in sets.per_label.measured]
         if sets.per_label
@@ -71,6 +71,10 @@ def measure(run: Path) -> dict[str, Any]:
         "flagged_interval": flagged_interval(*counts),
         "flagged_top1": float(is_right[is_flagged].mean()) if is_flagged.any() else None,
     }
+
+
+def _top1(answers: Answers) -> float:
+    return float((answers.probabilities.argmax(1) == answers.targets).mean())
 
 
 def rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -116,8 +120,8 @@ def main(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> No
         low, high = found["flagged_interval"]
         right = found["flagged_top1"]
         typer.echo(
-            f"{found['run']}: top-1 {found['top1']:.2%}, flagged {found['flagged']:.2%} of the "
-            f"test images ({low:.2%} to {high:.2%} is to be expected)"
+            f"{found['run']}: top-1 {found['top1']['test']:.2%}, flagged {found['flagged']:.2%} of "
+            f"the test images ({low:.2%} to {high:.2%} is to be expected)"
             f"{'' if right is None else f', {right:.1%} of those answered rightly'}"
         )
     typer.echo(

@@ -14,11 +14,13 @@ from model.artifact.card_figures import table
 
 Found = Mapping[str, Any]
 COVERAGE_TITLES = (
-    *("data, seed", "calibration, test images", "wanted %", "measured %", "guaranteed %", "inside"),
-    *("labels a set", "lowest of a label %", "the same, `per_label`"),
+    *("data, network, seed", "calibration, test images", "wanted %", "measured %"),
+    *("guaranteed %", "inside", "labels a set", "lowest of a label %"),
+    "the same, `per_label`",
 )
 FLAGGED_TITLES = (
-    *("data, seed", "top-1, share", "flagged %", "expected %", "flagged ones answered rightly %"),
+    *("data, network, seed", "top-1, calibration", "top-1, test", "flagged %", "expected %"),
+    "flagged ones answered rightly %",
 )
 EXPLANATION_TITLES = (
     *("data", "images", "covered with", "cells", "loss of probability, top tenth covered"),
@@ -45,7 +47,7 @@ def _coverage_of(run: Found) -> Iterator[tuple[str, ...]]:
     for one in run["sets"]:
         low, high = one["expected"]
         yield (
-            f"{run['dataset']}, {run['seed']}",
+            _name(run),
             f"{run['images']['calibration']:,}, {run['images']['test']:,}",
             f"{100 * one['wanted']:.0f}",
             f"{100 * one['by_threshold']:.2f}",
@@ -55,6 +57,10 @@ def _coverage_of(run: Found) -> Iterator[tuple[str, ...]]:
             _lowest(one),
             _lowest(own.get(one["wanted"])),
         )
+
+
+def _name(run: Found) -> str:
+    return f"{run['dataset']}, `{run['architecture']}`, {run['seed']}"
 
 
 def _lowest(one: Found | None) -> str:
@@ -67,8 +73,8 @@ def _flagged_of(run: Found) -> tuple[str, ...]:
     low, high = run["flagged_interval"]
     right = run["flagged_top1"]
     return (
-        f"{run['dataset']}, {run['seed']}",
-        f"{run['top1']:.4f}",
+        _name(run),
+        *(f"{run['top1'][name]:.4f}" for name in ("calibration", "test")),
         f"{100 * run['flagged']:.2f}",
         f"{100 * low:.2f} to {100 * high:.2f}",
         "-" if right is None else f"{100 * right:.1f}",

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 from benchmarks.published import FIGURES, PAGES, ROOT, collect, recipes, unknown_accuracies, written
+from benchmarks.trust_tables import coverage
 from model.artifact.card import card
 from model.artifact.folder import read
 
@@ -109,3 +111,25 @@ def is_one_of(figure: str, measured: set[float]) -> bool:
     """Whether a number is the figure, rounded as the figure is."""
     value, decimals = float(figure.replace(",", "")), len(figure.partition(".")[2])
     return any(abs(value - number) <= 0.5001 * 10**-decimals for number in measured)
+
+
+def test_a_coverage_outside_what_is_guaranteed_is_marked(tmp_path: Path) -> None:
+    sets = {"wanted": 0.9, "expected": [0.887, 0.913], "mean_size": 1.1, "per_label": [0.8, None]}
+    run = {
+        **{"dataset": "clothes", "architecture": "resnet20", "seed": 3},
+        "images": {"calibration": 2_500, "test": 10_000},
+        **{
+            "top1": {"calibration": 0.93, "test": 0.92},
+            "flagged": 0.05,
+            "flagged_interval": [0.04, 0.06],
+            "flagged_top1": None,
+        },
+        "sets": [{**sets, "by_threshold": covered} for covered in (0.887, 0.8869)],
+        "sets_per_label": [],
+    }
+    (tmp_path / "coverage.json").write_text(json.dumps({"measured": {"runs": [run]}}))
+
+    inside, outside = coverage(tmp_path).splitlines()[2:4]
+
+    assert "| 88.70 | 88.70 to 91.30 | yes | 1.10 | 80.0 | not offered |" in inside
+    assert "| 88.69 | 88.70 to 91.30 | **no** |" in outside
