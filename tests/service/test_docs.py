@@ -143,6 +143,16 @@ def test_a_table_of_files_has_every_file_and_no_other(page: str, folder: str, pa
     assert all(any((ROOT / folder).glob(name)) for name in listed)
 
 
+def test_the_files_of_a_run_that_a_page_lists_are_written_by_the_code() -> None:
+    section = (DOCS / "training.md").read_text().partition("## A run folder\n")[2]
+    rows = re.findall(r"^\| (`.*?) \|", section.partition("\n## ")[0], re.M)
+    listed = {name.strip("/") for row in rows for name in re.findall(r"`(?:\w+/)?(\S+)`", row)}
+    code = "".join(path.read_text() for path in (ROOT / "training").rglob("*.py"))
+
+    assert len(listed) > 10
+    assert not {name for name in listed if not re.search(rf"[\"/]{re.escape(name)}\"", code)}
+
+
 def test_the_longest_time_to_end_is_the_sum_of_its_parts() -> None:
     rows = re.findall(r"^\| ([+=] )?(\d+) \| (.*) \|$", (DOCS / "kubernetes.md").read_text(), re.M)
 

@@ -48,6 +48,18 @@ def test_every_code_is_documented_with_its_status() -> None:
     }
 
 
+def test_a_code_that_a_page_names_with_its_status_is_that() -> None:
+    pages = [ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs/how-to").glob("*")]
+    named = {
+        (code, int(status))
+        for page in pages
+        for status, code in re.findall(r"\b([45]\d\d) `([a-z_]+)`", page.read_text())
+    }
+
+    assert named
+    assert not named - {(kind.code, status.value) for kind, status in STATUS.items()}
+
+
 def documented_routes(text: str) -> Routes:
     """Read a table whose first column has routes; what stands in brackets may be left out."""
     found = set()
