@@ -22,6 +22,7 @@ from service.api.access.gate import read_gate
 from service.api.access.proxies import ProxyHeaders
 from service.api.budget import BodyBudget
 from service.api.failures import as_service_error, report
+from service.api.head_check import HeadCheck
 from service.api.middleware import RequestMiddleware
 from service.api.openapi import complete_document
 from service.api.problems import error_response_for
@@ -117,12 +118,15 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     ):
         app.include_router(module.router)
     app.mount("/static", page.ASSETS, name="static")
+    head = HeadCheck(service)
     app.add_middleware(
         RequestMiddleware,
         service=service,
+        head=head,
         handle_error=handle_error,
         routes=predict.router.routes if tracing is None else (),  # FastAPI makes the spans
     )
+    service.refuse = head.refuse if _is_asked_first(settings, tracing) else None
     if settings.cors_origins:
         app.add_middleware(Cors, **cors_options(settings.cors_origins))
     if settings.trusted_proxies or settings.root_path:
@@ -151,6 +155,12 @@ def load_grpc(settings: Settings) -> Callable[[ServiceState], OtherServer] | Non
             "not installed. Install the extra `grpc`, or unset it."
         ) from error
     return GrpcServer
+
+
+def _is_asked_first(settings: Settings, tracing: Tracing | None) -> bool:
+    """Whether nothing sees a request, or writes headers, before `RequestMiddleware` does."""
+    others = (settings.cors_origins, settings.trusted_proxies, settings.root_path)
+    return tracing is None and not any(others)
 
 
 def _telemetry_of_fastapi(tracing: Tracing | None) -> TelemetryConfig:

@@ -14,19 +14,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.direct import ERROR, DirectRoute
 from service.api.equivalents import Equivalents
-from service.api.failures import as_error
+from service.api.head_check import HeadCheck
 from service.api.record import RECORD, RequestRecord
-from service.api.recorder import Recorder, RequestIds
-from service.api.rejection import Rejection
-from service.api.shedding import LoadShedder
+from service.api.rejection import NOSNIFF
 from service.api.state import SERVICE, ServiceState
 from service.cancellation import DISCONNECT
 from service.errors import NotReadyError
-from service.fault import FAULT
 
 CANCELLED = "The service ended before it answered the request. Send it elsewhere."
 """At the end of the drain timeout the server cancels the remaining requests."""
-NOSNIFF = (b"x-content-type-options", b"nosniff")
 CLOSE = (b"connection", b"close")
 
 HandleError = Callable[[Request, Exception], Awaitable[Response]]
@@ -41,6 +37,7 @@ class RequestMiddleware:
         handle_error: Makes the response if `app` raises before it responds.
         routes: Routes of POST requests; those that are direct, with a fixed path, are called
             without the router and the middlewares in between (docs/decisions/0074).
+        head: Checks the heads of requests; None: one of its own.
     """
 
     def __init__(
@@ -49,16 +46,15 @@ class RequestMiddleware:
         service: ServiceState,
         handle_error: HandleError,
         routes: Iterable[BaseRoute] = (),
+        head: HeadCheck | None = None,
     ) -> None:
         self.app = app
         direct = [route for route in routes if isinstance(route, DirectRoute)]
         self._direct = {route.path: route for route in direct if not route.param_convertors}
         self.service = service
         self._equivalents = Equivalents(app)
-        self._shedder = LoadShedder(service.models, service.telemetry)
+        self._head = head or HeadCheck(service)
         self._handle_error = handle_error
-        self._ids = RequestIds()
-        self._recorder = Recorder(service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and record how it ended."""
@@ -66,12 +62,9 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
-        headers = dict(scope["headers"])  # names in lower case; of repeated ones the last
-        request_id = self._ids.choose(headers.get(b"x-request-id", b""))
-        client = scope.get("client")
-        record = RequestRecord(request_id.decode(), path, client[0] if client else "", headers)
-        scope[RECORD], scope[SERVICE] = record, self.service
+        record = scope.get(RECORD) or self._head.begin(scope)
+        scope[SERVICE] = self.service
+        request_id = record.request_id.encode()
         route = "none"
         refusal: Response | None = None
 
@@ -89,7 +82,7 @@ class RequestMiddleware:
 
         try:
             try:
-                rejection = self._reject_early(scope, record)
+                rejection = self._head.check(scope, record)
                 if rejection is not None:
                     route, record.code = rejection.route, rejection.code
                     await rejection.send(send_with_headers, request_id)
@@ -107,7 +100,8 @@ class RequestMiddleware:
                 record.end()
             route = getattr(scope.get("route"), "path", route)
             seconds = time.perf_counter() - began
-            self._recorder.record(route, method, record.status or 500, seconds, record)
+            status = record.status or 500
+            self._head.recorder.record(route, scope["method"], status, seconds, record)
 
     async def _pass_on(
         self, scope: Scope, receive: Receive, send: Send, record: RequestRecord
@@ -126,18 +120,6 @@ class RequestMiddleware:
                 scope[ERROR] = error
         app = self._equivalents if method == "HEAD" or path[-1:] == "/" else self.app
         await app(scope, receive, send)
-
-    def _reject_early(self, scope: Scope, record: RequestRecord) -> Rejection | None:
-        """Decide by the request's head: its key, its client's limits, then the service's load."""
-        gate = self.service.gate
-        rejection = None if gate is None else gate.check(scope, record)
-        if rejection is not None:
-            self.service.telemetry.failures.labels(rejection.code).inc()
-        elif FAULT in scope:
-            raise as_error(scope[FAULT])
-        elif scope["method"] == "POST":
-            rejection = self._shedder.check(record.path, record.headers)
-        return rejection
 
     async def _error_response(
         self, scope: Scope, error: Exception | asyncio.CancelledError

@@ -6,6 +6,7 @@ for many requests. Requests that pass are checked again once their images are kn
 (`service.inference.admission`).
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -59,38 +60,47 @@ class LoadShedder:
         self._models = models
         self._telemetry = telemetry
         self._written: dict[tuple[int, str], _Written] = {}
+        self._passed: dict[int, int] = {}  # in this iteration of the event loop, by model
 
-    def check(self, path: str, headers: Mapping[bytes, bytes]) -> Rejection | None:
+    def check(
+        self, path: str, headers: Mapping[bytes, bytes], *, is_early: bool = False
+    ) -> Rejection | None:
         """Decide whether to reject a request; None if it may continue, or is no inference request.
 
         Args:
             path: Of a POST request, without the prefix of the application.
             headers: Names in lower case. Invalid numbers are left to the routes.
+            is_early: The request is begun in the next iteration of the event loop. Until then it
+                counts as waiting, for those that arrive together with it.
         """
         if path == PREDICT:
-            target = _Target(self._models.find(), PREDICT, True)
+            classifier, route, takes_files = self._models.find(), PREDICT, True
         elif (found := self._find(path)) is not None:
-            target = found
+            classifier, route, takes_files = found
         else:
             return None
-        classifier = target.classifier
         timeout_s = classifier.settings.deadline_s
         if has_own_limit := TIMEOUT in headers and _number(headers[TIMEOUT]) > 0:
             timeout_s = min(timeout_s, _number(headers[TIMEOUT]) / 1000)
-        file_bytes = _number(headers.get(b"content-length", b"")) if target.takes_files else 0
-        verdict = classifier.admission.verdict(1, timeout_s, file_bytes=file_bytes)
+        file_bytes = _number(headers.get(b"content-length", b"")) if takes_files else 0
+        ahead = self._passed.get(id(classifier), 0) if is_early else 0
+        verdict = classifier.admission.verdict(1, timeout_s, file_bytes=file_bytes, ahead=ahead)
         if verdict is None:
+            if is_early:  # admission counts it from the next iteration on
+                if not self._passed:
+                    asyncio.get_running_loop().call_soon(self._passed.clear)
+                self._passed[id(classifier)] = ahead + 1
             return None
-        key, now = (id(classifier), target.route), time.perf_counter()
+        key, now = (id(classifier), route), time.perf_counter()
         written = self._written.get(key)
         if written is None or written.until < now or has_own_limit:
-            rejection = Rejection(target.route, path, verdict())
+            rejection = Rejection(route, path, verdict())
             counter = self._telemetry.failures.labels(rejection.code)
             written = _Written(now + REUSE_S, rejection, counter)
             if not has_own_limit:
                 self._written = {key: written}
         written.counter.inc()
-        if target.route.startswith(V2):
+        if route.startswith(V2):
             self._telemetry.statistics[classifier].record_failure(0)
         return written.rejection
 

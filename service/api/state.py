@@ -3,10 +3,12 @@
 `service.api.middleware` puts it into the scope of each request.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from service.api.access.gate import Gate
 from service.api.budget import BodyBudget
@@ -42,6 +44,8 @@ class ServiceState:
         gate: Decides who may ask, and how much; None: everybody may.
         draining: After SIGTERM: requests are answered, but `/readyz` answers 503.
         grpc: Serves gRPC; None if the settings do not ask for it.
+        refuse: Checks a plain POST request before it is begun (`service.api.head_check`); None if
+            each needs the application.
     """
 
     settings: Settings
@@ -52,6 +56,7 @@ class ServiceState:
     gate: Gate | None = None
     draining: bool = False
     grpc: OtherServer | None = None
+    refuse: Callable[[Scope], tuple[bytes, bytes] | None] | None = None
 
     @property
     def is_stalled(self) -> bool:

@@ -47,15 +47,19 @@ class Admission:
         self.pooled_bytes = pooled_bytes
         self.in_flight = self.decoding_images = 0
 
-    def verdict(self, count: int, timeout_s: float, *, file_bytes: int = 0) -> Rejection | None:
+    def verdict(
+        self, count: int, timeout_s: float, *, file_bytes: int = 0, ahead: int = 0
+    ) -> Rejection | None:
         """Tell why images are not admitted now; None if they are.
 
         Args:
             count: Images.
             timeout_s: Seconds until the request's deadline.
             file_bytes: Of a body of image files that is still to be read.
+            ahead: Images that are to be admitted before them.
         """
-        cost, waiting, is_idle = self.cost, self.in_flight, not self.in_flight
+        cost, waiting = self.cost, self.in_flight + ahead
+        is_idle = not waiting
         if waiting + count > self.max_in_flight:
             return partial(self._queue_full, count, timeout_s)
         decoding = self.decoding_images

@@ -6,8 +6,9 @@ serve metrics. So connections are capped below that limit.
 
 import resource
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from uvicorn.server import ServerState
 
@@ -29,6 +30,9 @@ class Limits:
     write_s: float = 30.0
 
 
+Scope = dict[str, Any]  # ASGI's
+
+
 class Idle(Protocol):
     """A connection that can be closed to make room."""
 
@@ -42,13 +46,27 @@ class Connections(ServerState):
     Attributes:
         idle: Connections without a request in flight, the one that has been idle longest first.
             A head of which only a part has arrived is no request.
+        refuse: Checks a plain POST request by its scope before it is begun; gives the status line
+            and the rest of a response if it is refused, headers of the server left out.
     """
+
+    refuse: Callable[[Scope], tuple[bytes, bytes] | None] | None = None
 
     def __init__(self, limits: Limits) -> None:
         super().__init__()
         self.limits = limits
         self.idle: OrderedDict[Idle, None] = OrderedDict()
         self._is_full = LogThrottle()
+        self._rendered: tuple[list[tuple[bytes, bytes]], bytes] = [], b""
+
+    @property
+    def header_lines(self) -> bytes:
+        """Uvicorn's headers, such as the date, as they go over the wire."""
+        headers = self.default_headers
+        if headers is not self._rendered[0]:  # uvicorn makes a new list each second
+            lines = b"".join(b"%s: %s\r\n" % pair for pair in headers)
+            self._rendered = headers, lines
+        return self._rendered[1]
 
     @property
     def are_too_many(self) -> bool:

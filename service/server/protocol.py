@@ -10,14 +10,15 @@ from typing import cast
 from service.cancellation import DISCONNECT, Disconnect
 from service.server.closing import LingeringTransport
 from service.server.faults import INCOMPLETE
-from service.server.receiving import BETWEEN, ReceivingProtocol
+from service.server.receiving import BETWEEN
+from service.server.refusing import RefusingProtocol
 from service.server.timeouts import LazyTimeout, WriteTimeout
 
 KEEPALIVE_GRACE_S = 2.0
 """At the end, a client that was idle for longer is not waited for."""
 
 
-class HttpProtocol(ReceivingProtocol):
+class HttpProtocol(RefusingProtocol):
     """One connection.
 
     - The running request learns at once that its client has disconnected. A client that has only
@@ -27,7 +28,6 @@ class HttpProtocol(ReceivingProtocol):
     """
 
     _write_timeout: WriteTimeout
-    _idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timeout for the first head, and have an idle connection make room."""

@@ -46,14 +46,15 @@ class ReceivingProtocol(HttpToolsProtocol):
     """
 
     server_state: Connections
+    _idle_since = 0.0
     _lingering: LingeringTransport
     _timeout: LazyTimeout
     _stage = BETWEEN
     _active: RequestResponseCycle | None = None  # the request that is being answered
     _unparsed = b""
     _fed = 0  # bytes of the request that is being received
-    _body_received = 0
-    _body_length = 0  # as announced
+    _body_received = _body_length = 0  # so far, and as announced
+    _is_refused = False  # that request, by its head alone
     _ignores_input = False
     _last_response: bytes | None = None  # to be sent after the pending ones, before the end
     _is_extra = False  # beyond the limit of connections
@@ -206,7 +207,11 @@ class ReceivingProtocol(HttpToolsProtocol):
         self._body_length = check_head(self.parser.get_http_version(), self.headers)
         if self._is_extra and self.url not in PROBES and self.server_state.are_too_many:
             raise HeadError(TOO_MANY_CONNECTIONS)
-        self._begin()
+        if not self._refuse_early():
+            self._begin()
+
+    def _refuse_early(self) -> bool:
+        return False
 
     def _begin(self) -> None:
         """Start the request."""
@@ -219,9 +224,10 @@ class ReceivingProtocol(HttpToolsProtocol):
             self.server_state.idle.pop(self, None)
 
     def on_body(self, body: bytes) -> None:
-        """Count the bytes."""
+        """Count the bytes; drop those of a refused request."""
         self._body_received += len(body)
-        super().on_body(body)
+        if not self._is_refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Read on, so that a disconnect is noticed: the application may have no reason to ask."""
@@ -229,6 +235,9 @@ class ReceivingProtocol(HttpToolsProtocol):
             return
         self._stage = BETWEEN
         self._timeout.deadline = NEVER
+        if self._is_refused:
+            self._is_refused = False
+            return
         super().on_message_complete()
         if self.flow.read_paused and not self.pipeline:
             self.flow.resume_reading()

@@ -189,6 +189,7 @@ class Server(uvicorn.Server):
         count = max(1, usable // self.config.workers) + 4
         asyncio.get_running_loop().set_default_executor(started_pool(count, "other"))
         self.server_state = Connections(limits(self.state.settings, raise_file_limit()))
+        self.server_state.refuse = self.state.refuse
         clients = self._protocol
         if self.state.settings.tls_cert is not None:
             self._certificates = Certificates(self.state.settings)

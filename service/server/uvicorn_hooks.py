@@ -17,14 +17,15 @@ SUPPORTED = ">=0.54,<0.55"
 """As in pyproject.toml."""
 
 ATTRIBUTES: dict[type, str] = {
-    HttpToolsProtocol: "app_state connections cycle flow headers loop logger parser pipeline "
-    "server_state timeout_keep_alive transport connection_made connection_lost data_received "
-    "eof_received on_message_begin on_headers_complete on_body on_message_complete "
-    "on_response_complete pause_writing resume_writing shutdown _start_asgi_task",
+    HttpToolsProtocol: "app_state connections cycle expect_100_continue flow headers loop logger "
+    "parser pipeline scope server_state timeout_keep_alive transport connection_made "
+    "connection_lost data_received eof_received on_message_begin on_headers_complete on_body "
+    "on_message_complete on_response_complete pause_writing resume_writing shutdown "
+    "_start_asgi_task",
     RequestResponseCycle: "body disconnected keep_alive message_event more_body response_complete "
     "response_started scope",
-    FlowControl: "read_paused resume_reading",
-    ServerState: "connections tasks total_requests",
+    FlowControl: "read_paused resume_reading write_paused",
+    ServerState: "connections default_headers tasks total_requests",
     Server: "server_state should_exit started handle_exit on_tick run shutdown startup",
     Multiprocess: "processes processes_num should_exit signal_queue sockets handle_hup handle_ttin "
     "init_processes join_all keep_subprocess_alive terminate_all",
@@ -35,7 +36,8 @@ ATTRIBUTES: dict[type, str] = {
 USES: dict[tuple[type, str], str] = {
     (HttpToolsProtocol, "on_headers_complete"): "cycle pipeline on_response_complete "
     "_start_asgi_task",
-    (HttpToolsProtocol, "on_message_begin"): "headers url",
+    (HttpToolsProtocol, "on_message_begin"): "headers scope url",
+    (HttpToolsProtocol, "on_header"): "expect_100_continue headers",
     (RequestResponseCycle, "run_asgi"): "on_response",
     (RequestResponseCycle, "send"): "on_response disconnected keep_alive response_complete "
     "response_started",

@@ -1,16 +1,20 @@
 """Load shedding, over real sockets: refused before the body is read, and otherwise as any other."""
 
+import asyncio
 import http.client
 import json
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from service.api.shedding import TIMEOUT_HEADER
+from service.app import create_app
 from service.inference.cost import CostModel
 from service.server.connections import Limits
+from service.settings import Settings
 from tests.service.conftest import MakeArtifact, replace_cost
 from tests.service.images import BLACK
 from tests.service.listening import REQUEST, Listening, listen, wait_until
@@ -216,3 +220,61 @@ def test_a_deadline_that_cannot_be_met_gets_504_also_where_others_get_a_quick_50
     assert response.headers["retry-after"] is None
     assert json.loads(body)["code"] == "deadline_exceeded"
     assert "llow at least 3750 ms" in json.loads(body)["detail"]
+
+
+def test_a_refusal_is_the_same_before_and_within_the_application(full: Listening) -> None:
+    plain = REQUEST.replace(b"\r\n\r\n", b"\r\nX-Request-Id: mine\r\n\r\n", 1)
+    asking = plain.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n", 1)
+    found = []
+    with full.connect() as connection:
+        for request in (plain, asking):  # the second one is begun, and then refused
+            connection.sendall(request)
+            response, body = answer_on(connection)
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            headers["date"] = headers["date"][:10]  # the seconds may differ
+            found.append((response.status, response.reason, headers, body))
+
+    assert found[0] == found[1]
+    assert found[0][2]["x-request-id"] == "mine"
+    wait_until(lambda: counts(full) == (2, 2))
+
+
+def scope_of(path: str = "/predict") -> dict[str, Any]:
+    return {"type": "http", "method": "POST", "path": path, "headers": [], "client": ("::1", 1)}
+
+
+def test_requests_that_arrive_together_count_for_each_other(make_artifact: MakeArtifact) -> None:
+    settings = Settings(artifact=make_artifact(), max_in_flight=2, max_images=1, concurrent_runs=1)
+    refuse = create_app(settings).state.service.refuse
+
+    async def arrive() -> list[bool]:
+        together = [refuse(scope_of()) is not None for _ in range(4)]
+        await asyncio.sleep(0)
+        return [*together, refuse(scope_of()) is not None]
+
+    assert asyncio.run(arrive()) == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"cors_origins": "*"}, {"root_path": "/models"}, {"trusted_proxies": "10.0.0.0/8"}],
+)
+def test_nothing_is_refused_before_what_knows_client_path_or_origin(
+    changes: dict[str, Any], make_artifact: MakeArtifact
+) -> None:
+    settings = Settings(artifact=make_artifact(), **changes)
+
+    assert create_app(settings).state.service.refuse is None
+
+
+def test_a_client_is_counted_once_for_each_request(make_artifact: MakeArtifact) -> None:
+    with (
+        listen(make_artifact(), has_gate=False, client_requests_s=3) as listening,
+        listening.connect() as connection,
+    ):
+        statuses = []
+        for _ in range(4):
+            connection.sendall(REQUEST)
+            statuses.append(answer_on(connection)[0].status)
+
+    assert statuses == [200, 200, 200, 429]
