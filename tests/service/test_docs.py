@@ -138,7 +138,8 @@ def test_a_table_of_files_has_every_file_and_no_other(page: str, folder: str, pa
     rows = re.findall(r"^\| (`[\w*]+\..*?) \|", (ROOT / page).read_text(), re.M)
     listed = {name for row in rows for name in re.findall(r"`([\w.*]+)`", row)}
 
-    files = {path.name for path in (ROOT / folder).glob(pattern) if path.suffix != ".md"}
+    found = (ROOT / folder).glob(pattern)
+    files = {path.name for path in found if path.is_file() and path.suffix != ".md"}
     assert files <= listed
     assert all(any((ROOT / folder).glob(name)) for name in listed)
 

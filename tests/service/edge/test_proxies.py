@@ -19,7 +19,7 @@ import pytest
 from tritonclient import grpc, http
 from tritonclient.utils import InferenceServerException
 
-from service.api import middleware
+from service.api import head_check
 from service.api.record import RequestRecord
 from tests.service.conftest import SHIPPED, MakeArtifact
 from tests.service.edge.conftest import CLIENT, PREFIX, PROXIES, Edge, StartProxy, program
@@ -173,7 +173,7 @@ def test_the_clients_address_is_what_the_proxy_saw_and_not_what_the_client_says(
         seen.append(RequestRecord(*given))
         return seen[-1]
 
-    monkeypatch.setattr(middleware, "RequestRecord", note)
+    monkeypatch.setattr(head_check, "RequestRecord", note)
 
     claimed = {"x-forwarded-for": "192.0.2.9", "forwarded": "for=192.0.2.9;proto=http"}
     client.get("models", headers={**claimed, "x-forwarded-prefix": "/evil"})
