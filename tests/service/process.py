@@ -1,6 +1,7 @@
 """The service as its user starts it: the command `serve-model` in a process of its own."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -105,3 +106,20 @@ def read_answer(connection: socket.socket) -> bytes:
     while received := connection.recv(65_536):
         answer += received
     return answer
+
+
+def read_response(connection: socket.socket) -> bytes:
+    """Read one response to the end of its body; shorter where the other side closes."""
+    answer = b""
+    while (missing := _missing(answer)) and (received := connection.recv(missing)):
+        answer += received
+    return answer
+
+
+def _missing(answer: bytes) -> int:
+    """How much of a response can still be read without reading of the next one."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    if not end:
+        return 1
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    return int(length[1]) - len(body) if length else 0

@@ -10,7 +10,7 @@ import pytest
 from tests.service.conftest import MakeArtifact
 from tests.service.images import BLACK
 from tests.service.listening import REQUEST, Listening, listen, wait_until
-from tests.service.process import read_answer
+from tests.service.process import read_answer, read_response
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 ELSEWHERE = HEAD.replace(b"/predict", b"/nothing")
@@ -78,7 +78,7 @@ def test_a_broken_chunk_is_told_so(broken: bytes, pause_s: float, listening: Lis
 def test_an_answered_request_is_not_answered_again(more: bytes, listening: Listening) -> None:
     with listening.connect() as connection:
         connection.sendall(ELSEWHERE)
-        first = connection.recv(65_536)
+        first = read_response(connection)
         send(connection, more)
         rest = read_answer(connection)
 

@@ -16,6 +16,7 @@ from service.server.connections import limits, raise_file_limit
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import HEAD, REQUEST, Listening, listen, wait_until
+from tests.service.process import read_response
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 CARD = b"GET /card HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -24,7 +25,7 @@ CARD = b"GET /card HTTP/1.1\r\nHost: x\r\n\r\n"
 def ask(listening: Listening, request: bytes) -> bytes:
     with listening.connect() as connection:
         connection.sendall(request)
-        return connection.recv(65_536)
+        return read_response(connection)
 
 
 def is_open(connection: socket.socket) -> bool:
@@ -49,7 +50,7 @@ def test_the_connection_that_is_idle_for_longest_makes_room(
             idle[-1].sendall(sent)
             wait_until(lambda count=count: len(listening.server.server_state.connections) == count)  # type: ignore[misc]
         idle[0].sendall(b"" if sent.startswith(b"GET") else LIVEZ)  # the second is now the oldest
-        first = idle[0].recv(65_536) if not sent.startswith(b"GET") else b""
+        first = read_response(idle[0]) if not sent.startswith(b"GET") else b""
         answer = ask(listening, LIVEZ)
 
         assert answer.startswith(b"HTTP/1.1 200 ")
@@ -68,7 +69,7 @@ def test_a_request_in_progress_never_makes_room(make_artifact: MakeArtifact) -> 
         assert ask(listening, LIVEZ).startswith(b"HTTP/1.1 200 ")
         listening.gate.let_through()
 
-        assert busy.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        assert read_response(busy).startswith(b"HTTP/1.1 200 ")
 
 
 def test_where_none_is_idle_new_ones_get_503_and_probes_are_answered(
@@ -175,7 +176,7 @@ def test_a_connection_that_is_still_sent_its_answer_does_not_make_room(
     with listen(make_artifact(), max_connections=1) as listening, listening.connect() as slow:
         state = listening.server.server_state
         slow.sendall(LIVEZ)
-        slow.recv(65_536)
+        read_response(slow)
         (protocol,) = state.connections
         protocol._lingering.get_write_buffer_size = lambda: 1  # type: ignore[union-attr]
         assert ask(listening, CARD).startswith(b"HTTP/1.1 503 ")

@@ -1,7 +1,6 @@
 """Connections on which no request is in flight end in time, over real sockets."""
 
 import gc
-import socket
 import time
 import weakref
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import pytest
 from tests.service.conftest import MakeArtifact
 from tests.service.images import BLACK
 from tests.service.listening import HEAD, REQUEST, Listening, listen, wait_until
-from tests.service.process import read_answer
+from tests.service.process import read_answer, read_response
 
 IDLE_S = 0.4
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -29,20 +28,13 @@ def listening(make_artifact: MakeArtifact) -> Iterator[Listening]:
         yield started
 
 
-def receive(connection: socket.socket) -> bytes:
-    """Read what there is at the moment, but at least something."""
-    return connection.recv(65_536)
-
-
 def test_an_empty_line_after_an_answer_keeps_no_connection_open(listening: Listening) -> None:
     with listening.connect() as connection:
         connection.sendall(LIVEZ)
-        answer = receive(connection)
-        while not answer.endswith(b"}"):
-            answer += receive(connection)
+        answer = read_response(connection)
         connection.sendall(b"\r\n")
         connection.settimeout(IDLE_S + 2)
-        rest = receive(connection)
+        rest = connection.recv(1)
 
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert rest == b""
@@ -51,15 +43,13 @@ def test_an_empty_line_after_an_answer_keeps_no_connection_open(listening: Liste
 def test_empty_lines_now_and_then_buy_no_time(listening: Listening) -> None:
     with listening.connect() as connection:
         connection.sendall(LIVEZ)
-        answer = receive(connection)
-        while not answer.endswith(b"}"):
-            answer += receive(connection)
+        read_response(connection)
         connection.settimeout(IDLE_S / 4)
         began = time.perf_counter()
         while (waited_s := time.perf_counter() - began) < 10:
             try:
                 connection.sendall(b"\r\n")
-                assert receive(connection) == b""
+                assert connection.recv(1) == b""
                 break
             except TimeoutError:
                 continue
@@ -83,10 +73,10 @@ def test_a_body_behind_its_answer_keeps_no_connection_open(
     head = f"{line}\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
     with listening.connect() as connection:
         connection.sendall(head.encode())
-        answer = receive(connection)
+        answer = read_response(connection)
         connection.sendall(b"x" * length)
         connection.settimeout(IDLE_S + 2)
-        rest = receive(connection)
+        rest = connection.recv(1)
 
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert rest == b""
@@ -97,10 +87,10 @@ def test_a_body_behind_a_refusal_keeps_no_connection_open(listening: Listening) 
         running.sendall(REQUEST)
         wait_until(lambda: listening.admission.in_flight == 1)
         connection.sendall(HEAD.encode() + b"\r\n")
-        answer = receive(connection)
+        answer = read_response(connection)
         connection.sendall(BLACK)
         connection.settimeout(IDLE_S + 2)
-        rest = receive(connection)
+        rest = connection.recv(1)
 
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert rest == b""
@@ -109,14 +99,14 @@ def test_a_body_behind_a_refusal_keeps_no_connection_open(listening: Listening) 
 def test_after_such_a_body_there_is_time_for_another_request(listening: Listening) -> None:
     with listening.connect() as connection:
         connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
-        receive(connection)
+        read_response(connection)
         time.sleep(0.75 * IDLE_S)
         connection.sendall(b"x")
         time.sleep(0.75 * IDLE_S)
         connection.sendall(b"x")
         time.sleep(0.5 * IDLE_S)
         connection.sendall(LIVEZ)
-        answer = receive(connection)
+        answer = read_response(connection)
 
     assert answer.startswith(b"HTTP/1.1 200 ")
 
@@ -140,7 +130,7 @@ def test_nothing_of_a_lost_connection_waits_for_the_garbage_collector(listening:
     try:
         with listening.connect() as connection:
             connection.sendall(LIVEZ)
-            receive(connection)
+            read_response(connection)
             (protocol,) = listening.server.server_state.connections
             lost = weakref.ref(protocol)
             del protocol

@@ -12,7 +12,7 @@ import pytest
 from service.log import BufferedHandler, TextFormatter, log
 from tests.service.conftest import MakeArtifact
 from tests.service.listening import REQUEST, Listening, listen, wait_until
-from tests.service.process import read_answer
+from tests.service.process import read_answer, read_response
 
 TIMEOUT_S = 0.4
 
@@ -57,7 +57,7 @@ def test_the_headers_of_a_second_request_have_as_long(listening: Listening) -> N
     listening.gate.let_through()
     with listening.connect() as connection:
         connection.sendall(REQUEST)
-        first = connection.recv(65_536)
+        first = read_response(connection)
         time.sleep(0.75 * TIMEOUT_S)
         seconds = seconds_until_closed(connection, b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 50)
 
@@ -69,10 +69,10 @@ def test_an_idle_connection_may_be_used_again(listening: Listening) -> None:
     listening.gate.let_through(2)
     with listening.connect() as connection:
         connection.sendall(REQUEST)
-        first = connection.recv(65_536)
+        first = read_response(connection)
         time.sleep(1.5 * TIMEOUT_S)
         connection.sendall(REQUEST)
-        second = connection.recv(65_536)
+        second = read_response(connection)
 
     assert first.startswith(b"HTTP/1.1 200 ")
     assert second.startswith(b"HTTP/1.1 200 ")
@@ -85,7 +85,7 @@ def test_a_body_may_take_longer_than_the_headers(listening: Listening) -> None:
         time.sleep(1.5 * TIMEOUT_S)
         connection.sendall(REQUEST[-10:])
 
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        assert read_response(connection).startswith(b"HTTP/1.1 200 ")
 
 
 def test_an_answer_may_take_longer_than_the_headers(listening: Listening) -> None:
@@ -94,13 +94,13 @@ def test_an_answer_may_take_longer_than_the_headers(listening: Listening) -> Non
         time.sleep(1.5 * TIMEOUT_S)
         listening.gate.let_through()
 
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        assert read_response(connection).startswith(b"HTTP/1.1 200 ")
 
 
 def test_the_rest_of_a_refused_body_cannot_trickle_for_ever(listening: Listening) -> None:
     with listening.connect() as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n")
-        answer = connection.recv(65_536)
+        answer = read_response(connection)
         seconds = seconds_until_closed(connection, b"x" * 200)
 
     assert answer.startswith(b"HTTP/1.1 413 ")
