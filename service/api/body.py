@@ -48,9 +48,11 @@ async def read_body(
     if b"content-encoding" in headers:
         codings = read_codings(request.headers.getlist("content-encoding"))
     declared, limit = headers.get(b"content-length"), limits.max_body_bytes
-    body = await receive(request.receive, declared, limit, limits.body_timeout_s, upload)
+    try:
+        body = await receive(request.receive, declared, limit, limits.body_timeout_s, upload)
+    finally:
+        record.bytes_in = upload.received
     at = time.perf_counter()
-    record.bytes_in = len(body)
     if codings:
         body = await unpack(body, codings, limit, upload.charge)
     return Received(body, at)
@@ -105,7 +107,7 @@ async def receive(
     except TimeoutError:
         raise upload.timeout_error(size, timeout_s) from None
     finally:
-        upload.timeout = None
+        upload.timeout, upload.received = None, size
     if not size:
         raise MalformedRequestError("The body is empty. Send an image file.")
     return chunk if size == len(chunk) else body.getvalue()

@@ -121,6 +121,7 @@ class Upload:
 
     Attributes:
         buffered: Bytes that are charged to the budget.
+        received: Bytes of the body, as it was sent, once nothing waits for more.
         window_began: Begin of the present window of the minimum rate, on the event loop's clock.
         timeout: Limits the wait for the body; None while nothing waits for it.
 
@@ -135,6 +136,7 @@ class Upload:
         "_is_evicted",
         "buffered",
         "client",
+        "received",
         "timeout",
         "window_began",
     )
@@ -143,7 +145,7 @@ class Upload:
         if budget.is_limited:
             memory.demand(memory.HEADROOM_BYTES)
         self.client = client[0] if client else ""
-        self.buffered = 0
+        self.buffered = self.received = 0
         self.window_began = self._deadline = 0.0
         self.timeout: asyncio.Timeout | None = None
         self._budget = budget

@@ -41,6 +41,7 @@ class LingeringTransport:
     ) -> None:
         self.write: Callable[[bytes], None] = transport.write
         self.is_held = False
+        self._delayed = b""
         self._is_lingering = False
         self._transport = transport
         self._write_timeout = write_timeout
@@ -65,6 +66,29 @@ class LingeringTransport:
         if not self.is_held:
             self._transport.resume_reading()
 
+    def write_later(self, data: bytes, seconds: float) -> None:
+        """Write after some time in which nothing is read; before anything else, and the end."""
+        self._write_delayed()
+        self._delayed, self.write = data, self._write_in_order
+        self.hold_reading()
+        asyncio.get_running_loop().call_later(seconds, self._end_delay)
+
+    def _write_in_order(self, data: bytes) -> None:
+        self._write_delayed()
+        self.write(data)
+
+    def _write_delayed(self) -> None:
+        data, self._delayed = self._delayed, b""
+        if data:
+            self.write = self._transport.write
+            self.write(data)
+
+    def _end_delay(self) -> None:
+        if not self._transport.is_closing():
+            self._write_delayed()
+            self.is_held = False
+            self._transport.resume_reading()
+
     def is_closing(self) -> bool:
         """Whether nothing more is to be written."""
         return self._is_lingering or self._transport.is_closing()
@@ -76,6 +100,7 @@ class LingeringTransport:
         if not self._is_sending():
             self.close_now()
             return
+        self._write_delayed()
         self._is_lingering = True
         self._write_timeout.start()
         if self._transport.can_write_eof():
@@ -85,6 +110,7 @@ class LingeringTransport:
 
     def close_now(self) -> None:
         """Close as soon as what was written is taken."""
+        self._write_delayed()
         self._write_timeout.start()
         self._transport.close()
 
@@ -95,6 +121,7 @@ class LingeringTransport:
         If the client has closed the connection, its system answers with a reset, which nothing
         else would bring about.
         """
+        self._write_delayed()
         self._transport.write(STATUS_PREFIX)
         self.write = self._write_rest
 

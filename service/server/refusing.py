@@ -13,13 +13,16 @@ from service.server.timeouts import NEVER
 
 TARGET = re.compile(rb"(/(?!/)[A-Za-z0-9._~/-]*)(?:\?[^#]*)?")
 """A path that is what it seems, and a query; any other is left to uvicorn's parser."""
+TOO_MANY = b"HTTP/1.1 429 "
+DELAY_S = 0.5
+"""Of a response to a client that sends too much, which else would send more at once."""
 
 
 class RefusingProtocol(ReceivingProtocol):
     """Answers a plain POST request at once if it is refused, and drops its body.
 
     Plain is what follows no unanswered request, on a connection that is kept alive, and expects no
-    `100 Continue`.
+    `100 Continue`. A 429 is delayed, and nothing is read meanwhile.
     """
 
     def _refuse_early(self) -> bool:
@@ -45,7 +48,11 @@ class RefusingProtocol(ReceivingProtocol):
     def _send(self, status_line: bytes, rest: bytes) -> None:
         """Write a response, and go on to the body of its request."""
         state = self.server_state
-        self.transport.write(b"".join((status_line, state.header_lines, rest)))
+        response = b"".join((status_line, state.header_lines, rest))
+        if status_line.startswith(TOO_MANY):
+            self._lingering.write_later(response, DELAY_S)
+        else:
+            self.transport.write(response)
         state.total_requests += 1
         self._idle_since = self.loop.time()
         if self in state.idle:

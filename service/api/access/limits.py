@@ -15,6 +15,8 @@ from service.settings import Settings
 
 MAX_CLIENTS = 10_000
 """Clients that are remembered; beyond it the one that asked longest ago is forgotten."""
+FAILED_BYTES_PER_IMAGE = 262_144
+"""A body that was received for nothing counts as one image for each so many bytes."""
 IPV6_PREFIX = 64
 """One client has as many addresses as it likes with these bits in common."""
 
@@ -56,7 +58,7 @@ class Client:
         self._max_in_flight = settings.client_max_in_flight
 
     def begin(self, count: int) -> None:
-        """Count the images of a request as in flight; the caller subtracts them at its end.
+        """Count the images of a request as in flight, until `end`.
 
         Raises:
             RateLimitedError: If the client has too many in flight.
@@ -71,6 +73,17 @@ class Client:
         if self.image_rate is not None:
             self.image_rate.take(count)
         self.in_flight += count
+
+    def end(self, count: int, failed_bytes: int) -> None:
+        """Count the images no longer, but what was received for nothing.
+
+        Args:
+            count: As given to `begin`.
+            failed_bytes: Of the body, if the request failed; else 0.
+        """
+        self.in_flight -= count
+        if self.image_rate is not None and failed_bytes >= FAILED_BYTES_PER_IMAGE:
+            self.image_rate.take(failed_bytes // FAILED_BYTES_PER_IMAGE)
 
 
 class ClientLimits:

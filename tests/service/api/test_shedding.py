@@ -14,12 +14,14 @@ from service.api.shedding import TIMEOUT_HEADER
 from service.app import create_app
 from service.inference.cost import CostModel
 from service.server.connections import Limits
+from service.server.refusing import DELAY_S
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact, replace_cost
 from tests.service.images import BLACK
 from tests.service.listening import REQUEST, Listening, listen, wait_until
 from tests.service.process import read_answer
 
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 
 
@@ -278,3 +280,57 @@ def test_a_client_is_counted_once_for_each_request(make_artifact: MakeArtifact) 
             statuses.append(answer_on(connection)[0].status)
 
     assert statuses == [200, 200, 200, 429]
+
+
+@pytest.fixture
+def limited(make_artifact: MakeArtifact) -> Iterator[Listening]:
+    """A server that answers one request a second of each client."""
+    with listen(make_artifact(), has_gate=False, client_requests_s=1) as listening:
+        yield listening
+
+
+def test_who_sends_too_much_waits_for_the_answer(limited: Listening) -> None:
+    with limited.connect() as connection:
+        found = []
+        for _ in range(3):
+            began = time.perf_counter()
+            connection.sendall(REQUEST)
+            found.append((answer_on(connection)[0].status, time.perf_counter() - began))
+        time.sleep(1.1)
+        connection.sendall(REQUEST)
+        accepted = answer_on(connection)[0].status
+
+    assert [status for status, _ in found] == [200, 429, 429]
+    assert min(seconds for _, seconds in found[1:]) >= DELAY_S
+    assert accepted == 200
+
+
+@pytest.mark.parametrize(
+    ("behind", "statuses"),
+    [
+        (b"", []),
+        (LIVEZ, [b"200 "]),
+        (REQUEST, [b"429 "]),
+        (b"nonsense\r\n\r\n", [b"429 "]),
+        (REQUEST[:-1], [b"429 "]),
+    ],
+)
+def test_an_answer_that_waits_is_sent_before_others_and_before_the_end(
+    behind: bytes, statuses: list[bytes], limited: Listening
+) -> None:
+    with limited.connect() as connection:
+        connection.sendall(REQUEST)
+        answer_on(connection)
+        connection.sendall(REQUEST + behind)
+        wait_until(lambda: count_429(limited) > 0)
+        limited.server.should_exit = True
+        answers = read_answer(connection)
+
+    found = [answer[:4] for answer in answers.split(b"HTTP/1.1 ")[1:]]
+    assert found == [b"429 ", *statuses]
+
+
+def count_429(listening: Listening) -> float:
+    registry = listening.server.state.telemetry.registry
+    labels = {"code": "rate_limited"}
+    return registry.get_sample_value("resnet_request_failures_total", labels) or 0

@@ -78,6 +78,23 @@ async def test_a_request_of_many_images_is_paid_for_by_waiting(serve: Serve, clo
     assert statuses == [200, 429, 200]
 
 
+async def test_a_body_that_is_refused_counts_as_images_by_its_size(
+    serve: Serve, clock: _Clock
+) -> None:
+    service = await serve(client_images_s=2)
+
+    async def ask(body: bytes) -> int:
+        return (await service.client.post("/predict", content=body)).status_code
+
+    statuses = [await ask(bytes(600_000)), await ask(WHITE)]
+    clock.now += 0.9  # 2 - 1 for the image - 2 for the bytes + 1.8 is not yet 1
+    statuses.append(await ask(WHITE))
+    clock.now += 0.2
+    statuses.append(await ask(WHITE))
+
+    assert statuses == [422, 429, 429, 200]
+
+
 @pytest.mark.usefixtures("clock")
 async def test_clients_are_told_apart_by_key_and_else_by_address(keyed: Keyed) -> None:
     service = await keyed(client_requests_s=1, trusted_proxies=("127.0.0.1",))
