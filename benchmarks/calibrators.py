@@ -18,7 +18,7 @@ import typer
 from benchmarks.networks import outputs
 from benchmarks.process import write_result
 from model.artifact.trust import Reliability
-from model.cli import script
+from model.cli import CommandError, script
 from training.evaluation.metrics import reliability
 from training.evaluation.predict import load_network
 from training.runs.dataset import dataset_to_evaluate
@@ -43,6 +43,11 @@ def measure(run: Path) -> dict[str, object]:
     measuring = dataset.measuring if dataset.measuring == "test" else "calibration"
     for name in ("validation", measuring):
         split = dataset.splits[name]
+        if not len(split.targets):
+            raise CommandError(
+                f"{run} has no images in the {name} split, which this compares. Train on a folder "
+                "with the folders `val` and `test`, or with neither."
+            )
         logits, features, *_ = outputs(trained, fitted, split)
         distances = fitted.head.distances(features)
         data[name] = CalibrationData(logits.clone(), distances.clone(), split.targets)

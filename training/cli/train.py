@@ -211,8 +211,9 @@ def _was_restarted(folder: Path) -> bool:
 def _report(outcome: Outcome) -> None:
     """Print how a run ended; one that was stopped ends the command with an exit code."""
     how = "interrupted" if outcome.interrupted else "done"
+    epochs = "1 epoch" if outcome.epochs == 1 else f"{outcome.epochs} epochs"
     log.info(
-        f"{how} after {outcome.epochs} epochs; best {outcome.monitor} {outcome.best:.4f}, "
+        f"{how} after {epochs}; best {outcome.monitor} {outcome.best:.4f}, "
         f"weights in {outcome.folder.best}",
     )
     if outcome.interrupted:

@@ -1,6 +1,7 @@
 """Lightning's trainer, with our callbacks, loggers and precision."""
 
 import logging
+import sys
 import warnings
 from datetime import timedelta
 from typing import Literal
@@ -63,8 +64,10 @@ def build_trainer(
         ExactResume(batches),
         TerminateOnNaN(folder),
         EpochTable(folder.metrics, folder.curves, recipe),
-        ProgressBar(),
     ]
+    is_watched = sys.stdout.isatty()  # a file has a line for each epoch
+    if is_watched:
+        callbacks.append(ProgressBar())
     decay = ema_decay(recipe, len(batches))
     if decay:
         callbacks.append(MovingAverage(decay))
@@ -98,6 +101,7 @@ def build_trainer(
         log_every_n_steps=10,
         num_sanity_val_steps=0,
         enable_model_summary=False,
+        enable_progress_bar=is_watched,
     )
     return trainer, best
 

@@ -1,5 +1,6 @@
 """The table of epochs, where a process was killed or the disk was full while it was written."""
 
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -8,9 +9,15 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+
 from tests.training.conftest import limited_files
-from training.fit.callbacks.progress import EpochTable, epoch_line
+from training.data.dataset import MemorySplit
+from training.data.loader import loader
+from training.fit.callbacks.progress import EpochTable, ProgressBar, epoch_line
+from training.fit.trainer import build_trainer
 from training.recipe.presets import RECIPES
+from training.runs.folder import RunFolder
 from training.runs.metrics import COLUMNS, read_rows, write_rows
 
 NOTHING = cast("Any", None)
@@ -28,6 +35,24 @@ def _resume(metrics: Path, epoch: int) -> None:
     table.on_train_start(
         cast("Any", SimpleNamespace(is_global_zero=True, current_epoch=epoch)), NOTHING
     )
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_only_a_terminal_gets_a_progress_bar(
+    is_watched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: is_watched))
+
+    images = MemorySplit(
+        torch.zeros(4, 8, 8, 1, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64)
+    )
+
+    trainer, _ = build_trainer(
+        RunFolder(tmp_path), RECIPES["fast"], timedelta(minutes=5), loader(images, 2, 0)
+    )
+
+    assert isinstance(trainer.progress_bar_callback, ProgressBar) == is_watched
+    assert (trainer.progress_bar_callback is None) != is_watched
 
 
 @pytest.mark.parametrize("cut", [1, 2, 4, 8, 30])
