@@ -30,6 +30,7 @@ class LingeringTransport:
 
     Attributes:
         is_held: Nothing more is read, whatever uvicorn's flow control says.
+        is_delaying: Nothing more is read or parsed, until `write_later` calls back.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class LingeringTransport:
         abandon: Callable[[], None],
     ) -> None:
         self.write: Callable[[bytes], None] = transport.write
-        self.is_held = False
+        self.is_held = self.is_delaying = False
         self._delayed = b""
         self._is_lingering = False
         self._transport = transport
@@ -66,12 +67,20 @@ class LingeringTransport:
         if not self.is_held:
             self._transport.resume_reading()
 
-    def write_later(self, data: bytes, seconds: float) -> None:
-        """Write after some time in which nothing is read; before anything else, and the end."""
+    def write_later(self, data: bytes, seconds: float, resume: Callable[[], None]) -> None:
+        """Write after some time in which nothing is read; before anything else, and the end.
+
+        Args:
+            data: The response.
+            seconds: Not anew if another response is delayed already.
+            resume: Is called then, if the connection is still open; has to read on.
+        """
         self._write_delayed()
         self._delayed, self.write = data, self._write_in_order
         self.hold_reading()
-        asyncio.get_running_loop().call_later(seconds, self._end_delay)
+        if not self.is_delaying:
+            self.is_delaying = True
+            asyncio.get_running_loop().call_later(seconds, self._end_delay, resume)
 
     def _write_in_order(self, data: bytes) -> None:
         self._write_delayed()
@@ -83,11 +92,11 @@ class LingeringTransport:
             self.write = self._transport.write
             self.write(data)
 
-    def _end_delay(self) -> None:
-        if not self._transport.is_closing():
+    def _end_delay(self, resume: Callable[[], None]) -> None:
+        self.is_delaying = False
+        if not self.is_closing():
             self._write_delayed()
-            self.is_held = False
-            self._transport.resume_reading()
+            resume()
 
     def is_closing(self) -> bool:
         """Whether nothing more is to be written."""

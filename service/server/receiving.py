@@ -90,12 +90,16 @@ class ReceivingProtocol(HttpToolsProtocol):
             self.loop.call_soon(self._continue)
 
     def _continue(self) -> None:
-        if self._unparsed and not self.pipeline:
-            data, self._unparsed = self._unparsed, b""
-            self._lingering.is_held = False
+        """Parse what waits, and read on; not while a request or a response is ahead of it."""
+        is_behind = bool(self._unparsed and self.pipeline) or self._lingering.is_delaying
+        if is_behind or self._lingering.is_closing():
+            return
+        data, self._unparsed = self._unparsed, b""
+        self._lingering.is_held = False
+        if data:
             self.data_received(data)
-            if not self.flow.read_paused:
-                self._lingering.resume_reading()
+        if not self.flow.read_paused:
+            self._lingering.resume_reading()
 
     def _parse(self, piece: bytes | memoryview) -> None:
         """Parse some bytes, again where an offer is ignored; then see to size and time."""

@@ -50,7 +50,7 @@ class RefusingProtocol(ReceivingProtocol):
         state = self.server_state
         response = b"".join((status_line, state.header_lines, rest))
         if status_line.startswith(TOO_MANY):
-            self._lingering.write_later(response, DELAY_S)
+            self._lingering.write_later(response, DELAY_S, self._continue)
         else:
             self.transport.write(response)
         state.total_requests += 1

@@ -13,7 +13,13 @@ from service.api.access.limits import ClientLimits, client_name
 from service.api.problems import V2
 from service.api.record import RequestRecord
 from service.api.rejection import Rejection
-from service.errors import NotFoundError, RateLimitedError, StartError, UnauthorizedError
+from service.errors import (
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
+    StartError,
+    UnauthorizedError,
+)
 from service.log import log
 from service.settings import Settings
 
@@ -94,7 +100,7 @@ class Gate:
         """
         try:
             key = None if self._control is None else self._control.check(scope, record.path)
-        except UnauthorizedError:  # who guesses keys is limited, too
+        except (UnauthorizedError, ForbiddenError):  # who guesses keys is limited, too
             self._enter(record)
             raise
         if key is not None:

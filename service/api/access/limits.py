@@ -37,13 +37,16 @@ class Bucket:
 
     def take(self, count: int) -> float:
         """Take tokens if any is left; return the seconds to wait for if not, else 0."""
+        if (wait_s := self.wait_s()) == 0:
+            self.tokens -= count
+        return wait_s
+
+    def wait_s(self) -> float:
+        """Tell for how many seconds to wait for a token; 0 if one is left."""
         now = time.monotonic()
         self.tokens = min(self._size, self.tokens + (now - self._at) * self._rate)
         self._at = now
-        if self.tokens < 1:
-            return (1 - self.tokens) / self._rate
-        self.tokens -= count
-        return 0.0
+        return max(0.0, (1 - self.tokens) / self._rate)
 
 
 class Client:
@@ -71,7 +74,7 @@ class Client:
                 1,
             )
         if self.image_rate is not None:
-            self.image_rate.take(count)
+            self.image_rate.tokens -= count
         self.in_flight += count
 
     def end(self, count: int, failed_bytes: int) -> None:
@@ -83,7 +86,7 @@ class Client:
         """
         self.in_flight -= count
         if self.image_rate is not None and failed_bytes >= FAILED_BYTES_PER_IMAGE:
-            self.image_rate.take(failed_bytes // FAILED_BYTES_PER_IMAGE)
+            self.image_rate.tokens -= failed_bytes // FAILED_BYTES_PER_IMAGE
 
 
 class ClientLimits:
@@ -130,7 +133,7 @@ class ClientLimits:
         if client.request_rate is not None and (wait_s := client.request_rate.take(1)):
             raise self._refusal("requests", self._settings.client_requests_s, wait_s)
         image_rate = client.image_rate  # looked at only if the last request left none
-        if image_rate is not None and image_rate.tokens < 1 and (wait_s := image_rate.take(0)):
+        if image_rate is not None and image_rate.tokens < 1 and (wait_s := image_rate.wait_s()):
             raise self._refusal("images", self._settings.client_images_s, wait_s)
         return client
 

@@ -1,12 +1,14 @@
 """Load shedding, over real sockets: refused before the body is read, and otherwise as any other."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -14,12 +16,14 @@ from service.api.shedding import TIMEOUT_HEADER
 from service.app import create_app
 from service.inference.cost import CostModel
 from service.server.connections import Limits
+from service.server.protocol import HttpProtocol
+from service.server.receiving import PIECE_BYTES
 from service.server.refusing import DELAY_S
 from service.settings import Settings
 from tests.service.conftest import MakeArtifact, replace_cost
 from tests.service.images import BLACK
 from tests.service.listening import REQUEST, Listening, listen, wait_until
-from tests.service.process import read_answer
+from tests.service.process import read_answer, read_response
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
@@ -303,6 +307,51 @@ def test_who_sends_too_much_waits_for_the_answer(limited: Listening) -> None:
     assert [status for status, _ in found] == [200, 429, 429]
     assert min(seconds for _, seconds in found[1:]) >= DELAY_S
     assert accepted == 200
+
+
+def test_who_sends_too_much_ahead_waits_for_each_piece(limited: Listening) -> None:
+    count = 3 * PIECE_BYTES // len(REQUEST) + 1
+    with limited.connect() as connection:
+        connection.sendall(REQUEST)
+        answer_on(connection)
+        began = time.perf_counter()
+        connection.sendall(REQUEST * count)
+        received = b""
+        while received.count(b"HTTP/1.1 429") < count:
+            received += connection.recv(65_536)
+        seconds = time.perf_counter() - began
+
+    assert seconds >= 2 * DELAY_S
+
+
+def test_what_follows_a_delayed_answer_waits_for_the_requests_before_it(
+    make_artifact: MakeArtifact, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("a: first\nb: second")
+    keys.chmod(0o600)
+    first, second = (
+        REQUEST.replace(b"Host", b"X-API-Key: %s\r\nHost" % key, 1) for key in (b"first", b"second")
+    )
+    start = listen(make_artifact(), api_keys_file=keys, client_requests_s=1, deadline_s=60)
+    with start as listening, listening.connect() as connection:
+        listening.gate.let_through(1)
+        connection.sendall(first)
+        answer_on(connection)
+        connection.sendall(first + second + LIVEZ * 200)
+        answers = [read_response(connection)[9:12]]
+        connection.settimeout(2 * DELAY_S)
+        with contextlib.suppress(TimeoutError):
+            for _ in range(64):
+                connection.sendall(LIVEZ * 30_000)
+        (protocol,) = cast(set[HttpProtocol], listening.server.server_state.connections)
+        kept = len(protocol._unparsed)
+        connection.settimeout(20)
+        listening.gate.let_through(1)
+        answers += [read_response(connection)[9:12] for _ in range(201)]
+
+    assert kept < 1_000_000
+    assert answers == [b"429", *[b"200"] * 201]
 
 
 @pytest.mark.parametrize(

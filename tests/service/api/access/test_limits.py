@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from service.api.access import limits
+from service.errors import RateLimitedError
+from service.settings import Settings
 from tests.service.api.access.conftest import KEY, PNG, READS, Keyed, bearer
 from tests.service.conftest import Gate as Engine
 from tests.service.conftest import Serve
@@ -93,6 +95,29 @@ async def test_a_body_that_is_refused_counts_as_images_by_its_size(
     statuses.append(await ask(WHITE))
 
     assert statuses == [422, 429, 429, 200]
+
+
+async def test_requests_at_the_same_time_are_all_paid_for(clock: _Clock) -> None:
+    found = limits.ClientLimits(Settings(client_images_s=2))
+    for request in [found.enter("client"), found.enter("client")]:
+        request.begin(5)
+
+    clock.now += 4.4  # 2 - 10 + 8.8 is not yet 1
+    with pytest.raises(RateLimitedError):
+        found.enter("client")
+    clock.now += 0.2
+    found.enter("client")
+
+
+@pytest.mark.usefixtures("clock")
+async def test_requests_beyond_the_scope_of_a_key_count_for_its_address(keyed: Keyed) -> None:
+    service = await keyed(client_requests_s=1)
+
+    statuses = [
+        (await service.client.post("/predict", headers=bearer(READS))).status_code for _ in range(2)
+    ]
+
+    assert statuses == [403, 429]
 
 
 @pytest.mark.usefixtures("clock")
