@@ -222,7 +222,7 @@ fuzz: .venv-fuzz/.installed
 	.venv-fuzz/bin/python -m fuzz.api
 
 clean:
-	rm -rf .venv .venv-dev .venv-audit .venv-fuzz .venv-gpu .venv-litserve .venv-ray .venv-triton
+	rm -rf .venv .venv-*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
