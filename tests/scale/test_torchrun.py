@@ -105,7 +105,7 @@ def test_a_run_whose_second_process_was_told_to_stop_goes_on_bit_for_bit(
     stopped = train(tmp_path, 2, *_options(images), SEND=sent)
 
     assert stopped.codes == (1,)  # torchrun's own
-    assert "interrupted after 1 epochs" in stopped.out
+    assert "interrupted after 1 epoch;" in stopped.out
     assert "exitcode: 143" in stopped.err
     last = RunFolder(tmp_path / "run").last
     assert torch.load(last, weights_only=True)["global_step"] == 10
