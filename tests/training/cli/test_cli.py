@@ -103,7 +103,7 @@ def test_training_says_what_it_read_and_where_the_weights_are(
     read = f"images: {counts} images to train, validate and test, 2 labels, 14 x 14 x 1"
     assert read in finished.out
     assert f"left out:\n  {images / 'boot' / 'broken.png'}" in finished.out
-    assert "done after 1 epochs; best val_acc" in finished.out
+    assert "done after 1 epoch; best val_acc" in finished.out
     assert f"weights in {tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}" in finished.out
 
 
