@@ -88,7 +88,7 @@ class RequestRecord:
     def end(self) -> None:
         """Count the images for their client no longer; the request has ended."""
         if self.usage is not None:
-            self.usage.end(self.in_flight, 0 if 200 <= self.status < 400 else self.bytes_in)
+            self.usage.end(self.in_flight, self.bytes_in if self.code else 0)
             self.usage = None
 
     def fields(self) -> dict[str, str | int | float]:

@@ -26,9 +26,9 @@ class Asked:
     client: InferenceServerClient
     channel: grpc.aio.Channel
 
-    async def infer(self, count: int = 1, **more: Any) -> Any:
-        """Ask for white images."""
-        return await self.client.infer("tiny-image", [white(count)], **more)
+    async def infer(self, count: int = 1, *, png: bytes = WHITE, **more: Any) -> Any:
+        """Ask for images, white ones if no other is given."""
+        return await self.client.infer("tiny-image", [repeated(png, count)], **more)
 
     def call(self, method: str = "ModelInfer", **more: Any) -> Any:
         """Begin a call whose message is not sent yet."""
@@ -43,9 +43,9 @@ class Asked:
 AskedOf = Callable[..., Awaitable[Asked]]
 
 
-def white(count: int = 1) -> Any:
+def repeated(png: bytes, count: int) -> Any:
     images = InferInput("images", [count], "BYTES")
-    images.set_data_from_numpy(np.array([WHITE] * count, np.object_))
+    images.set_data_from_numpy(np.array([png] * count, np.object_))
     return images
 
 

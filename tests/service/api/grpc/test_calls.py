@@ -14,6 +14,7 @@ from service.api import recorder
 from tests.service.api.access.conftest import KEY, PREDICTS, READS, bearer, keys
 from tests.service.api.grpc.conftest import Asked, AskedOf
 from tests.service.conftest import Gate
+from tests.service.images import WHITE, png_with
 
 pytestmark = pytest.mark.anyio
 __all__ = ["keys"]
@@ -76,6 +77,22 @@ async def test_a_client_over_its_limit_is_told_when_to_come_back(asked: AskedOf)
     metadata = dict(refused.trailing_metadata())
     assert (metadata["retry-after"], metadata["grpc-retry-pushback-ms"]) == ("10", "10000")
     assert metadata["ratelimit"] == '"requests";r=0;t=10'
+
+
+@pytest.mark.parametrize(
+    ("image", "statuses"),
+    [
+        (png_with((b"prVt", bytes(600_000))), [None, None]),
+        (bytes(600_000), ["INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"]),
+    ],
+    ids=["answered", "refused"],
+)
+async def test_only_a_message_that_fails_counts_as_images_by_its_size(
+    image: bytes, statuses: list[str | None], asked: AskedOf
+) -> None:
+    service = await asked(client_images_s=2)
+
+    assert [await status_of(service.infer(png=png)) for png in (image, WHITE)] == statuses
 
 
 async def test_the_address_that_a_trusted_proxy_names_is_limited(asked: AskedOf) -> None:
